@@ -1,0 +1,83 @@
+package hook
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"regexp"
+	"sync"
+	"time"
+)
+
+// Prefixes of our ids.
+const (
+	EventPrefix   = "evt"
+	WebhookPrefix = "wh"
+	KeyPrefix     = "key"
+	ReplayPrefix  = "rpl"
+	LinkPrefix    = "lnk"
+	AuditPrefix   = "aud"
+	NoticePrefix  = "ntc"
+	TestPrefix    = "tst"
+)
+
+var ids struct {
+	sync.Mutex
+	last uint64 // milliseconds << 12 | counter, as in the first 60 payload bits of the last id
+}
+
+// NewID returns prefix_ and a UUIDv7 in TypeID's base 32 text (26 characters, RFC 9562 section
+// 5.7). Ids of one process are strictly increasing; text order is time order.
+func NewID(prefix string, now time.Time) string {
+	var u [16]byte
+	rand.Read(u[8:])
+	tick := uint64(now.UnixMilli()) << 12
+	ids.Lock()
+	tick = max(tick, ids.last+1)
+	ids.last = tick
+	ids.Unlock()
+	binary.BigEndian.PutUint64(u[:8], tick>>12<<16|7<<12|tick&0xfff)
+	u[8] = u[8]&0x3f | 0x80
+	return prefix + "_" + base32(u)
+}
+
+const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// base32 writes 128 bits as 26 characters, most significant first (the first holds three bits).
+func base32(u [16]byte) string {
+	hi, lo := binary.BigEndian.Uint64(u[:8]), binary.BigEndian.Uint64(u[8:])
+	var text [26]byte
+	for i := 25; i >= 0; i-- {
+		text[i] = crockford[lo&31]
+		lo = lo>>5 | hi<<59
+		hi >>= 5
+	}
+	return string(text[:])
+}
+
+// NewSecret returns a signing secret: whsec_ and the base64 of 32 random bytes.
+func NewSecret() string {
+	var b [32]byte
+	rand.Read(b[:])
+	return "whsec_" + base64.StdEncoding.EncodeToString(b[:])
+}
+
+var (
+	companyID = regexp.MustCompile(`^[A-Za-z0-9_:-]{1,64}$`)
+	eventID   = regexp.MustCompile(`^[A-Za-z0-9_:-]{1,128}$`)
+	objectID  = regexp.MustCompile(`^[\x20-\x7e]{1,256}$`)
+	secret    = regexp.MustCompile(`^[\x21-\x7e]{16,256}$`)
+)
+
+// ValidCompanyID, ValidEventID, ValidObjectID and ValidSecret say whether a text given by somebody
+// else may serve; the API's errors name the rule.
+func ValidCompanyID(s string) bool { return companyID.MatchString(s) }
+
+// ValidEventID reports whether s is 1–128 of A-Z a-z 0-9 _ : - (ids travel in headers and signed text).
+func ValidEventID(s string) bool { return eventID.MatchString(s) }
+
+// ValidObjectID reports whether s is 1–256 printable ASCII characters.
+func ValidObjectID(s string) bool { return objectID.MatchString(s) }
+
+// ValidSecret reports whether s is 16–256 characters of U+0021–U+007E.
+func ValidSecret(s string) bool { return secret.MatchString(s) }

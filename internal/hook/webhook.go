@@ -1,0 +1,129 @@
+package hook
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Status says whether a webhook's cursor moves.
+type Status string
+
+const (
+	Active   Status = "ACTIVE"
+	Paused   Status = "PAUSED"   // by its owner; stands still and loses nothing
+	Inactive Status = "INACTIVE" // by its owner, by a 410, or by five days of failure; stands still and loses nothing
+)
+
+// Why the engine made a webhook INACTIVE (Webhook.StatusReason).
+const (
+	ReasonGone    = "gone"    // the endpoint answered 410
+	ReasonFailing = "failing" // five days without a success
+)
+
+// SignatureScheme chooses what X-Atlas-Webhook-Signature carries (see package wire).
+type SignatureScheme string
+
+const (
+	SchemeHex          SignatureScheme = "hex"
+	SchemeBase64       SignatureScheme = "base64"
+	SchemeBase64Dotted SignatureScheme = "base64-dotted"
+	SchemePythonDict   SignatureScheme = "python-dict"
+)
+
+// DataFormat chooses how the published document stands in the body.
+type DataFormat string
+
+const (
+	DataString DataFormat = "string" // a JSON string holding the document
+	DataObject DataFormat = "object" // the document itself
+)
+
+// Ordering chooses what an undelivered event holds back.
+type Ordering string
+
+const (
+	Relaxed       Ordering = "relaxed" // events of one object are never in flight together
+	ObjectOrder   Ordering = "object"  // later events of an object wait until the earlier is settled
+	WebhookOrder  Ordering = "webhook" // later events of the webhook wait until the earlier is settled
+	DefaultWindow          = 64        // default MaxConcurrency
+)
+
+// Webhook is a subscription: where to deliver, what, and how. It belongs to one company.
+type Webhook struct {
+	Key             WebhookKey
+	ID              string
+	Company         CompanyKey
+	CompanyID       string
+	Partition       Partition
+	Endpoint        string
+	EndpointVersion int64 // counts changes of Endpoint and activations, so that a late 410 cannot hit a new endpoint
+	EndpointSince   time.Time
+	Status          Status
+	StatusReason    string   // "" unless the engine set Status
+	Topics          []string // as the owner wrote them: exact names, "prefix.*", "*"
+	Filter          string   // expr-lang source, "" for none
+	Description     string
+	Metadata        json.RawMessage // a JSON object
+	Scheme          SignatureScheme
+	Format          DataFormat
+	Headers         []Header // the owner's own, in the order they were saved; values are secrets
+	Ordering        Ordering
+	MaxConcurrency  int
+	RateLimit       float64 // requests per second; 0 = unlimited
+	Timeout         time.Duration
+	RetrySchedule   []time.Duration // delays after the first attempt
+	Secrets         Secrets
+	Version         int64 // counts changes; the ETag
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+}
+
+// Header is one of the owner's own request headers.
+type Header struct{ Name, Value string }
+
+// Secrets is what a webhook signs with. Outside a rotation only Current is set.
+type Secrets struct {
+	Current string // what a receiver should verify with from now on (or from the end of the overlap)
+	// Previous is the secret that a rotation replaces; "" outside a rotation. Until
+	// PreviousExpires it signs webhook-signature beside Current.
+	Previous        string
+	PreviousExpires time.Time
+	// Activated says that the Atlas header is signed by Current already, although the overlap
+	// still runs.
+	Activated bool
+}
+
+// At resolves a rotation at an instant: the secret that signs the Atlas header, and the other one
+// that webhook-signature also carries ("" for none).
+func (s Secrets) At(now time.Time) (atlas, other string) {
+	switch {
+	case s.Previous == "" || !now.Before(s.PreviousExpires):
+		return s.Current, ""
+	case s.Activated:
+		return s.Current, s.Previous
+	default:
+		return s.Previous, s.Current
+	}
+}
+
+// Rule is what a webhook wants from a given offset on. Whether an event matches is a pure function
+// of the event and the rule in force at its offset.
+type Rule struct {
+	Webhook WebhookKey
+	From    Offset
+	Topics  TopicSet
+	Filter  string // "" for none
+	// Off says that nothing matches from here on (the webhook was deleted).
+	Off bool
+}
+
+// DefaultRetrySchedule is the Standard Webhooks recommendation: the delays after the first attempt.
+func DefaultRetrySchedule() []time.Duration {
+	return []time.Duration{
+		5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+	}
+}
+
+// DefaultTimeout bounds connect, TLS, headers and body of one attempt together.
+const DefaultTimeout = 15 * time.Second
