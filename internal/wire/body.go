@@ -1,0 +1,50 @@
+package wire
+
+import "github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+
+// Body is the request's body: exactly {"event":"<topic>","data":<data>}. The topic is a name of the
+// catalogue and data a document that [Parse] has escaped; both are taken as they are. The
+// empty format is [hook.DataString].
+func Body(topic string, data []byte, format hook.DataFormat) []byte {
+	const head, middle, tail = `{"event":"`, `","data":`, `}`
+	size := len(head) + len(topic) + len(middle) + len(data) + len(tail)
+	if format != hook.DataObject {
+		size += 2 + countEscapes(data)
+	}
+	body := make([]byte, 0, size)
+	body = append(body, head...)
+	body = append(body, topic...)
+	body = append(body, middle...)
+	if format == hook.DataObject {
+		body = append(body, data...)
+	} else {
+		body = appendQuoted(body, data)
+	}
+	return append(body, tail...)
+}
+
+// inString holds, for each byte that the outer string must escape, the letter behind the
+// backslash. Escaped data has no other byte that JSON could not hold raw, and both
+// JSON.stringify and json.dumps write these five, and no others, the same way.
+var inString = [256]byte{'"': '"', '\\': '\\', '\t': 't', '\n': 'n', '\r': 'r'}
+
+func countEscapes(data []byte) (n int) {
+	for _, c := range data {
+		if inString[c] != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func appendQuoted(body, data []byte) []byte {
+	body = append(body, '"')
+	for _, c := range data {
+		if letter := inString[c]; letter != 0 {
+			body = append(body, '\\', letter)
+		} else {
+			body = append(body, c)
+		}
+	}
+	return append(body, '"')
+}
