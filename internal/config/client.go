@@ -1,0 +1,46 @@
+package config
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Client is what a command that calls the API needs to know.
+type Client struct {
+	URL     string `yaml:"url" default:"http://localhost:8080" doc:"Address of the server, as scheme://host[:port]."`
+	APIKey  Secret `yaml:"api_key" doc:"Operator key (awo_…) or company key (awc_…)."`
+	Company string `yaml:"company" doc:"Company to act for. Needed with an operator key only."`
+}
+
+// LoadClient reads a command's client settings (see [ClientFlags]) from its flags and from the
+// environment (ATLAS_WEBHOOKS_URL, ATLAS_WEBHOOKS_API_KEY, ATLAS_WEBHOOKS_COMPANY).
+func LoadClient(flags *pflag.FlagSet) (Client, error) {
+	return loadClient(flags, os.Environ())
+}
+
+func loadClient(flags *pflag.FlagSet, environ []string) (Client, error) {
+	var c Client
+	layers, err := read(flags, environ, fields(c))
+	if err != nil {
+		return c, err
+	}
+	if err := layers.parse(&c); err != nil {
+		return c, err
+	}
+	var all problems
+	all.add("url", origin(c.URL))
+	if c.Company != "" && !hook.ValidCompanyID(c.Company) {
+		all.add("company", errors.New("must be 1 to 64 of A-Z a-z 0-9 _ : -"))
+	}
+	return c, layers.explain(errors.Join(all...))
+}
+
+// PlainOutput reports whether the environment asks for output without colour: NO_COLOR is set to
+// anything (no-color.org), or the terminal is a dumb one.
+func PlainOutput() bool {
+	return os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+}

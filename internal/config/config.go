@@ -1,0 +1,133 @@
+// Package config is everything that can be set from outside.
+//
+// There is one [Config] struct. Each of its fields is one setting, and each setting has one name in
+// three spellings: a flag (--data-dir), an environment variable (ATLAS_WEBHOOKS_DATA_DIR) and a key
+// of a YAML file (data_dir). A flag wins over the environment, the environment over the file, the
+// file over the default. [Load] reads all of them, refuses what it does not know, and reports for
+// every setting what is in force and where it came from.
+//
+// No other package reads the environment: they are handed a Config, or a part of it. A field's tags
+// are its whole description: `yaml` its name, `default` its default as text, `doc` its sentence in
+// --help and in docs/configuration.md, which is generated from here.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Config is the server's configuration. A zero field stands for its default, so that a test can
+// write Config{DataDir: dir}.WithDefaults() and have a server that works.
+type Config struct {
+	Listen        string `yaml:"listen" default:":8080" group:"Addresses" doc:"Address that the API and the console listen on, as host:port. An empty host means every address of the machine; port 0 picks a free one."`
+	MetricsListen string `yaml:"metrics_listen" group:"Addresses" doc:"Address of a listener of its own for /metrics, as host:port. When empty, /metrics is served with the API."`
+	PublicURL     string `yaml:"public_url" group:"Addresses" doc:"Address under which people reach this server, as scheme://host[:port]; console links begin with it. When empty, it is http://localhost with the port of listen."`
+
+	DataDir     string    `yaml:"data_dir" default:"./data" group:"Store" doc:"Directory of the embedded store and of the keys that the first start creates. It is created when it does not exist."`
+	DatabaseURL SecretURL `yaml:"database_url" group:"Store" doc:"Postgres to use instead of the embedded store, as postgres://user:password@host/database."`
+
+	OperatorKey Secret `yaml:"operator_key" group:"Keys" doc:"Key that may do everything: awo_ and at least 32 letters and digits. When empty, the first start on the embedded store creates one in operator.key in the data directory."`
+	MasterKey   Secret `yaml:"master_key" group:"Keys" doc:"Key that seals signing secrets at rest: the base64 of 32 bytes. When empty, the first start on the embedded store creates one in master.key in the data directory."`
+
+	AllowNetworks Networks  `yaml:"allow_networks" group:"Egress" doc:"Networks, in CIDR notation, that endpoints may lie in although they are private, loopback, link-local or reserved."`
+	DenyNetworks  Networks  `yaml:"deny_networks" group:"Egress" doc:"Networks, in CIDR notation, that endpoints may never lie in. Wins over allow_networks."`
+	AllowPorts    Ports     `yaml:"allow_ports" group:"Egress" doc:"The only ports that endpoints may use. When empty, every port but 22, 25 and the others that browsers block, which no setting opens."`
+	AllowHTTP     bool      `yaml:"allow_http" default:"false" group:"Egress" doc:"Allow endpoints without TLS (http://)."`
+	EgressProxy   SecretURL `yaml:"egress_proxy" group:"Egress" doc:"HTTP proxy that every delivery goes through, as http://[user:password@]host:port."`
+
+	DefaultSignatureScheme hook.SignatureScheme `yaml:"default_signature_scheme" default:"hex" group:"Webhooks" doc:"Signature scheme of webhooks created without one: hex, base64, base64-dotted or python-dict."`
+	DefaultDataFormat      hook.DataFormat      `yaml:"default_data_format" default:"string" group:"Webhooks" doc:"Data format of webhooks created without one: string or object."`
+
+	MaxEventBytes         int `yaml:"max_event_bytes" default:"1048576" group:"Limits" doc:"Size in bytes that the finished body of one event may have, 1024 to 8388608."`
+	MaxInFlight           int `yaml:"max_in_flight" default:"512" group:"Limits" doc:"Requests that may be under way at once, over all webhooks, 1 to 65536."`
+	MaxInFlightPerWebhook int `yaml:"max_in_flight_per_webhook" default:"64" group:"Limits" doc:"Requests that may be under way at once to one webhook, 1 to 1024."`
+	RateLimitCompanyKey   int `yaml:"rate_limit_company_key" default:"100" group:"Limits" doc:"API requests per second that one company key may make, 1 to 100000. Operator keys have no limit."`
+	RetentionDays         int `yaml:"retention_days" default:"30" group:"Limits" doc:"Days that events and their attempts are kept, 8 to 3650."`
+
+	LogFormat    string `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
+	LogLevel     string `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`
+	OTLPEndpoint string `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://host:4318. Tracing is off when it is empty."`
+
+	ConsoleFrameAncestors Origins `yaml:"console_frame_ancestors" group:"Console" doc:"Origins whose pages may show the console in a frame, as https://app.example.com. None when empty."`
+
+	Dev bool `yaml:"dev" default:"false" group:"Trying out" doc:"For trying out on one machine: allows endpoints on loopback addresses and without TLS. Never in production."`
+}
+
+// Default is the configuration in force when nothing is set.
+func Default() Config {
+	var c Config
+	if err := parse(&c, defaults(fields(c))); err != nil {
+		panic(err) // a `default` tag that does not parse: a mistake in this package
+	}
+	return c
+}
+
+// WithDefaults returns the configuration with each zero field set to its default, and with what
+// Dev allows. Doing it twice changes nothing.
+func (c Config) WithDefaults() Config {
+	d := reflect.ValueOf(Default())
+	v := reflect.ValueOf(&c).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			v.Field(i).Set(d.Field(i))
+		}
+	}
+	if c.Dev {
+		c.AllowHTTP = true
+		for _, n := range loopback() {
+			if !slices.Contains(c.AllowNetworks, n) {
+				c.AllowNetworks = append(slices.Clone(c.AllowNetworks), n)
+			}
+		}
+	}
+	return c
+}
+
+// loopback is what Dev adds to AllowNetworks.
+func loopback() Networks {
+	return Networks{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
+// BaseURL is the address under which people reach the server that listens on addr: PublicURL, or
+// one on localhost. It has no slash at its end.
+func (c Config) BaseURL(addr net.Addr) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://localhost"
+	}
+	return "http://localhost:" + port
+}
+
+// Warnings are the settings in force that an operator should not overlook, one sentence each. The
+// server logs them at its start.
+func (c Config) Warnings() []string {
+	var w []string
+	if c.Dev {
+		w = append(w, "dev is on: endpoints on this machine and endpoints without TLS are allowed; never use this in production")
+	}
+	if own := slices.DeleteFunc(slices.Clone(c.AllowNetworks), func(n netip.Prefix) bool {
+		return c.Dev && slices.Contains(loopback(), n)
+	}); len(own) > 0 {
+		w = append(w, fmt.Sprintf("allow_networks is set: endpoints in %s are allowed, although they may be private or reserved", own))
+	}
+	if c.AllowHTTP && !c.Dev {
+		w = append(w, "allow_http is on: payloads may travel without TLS")
+	}
+	return w
+}
+
+// parse sets the fields of the struct behind target from texts by setting name. Fields that texts
+// does not name keep their value.
+func parse(target any, texts map[string]string) error {
+	return env.ParseWithOptions(target, env.Options{Environment: texts, TagName: "yaml"})
+}
