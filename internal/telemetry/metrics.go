@@ -1,0 +1,163 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Metrics holds every metric of the process. Nothing carries a company, a webhook or an endpoint as
+// a label: their number is not bounded, and they are nobody's business who may scrape. All methods
+// may be called from any goroutine, and none waits.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	accepted   *prometheus.CounterVec // by topic
+	duplicates prometheus.Counter
+
+	attempts        *prometheus.CounterVec // by kind and outcome
+	failures        *prometheus.CounterVec // by error class
+	attemptDuration prometheus.Histogram
+	toDelivered     prometheus.Histogram
+	inFlight        prometheus.Gauge
+	parked          prometheus.Gauge
+	lanes           *prometheus.GaugeVec // by state
+	lag             prometheus.Gauge
+	deactivated     *prometheus.CounterVec // by reason
+
+	groupItems    *prometheus.HistogramVec // by what is committed
+	groupDuration *prometheus.HistogramVec
+	wal           prometheus.Gauge
+	checkpoint    prometheus.Histogram
+
+	requests        *prometheus.CounterVec // by route, method and status
+	requestDuration *prometheus.HistogramVec
+}
+
+// Metrics of durations are in seconds, as Prometheus has it; the buckets reach from what a loopback
+// receiver needs to the longest time-out of a webhook.
+var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60}
+
+// NewMetrics declares every metric in a registry of its own.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	m.gauges("build_info", "Always 1; its label says which version runs.", "version").WithLabelValues(version).Set(1)
+
+	m.accepted = m.counters("events_accepted_total", "Events committed to the log, by topic.", "topic")
+	m.duplicates = m.counter("events_duplicate_total", "Publishes of an event that was there already.")
+
+	m.attempts = m.counters("attempts_total", "Requests made to endpoints, by kind and outcome.", "kind", "outcome")
+	m.failures = m.counters("attempt_failures_total", "Requests that did not deliver, by class of error.", "error_class")
+	m.attemptDuration = m.histogram("attempt_duration_seconds", "Time of one request to an endpoint, from dialling to the end of its answer.", seconds)
+	m.toDelivered = m.histogram("accept_to_delivered_seconds", "Time from the acceptance of an event to a delivery of it at the first attempt.", seconds)
+	m.inFlight = m.gauge("in_flight", "Requests to endpoints under way or waiting to be recorded.")
+	m.parked = m.gauge("parked", "Deliveries that failed and are due again, or are held behind one that did.")
+	m.lanes = m.gauges("lanes", "Webhooks that have work, by state: attached ones keep up with the log, detached ones lag behind.", "state")
+	m.lag = m.gauge("lag_events", "Events between the end of the log and the point that everything that keeps up has settled.")
+	m.deactivated = m.counters("webhooks_deactivated_total", "Webhooks that became INACTIVE without their owner's doing, by reason.", "reason")
+
+	items := prometheus.ExponentialBuckets(1, 2, 12)
+	m.groupItems = m.histograms("commit_group_items", "Items committed together, by what they are.", items, "what")
+	m.groupDuration = m.histograms("commit_duration_seconds", "Time of one commit with its fsync, by what was committed.", seconds, "what")
+	m.wal = m.gauge("store_wal_bytes", "Size of the embedded store's write-ahead log.")
+	m.checkpoint = m.histogram("store_checkpoint_duration_seconds", "Time of one checkpoint of the embedded store.", seconds)
+
+	m.requests = m.counters("http_requests_total", "Requests to the API, by route, method and status.", "route", "method", "status")
+	m.requestDuration = m.histograms("http_request_duration_seconds", "Time of one request to the API, by route.", seconds, "route")
+
+	m.declareSeries()
+	return m
+}
+
+// declareSeries brings the series into being whose labels are known, so that an alert on one of
+// them sees its first increase.
+func (m *Metrics) declareSeries() {
+	for _, t := range hook.Topics() {
+		m.accepted.WithLabelValues(t.Name)
+	}
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay, hook.Test} {
+		for _, outcome := range []hook.Outcome{hook.OutcomeDelivered, hook.OutcomeRetry, hook.OutcomeThrottled, hook.OutcomeFailed, hook.OutcomeGone} {
+			m.attempts.WithLabelValues(string(kind), string(outcome))
+		}
+	}
+	for _, reason := range []string{hook.ReasonGone, hook.ReasonFailing} {
+		m.deactivated.WithLabelValues(reason)
+	}
+}
+
+// Handler serves the metrics to Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// EventAccepted counts one event that is committed to the log.
+func (m *Metrics) EventAccepted(topic string) { m.accepted.WithLabelValues(topic).Inc() }
+
+// EventDuplicate counts one publish of an event that was there already.
+func (m *Metrics) EventDuplicate() { m.duplicates.Inc() }
+
+// AttemptRecorded counts one attempt, when it is in the store. acceptedAt is its event's.
+func (m *Metrics) AttemptRecorded(a *hook.Attempt, acceptedAt time.Time) {
+	m.attempts.WithLabelValues(string(a.Kind), string(a.Outcome)).Inc()
+	m.attemptDuration.Observe(a.Phases.Total.Seconds())
+	if a.ErrorClass != hook.ErrNone {
+		m.failures.WithLabelValues(string(a.ErrorClass)).Inc()
+	}
+	if a.Kind == hook.Live && a.Number == 1 && a.Outcome == hook.OutcomeDelivered {
+		m.toDelivered.Observe(max(0, a.StartedAt.Add(a.Phases.Total).Sub(acceptedAt)).Seconds())
+	}
+}
+
+// InFlight adds to the requests under way: +1 when one starts, -1 when it is recorded.
+func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
+
+// Parked says how many deliveries are parked now.
+func (m *Metrics) Parked(n int) { m.parked.Set(float64(n)) }
+
+// Lanes says how many lanes exist now.
+func (m *Metrics) Lanes(attached, detached int) {
+	m.lanes.WithLabelValues("attached").Set(float64(attached))
+	m.lanes.WithLabelValues("detached").Set(float64(detached))
+}
+
+// Lag says how many events lie between the end of the log and its swept mark.
+func (m *Metrics) Lag(events int64) { m.lag.Set(float64(events)) }
+
+// WebhookDeactivated counts a webhook that the engine made INACTIVE, for hook.ReasonGone or
+// hook.ReasonFailing.
+func (m *Metrics) WebhookDeactivated(reason string) { m.deactivated.WithLabelValues(reason).Inc() }
+
+// CommitGroup measures one commit: what was in it ("append", "record", "mutation", "mixed"), how
+// many items, and how long the transaction took, fsync included.
+func (m *Metrics) CommitGroup(what string, items int, took time.Duration) {
+	m.groupItems.WithLabelValues(what).Observe(float64(items))
+	m.groupDuration.WithLabelValues(what).Observe(took.Seconds())
+}
+
+// WAL says how long the embedded store's write-ahead log is now, in bytes.
+func (m *Metrics) WAL(bytes int64) { m.wal.Set(float64(bytes)) }
+
+// Checkpoint measures one checkpoint of the embedded store.
+func (m *Metrics) Checkpoint(took time.Duration) { m.checkpoint.Observe(took.Seconds()) }
+
+// Request counts one request to the API. route is the pattern that matched, "" for none, never the
+// path: paths hold ids, and strangers choose them.
+func (m *Metrics) Request(route, method string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	m.requestDuration.WithLabelValues(route).Observe(took.Seconds())
+}
