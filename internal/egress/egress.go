@@ -1,0 +1,241 @@
+// Package egress is the only door to the network: every request to an endpoint goes through its
+// [Client], and so does every question whether an endpoint may be used at all.
+//
+// Endpoints are chosen by strangers, and so is what answers there. Hence three rules.
+//
+// A destination is judged by its address, at the moment of connecting. [CheckEndpoint] refuses
+// what is plainly wrong when an endpoint is saved, but a name can resolve to anything later, so
+// the verdict that counts is spoken in the dialer, on the address that the kernel is about to
+// connect to ([Policy.Judge]).
+//
+// Webhooks share nothing. Each has connections of its own: on a shared one, a receiver that sends
+// two answers to one request would have the second taken for the answer to the next request, which
+// is somebody else's. Before a kept connection is used again, the kernel is asked whether anything
+// has arrived on it that nobody asked for.
+//
+// An attempt is one request. What is sent is recorded, so nothing may send it again behind our
+// back: a request is repeated only when not one byte of it can have left this machine (or, on
+// HTTP/2, when the receiver says that it has not looked at it).
+//
+// HTTP/1.1 is spoken here, on our own connections. Go's transport runs two goroutines for each
+// connection and hands each request over channels; one goroutine that writes and reads in place
+// costs about half as much, and knows what was sent. HTTP/2, which endpoints choose during the TLS
+// handshake, is the standard library's, one connection at a time.
+//
+// Everything that a receiver can draw out has a bound: the deadline covers connecting, TLS, headers
+// and body together; heads are at most 32 KiB, 16 KiB of a body are read, redirects are not
+// followed, and nothing is decompressed.
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Config is what a [Client] is made from. The zero value works: it reaches public addresses over
+// https.
+type Config struct {
+	Policy Policy
+	// Proxy is the operator's egress proxy, http://[user:password@]host:port; "" for none. The
+	// environment's proxy settings are not looked at.
+	Proxy string
+	// MaxIdle bounds the idle connections of all webhooks together; the longest idle are closed
+	// first. 0 = 1024.
+	MaxIdle int
+	// MaxIdlePerWebhook bounds those of one webhook. 0 = 64.
+	MaxIdlePerWebhook int
+	// IdleTimeout is how long a connection is kept unused, unless the receiver announces that it
+	// keeps it for less. 0 = 55 s, just under what common load balancers keep.
+	IdleTimeout time.Duration
+	// Resolver resolves names; nil = the system's.
+	Resolver *net.Resolver
+	// RootCAs verify certificates; nil = the system's.
+	RootCAs *x509.CertPool
+}
+
+// Request is one request to be sent.
+type Request struct {
+	// Webhook and EndpointVersion say whose connections may be used.
+	Webhook         hook.WebhookKey
+	EndpointVersion int64
+	Endpoint        string // as [CheckEndpoint] returned it
+	// Header is sent as it is. Host and Content-Length are added; it must hold neither them nor
+	// any other header that frames a message.
+	Header http.Header
+	// Body is not changed by anybody until Do returns.
+	Body []byte
+	// AllowNetworks are the ranges that the webhook's company may reach besides the policy's.
+	AllowNetworks []netip.Prefix
+	// Deadline bounds the whole attempt. It must be set.
+	Deadline time.Time
+	// NotAfter is the instant after which no byte may be sent, because another node may send by
+	// then; zero for none. It holds on the wall clock and on the monotonic one, and bounds the
+	// attempt like Deadline, but running into it is our own fault.
+	NotAfter time.Time
+}
+
+// Answer is a final answer: its head was received in full.
+type Answer struct {
+	Status     int    // three digits as received, 000 included
+	RetryAfter string // the header's value, "" if there is none
+	Header     []byte // header lines as received, separated by line ends (of HTTP/2: made up, sorted)
+	Body       []byte // the first 16 KiB, as received (never decompressed)
+	Truncated  bool   // there was more of the body, or should have been
+	Phases     hook.Phases
+}
+
+// Client sends requests. It is safe for concurrent use. Its zero value is not usable; see [New].
+type Client struct {
+	dialer dialer
+	pools  pools
+	http2  *http.Transport
+}
+
+// New makes a client. It starts nothing; Close ends what requests have started.
+func New(config Config) (*Client, error) {
+	proxy, err := parseProxy(config.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		dialer: dialer{
+			policy: &config.Policy, resolver: config.Resolver, names: &resolved{}, proxy: proxy,
+			tls: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: config.RootCAs},
+		},
+		pools: pools{
+			byKey:      make(map[poolKey]*pool),
+			maxIdle:    valueOr(config.MaxIdle, 1024),
+			maxPerPool: valueOr(config.MaxIdlePerWebhook, 64),
+			timeout:    valueOr(config.IdleTimeout, 55*time.Second),
+		},
+		http2: newHTTP2(),
+	}
+	if c.dialer.resolver == nil {
+		c.dialer.resolver = net.DefaultResolver
+	}
+	return c, nil
+}
+
+func valueOr[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Policy is the policy in force, for [CheckEndpoint]. It must not be changed.
+func (c *Client) Policy() *Policy { return c.dialer.policy }
+
+// Close closes the idle connections, and those in use as soon as their requests end. The client
+// must not be used afterwards.
+func (c *Client) Close() { c.pools.close() }
+
+// Do sends the request, once, and returns the answer. Answer.Phases is filled in also with an
+// error, which is always an [*Error].
+//
+// When ctx ends before the deadline the attempt is broken off, as our own fault.
+func (c *Client) Do(ctx context.Context, r *Request) (Answer, error) {
+	start := time.Now()
+	var a Answer
+	err := c.do(ctx, r, &a)
+	a.Phases.Total = time.Since(start)
+	if err != nil {
+		return a, c.blame(ctx, r, err)
+	}
+	return a, nil
+}
+
+func (c *Client) do(ctx context.Context, r *Request, a *Answer) error {
+	for try := 0; ; try++ {
+		if err := expired(r); err != nil {
+			return err
+		}
+		conn, reused, err := c.acquire(ctx, r, a, try > 0)
+		if err != nil {
+			return err
+		}
+		err = c.attempt(ctx, conn, r, a)
+		// Once more, if it is certain that the receiver has seen nothing, on a connection made for
+		// this request.
+		if unsent := (*unsentError)(nil); try == 0 && reused && errors.As(err, &unsent) {
+			continue
+		}
+		return err
+	}
+}
+
+// unsentError is a failure at which the receiver cannot have seen the request.
+type unsentError struct{ error }
+
+func (e *unsentError) Unwrap() error { return e.error }
+
+// attempt makes one exchange on a connection and gives the connection back.
+func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer) (err error) {
+	keep := false
+	defer func() { c.pools.release(conn, keep) }()
+	if conn.h2 != nil {
+		keep, err = conn.exchange2(ctx, r, a)
+		return err
+	}
+	conn.nc.SetDeadline(r.until())
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { conn.nc.SetDeadline(time.Unix(1, 0)) })
+		defer func() { keep = stop() && keep }()
+	}
+	// The last look at the clock before the first byte.
+	if err := expired(r); err != nil {
+		return err
+	}
+	conn.sentBefore = conn.meter.written.Load()
+	keep, err = conn.exchange(r, a)
+	if err != nil && conn.meter.written.Load() == conn.sentBefore && !timedOut(err) {
+		err = &unsentError{err}
+	}
+	return err
+}
+
+// until is the earlier of the two limits.
+func (r *Request) until() time.Time {
+	if !r.NotAfter.IsZero() && r.NotAfter.Before(r.Deadline) {
+		return r.NotAfter
+	}
+	return r.Deadline
+}
+
+// expired reports that nothing may be sent any more. NotAfter is compared on the monotonic clock
+// and on the wall clock: the one stands still while a machine sleeps, the other may be set back.
+func expired(r *Request) error {
+	now := time.Now()
+	if n := r.NotAfter; !n.IsZero() && (!now.Before(n) || !now.Round(0).Before(n.Round(0))) {
+		return fail(hook.ErrOwnFault, PhaseSend, nil, "this node's time to send had run out")
+	}
+	if !now.Before(r.Deadline) {
+		return fail(hook.ErrTimeout, PhaseConnect, nil, "the deadline had passed before the request was sent")
+	}
+	return nil
+}
+
+// blame finds the *Error in err and takes the fault upon us where it is ours.
+func (c *Client) blame(ctx context.Context, r *Request, err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = networkError(PhaseNone, err)
+	}
+	switch {
+	case e.Class == hook.ErrAddress || e.Class == hook.ErrOwnFault:
+	case ctx.Err() != nil:
+		return fail(hook.ErrOwnFault, e.Phase, err, "the attempt was broken off by this server")
+	case e.Class == hook.ErrTimeout && r.until() != r.Deadline:
+		return fail(hook.ErrOwnFault, e.Phase, err, "this node's time ran out before the answer came")
+	}
+	return e
+}

@@ -1,0 +1,228 @@
+package egress
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// MaxEndpoint bounds an endpoint's length in bytes, as written and as normalised.
+const MaxEndpoint = 2048
+
+// CheckEndpoint is the check of an endpoint when it is saved. It returns the endpoint normalised
+// (scheme and host in lower case, international names in ASCII, default port dropped, a path
+// always), or what is wrong with it. It does no I/O: a name is judged by its addresses each time
+// that it is connected to; an address written in the URL is judged here already, too.
+func CheckEndpoint(rawURL string, policy *Policy) (string, []hook.FieldError) {
+	t, err := parseEndpoint(rawURL)
+	if err == nil {
+		err = policy.judgeTarget(t)
+	}
+	if err != nil {
+		return "", []hook.FieldError{{Field: "endpoint", Code: err.Code, Detail: err.Rule}}
+	}
+	return t.endpoint, nil
+}
+
+// target is an endpoint taken apart, as far as requests need it.
+type target struct {
+	endpoint string // normalised
+	tls      bool
+	host     string     // for the resolver and for SNI; no brackets
+	ip       netip.Addr // where host is a literal address
+	port     uint16
+	hostPort string   // as the Host header and :authority carry it
+	path     string   // the request target
+	prelude  []byte   // request line and Host line of HTTP/1.1
+	url      *url.URL // for HTTP/2
+}
+
+func (t *target) address() string { return net.JoinHostPort(t.host, strconv.Itoa(int(t.port))) }
+
+func refuse(code, format string, args ...any) *Refusal {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
+
+// judgeTarget applies the rules that need no resolver.
+func (p *Policy) judgeTarget(t *target) *Refusal {
+	if !t.tls && !p.AllowHTTP {
+		return refuse(CodeScheme, "the endpoint must begin with https://")
+	}
+	var err error
+	if t.ip.IsValid() {
+		err = p.Judge(netip.AddrPortFrom(t.ip, t.port))
+	} else if err = p.judgePort(t.port); err == nil && localName(t.host) {
+		// RFC 6761 section 6.3: these names are loopback everywhere.
+		if err = p.Judge(netip.AddrPortFrom(netip.IPv6Loopback(), t.port)); err != nil {
+			err = p.Judge(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), t.port))
+		}
+	}
+	if err != nil {
+		return err.(*Refusal)
+	}
+	return nil
+}
+
+func localName(host string) bool { return host == "localhost" || strings.HasSuffix(host, ".localhost") }
+
+// parseEndpoint reads a URL more narrowly than RFC 3986: whatever two parsers might read in two
+// ways is refused, with the rule.
+func parseEndpoint(raw string) (*target, *Refusal) {
+	if raw == "" {
+		return nil, refuse(CodeInvalidURL, "an endpoint is needed, as https://example.com/webhooks")
+	}
+	if len(raw) > MaxEndpoint {
+		return nil, refuse(CodeInvalidURL, "the endpoint is longer than %d bytes", MaxEndpoint)
+	}
+	for i := range len(raw) {
+		if c := raw[i]; c <= ' ' || c == 0x7f || c == '\\' {
+			return nil, refuse(CodeInvalidURL, "the endpoint must not contain spaces, control characters or backslashes")
+		}
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return nil, refuse(CodeInvalidURL, "the endpoint must be a full URL, as https://example.com/webhooks")
+	}
+	scheme = strings.ToLower(scheme)
+	if scheme != "https" && scheme != "http" {
+		return nil, refuse(CodeScheme, "the endpoint must begin with https://")
+	}
+	cut := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		cut = i
+	}
+	authority, path := rest[:cut], rest[cut:]
+	if strings.Contains(authority, "@") {
+		return nil, refuse(CodeInvalidURL, "the endpoint must not contain a user name or password; use a custom header")
+	}
+	if strings.Contains(path, "#") {
+		return nil, refuse(CodeInvalidURL, "the endpoint must not have a fragment (#…); it would not be sent")
+	}
+	t := &target{tls: scheme == "https"}
+	if err := t.setAuthority(authority); err != nil {
+		return nil, err
+	}
+	if err := t.setPath(path); err != nil {
+		return nil, err
+	}
+	t.endpoint = scheme + "://" + t.hostPort + t.path
+	if len(t.endpoint) > MaxEndpoint {
+		return nil, refuse(CodeInvalidURL, "the endpoint is longer than %d bytes", MaxEndpoint)
+	}
+	var err error
+	if t.url, err = url.Parse(t.endpoint); err != nil || t.url.RequestURI() != t.path {
+		return nil, refuse(CodeInvalidURL, "path or query is malformed (check the percent-encoding)")
+	}
+	t.prelude = []byte("POST " + t.path + " HTTP/1.1\r\nHost: " + t.hostPort + "\r\n")
+	return t, nil
+}
+
+func (t *target) setAuthority(authority string) *Refusal {
+	host, port := authority, ""
+	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
+		host, port = authority[:i], authority[i+1:]
+		if port == "" {
+			return refuse(CodeInvalidURL, "a port is missing after the colon")
+		}
+	}
+	t.port = 80
+	if t.tls {
+		t.port = 443
+	}
+	fallback := t.port
+	if port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || port[0] == '+' || port[0] == '0' {
+			return refuse(CodeInvalidURL, "%q is not a port number", port)
+		}
+		t.port = uint16(n)
+	}
+	if err := t.setHost(host); err != nil {
+		return err
+	}
+	t.hostPort = t.host
+	if t.ip.Is6() {
+		t.hostPort = "[" + t.host + "]"
+	}
+	if t.port != fallback {
+		t.hostPort += ":" + strconv.Itoa(int(t.port))
+	}
+	return nil
+}
+
+func (t *target) setHost(host string) *Refusal {
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, closed := strings.CutSuffix(inner, "]")
+		ip, err := netip.ParseAddr(inner)
+		if !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
+			return refuse(CodeInvalidURL, "%q is not an IPv6 address", host)
+		}
+		t.ip = ip.Unmap()
+		t.host = t.ip.String()
+		return nil
+	}
+	ascii, err := names.ToASCII(host)
+	if err != nil || !validName(ascii) {
+		return refuse(CodeInvalidURL, "%q is not a host name", host)
+	}
+	t.host = ascii
+	if !endsInNumber(ascii) {
+		return nil
+	}
+	// What remains is an IPv4 address, or one of the spellings that some parsers take for one
+	// (decimal, octal, hexadecimal, fewer than four parts).
+	if t.ip, err = netip.ParseAddr(ascii); err != nil {
+		return refuse(CodeInvalidURL, "%q: an address must be written as four decimal numbers", host)
+	}
+	return nil
+}
+
+// names maps international names as browsers do for a look-up (UTS 46, non-transitional).
+var names = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.VerifyDNSLength(true), idna.StrictDomainName(false))
+
+// validName accepts letters, digits, hyphens and underscores in labels of 1 to 63.
+func validName(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// endsInNumber is the URL standard's test for a host that must be an IPv4 address.
+func endsInNumber(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	digits := strings.Trim(last, "0123456789") == ""
+	hex := strings.HasPrefix(last, "0x") && strings.Trim(last[2:], "0123456789abcdef") == ""
+	return digits || hex
+}
+
+func (t *target) setPath(path string) *Refusal {
+	for i := range len(path) {
+		if path[i] > 0x7e {
+			return refuse(CodeInvalidURL, "path and query must be ASCII; percent-encode other characters")
+		}
+	}
+	if path == "" || path[0] == '?' {
+		path = "/" + path
+	}
+	t.path = path
+	return nil
+}

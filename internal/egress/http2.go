@@ -1,0 +1,149 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// h2Credit is how many bytes an HTTP/2 receiver may send for each request, frames of all kinds
+// included: far more than an answer of ours can need, far less than a flood.
+const h2Credit = 1 << 20
+
+// newHTTP2 makes the factory of HTTP/2 connections. It keeps none itself and dials none: the dialed
+// connection comes with the context.
+func newHTTP2() *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		Proxy: nil, DisableCompression: true, MaxResponseHeaderBytes: maxHead, Protocols: protocols,
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return ctx.Value(dialedKey{}).(*tls.Conn), nil
+		},
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 1 << 20,
+			WriteByteTimeout: 10 * time.Second, // a receiver that stops reading must not hold the others' streams
+		},
+	}
+}
+
+type dialedKey struct{}
+
+// startHTTP2 begins HTTP/2 on a connection that has chosen it, with one reservation.
+func (c *conn) startHTTP2(ctx context.Context, factory *http.Transport) (err error) {
+	c.meter.limited.Store(true)
+	c.meter.credit.Store(h2Credit)
+	ctx = context.WithValue(ctx, dialedKey{}, c.tls)
+	if c.h2, err = factory.NewClientConn(ctx, "https", c.pool.target.address()); err != nil {
+		return err
+	}
+	return c.h2.Reserve()
+}
+
+// exchange2 is one exchange on a connection shared with other requests of the same webhook.
+func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool, err error) {
+	ctx, cancel := context.WithDeadline(ctx, r.until())
+	defer cancel()
+	t := c.pool.target
+	body := &lentBody{b: r.Body}
+	defer body.takeBack()
+	request := (&http.Request{
+		Method: http.MethodPost, Host: t.hostPort, Header: r.Header, Body: body, ContentLength: int64(len(r.Body)),
+		URL: t.url,
+	}).WithContext(ctx)
+	c.meter.credit.Store(h2Credit)
+	if err := expired(r); err != nil {
+		c.h2.Release()
+		return true, err
+	}
+	began := time.Now()
+	resp, err := c.h2.RoundTrip(request)
+	if err != nil {
+		// The connection may serve its other requests to their end, but no new ones.
+		return false, explain2(ended(ctx, err))
+	}
+	defer resp.Body.Close()
+	a.Phases.FirstByte = max(time.Since(began), 1)
+	a.Status = resp.StatusCode
+	a.RetryAfter = resp.Header.Get("Retry-After")
+	a.Header = flatten(resp.Header)
+	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	a.Truncated = err != nil || len(a.Body) > maxBody
+	a.Body = a.Body[:min(len(a.Body), maxBody)]
+	return err == nil, nil
+}
+
+// explain2 classifies an error of HTTP/2.
+func explain2(err error) error {
+	var e net.Error
+	switch {
+	case unprocessed(err):
+		return &unsentError{fail(hook.ErrReset, PhaseSend, err, "the receiver ended the HTTP/2 connection before the request")}
+	case errors.Is(err, errFlood):
+		return fail(hook.ErrProtocol, PhaseHead, err, "%s", errFlood)
+	case timedOut(err) || errors.As(err, &e) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled):
+		return networkError(PhaseFirstByte, err)
+	}
+	return fail(hook.ErrProtocol, PhaseHead, err, "HTTP/2: %s", err)
+}
+
+// unprocessed reports that the receiver has not acted on the request, by its own word (RFC 9113
+// section 8.7: GOAWAY below the stream's number, REFUSED_STREAM) or because the connection was
+// closed to new requests before. The standard library has no name for these; a test holds the texts.
+func unprocessed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "graceful shutdown GOAWAY") ||
+		strings.Contains(text, "REFUSED_STREAM") || strings.Contains(text, "client conn not usable")
+}
+
+// flatten writes headers as lines, in order of name.
+func flatten(header http.Header) []byte {
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		for _, value := range header[name] {
+			b.WriteString(name + ": " + value + "\r\n")
+		}
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\r\n"))
+}
+
+// lentBody reads the caller's bytes as long as the caller waits. HTTP/2 may go on sending a body
+// after the answer has come.
+type lentBody struct {
+	mu   sync.Mutex
+	b    []byte
+	gone bool
+}
+
+func (l *lentBody) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return 0, errAbandoned
+	}
+	if len(l.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, l.b)
+	l.b = l.b[n:]
+	return n, nil
+}
+
+func (l *lentBody) Close() error { return nil }
+
+func (l *lentBody) takeBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b, l.gone = nil, true
+}

@@ -1,0 +1,343 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// conn is a connection of one webhook. While it serves a request over HTTP/1.1 it belongs to that
+// request's goroutine; otherwise its fields are guarded by the pools' mutex.
+type conn struct {
+	pool       *pool
+	nc         net.Conn // TCP or TLS
+	meter      *meter
+	tls        *tls.Conn        // nil for plain http
+	h2         *http.ClientConn // nil for HTTP/1.1
+	remote     netip.AddrPort   // zero behind a proxy
+	allow      []netip.Prefix   // the company's ranges when it was made
+	sentBefore int64            // bytes written before the current request
+	keepFor    time.Duration    // as the receiver announced; 0 = not at all
+
+	inFlight   int  // requests, or reservations of HTTP/2
+	dead       bool // no further request; closed when inFlight is 0
+	idleSince  time.Time
+	idleUntil  time.Time
+	prev, next *conn // in the list of idle connections
+}
+
+type poolKey struct {
+	webhook hook.WebhookKey
+	version int64
+}
+
+// pool holds the connections of one version of one webhook's endpoint.
+type pool struct {
+	key    poolKey
+	target *target
+	conns  []*conn // idle ones of HTTP/1.1, the longest idle first; all of HTTP/2
+	users  int     // requests between acquire and release
+}
+
+// pools keeps connections for their next request: all under one mutex, which is held for a few
+// hundred nanoseconds.
+type pools struct {
+	maxIdle    int
+	maxPerPool int
+	timeout    time.Duration
+
+	mu     sync.Mutex
+	byKey  map[poolKey]*pool
+	oldest *conn // idle connections, by idleSince
+	newest *conn
+	idle   int
+	reaper *time.Timer // nil while nothing is idle
+	closed bool
+}
+
+// acquire returns a connection that can take the request: a kept one that is quiet, or a new one.
+func (c *Client) acquire(ctx context.Context, r *Request, a *Answer, fresh bool) (got *conn, reused bool, err error) {
+	p, err := c.pools.enter(r)
+	if err != nil {
+		return nil, false, err
+	}
+	for !fresh {
+		kept := c.pools.take(p)
+		if kept == nil {
+			break
+		}
+		if c.usable(kept, r) {
+			return kept, true, nil
+		}
+		c.pools.drop(kept)
+	}
+	made, err := c.connect(ctx, p, r, a)
+	if err != nil {
+		c.pools.leave(p)
+		return nil, false, err
+	}
+	return made, false, nil
+}
+
+// usable asks whether a kept connection may still be used: by the rules, which may have changed for
+// the company since it was made, and by the network.
+func (c *Client) usable(kept *conn, r *Request) bool {
+	if kept.remote.IsValid() && !slices.Equal(kept.allow, r.AllowNetworks) && !c.dialer.unsafe &&
+		c.dialer.policy.With(r.AllowNetworks).Judge(kept.remote) != nil {
+		return false
+	}
+	return kept.h2 != nil || kept.quiet()
+}
+
+// quiet reports that nothing has arrived on an idle connection, neither in the kernel nor in what
+// TLS has read ahead.
+func (c *conn) quiet() bool {
+	if !c.meter.quiet() {
+		return false
+	}
+	if c.tls == nil {
+		return true
+	}
+	var b [1]byte
+	c.meter.SetReadDeadline(time.Unix(1, 0)) // only what is there already
+	n, err := c.tls.Read(b[:])
+	return n == 0 && timedOut(err)
+}
+
+func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, r.until())
+	defer cancel()
+	d, err := c.dialer.dial(ctx, p.target, r.AllowNetworks)
+	a.Phases.DNS += d.phases.DNS
+	a.Phases.Connect += d.phases.Connect
+	a.Phases.TLS += d.phases.TLS
+	if err != nil {
+		return nil, err
+	}
+	made := &conn{pool: p, nc: d.nc, meter: d.meter, tls: d.tls, remote: d.remote, allow: r.AllowNetworks, inFlight: 1}
+	if d.http2() {
+		if err := made.startHTTP2(ctx, c.http2); err != nil {
+			d.nc.Close()
+			return nil, networkError(PhaseTLS, err)
+		}
+		c.pools.add(made)
+	}
+	return made, nil
+}
+
+// enter finds or makes the pool of a request's webhook.
+func (ps *pools) enter(r *Request) (*pool, error) {
+	key := poolKey{r.Webhook, r.EndpointVersion}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.byKey[key]
+	if p == nil || p.target.endpoint != r.Endpoint {
+		t, refusal := parseEndpoint(r.Endpoint)
+		if refusal != nil {
+			return nil, fail(hook.ErrAddress, PhaseNone, refusal, "%s", refusal.Rule)
+		}
+		p = &pool{key: key, target: t}
+		ps.byKey[key] = p
+	}
+	p.users++
+	return p, nil
+}
+
+// leave ends a request's use of its pool; a pool without use and connections is forgotten.
+func (ps *pools) leave(p *pool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p.users--
+	ps.forget(p)
+}
+
+func (ps *pools) forget(p *pool) {
+	if p.users == 0 && len(p.conns) == 0 && ps.byKey[p.key] == p {
+		delete(ps.byKey, p.key)
+	}
+}
+
+// take reserves a connection for one request: the most recently used, so that a shrinking load
+// lets the others age.
+func (ps *pools) take(p *pool) *conn {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for i := len(p.conns) - 1; i >= 0; i-- {
+		c := p.conns[i]
+		if c.h2 != nil && (c.dead || c.h2.Reserve() != nil) {
+			continue
+		}
+		if c.inFlight == 0 {
+			if time.Now().After(c.idleUntil) {
+				ps.evict(c)
+				continue
+			}
+			ps.unlink(c)
+		}
+		if c.h2 == nil {
+			p.conns = slices.Delete(p.conns, i, i+1)
+		}
+		c.inFlight++
+		return c
+	}
+	return nil
+}
+
+// add puts a new connection of HTTP/2 where further requests find it.
+func (ps *pools) add(c *conn) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	c.pool.conns = append(c.pool.conns, c)
+}
+
+// drop gives a taken connection up, without ending the request's use of the pool.
+func (ps *pools) drop(c *conn) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if c.h2 != nil {
+		c.h2.Release()
+	}
+	c.dead = true
+	ps.settle(c)
+}
+
+// release ends a request on a connection. With keep the connection waits for the next one.
+func (ps *pools) release(c *conn, keep bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	c.pool.users--
+	c.dead = c.dead || !keep || ps.closed
+	ps.settle(c)
+	ps.forget(c.pool)
+}
+
+// settle is what follows the end of one use: the connection is still in use by others, or waits
+// idle, or is closed.
+func (ps *pools) settle(c *conn) {
+	if c.inFlight--; c.inFlight > 0 {
+		return
+	}
+	c.idleSince = time.Now()
+	keep := ps.timeout
+	if c.keepFor > 0 {
+		keep = min(keep, c.keepFor-time.Second) // so that we close first
+	}
+	if c.dead || keep <= 0 || c.h2 != nil && c.h2.Err() != nil {
+		ps.discard(c)
+		return
+	}
+	c.idleUntil = c.idleSince.Add(keep)
+	if c.h2 == nil {
+		c.pool.conns = append(c.pool.conns, c)
+	}
+	ps.link(c)
+	if len(c.pool.conns) > ps.maxPerPool {
+		ps.evictFrom(c.pool)
+	}
+	if ps.idle > ps.maxIdle {
+		ps.evict(ps.oldest)
+	}
+	if ps.reaper == nil {
+		ps.reaper = time.AfterFunc(reapEvery, ps.reap)
+	}
+}
+
+func (ps *pools) evictFrom(p *pool) {
+	for _, c := range p.conns {
+		if c.inFlight == 0 {
+			ps.evict(c)
+			return
+		}
+	}
+}
+
+// evict closes an idle connection.
+func (ps *pools) evict(c *conn) {
+	ps.unlink(c)
+	ps.discard(c)
+	ps.forget(c.pool)
+}
+
+// discard closes a connection that is in no list of idle ones. Closing may write (TLS says goodbye),
+// so that is bounded; the kernel's buffer takes it at once.
+func (ps *pools) discard(c *conn) {
+	c.dead = true
+	if i := slices.Index(c.pool.conns, c); i >= 0 {
+		c.pool.conns = slices.Delete(c.pool.conns, i, i+1)
+	}
+	c.close()
+}
+
+// reapEvery is how often idle connections are looked through for those that have expired or that
+// the receiver has closed.
+const reapEvery = 5 * time.Second
+
+func (ps *pools) reap() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	now := time.Now()
+	for c := ps.oldest; c != nil; {
+		next := c.next
+		if ps.closed || now.After(c.idleUntil) || c.h2 != nil && c.h2.Err() != nil || c.h2 == nil && !c.meter.quiet() {
+			ps.evict(c)
+		}
+		c = next
+	}
+	ps.reaper = nil
+	if ps.idle > 0 && !ps.closed {
+		ps.reaper = time.AfterFunc(reapEvery, ps.reap)
+	}
+}
+
+func (ps *pools) close() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.closed = true
+	if ps.reaper != nil {
+		ps.reaper.Stop()
+	}
+	for ps.oldest != nil {
+		ps.evict(ps.oldest)
+	}
+}
+
+func (ps *pools) link(c *conn) {
+	c.prev, c.next = ps.newest, nil
+	if ps.newest != nil {
+		ps.newest.next = c
+	} else {
+		ps.oldest = c
+	}
+	ps.newest = c
+	ps.idle++
+}
+
+func (ps *pools) unlink(c *conn) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		ps.oldest = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		ps.newest = c.prev
+	}
+	c.prev, c.next = nil, nil
+	ps.idle--
+}
+
+// close closes the socket first: what TLS would say goodbye with must not be able to block.
+func (c *conn) close() {
+	c.meter.Close()
+	if c.h2 != nil {
+		c.h2.Close()
+	}
+}

@@ -1,0 +1,176 @@
+// Package send makes one attempt: it signs the request afresh, sends it once through [egress], and
+// says what came of it.
+//
+// A [Result] is evidence, not a decision. Whether the delivery is retried, throttled or given up
+// is for package retry, which reads the result's class; the attempt was a success if and only if a
+// final status of 200–299 was received in full ([Result.Delivered]).
+//
+// The class [hook.ErrOwnFault] means that the fault is this server's, by evidence found on this
+// machine alone; such an attempt does not count against the receiver.
+package send
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// Request is one attempt to be made.
+type Request struct {
+	Webhook  *hook.Webhook // the settings in force; not changed by anybody meanwhile
+	EventID  string
+	Topic    string
+	Body     []byte // as wire.Body made it; not changed by anybody until Send returns
+	Attempt  int    // 1, 2, 3 … of its delivery
+	Sequence int64  // 0 on a replay of an event that was never matched
+	Kind     hook.Kind
+	ReplayID string // rpl_…, of the replay that caused it; "" for none
+	// NotAfter is the instant after which no byte may be sent; zero for none.
+	NotAfter time.Time
+	// AllowNetworks are the company's own.
+	AllowNetworks []netip.Prefix
+}
+
+// Result is what came of an attempt.
+type Result struct {
+	StartedAt     time.Time // as the store keeps times
+	TimestampText string    // as signed
+	Phases        hook.Phases
+	StatusCode    int             // 0 when no status was received
+	Class         hook.ErrorClass // hook.ErrNone exactly when Delivered
+	Detail        string          // why it failed: one line, at most 500 bytes, no secrets; "" when Delivered
+	Phase         egress.Phase    // where it failed, when no answer came
+	// RetryAfter is the wait that the receiver asked for, at most 24 hours; HasRetryAfter says that
+	// it asked for one that can be understood.
+	RetryAfter    time.Duration
+	HasRetryAfter bool
+	// AnswerHeader is the answer's header lines, AnswerBody the first 16 KiB of its body.
+	AnswerHeader, AnswerBody []byte
+}
+
+// Delivered reports that the receiver has taken the event: a final status of 200–299 came in full.
+func (r *Result) Delivered() bool { return r.StatusCode >= 200 && r.StatusCode <= 299 }
+
+// Door is what a sender needs of [egress.Client]. Its error is an [*egress.Error].
+type Door interface {
+	Do(ctx context.Context, r *egress.Request) (egress.Answer, error)
+}
+
+// Sender makes attempts. It is safe for concurrent use.
+type Sender struct {
+	door      Door
+	userAgent string
+	panicked  func(value any, stack []byte)
+}
+
+// New makes a sender. The version goes into the User-Agent. The panicked function is told of panics
+// that were contained, for the log; nil is allowed.
+func New(door Door, version string, panicked func(value any, stack []byte)) *Sender {
+	return &Sender{door: door, userAgent: wire.UserAgent(version), panicked: panicked}
+}
+
+// Send makes the attempt. It returns within the webhook's timeout (and a moment), or earlier when
+// ctx ends, which counts as a fault of ours.
+func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
+	start := time.Now()
+	result.StartedAt = hook.Now(start)
+	defer func() {
+		if v := recover(); v != nil {
+			result = s.contain(v, result)
+		}
+	}()
+	result.TimestampText = wire.Timestamp(start)
+	header, err := s.sign(&r, start, result.TimestampText)
+	if err != nil {
+		return refuse(result, hook.ErrInternal, "the request could not be signed: "+err.Error())
+	}
+	timeout := r.Webhook.Timeout
+	if timeout <= 0 {
+		timeout = hook.DefaultTimeout
+	}
+	answer, err := s.door.Do(ctx, &egress.Request{
+		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
+		Header: header, Body: r.Body, AllowNetworks: r.AllowNetworks,
+		Deadline: start.Add(timeout), NotAfter: r.NotAfter,
+	})
+	result.Phases = answer.Phases
+	if err != nil {
+		return failed(result, err)
+	}
+	return answered(result, &answer, start)
+}
+
+func (s *Sender) sign(r *Request, now time.Time, timestamp string) (http.Header, error) {
+	secret, other := r.Webhook.Secrets.At(now)
+	request := wire.Request{
+		Body: r.Body, Timestamp: timestamp, Topic: r.Topic, EventID: r.EventID, WebhookID: r.Webhook.ID,
+		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
+		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
+	}
+	return request.Header()
+}
+
+// failed describes an attempt without an answer.
+func failed(result Result, err error) Result {
+	var e *egress.Error
+	if !errors.As(err, &e) {
+		return refuse(result, hook.ErrInternal, err.Error())
+	}
+	result.Phase = e.Phase
+	return refuse(result, e.Class, e.Detail)
+}
+
+// answered describes an attempt with a final answer.
+func answered(result Result, a *egress.Answer, now time.Time) Result {
+	result.StatusCode = a.Status
+	result.AnswerHeader, result.AnswerBody = a.Header, a.Body
+	if a.RetryAfter != "" {
+		result.RetryAfter, result.HasRetryAfter = RetryAfter(a.RetryAfter, now)
+	}
+	class, detail := classify(a.Status, result.HasRetryAfter)
+	if class == hook.ErrNone {
+		return result
+	}
+	return refuse(result, class, detail)
+}
+
+func refuse(result Result, class hook.ErrorClass, detail string) Result {
+	result.Class, result.Detail = class, oneLine(detail)
+	return result
+}
+
+// contain turns a panic into a failed attempt. The panic's text stays in the log: it may quote
+// anything.
+func (s *Sender) contain(v any, result Result) Result {
+	if s.panicked != nil {
+		s.panicked(v, debug.Stack())
+	}
+	return refuse(Result{StartedAt: result.StartedAt, TimestampText: result.TimestampText}, hook.ErrInternal,
+		"an internal error of this server while the attempt was made")
+}
+
+// maxDetail bounds Result.Detail in bytes.
+const maxDetail = 500
+
+// oneLine makes a text fit to be shown: printable ASCII, one line, bounded.
+func oneLine(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if b.Len() >= maxDetail {
+			break
+		}
+		if r < ' ' || r > '~' {
+			r = ' '
+		}
+		b.WriteByte(byte(r))
+	}
+	return b.String()
+}
