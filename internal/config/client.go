@@ -25,10 +25,7 @@ func LoadClient(flags *pflag.FlagSet) (Client, error) {
 func loadClient(flags *pflag.FlagSet, environ []string) (Client, error) {
 	var c Client
 	layers, err := read(flags, environ, fields(c))
-	if err != nil {
-		return c, err
-	}
-	if err := layers.parse(&c); err != nil {
+	if err := errors.Join(err, layers.parse(&c)); err != nil {
 		return c, err
 	}
 	var all problems

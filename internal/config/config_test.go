@@ -244,6 +244,10 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "no such setting") != 3 {
 		t.Error(err)
 	}
+	_, _, err = loadWith(t, "listn: :1\n", nil, []string{"--retention-days=many"})
+	if err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Error(err)
+	}
 	_, _, err = loadWith(t, "listen: 1\nretention_days: 1\n", nil, nil)
 	if err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Error(err)

@@ -24,10 +24,7 @@ func Load(flags *pflag.FlagSet) (Config, []Setting, error) {
 func load(flags *pflag.FlagSet, environ []string) (Config, []Setting, error) {
 	var c Config
 	layers, err := read(flags, environ, fields(c))
-	if err != nil {
-		return c, nil, err
-	}
-	if err := layers.parse(&c); err != nil {
+	if err := errors.Join(err, layers.parse(&c)); err != nil {
 		return c, nil, err
 	}
 	if err := layers.explain(c.Validate()); err != nil {
