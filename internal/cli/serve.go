@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/telemetry"
+)
+
+// Server is the product, opened but not yet running.
+type Server interface {
+	// Run serves until ctx ends, then drains what is in flight and returns nil.
+	Run(ctx context.Context) error
+	// Ready is closed once Run answers requests. URL and OperatorKey are known from then on.
+	Ready() <-chan struct{}
+	URL() string
+	OperatorKey() config.Secret
+}
+
+// ServerOptions is what a server is opened with.
+type ServerOptions struct {
+	Config  config.Config
+	Log     *slog.Logger
+	Version string
+	// Terminal is where a person watches, nil when nobody does. A key that the first start creates
+	// is shown there, and only there.
+	Terminal io.Writer
+}
+
+// OpenServer makes a server: it opens the store and the listeners.
+type OpenServer func(ctx context.Context, o ServerOptions) (Server, error)
+
+func (p *Program) serve() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: "Run the server: the API, the console and the delivery of events. Settings come from flags, from the environment " +
+			"(ATLAS_WEBHOOKS_LISTEN for --listen) and from the file that --config names, in this order. " +
+			"The first SIGTERM or Ctrl-C lets requests in flight end, a second one ends the process at once; neither loses anything.",
+		Args: cobra.NoArgs,
+		Example: example(
+			"atlas-webhooks serve --dev",
+			"atlas-webhooks serve --config /etc/atlas-webhooks/atlas.yaml --log-format json",
+		),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := config.Load(cmd.Flags())
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			return p.runServe(cmd.Context(), cfg)
+		},
+	}
+	config.Flags(cmd.Flags())
+	return cmd
+}
+
+func (p *Program) runServe(ctx context.Context, cfg config.Config) error {
+	server, err := p.openServer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	select {
+	case <-server.Ready():
+		if cfg.Dev {
+			p.firstSteps(server)
+		}
+	case err := <-ended:
+		return err
+	}
+	return <-ended
+}
+
+// openServer opens a server that logs to standard error, and logs what an operator should not
+// overlook.
+func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, error) {
+	log, err := telemetry.NewLogger(p.Stderr, telemetry.LogOptions{
+		Format: cfg.LogFormat, Level: cfg.LogLevel, Plain: config.PlainOutput(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Warnings() {
+		log.Warn(w)
+	}
+	o := ServerOptions{Config: cfg, Log: log, Version: buildVersion()}
+	if isTerminal(p.Stderr) {
+		o.Terminal = p.Stderr
+	}
+	return p.Open(ctx, o)
+}
+
+// firstSteps shows who tries the server out what to type next. The key is shown to a person only,
+// never to a log collector.
+func (p *Program) firstSteps(s Server) {
+	if !isTerminal(p.Stderr) {
+		return
+	}
+	p.progress(`
+Try it, in another terminal:
+
+  export ATLAS_WEBHOOKS_URL=%s ATLAS_WEBHOOKS_API_KEY=%s ATLAS_WEBHOOKS_COMPANY=demo
+  atlas-webhooks trigger conversation.status --wait
+`, s.URL(), s.OperatorKey().Reveal())
+}
