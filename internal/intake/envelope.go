@@ -1,0 +1,220 @@
+package intake
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// envelope is a publish as its producer wrote it. Missing members are empty.
+type envelope struct {
+	seen                       uint8
+	company, topic, id, object string
+	occurredAt                 *time.Time
+	data                       []byte // within the request's body
+}
+
+// The members of an envelope, as bits of envelope.seen.
+const (
+	memberCompany = 1 << iota
+	memberTopic
+	memberData
+	memberID
+	memberObject
+	memberOccurredAt
+)
+
+// member returns the bit of a name as it is quoted in the text, 0 for an unknown one.
+func member(quoted []byte) uint8 {
+	switch string(quoted) {
+	case `"company_id"`:
+		return memberCompany
+	case `"event"`:
+		return memberTopic
+	case `"data"`:
+		return memberData
+	case `"id"`:
+		return memberID
+	case `"object_id"`:
+		return memberObject
+	case `"occurred_at"`:
+		return memberOccurredAt
+	}
+	return 0
+}
+
+// reader reads envelopes. Duplicate names and odd bytes are for us to judge: an envelope may not
+// have them, a document may have the first and package wire refuses the second.
+type reader struct {
+	buf bytes.Buffer
+	dec *jsontext.Decoder
+}
+
+var readers = sync.Pool{New: func() any {
+	r := &reader{}
+	r.dec = jsontext.NewDecoder(&r.buf)
+	return r
+}}
+
+func (r *reader) reset(text []byte) {
+	r.buf = *bytes.NewBuffer(text)
+	r.dec.Reset(&r.buf, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+func (r *reader) release() {
+	r.buf = bytes.Buffer{}
+	r.dec.Reset(&r.buf)
+	readers.Put(r)
+}
+
+// single reads a text that is one envelope.
+func (r *reader) single(text []byte) (envelope, error) {
+	r.reset(text)
+	env, err := r.envelope()
+	if err == nil {
+		err = r.end()
+	}
+	return env, err
+}
+
+// end refuses whatever follows the text's one value.
+func (r *reader) end() error {
+	_, err := r.dec.ReadToken()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return malformed("something follows the end of the document at byte %d", r.dec.InputOffset())
+}
+
+// envelope reads one envelope from where the decoder stands.
+func (r *reader) envelope() (env envelope, err error) {
+	if kind := r.dec.PeekKind(); kind != '{' {
+		if kind == jsontext.KindInvalid {
+			_, err := r.dec.ReadToken()
+			return env, syntax(err)
+		}
+		if err := r.dec.SkipValue(); err != nil {
+			return env, syntax(err)
+		}
+		return env, hook.Invalid("", "invalid_type", "an event is an object")
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		return env, syntax(err)
+	}
+	for r.dec.PeekKind() != '}' {
+		name, err := r.dec.ReadValue()
+		if err != nil {
+			return env, syntax(err)
+		}
+		bit := member(name)
+		if bit == 0 {
+			if bit, err = spelled(name); err != nil {
+				return env, err
+			}
+		}
+		if env.seen&bit != 0 {
+			return env, hook.Refuse(hook.KindMalformed, "duplicate_field", "%s stands there twice", name)
+		}
+		env.seen |= bit
+		value, err := r.dec.ReadValue()
+		if err != nil {
+			return env, syntax(err)
+		}
+		if err := env.set(bit, value); err != nil {
+			return env, err
+		}
+	}
+	_, err = r.dec.ReadToken()
+	return env, syntax(err)
+}
+
+// spelled resolves a name that is written with escapes, and refuses one that is unknown.
+func spelled(quoted []byte) (uint8, error) {
+	name, err := jsontext.AppendUnquote(nil, quoted)
+	if err != nil {
+		return 0, malformed("a member's name is not valid UTF-8")
+	}
+	if bit := member(strconv.AppendQuote(nil, string(name))); bit != 0 {
+		return bit, nil
+	}
+	return 0, hook.Invalid(clip(string(name)), "unknown_field", "an event has no such field; known are company_id, event, data, id, object_id, occurred_at")
+}
+
+// set takes a member's value.
+func (env *envelope) set(bit uint8, value []byte) error {
+	switch bit {
+	case memberCompany:
+		return text("company_id", value, &env.company)
+	case memberTopic:
+		return text("event", value, &env.topic)
+	case memberData:
+		env.data = value
+	case memberID:
+		return text("id", value, &env.id)
+	case memberObject:
+		return text("object_id", value, &env.object)
+	case memberOccurredAt:
+		var s string
+		if err := text("occurred_at", value, &s); err != nil {
+			return err
+		}
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return hook.Invalid("occurred_at", "invalid_time", "a time is written as 2026-03-02T09:15:00Z (RFC 3339)")
+		}
+		t = hook.Now(t)
+		env.occurredAt = &t
+	}
+	return nil
+}
+
+// text takes a member that is a string.
+func text(field string, value []byte, into *string) error {
+	if value[0] != '"' {
+		return hook.Invalid(field, "invalid_type", "must be a string")
+	}
+	plain := value[1 : len(value)-1]
+	if bytes.IndexByte(plain, '\\') >= 0 {
+		var err error
+		if plain, err = jsontext.AppendUnquote(nil, value); err != nil {
+			return malformed("%s is not valid UTF-8", field)
+		}
+	}
+	*into = string(plain)
+	return nil
+}
+
+func malformed(format string, args ...any) *hook.Error {
+	return hook.Refuse(hook.KindMalformed, "invalid_json", format, args...)
+}
+
+// syntax is what the decoder found, in our words: its own text quotes the input.
+func syntax(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return malformed("the document ends too early")
+	}
+	var s *jsontext.SyntacticError
+	if errors.As(err, &s) {
+		return malformed("not JSON at byte %d: %s", s.ByteOffset, clip(s.Err.Error()))
+	}
+	return malformed("not JSON")
+}
+
+// clip bounds what an answer repeats of a request.
+func clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return s
+}

@@ -1,0 +1,102 @@
+package intake
+
+import (
+	"bytes"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// event makes an event of an envelope, with everything but its company's key and its place in the
+// log. The refusal names every field that is wrong.
+func (in *Intake) event(env *envelope, allowString bool) (*hook.Event, error) {
+	var wrong []hook.FieldError
+	refuse := func(field, code, detail string) {
+		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
+	}
+	switch {
+	case env.seen&memberCompany == 0:
+		refuse("company_id", "required", "every event belongs to a company")
+	case !hook.ValidCompanyID(env.company):
+		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
+	}
+	if _, ok := hook.LookupTopic(env.topic); !ok {
+		if env.seen&memberTopic == 0 {
+			refuse("event", "required", "every event has a topic")
+		} else {
+			refuse("event", "unknown_topic", unknownTopic(env.topic))
+		}
+	}
+	if env.id != "" && !hook.ValidEventID(env.id) {
+		field := "id"
+		if env.seen&memberID == 0 {
+			field = "Idempotency-Key"
+		}
+		refuse(field, "invalid_event_id", "must be 1–128 of A-Z a-z 0-9 _ : -")
+	} else if env.id == "" && env.seen&memberID != 0 {
+		refuse("id", "invalid_event_id", "must be 1–128 of A-Z a-z 0-9 _ : -, or left out")
+	}
+	if env.seen&memberObject != 0 && !hook.ValidObjectID(env.object) {
+		refuse("object_id", "invalid_object_id", "must be 1–256 printable ASCII characters")
+	}
+	if env.seen&memberData == 0 {
+		refuse("data", "required", "every event has data")
+	}
+	if wrong != nil {
+		return nil, hook.InvalidFields(wrong...)
+	}
+	doc, err := wire.Parse(env.data)
+	if err != nil {
+		return nil, err
+	}
+	if !allowString && doc.Encoded() {
+		return nil, hook.Invalid("data", "data_already_encoded",
+			"is a string that holds JSON: it was encoded twice. Send the document itself, or allow_string_data=true if this is meant")
+	}
+	if err := in.checkSize(env.topic, doc.Text); err != nil {
+		return nil, err
+	}
+	return in.assemble(env, &doc), nil
+}
+
+func (in *Intake) assemble(env *envelope, doc *wire.Document) *hook.Event {
+	e := &hook.Event{
+		ID: env.id, CompanyID: env.company, Topic: env.topic, Data: doc.Text, OccurredAt: env.occurredAt,
+	}
+	if e.ID == "" {
+		e.ID, e.FreshID = hook.NewID(hook.EventPrefix, in.opt.Now()), true
+	}
+	object := env.object
+	if object == "" {
+		// An id that could not stand in a header or an answer is not one that events share.
+		if id, ok := doc.ID(); ok && hook.ValidObjectID(id) {
+			object = id
+		}
+	}
+	e.ObjectKey = hook.ObjectKey(e.Topic, object)
+	e.Digest = hook.EventDigest(e.Topic, e.ObjectKey, env.data)
+	return e
+}
+
+func unknownTopic(name string) string {
+	if near := hook.NearestTopic(clip(name)); near != "" {
+		return "there is no such topic; did you mean " + near + "?"
+	}
+	return "there is no such topic; GET /v1/topics lists them"
+}
+
+// checkSize bounds the finished body, in the format in which it is larger.
+func (in *Intake) checkSize(topic string, data []byte) error {
+	const around = len(`{"event":"","data":""}`)
+	size := around + len(topic) + len(data)
+	if 2*size <= in.opt.MaxEventBytes {
+		return nil // even if every byte had to be escaped
+	}
+	for _, escaped := range [...]string{`"`, `\`, "\t", "\n", "\r"} {
+		size += bytes.Count(data, []byte(escaped))
+	}
+	if size <= in.opt.MaxEventBytes {
+		return nil
+	}
+	return hook.Refuse(hook.KindTooLarge, "event_too_large", "the finished body would have %d bytes, at most %d are allowed", size, in.opt.MaxEventBytes)
+}

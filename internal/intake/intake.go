@@ -1,0 +1,216 @@
+// Package intake accepts events: from the bytes that a producer sent to a committed place in the
+// log.
+//
+// A publish is an envelope {"company_id", "event", "data", "id"?, "object_id"?, "occurred_at"?}
+// around a document. The envelope is read strictly: a name that stands there twice or is unknown is
+// refused, because a typo would otherwise lose what its author meant. The document inside is not
+// ours: its text is kept (see package wire), and only what a receiver could not be sent is refused.
+//
+// [Intake.Publish] and [Intake.PublishBatch] return after the commit: an answer means that the
+// event is on disk. Every refusal is an [*hook.Error]; those of one field name it as the producer
+// wrote it, in a batch as "[3].event". Nothing is half done: a batch is accepted whole or not at
+// all.
+//
+// What is read and not yet committed is bounded in bytes ([Intake.ReadEvent]); above the bound the
+// producer is asked to come again.
+package intake
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// Limits of a batch.
+const (
+	MaxBatchEvents = 1000
+	MaxBatchBytes  = 8 << 20
+)
+
+// envelopeBytes is what an envelope may take beside its document.
+const envelopeBytes = 16 << 10
+
+// Log is what intake needs of the store.
+type Log interface {
+	// EnsureCompany returns the company of an id, which exists from its first mention.
+	EnsureCompany(ctx context.Context, id string) (*store.Company, error)
+	// Append commits events of one partition and returns after the fsync.
+	Append(ctx context.Context, p hook.Partition, events []*hook.Event) (store.Batch, error)
+}
+
+// Meter counts what was accepted.
+type Meter interface {
+	EventAccepted(topic string)
+	EventDuplicate()
+}
+
+// Options of an Intake. The zero value of each works.
+type Options struct {
+	// MaxEventBytes bounds the finished body of one event in its larger format; 0 means 1 MiB.
+	MaxEventBytes int
+	// MaxBytes bounds the bytes of all requests that are being read or committed; 0 means 64 MiB.
+	MaxBytes int64
+	// Now is the clock that fresh ids are made by; nil means time.Now.
+	Now   func() time.Time
+	Meter Meter
+}
+
+// Intake is safe for concurrent use.
+type Intake struct {
+	log   Log
+	opt   Options
+	bytes atomic.Int64 // of requests that are being read or committed
+}
+
+// New returns an Intake that appends to log.
+func New(log Log, opt Options) *Intake {
+	if opt.MaxEventBytes == 0 {
+		opt.MaxEventBytes = 1 << 20
+	}
+	if opt.MaxBytes == 0 {
+		opt.MaxBytes = 64 << 20
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Intake{log: log, opt: opt}
+}
+
+// Publishing is how a request wants its events to be read.
+type Publishing struct {
+	// Key is the request's Idempotency-Key: the id of a single event that has none of its own.
+	Key string
+	// AllowStringData accepts data that is a string holding JSON, which otherwise counts as a
+	// producer's mistake.
+	AllowStringData bool
+	// Lines says that a batch is NDJSON and not an array.
+	Lines bool
+}
+
+// Accepted is one event as the producer is told of it. For a duplicate it is the original.
+type Accepted struct {
+	Event     *hook.Event
+	CompanyID string
+	Duplicate bool
+}
+
+// Publish accepts one event. The event keeps body.
+func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accepted, error) {
+	r := readers.Get().(*reader)
+	defer r.release()
+	env, err := r.single(body)
+	if err != nil {
+		return Accepted{}, err
+	}
+	if env.id == "" {
+		env.id = p.Key
+	}
+	event, refused := in.event(&env, p.AllowStringData)
+	if refused != nil {
+		return Accepted{}, refused
+	}
+	company, err := in.log.EnsureCompany(ctx, event.CompanyID)
+	if err != nil {
+		return Accepted{}, err
+	}
+	event.Company, event.Partition = company.Key, company.Partition
+	batch, err := in.log.Append(ctx, event.Partition, []*hook.Event{event})
+	if err != nil {
+		return Accepted{}, err
+	}
+	if batch.Appended[0].Conflict {
+		return Accepted{}, conflict(event.ID)
+	}
+	in.count(batch.Appended)
+	return Accepted{batch.Appended[0].Event, event.CompanyID, batch.Appended[0].Duplicate}, nil
+}
+
+// PublishBatch accepts all events of a batch, or none. The events do not keep body.
+func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) ([]Accepted, error) {
+	events, err := in.readBatch(body, p)
+	if err != nil {
+		return nil, err
+	}
+	byPartition, err := in.place(ctx, events)
+	if err != nil {
+		return nil, err
+	}
+	accepted := make([]Accepted, len(events))
+	for partition, places := range byPartition {
+		part := make([]*hook.Event, len(places))
+		for i, place := range places {
+			part[i] = events[place]
+		}
+		batch, err := in.log.Append(ctx, partition, part)
+		if err != nil {
+			return nil, err
+		}
+		if err := conflicts(batch.Appended, part, places); err != nil {
+			return nil, err
+		}
+		in.count(batch.Appended)
+		for i, place := range places {
+			a := batch.Appended[i]
+			accepted[place] = Accepted{a.Event, part[i].CompanyID, a.Duplicate}
+		}
+	}
+	return accepted, nil
+}
+
+// place resolves the companies of a batch and sorts its events by partition. On the embedded store
+// there is one; where there are several, a batch is all or nothing within each.
+func (in *Intake) place(ctx context.Context, events []*hook.Event) (map[hook.Partition][]int, error) {
+	byPartition := make(map[hook.Partition][]int, 1)
+	var company *store.Company
+	for i, e := range events {
+		if company == nil || company.ID != e.CompanyID {
+			var err error
+			if company, err = in.log.EnsureCompany(ctx, e.CompanyID); err != nil {
+				return nil, err
+			}
+		}
+		e.Company, e.Partition = company.Key, company.Partition
+		byPartition[e.Partition] = append(byPartition[e.Partition], i)
+	}
+	return byPartition, nil
+}
+
+func (in *Intake) count(appended []hook.Appended) {
+	if in.opt.Meter == nil {
+		return
+	}
+	for _, a := range appended {
+		if a.Duplicate {
+			in.opt.Meter.EventDuplicate()
+		} else {
+			in.opt.Meter.EventAccepted(a.Event.Topic)
+		}
+	}
+}
+
+func conflict(id string) *hook.Error {
+	return hook.Refuse(hook.KindConflict, "event_conflict", "an event %s with another topic, object or data was published before", id)
+}
+
+// conflicts names every event of a batch whose id is taken by other content.
+func conflicts(appended []hook.Appended, events []*hook.Event, places []int) error {
+	var err *hook.Error
+	for i, a := range appended {
+		if !a.Conflict {
+			continue
+		}
+		if err == nil {
+			err = conflict(events[i].ID)
+		}
+		err.Fields = append(err.Fields, hook.FieldError{
+			Field: at(places[i], "id"), Code: err.Code, Detail: "this id was published before with another topic, object or data",
+		})
+	}
+	if err == nil {
+		return nil
+	}
+	return err
+}
