@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -52,6 +54,8 @@ func (d Document) ID() (id string, ok bool) {
 	switch {
 	case len(d.id) == 0:
 		return "", false
+	case d.id[0] == '"' && bytes.IndexByte(d.id, '\\') < 0:
+		return string(d.id[1 : len(d.id)-1]), true
 	case d.id[0] == '"':
 		return string(unquote(d.id)), true
 	case isInteger(d.id):

@@ -1,0 +1,151 @@
+package wire_test
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+const (
+	current  = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ="
+	previous = "whsec_cHJldmlvdXNwcmV2aW91c3ByZXZpb3VzcHJldmlvdXM="
+	imported = "0123456789abcdef"
+)
+
+// example is the first attempt of the shared vectors' second entry.
+func example() wire.Request {
+	return wire.Request{
+		Body:      []byte(`{"event":"conversation.status","data":"{\"id\":\"conv_1\",\"status\":\"CLOSED\",\"subject\":\"Caf\\u00e9 \\u2014 it's \\\"urgent\\\" \\ud83d\\udd25\"}"}`),
+		Timestamp: "1732363200.5", Topic: "conversation.status",
+		EventID: "evt_0193a5f2c0de7abc8def0123456789ab", WebhookID: "wh_1", Attempt: 1, Sequence: 7,
+		Scheme: hook.SchemeHex, Secret: current, UserAgent: wire.UserAgent("1.2.3"),
+	}
+}
+
+func header(t *testing.T, r wire.Request) http.Header {
+	t.Helper()
+	h, err := r.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHeader(t *testing.T) {
+	want := http.Header{
+		"Content-Type":                        {"application/json"},
+		"User-Agent":                          {"Atlas-Webhooks/1.2.3"},
+		"X-Atlas-Webhook-Signature":           {"cf4215f95bed3876cebab6151419ccf865a67015467d1c9fe910fcd8fa7713ad"},
+		"X-Atlas-Webhook-Signature-Timestamp": {"1732363200.5"},
+		"X-Atlas-Webhook-Timestamp":           {"1732363200.5"},
+		"X-Atlas-Webhook-Event-Id":            {"evt_0193a5f2c0de7abc8def0123456789ab"},
+		"X-Atlas-Webhook-Subscription-Id":     {"wh_1"},
+		"X-Atlas-Webhook-Topic":               {"conversation.status"},
+		"X-Atlas-Webhook-Attempt":             {"1"},
+		"X-Atlas-Webhook-Sequence":            {"7"},
+		"Webhook-Id":                          {"evt_0193a5f2c0de7abc8def0123456789ab"},
+		"Webhook-Timestamp":                   {"1732363200"},
+		"Webhook-Signature":                   {"v1,etfYcIoFH8cIIq9bJTMOPOl0OO+tjFRulzhrnjN2T+g="},
+	}
+	if diff := cmp.Diff(want, header(t, example())); diff != "" {
+		t.Error(diff)
+	}
+	for name := range header(t, example()) {
+		if canonical := http.CanonicalHeaderKey(name); canonical != name {
+			t.Errorf("%s is not canonical: http.Header would not find it", name)
+		}
+	}
+}
+
+func TestHeaderOfTestsReplaysAndCustom(t *testing.T) {
+	r := example()
+	r.Attempt, r.Sequence, r.Test, r.Replay = 12, 0, true, "rpl_1"
+	r.Custom = []hook.Header{{Name: "authorization", Value: "Bearer x"}, {Name: "X-TEAM", Value: "a b"}}
+	got := header(t, r)
+	for name, want := range map[string]string{
+		"X-Atlas-Webhook-Attempt": "12", "X-Atlas-Webhook-Test": "true", "X-Atlas-Webhook-Replay": "rpl_1",
+		"Authorization": "Bearer x", "X-Team": "a b",
+	} {
+		if values := got[name]; len(values) != 1 || values[0] != want {
+			t.Errorf("%s: %q, want %q", name, values, want)
+		}
+	}
+	if values, ok := got["X-Atlas-Webhook-Sequence"]; ok {
+		t.Errorf("a sequence where there is none: %q", values)
+	}
+	// The values share an array: adding to one must not run into the next.
+	got.Add("X-Team", "c")
+	if got.Get("Content-Type") != wire.ContentType {
+		t.Error("Add wrote into another header's value")
+	}
+}
+
+func TestHeaderDuringARotation(t *testing.T) {
+	sum := func(secret string) string {
+		key, ok := wire.StandardKey(secret)
+		if !ok {
+			return ""
+		}
+		r := example()
+		return wire.SignStandard(key, r.EventID, "1732363200", r.Body)
+	}
+	for _, test := range []struct{ secret, other, want string }{
+		{current, "", sum(current)},
+		{previous, current, sum(previous) + " " + sum(current)},
+		{imported, "", ""},
+		{imported, current, sum(current)}, // moving from an imported secret to one of ours
+		{current, imported, sum(current)},
+	} {
+		r := example()
+		r.Secret, r.Other = test.secret, test.other
+		got := header(t, r)
+		if got.Get("Webhook-Signature") != test.want {
+			t.Errorf("%s and %q: webhook-signature %q, want %q", test.secret, test.other, got.Get("Webhook-Signature"), test.want)
+		}
+		for _, name := range []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"} {
+			if _, ok := got[name]; ok != (test.want != "") {
+				t.Errorf("%s and %q: %s is there: %v", test.secret, test.other, name, ok)
+			}
+		}
+		atlas, _ := wire.Sign(hook.SchemeHex, test.secret, r.Timestamp, r.Body)
+		same(t, "the Atlas header is by Secret alone", got.Get("X-Atlas-Webhook-Signature"), atlas)
+	}
+}
+
+func TestHeaderRefusesWhatCannotBeSigned(t *testing.T) {
+	r := example()
+	r.Scheme, r.Body = hook.SchemePythonDict, []byte(`{"event":"customer","data":{}}`)
+	if h, err := r.Header(); err == nil {
+		t.Errorf("python-dict of an object: %v", h)
+	}
+	r.Scheme = "md5"
+	if h, err := r.Header(); err == nil {
+		t.Errorf("md5: %v", h)
+	}
+}
+
+func TestStandardKey(t *testing.T) {
+	of := func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, n)) }
+	for secret, want := range map[string]int{
+		of(24): 24, of(25): 25, of(32): 32, of(64): 64, current: 32,
+		of(23): 0, of(65): 0, of(0): 0,
+		imported:                             0,
+		strings.TrimPrefix(of(32), "whsec_"): 0,
+		"WHSEC_" + of(32)[6:]:                0,
+		of(32) + "=":                         0,
+		of(32)[:len(of(32))-1]:               0, // without its padding
+		of(32)[:len(of(32))-2] + "B=":        0, // not canonical: bits behind the last byte
+		of(32)[:20] + "\n" + of(32)[20:]:     0,
+		"whsec_" + strings.Repeat("_-", 16):  0, // the other alphabet
+	} {
+		if key, ok := wire.StandardKey(secret); len(key) != want || ok != (want > 0) {
+			t.Errorf("StandardKey(%q) has %d bytes, %v, want %d", secret, len(key), ok, want)
+		}
+	}
+}
