@@ -16,6 +16,7 @@ type Event struct {
 	Topic      string
 	ObjectKey  string     // category and object id, see [ObjectKey]; "" for an event about no object
 	Data       []byte     // the published JSON document, escaped to ASCII once, at acceptance
+	FreshID    bool       // ID was made for this very call: nobody can have used it before (not stored)
 	Digest     [32]byte   // of everything that idempotency compares, see [EventDigest]
 	OccurredAt *time.Time // the producer's claim; nil when it made none
 	AcceptedAt time.Time  // never goes backwards within a partition

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of the write-ahead log at which something happens.
+const (
+	walPassive = 8 << 20   // copy pages back, beside readers and the writer
+	walRestart = 64 << 20  // and make the writer start again at its beginning
+	walGate    = 256 << 20 // and let no new reader in for that moment
+	walRefuse  = 2 << 30   // intake answers 503
+)
+
+// checkpoints copies the write-ahead log back into the database from a connection of its own:
+// automatic checkpoints would run inside somebody's commit (p99 580 ms against 50 ms). It watches
+// free disk space on the way.
+func (l *lite) checkpoints(ctx context.Context) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.watchDisk()
+		size := l.wal()
+		if size < walPassive {
+			continue
+		}
+		if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil && l.opt.Log != nil {
+			l.opt.Log.Warn("checkpoint", "error", err, "wal_bytes", size)
+		}
+		l.wal()
+	}
+}
+
+func (l *lite) wal() int64 {
+	info, err := os.Stat(l.path + "-wal")
+	if err != nil {
+		return 0
+	}
+	l.walSize.Store(info.Size())
+	return info.Size()
+}
+
+// checkpoint copies what it can beside the others. When the log has grown, the writer waits
+// between two groups while the (by then short) rest is copied and the log is reset: the WAL cannot
+// be reset while somebody still appends to it.
+func (l *lite) checkpoint(ctx context.Context, size int64) error {
+	if _, err := l.writeDB.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return err
+	}
+	if size < walRestart {
+		return nil
+	}
+	if size > walGate {
+		l.gate.Lock() // waits for readers, which are short by construction
+		defer l.gate.Unlock()
+	}
+	resume := make(chan struct{})
+	select {
+	case l.writer.pause <- resume:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer close(resume)
+	_, err := l.writeDB.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
+
+// watchDisk refuses appends below the low-water mark, so that there is room to record what was
+// accepted already.
+func (l *lite) watchDisk() {
+	if l.opt.MinFreeDisk < 0 {
+		return
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(l.opt.Dir, &fs); err == nil {
+		l.full.Store(int64(fs.Bavail)*fs.Bsize < l.opt.MinFreeDisk)
+	}
+}

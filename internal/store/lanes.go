@@ -1,0 +1,268 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Place is what the engine must know of every webhook of a partition, work or not: some hundred
+// bytes each.
+type Place struct {
+	Webhook   hook.WebhookKey
+	Company   hook.CompanyKey
+	Partition hook.Partition
+	Status    hook.Status
+	Deleted   bool
+	Version   int64
+	Cursor    hook.Cursor
+	Rules     []hook.Rule // ascending by From
+	Skips     []SkipRange // that end above the cursor
+	// Replay is the key of the running replay, 0 for none.
+	Replay int64
+}
+
+// SkipRange says that unsettled matches at From ≤ offset ≤ To are skipped, and why.
+type SkipRange struct {
+	From, To hook.Offset
+	Reason   string
+}
+
+// Places reads the webhooks of a partition that changed after a configuration version (−1: all that
+// are not deleted), the partition's swept mark and its version, from one snapshot.
+func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (places []Place, swept hook.Offset, version int64, err error) {
+	err = s.read(ctx, func(q tx) error {
+		if err := one(ctx, q, `SELECT swept, config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &swept, &version); err != nil {
+			return err
+		}
+		at := map[hook.WebhookKey]int{}
+		where := ` FROM webhooks w WHERE w.partition = $1 AND w.changed > $2 AND (w.deleted_at IS NULL OR $2 >= 0)`
+		args := []any{int64(p), since}
+		err := each(ctx, q, `SELECT w.key, w.company, w.status, w.deleted_at IS NOT NULL, w.version`+where, args, func(r rows) error {
+			x := Place{Partition: p}
+			if err := r.Scan(&x.Webhook, &x.Company, &x.Status, &x.Deleted, &x.Version); err != nil {
+				return err
+			}
+			at[x.Webhook] = len(places)
+			places = append(places, x)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = each(ctx, q, `SELECT `+cursorColumns+` FROM cursors WHERE webhook IN (SELECT w.key`+where+`)`, args, func(r rows) error {
+			c, err := scanCursor(r)
+			if i, ok := at[c.Webhook]; ok {
+				places[i].Cursor = c
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = each(ctx, q, `SELECT webhook, from_offset, topics, filter FROM rules WHERE webhook IN (SELECT w.key`+where+`) ORDER BY webhook, from_offset`, args, func(r rows) error {
+			rule, err := scanRule(r)
+			if i, ok := at[rule.Webhook]; ok {
+				places[i].Rules = append(places[i].Rules, rule)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = each(ctx, q, `
+			SELECT k.webhook, k.from_offset, k.to_offset, k.reason FROM skips k JOIN cursors c ON c.webhook = k.webhook
+			WHERE k.to_offset > c.offset AND k.webhook IN (SELECT w.key`+where+`) ORDER BY k.webhook, k.from_offset`, args, func(r rows) error {
+			var w hook.WebhookKey
+			var k SkipRange
+			if err := r.Scan(&w, &k.From, &k.To, &k.Reason); err != nil {
+				return err
+			}
+			if i, ok := at[w]; ok {
+				places[i].Skips = append(places[i].Skips, k)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return each(ctx, q, `SELECT webhook, key FROM replays WHERE status = 'running' AND webhook IN (SELECT w.key`+where+`)`, args, func(r rows) error {
+			var w hook.WebhookKey
+			var key int64
+			if err := r.Scan(&w, &key); err != nil {
+				return err
+			}
+			if i, ok := at[w]; ok {
+				places[i].Replay = key
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("read places: %w", err)
+	}
+	return places, swept, version, nil
+}
+
+const cursorColumns = `webhook, detached, offset, sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
+	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step`
+
+func scanCursor(r rows) (c hook.Cursor, err error) {
+	var failing, success, failure, probe *int64
+	err = r.Scan(&c.Webhook, &c.Detached, &c.Offset, &c.Sequence, &c.Delivered, &c.Failed, &c.Skipped, &failing, &c.FailingHours, &c.LastFailingHour,
+		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep)
+	c.FailingSince, c.LastSuccessAt, c.LastFailureAt, c.ProbeAt = fromMicrosOrNull(failing), fromMicrosOrNull(success), fromMicrosOrNull(failure), fromMicrosOrNull(probe)
+	return c, err
+}
+
+// Lane is what a lane loads when it comes to life.
+type Lane struct {
+	Webhook *hook.Webhook
+	Cursor  hook.Cursor
+	// Above is what was attempted above the place: the deliveries that must not be made again, and
+	// the attempt numbers of those that must go on.
+	Above []Above
+	// Parked counts the live parked deliveries.
+	Parked int
+	// Blocked counts them by object, for strict orders (nil otherwise).
+	Blocked map[string]int
+}
+
+// Above is a delivery above the cursor that has a history.
+type Above struct {
+	Offset   hook.Offset
+	Attempts int
+	Settled  bool // delivered, failed or parked
+}
+
+// LoadLane reads what a lane needs. Place is its low-water mark.
+func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Offset) (l Lane, err error) {
+	err = s.read(ctx, func(q tx) error {
+		if l.Webhook, err = s.webhookByKey(ctx, q, key); err != nil {
+			return err
+		}
+		r, err := q.query(ctx, `SELECT `+cursorColumns+` FROM cursors WHERE webhook = $1`, int64(key))
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if !r.Next() {
+			return errors.Join(errNoRow, r.Err())
+		}
+		if l.Cursor, err = scanCursor(r); err != nil {
+			return err
+		}
+		at := map[hook.Offset]int{}
+		err = each(ctx, q, `SELECT offset, number, kind, outcome FROM attempts WHERE webhook = $1 AND offset > $2 ORDER BY offset, number`,
+			[]any{int64(key), int64(place)}, func(r rows) error {
+				var a Above
+				var kind hook.Kind
+				var outcome hook.Outcome
+				if err := r.Scan(&a.Offset, &a.Attempts, &kind, &outcome); err != nil {
+					return err
+				}
+				a.Settled = kind == hook.Live && (outcome == hook.OutcomeDelivered || outcome == hook.OutcomeFailed || outcome == hook.OutcomeGone)
+				if i, ok := at[a.Offset]; ok {
+					l.Above[i].Attempts = a.Attempts
+					l.Above[i].Settled = l.Above[i].Settled || a.Settled
+					return nil
+				}
+				at[a.Offset] = len(l.Above)
+				l.Above = append(l.Above, a)
+				return nil
+			})
+		if err != nil {
+			return err
+		}
+		err = each(ctx, q, `SELECT offset, attempts FROM parked WHERE webhook = $1 AND kind = 'live' AND offset > $2 ORDER BY offset`,
+			[]any{int64(key), int64(place)}, func(r rows) error {
+				a := Above{Settled: true}
+				if err := r.Scan(&a.Offset, &a.Attempts); err != nil {
+					return err
+				}
+				if i, ok := at[a.Offset]; ok {
+					l.Above[i].Settled = true
+				} else {
+					l.Above = append(l.Above, a)
+				}
+				return nil
+			})
+		if err != nil {
+			return err
+		}
+		if l.Webhook.Ordering == hook.ObjectOrder {
+			l.Blocked = map[string]int{}
+			return each(ctx, q, `SELECT object_key, count(*) FROM parked WHERE webhook = $1 AND kind = 'live' GROUP BY object_key`, []any{int64(key)}, func(r rows) error {
+				var object string
+				var n int
+				err := r.Scan(&object, &n)
+				l.Blocked[object] = n
+				l.Parked += n
+				return err
+			})
+		}
+		return one(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &l.Parked)
+	})
+	if err != nil {
+		return Lane{}, fmt.Errorf("load lane: %w", err)
+	}
+	return l, nil
+}
+
+// DuePlace is a position in the order of due times.
+type DuePlace struct {
+	DueAt   time.Time
+	Webhook hook.WebhookKey
+	Kind    hook.Kind
+	Offset  hook.Offset
+}
+
+// Due reads parked deliveries that are due by now, in the order of their due times, after a
+// position; and the earliest due time that lies later (nil for none).
+func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now time.Time, limit int) (due []hook.Parked, next *time.Time, err error) {
+	err = s.read(ctx, func(q tx) error {
+		err := each(ctx, q, `
+			SELECT `+parkedColumns+` FROM parked
+			WHERE partition = $1 AND due_at IS NOT NULL AND due_at >= $2 AND due_at <= $3 AND (due_at, webhook, kind, offset) > ($2, $4, $5, $6)
+			ORDER BY due_at, webhook, kind, offset LIMIT $7`,
+			[]any{int64(p), micros(after.DueAt), micros(now), int64(after.Webhook), string(after.Kind), int64(after.Offset), int64(limit)}, func(r rows) error {
+				x, err := scanParked(r)
+				due = append(due, x)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		var later *int64
+		err = one(ctx, q, `SELECT min(due_at) FROM parked WHERE partition = $1 AND due_at IS NOT NULL AND due_at > $2`, []any{int64(p), micros(now)}, &later)
+		next = fromMicrosOrNull(later)
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read due: %w", err)
+	}
+	return due, next, nil
+}
+
+// DueOf reads one webhook's parked deliveries that are due by now: live ones first, each kind in
+// the order of offsets, after a position. With probe set, the due time does not matter: a down
+// endpoint is probed with whatever waits.
+func (s *Store) DueOf(ctx context.Context, key hook.WebhookKey, now time.Time, probe bool, limit int) (due []hook.Parked, err error) {
+	err = s.read(ctx, func(q tx) error {
+		return each(ctx, q, `
+			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND (due_at <= $2 OR $3 = 1)
+			ORDER BY due_at LIMIT $4`,
+			[]any{int64(key), micros(now), flag(probe), int64(limit)}, func(r rows) error {
+				x, err := scanParked(r)
+				due = append(due, x)
+				return err
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read due of a webhook: %w", err)
+	}
+	return due, nil
+}

@@ -1,0 +1,281 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Batch is what an append answers.
+type Batch struct {
+	Appended      []hook.Appended // in the order of the events given
+	ConfigVersion int64
+}
+
+// Append accepts events of one partition: it joins the partition's group commit and returns after
+// the fsync. Offsets are gapless and in the order of commits; an id that is there already takes no
+// offset. An event whose ID was made by us a moment ago is marked by fresh ids and is not looked up.
+func (s *Store) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
+	return s.engine.append(ctx, p, events)
+}
+
+// OnAppend makes fn hear of every commit that appended events or changed configuration, in order,
+// on the writer's goroutine: it must not block. The events are shared and must not be changed.
+// Call it before the first append.
+func (s *Store) OnAppend(fn func(events []*hook.Event, configVersion int64)) {
+	s.engine.(*lite).writer.notify = fn
+}
+
+// appendAll numbers and inserts the events of all callers of a group. Ids are looked up after the
+// lock is held (here: on the only writer), so that a concurrent duplicate cannot leave a hole.
+func (w *writer) appendAll(ctx context.Context, group []*work) error {
+	if err := w.known(ctx, group); err != nil {
+		return err
+	}
+	for _, k := range group {
+		if k.events == nil {
+			continue
+		}
+		k.batch.Appended = make([]hook.Appended, len(k.events))
+		if w.conflicts(k) {
+			continue // all or nothing: nothing of this caller's is appended
+		}
+		for i, e := range k.events {
+			id := eventID{e.Company, e.ID}
+			if known, ok := w.seen[id]; ok {
+				k.batch.Appended[i] = hook.Appended{Event: known, Duplicate: true}
+				continue
+			}
+			w.head++
+			w.last = max(w.last, micros(w.l.opt.Now()))
+			e.Offset, e.AcceptedAt = w.head, fromMicros(w.last)
+			w.seen[id] = e
+			w.fresh = append(w.fresh, e)
+			k.batch.Appended[i] = hook.Appended{Event: e}
+		}
+	}
+	return w.insert(ctx, w.fresh)
+}
+
+// conflicts reports whether some event of a caller clashes with what is there, or with itself.
+func (w *writer) conflicts(k *work) (found bool) {
+	var own map[eventID]*hook.Event
+	for i, e := range k.events {
+		id := eventID{e.Company, e.ID}
+		before, ok := w.seen[id]
+		if !ok {
+			if before, ok = own[id]; !ok {
+				if own == nil {
+					own = make(map[eventID]*hook.Event, len(k.events))
+				}
+				own[id] = e
+				continue
+			}
+		}
+		if before.Digest != e.Digest {
+			k.batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
+			found = true
+		}
+	}
+	return found
+}
+
+// known looks up, in one statement for many, the ids that producers gave.
+func (w *writer) known(ctx context.Context, group []*work) error {
+	const chunk = 50
+	var args []any
+	flush := func() error {
+		if len(args) == 0 {
+			return nil
+		}
+		n := len(args) / 2
+		query := `SELECT e.offset, e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
+			strings.Repeat("(?,?),", n-1) + `(?,?)) AS v JOIN events e ON e.company = v.column1 AND e.id = v.column2`
+		err := each(ctx, w, query, args, func(r rows) error {
+			e, err := scanEventHead(r)
+			if err == nil {
+				w.seen[eventID{e.Company, e.ID}] = e
+			}
+			return err
+		})
+		args = args[:0]
+		return err
+	}
+	for _, k := range group {
+		for _, e := range k.events {
+			if e.FreshID {
+				continue
+			}
+			args = append(args, int64(e.Company), e.ID)
+			if len(args) == 2*chunk {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for len(args) > 2 { // the rest by ones: few statement texts stay prepared
+		pair := args[len(args)-2:]
+		rest := args[:len(args)-2]
+		args = pair
+		if err := flush(); err != nil {
+			return err
+		}
+		args = rest
+	}
+	return flush()
+}
+
+func scanEventHead(r rows) (*hook.Event, error) {
+	e := &hook.Event{}
+	var digest sql.RawBytes
+	var occurred *int64
+	var accepted int64
+	if err := r.Scan(&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted); err != nil {
+		return nil, err
+	}
+	copy(e.Digest[:], digest)
+	e.OccurredAt, e.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+	return e, nil
+}
+
+// insertEvents is the text that inserts n events.
+func insertEvents(n int) string {
+	return `INSERT INTO events (offset, id, company, topic, object_key, data, digest, occurred_at, accepted_at) VALUES ` +
+		strings.Repeat("(?,?,?,?,?,?,?,?,?),", n-1) + "(?,?,?,?,?,?,?,?,?)"
+}
+
+func (w *writer) insert(ctx context.Context, events []*hook.Event) error {
+	args := make([]any, 0, 9*min(len(events), 32))
+	for len(events) > 0 {
+		n := chunkOf(len(events))
+		args = args[:0]
+		for _, e := range events[:n] {
+			args = append(args, int64(e.Offset), e.ID, int64(e.Company), e.Topic, e.ObjectKey, e.Data, e.Digest[:], microsOrNull(e.OccurredAt), micros(e.AcceptedAt))
+		}
+		if _, err := w.exec(ctx, insertEvents(n), args...); err != nil {
+			return fmt.Errorf("insert events: %w", err)
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// chunkOf cuts n rows into statements of 32, 8 and 1, so that three texts stay prepared.
+func chunkOf(n int) int {
+	switch {
+	case n >= 32:
+		return 32
+	case n >= 8:
+		return 8
+	default:
+		return 1
+	}
+}
+
+// Tail reads committed events after an offset, with their data, until the limits are reached
+// (always at least one), and the configuration version that they were read under.
+func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, limit, maxBytes int) (events []*hook.Event, version int64, err error) {
+	err = s.read(ctx, func(q tx) error {
+		if err := one(ctx, q, `SELECT config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &version); err != nil {
+			return err
+		}
+		r, err := q.query(ctx, `
+			SELECT offset, id, company, topic, object_key, digest, occurred_at, accepted_at, data
+			FROM events WHERE offset > $1 ORDER BY offset LIMIT $2`, int64(after), int64(limit))
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for bytes := 0; bytes < maxBytes && r.Next(); {
+			e, err := scanEvent(r)
+			if err != nil {
+				return err
+			}
+			bytes += len(e.Data)
+			events = append(events, e)
+		}
+		return r.Err()
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read tail: %w", err)
+	}
+	return events, version, nil
+}
+
+func scanEvent(r rows) (*hook.Event, error) {
+	e := &hook.Event{}
+	var digest []byte
+	var occurred *int64
+	var accepted int64
+	if err := r.Scan(&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted, &e.Data); err != nil {
+		return nil, err
+	}
+	copy(e.Digest[:], digest)
+	e.OccurredAt, e.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+	return e, nil
+}
+
+// Head is the last offset of a partition.
+func (s *Store) Head(ctx context.Context, p hook.Partition) (head hook.Offset, err error) {
+	err = s.read(ctx, func(q tx) error {
+		return one(ctx, q, `SELECT coalesce(max(offset), 0) FROM events`, nil, &head)
+	})
+	return head, err
+}
+
+// Ref is an event without its payload, as the covering index of a company's backlog has it.
+type Ref struct {
+	Offset    hook.Offset
+	Topic     string
+	ObjectKey string
+}
+
+// Backlog reads a company's events after an offset and up to a last one, without payloads.
+func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []Ref, err error) {
+	err = s.read(ctx, func(q tx) error {
+		return each(ctx, q, `
+			SELECT offset, topic, object_key FROM events INDEXED BY events_company
+			WHERE company = $1 AND offset > $2 AND offset <= $3 ORDER BY offset LIMIT $4`,
+			[]any{int64(c), int64(after), int64(upTo), int64(limit)}, func(r rows) error {
+				var e Ref
+				if err := r.Scan(&e.Offset, &e.Topic, &e.ObjectKey); err != nil {
+					return err
+				}
+				refs = append(refs, e)
+				return nil
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read backlog: %w", err)
+	}
+	return refs, nil
+}
+
+// Events reads the events at the given offsets, in that order; purged ones are left out.
+func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) (events []*hook.Event, err error) {
+	err = s.read(ctx, func(q tx) error {
+		for _, o := range offsets {
+			err := each(ctx, q, `
+				SELECT offset, id, company, topic, object_key, digest, occurred_at, accepted_at, data
+				FROM events WHERE offset = $1`, []any{int64(o)}, func(r rows) error {
+				e, err := scanEvent(r)
+				if err == nil {
+					events = append(events, e)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return events, nil
+}

@@ -1,0 +1,443 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Record is everything that the engine found out since its last record: one transaction.
+type Record struct {
+	Node    string // who writes; behind the fence it must still be alive
+	At      time.Time
+	Items   []Item
+	Cursors []CursorMove
+	Swept   map[hook.Partition]hook.Offset // new low-water marks
+	Status  []StatusChange
+	Stats   []Stat
+	Answers []Answer
+	Notices []Notice
+	Replays []ReplayMove
+}
+
+// Item is one delivery's news. The delivery stands where Park says, or is no longer parked.
+type Item struct {
+	Attempt *hook.Attempt // nil when nothing was sent (held, skipped)
+	Park    *hook.Parked  // insert or replace
+	Unpark  *ParkedKey    // remove
+	// Release is an object key (of the attempt's webhook) whose next held delivery becomes due.
+	Release *ParkedKey
+}
+
+// ParkedKey names a parked delivery; for a release, Object names the object.
+type ParkedKey struct {
+	Webhook hook.WebhookKey
+	Kind    hook.Kind
+	Offset  hook.Offset
+	Object  string
+}
+
+// CursorMove moves one webhook's cursor forward (or leaves it) and adds to its counters.
+type CursorMove struct {
+	Webhook                    hook.WebhookKey
+	Detached                   bool
+	Offset                     hook.Offset
+	Sequence                   int64
+	Delivered, Failed, Skipped int64 // added
+	Health                     Health
+}
+
+// Health is the durable part of what a lane knows about its endpoint.
+type Health struct {
+	FailingSince, LastSuccessAt, LastFailureAt, ProbeAt *time.Time
+	FailingHours, ConsecutiveFailures, ProbeStep        int
+	LastFailingHour                                     int64
+}
+
+// StatusChange is the engine's own: it holds only for the endpoint version that it is about.
+type StatusChange struct {
+	Webhook         hook.WebhookKey
+	Partition       hook.Partition
+	EndpointVersion int64
+	Status          hook.Status
+	Reason          string
+}
+
+// Stat is what a webhook's minute gained.
+type Stat struct {
+	Webhook                    hook.WebhookKey
+	Bucket                     int64 // minutes since 1970
+	Delivered, Failed, Retried int64
+	Latency, Arrival           hook.Histogram
+}
+
+// Answer is what one of a webhook's last successes answered.
+type Answer struct {
+	Webhook      hook.WebhookKey
+	Slot         int
+	Offset       hook.Offset
+	Number       int
+	Header, Body []byte
+}
+
+// Notice is something that a company should know about its webhook.
+type Notice struct {
+	Webhook hook.WebhookKey
+	Kind    string
+	Detail  string
+}
+
+// ReplayMove is a replay's progress.
+type ReplayMove struct {
+	Key                        int64
+	Place                      hook.Offset
+	Started, Delivered, Failed int64 // added
+	Done                       bool
+}
+
+// Recorded is what the transaction found out in turn.
+type Recorded struct {
+	Released []hook.Parked // held deliveries that are due now
+	SetAside []ParkedKey   // items that the store refused
+}
+
+// ErrFenced is the answer to a node that is no longer alive: nothing was written.
+var ErrFenced = errors.New("this node has lost its lease")
+
+// Record commits what the engine found out, behind the fence, and returns after the fsync.
+func (s *Store) Record(ctx context.Context, r *Record) (Recorded, error) {
+	return s.engine.record(ctx, r)
+}
+
+// writeRecord is the body of the transaction. An item that the store itself refuses is found by
+// halving and set aside; the others go on.
+func writeRecord(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
+	err = savepoint(ctx, q, func() error {
+		if err := recordItems(ctx, q, r.Items, r.At, &out); err != nil {
+			return err
+		}
+		return recordRest(ctx, q, r)
+	})
+	if err == nil || transient(err) || len(r.Items) == 0 {
+		return out, err
+	}
+	out = Recorded{}
+	err = savepoint(ctx, q, func() error {
+		if err := recordHalves(ctx, q, r.Items, r.At, &out); err != nil {
+			return err
+		}
+		return recordRest(ctx, q, r)
+	})
+	return out, err
+}
+
+func recordHalves(ctx context.Context, q tx, items []Item, at time.Time, out *Recorded) error {
+	var part Recorded
+	err := savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
+	switch {
+	case err == nil:
+		out.Released = append(out.Released, part.Released...)
+		return nil
+	case transient(err):
+		return err
+	case len(items) > 1:
+		half := len(items) / 2
+		if err := recordHalves(ctx, q, items[:half], at, out); err != nil {
+			return err
+		}
+		return recordHalves(ctx, q, items[half:], at, out)
+	}
+	return setAside(ctx, q, items[0], at, err, out)
+}
+
+// setAside records a refused item without what the receiver said, and failing that, without its
+// attempt: what became of the delivery is kept in every case.
+func setAside(ctx context.Context, q tx, item Item, at time.Time, cause error, out *Recorded) error {
+	a := item.Attempt
+	if a == nil {
+		return fmt.Errorf("record: %w", cause)
+	}
+	out.SetAside = append(out.SetAside, ParkedKey{Webhook: a.Webhook, Kind: a.Kind, Offset: a.Offset})
+	bare := *a
+	bare.AnswerHeader, bare.AnswerBody, bare.ErrorDetail, bare.ErrorClass = nil, nil, "", hook.ErrUnrecordable
+	for _, try := range []*hook.Attempt{&bare, nil} {
+		var part Recorded
+		one := item
+		one.Attempt = try
+		err := savepoint(ctx, q, func() error {
+			if err := recordItems(ctx, q, []Item{one}, at, &part); err != nil {
+				return err
+			}
+			_, err := q.exec(ctx, `
+				INSERT INTO unrecordable (webhook, offset, number, at, error) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (webhook, offset, number) DO NOTHING`,
+				int64(a.Webhook), int64(a.Offset), int64(a.Number), micros(at), []byte(cause.Error()))
+			return err
+		})
+		if err == nil {
+			out.Released = append(out.Released, part.Released...)
+			return nil
+		}
+		if transient(err) {
+			return err
+		}
+		cause = errors.Join(cause, err)
+	}
+	return fmt.Errorf("set aside: %w", cause)
+}
+
+// transient errors are about the store's state, not about an item.
+func transient(err error) bool {
+	return hook.IsKind(err, hook.KindUnavailable) || errors.Is(err, ErrFenced) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, errCursorMovedBack) || storeFault(err)
+}
+
+const attemptColumns = `webhook, offset, number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
+	dns_us, connect_us, tls_us, first_byte_us, total_us, outcome, status_code, error_class, error_detail, answer_header, answer_body`
+
+func insertAttempts(n int) string {
+	row := "(" + strings.Repeat("?,", 21) + "?)"
+	return `INSERT INTO attempts (` + attemptColumns + `) VALUES ` + strings.Repeat(row+",", n-1) + row
+}
+
+var insertAttemptTexts = map[int]string{1: insertAttempts(1), 8: insertAttempts(8), 32: insertAttempts(32)}
+
+func recordItems(ctx context.Context, q tx, items []Item, at time.Time, out *Recorded) error {
+	attempts := make([]*hook.Attempt, 0, len(items))
+	for i := range items {
+		if items[i].Attempt != nil {
+			attempts = append(attempts, items[i].Attempt)
+		}
+	}
+	args := make([]any, 0, 22*min(len(attempts), 32))
+	for len(attempts) > 0 {
+		n := chunkOf(len(attempts))
+		args = args[:0]
+		for _, a := range attempts[:n] {
+			args = append(args, int64(a.Webhook), int64(a.Offset), int64(a.Number), a.Sequence, string(a.Kind), flag(a.Counted), a.Version,
+				a.TimestampText, string(a.Format), a.Replay, micros(a.StartedAt), a.Phases.DNS.Microseconds(), a.Phases.Connect.Microseconds(),
+				a.Phases.TLS.Microseconds(), a.Phases.FirstByte.Microseconds(), a.Phases.Total.Microseconds(), string(a.Outcome),
+				int64(a.StatusCode), string(a.ErrorClass), []byte(a.ErrorDetail), bytesOrNull(a.AnswerHeader), bytesOrNull(a.AnswerBody))
+		}
+		if _, err := q.exec(ctx, insertAttemptTexts[n], args...); err != nil {
+			return fmt.Errorf("insert attempts: %w", err)
+		}
+		attempts = attempts[n:]
+	}
+	for i := range items {
+		if err := recordParked(ctx, q, &items[i], at, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func bytesOrNull(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
+	if p := item.Park; p != nil {
+		_, err := q.exec(ctx, `
+			INSERT INTO parked (webhook, kind, offset, partition, sequence, object_key, attempts, step, due_at, reason, replay)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			ON CONFLICT (webhook, kind, offset) DO UPDATE SET
+				attempts = excluded.attempts, step = excluded.step, due_at = excluded.due_at, reason = excluded.reason, replay = excluded.replay`,
+			int64(p.Webhook), string(p.Kind), int64(p.Offset), int64(p.Partition), p.Sequence, p.ObjectKey,
+			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), p.Reason, p.Replay)
+		if err != nil {
+			return fmt.Errorf("park: %w", err)
+		}
+	}
+	if k := item.Unpark; k != nil {
+		if _, err := q.exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND offset = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
+			return fmt.Errorf("unpark: %w", err)
+		}
+	}
+	if k := item.Release; k != nil {
+		return each(ctx, q, `
+			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND offset =
+				(SELECT min(offset) FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
+			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), k.Object}, func(r rows) error {
+			p, err := scanParked(r)
+			out.Released = append(out.Released, p)
+			return err
+		})
+	}
+	return nil
+}
+
+const parkedColumns = `webhook, kind, offset, partition, sequence, object_key, attempts, step, due_at, reason, replay`
+
+func scanParked(r rows) (p hook.Parked, err error) {
+	var due *int64
+	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &due, &p.Reason, &p.Replay)
+	p.DueAt = fromMicrosOrNull(due)
+	return p, err
+}
+
+var errCursorMovedBack = errors.New("a cursor would move back")
+
+// recordRest writes what is not about one delivery.
+func recordRest(ctx context.Context, q tx, r *Record) error {
+	for i := range r.Cursors {
+		if err := moveCursor(ctx, q, &r.Cursors[i]); err != nil {
+			return err
+		}
+	}
+	for p, swept := range r.Swept {
+		if _, err := q.exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(swept), int64(p)); err != nil {
+			return fmt.Errorf("move swept: %w", err)
+		}
+	}
+	for i := range r.Stats {
+		if err := addStat(ctx, q, &r.Stats[i]); err != nil {
+			return err
+		}
+	}
+	for i := range r.Answers {
+		a := &r.Answers[i]
+		if _, err := q.exec(ctx, `
+			INSERT INTO answers (webhook, slot, offset, number, header, body) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (webhook, slot) DO UPDATE SET offset = excluded.offset, number = excluded.number, header = excluded.header, body = excluded.body`,
+			int64(a.Webhook), int64(a.Slot), int64(a.Offset), int64(a.Number), a.Header, a.Body); err != nil {
+			return fmt.Errorf("keep answer: %w", err)
+		}
+	}
+	for _, m := range r.Replays {
+		if err := moveReplay(ctx, q, m, r.At); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.Status {
+		if err := changeStatus(ctx, q, c, r.At); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.Notices {
+		if err := addNotice(ctx, q, n, r.At); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveCursor never moves one back: a row that is not there, or is further, is a broken invariant.
+func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
+	n, err := q.exec(ctx, `
+		UPDATE cursors SET detached = $1, offset = $2, sequence = $3, delivered = delivered + $4, failed = failed + $5, skipped = skipped + $6,
+			failing_since = $7, failing_hours = $8, last_failing_hour = $9, consecutive_failures = $10,
+			last_success_at = $11, last_failure_at = $12, probe_at = $13, probe_step = $14
+		WHERE webhook = $15 AND offset <= $2 AND sequence <= $3`,
+		flag(c.Detached), int64(c.Offset), c.Sequence, c.Delivered, c.Failed, c.Skipped,
+		microsOrNull(c.Health.FailingSince), int64(c.Health.FailingHours), c.Health.LastFailingHour, int64(c.Health.ConsecutiveFailures),
+		microsOrNull(c.Health.LastSuccessAt), microsOrNull(c.Health.LastFailureAt), microsOrNull(c.Health.ProbeAt), int64(c.Health.ProbeStep),
+		int64(c.Webhook))
+	if err != nil {
+		return fmt.Errorf("move cursor: %w", err)
+	}
+	if n == 0 {
+		var erased int64
+		if err := one(ctx, q, `SELECT count(*) FROM cursors WHERE webhook = $1`, []any{int64(c.Webhook)}, &erased); err != nil {
+			return err
+		}
+		if erased == 0 {
+			return nil // the webhook was deleted and its rows erased while its last attempt ran
+		}
+		return fmt.Errorf("webhook %d to offset %d, sequence %d: %w", c.Webhook, c.Offset, c.Sequence, errCursorMovedBack)
+	}
+	return nil
+}
+
+func addStat(ctx context.Context, q tx, s *Stat) error {
+	var latency, arrival []byte
+	err := one(ctx, q, `SELECT latency, arrival FROM stats WHERE webhook = $1 AND bucket = $2`, []any{int64(s.Webhook), s.Bucket}, &latency, &arrival)
+	if err != nil && !errors.Is(err, errNoRow) {
+		return fmt.Errorf("read stats: %w", err)
+	}
+	sum := *s
+	var had hook.Histogram
+	had.UnmarshalBinary(latency)
+	sum.Latency.Merge(&had)
+	had.UnmarshalBinary(arrival)
+	sum.Arrival.Merge(&had)
+	latency, _ = sum.Latency.AppendBinary(nil)
+	arrival, _ = sum.Arrival.AppendBinary(nil)
+	_, err = q.exec(ctx, `
+		INSERT INTO stats (webhook, bucket, delivered, failed, retried, latency, arrival) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (webhook, bucket) DO UPDATE SET delivered = stats.delivered + excluded.delivered, failed = stats.failed + excluded.failed,
+			retried = stats.retried + excluded.retried, latency = excluded.latency, arrival = excluded.arrival`,
+		int64(s.Webhook), s.Bucket, s.Delivered, s.Failed, s.Retried, latency, arrival)
+	if err != nil {
+		return fmt.Errorf("add stats: %w", err)
+	}
+	return nil
+}
+
+func moveReplay(ctx context.Context, q tx, m ReplayMove, at time.Time) error {
+	_, err := q.exec(ctx, `
+		UPDATE replays SET place = CASE WHEN place < $1 THEN $1 ELSE place END, started = started + $2, delivered = delivered + $3, failed = failed + $4
+		WHERE key = $5`, int64(m.Place), m.Started, m.Delivered, m.Failed, m.Key)
+	if err == nil && m.Done {
+		_, err = q.exec(ctx, `UPDATE replays SET status = 'done', finished_at = $1 WHERE key = $2 AND status = 'running'`, micros(at), m.Key)
+	}
+	if err != nil {
+		return fmt.Errorf("move replay: %w", err)
+	}
+	return nil
+}
+
+// changeStatus is about one endpoint version: a late 410 of an old endpoint must not hit the new one.
+func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error {
+	version, err := bumpConfig(ctx, q, c.Partition)
+	if err != nil {
+		return err
+	}
+	n, err := q.exec(ctx, `
+		UPDATE webhooks SET status = $1, status_reason = $2, version = version + 1, changed = $3, updated_at = $4
+		WHERE key = $5 AND endpoint_version = $6 AND status = 'ACTIVE' AND deleted_at IS NULL`,
+		string(c.Status), c.Reason, version, micros(at), int64(c.Webhook), c.EndpointVersion)
+	if err != nil {
+		return fmt.Errorf("change status: %w", err)
+	}
+	if n == 0 {
+		return nil
+	}
+	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Reason}, at); err != nil {
+		return err
+	}
+	_, err = q.exec(ctx, `
+		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
+		SELECT $1, company, $2, 'engine', 'webhook.disabled', id, '', $3 FROM webhooks WHERE key = $4`,
+		hook.NewID(hook.AuditPrefix, at), micros(at), fmt.Sprintf(`{"reason":%q}`, c.Reason), int64(c.Webhook))
+	if err != nil {
+		return fmt.Errorf("audit status: %w", err)
+	}
+	return nil
+}
+
+func addNotice(ctx context.Context, q tx, n Notice, at time.Time) error {
+	_, err := q.exec(ctx, `
+		INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $1, company, key, $2, $3, $4 FROM webhooks WHERE key = $5`,
+		hook.NewID(hook.NoticePrefix, at), micros(at), n.Kind, n.Detail, int64(n.Webhook))
+	if err != nil {
+		return fmt.Errorf("add notice: %w", err)
+	}
+	return nil
+}
+
+// bumpConfig counts a configuration change of a partition; its owner notices by the count.
+func bumpConfig(ctx context.Context, q tx, p hook.Partition) (version int64, err error) {
+	err = one(ctx, q, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, []any{int64(p)}, &version)
+	if err != nil {
+		return 0, fmt.Errorf("count configuration change: %w", err)
+	}
+	return version, nil
+}

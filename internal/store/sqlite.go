@@ -1,0 +1,308 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+//go:embed migrations/sqlite/*.sql
+var sqliteMigrations embed.FS
+
+// minSQLite is the first version without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
+const minSQLite = "3.51.3"
+
+// lite is the embedded engine: one file, one writer connection that takes appends, records and
+// mutations in one group commit (group.go), and a pool of read-only connections.
+type lite struct {
+	opt     Options
+	path    string
+	lock    *os.File // flock: one process per file
+	writer  *writer
+	writeDB *sql.DB
+	readDB  *sql.DB
+	stmts   sync.Map // SQL text → *sql.Stmt on readDB
+	gate    sync.RWMutex
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	full    atomic.Bool // free disk is below the low-water mark
+	walSize atomic.Int64
+}
+
+// OpenSQLite opens the embedded store in opt.Dir, creating or migrating it.
+func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
+	aead, err := newSeal(opt.MasterKey)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.MinFreeDisk == 0 {
+		opt.MinFreeDisk = 64 << 20
+	}
+	l := &lite{opt: opt, path: filepath.Join(opt.Dir, "atlas-webhooks.db")}
+	if err := l.open(ctx); err != nil {
+		l.release()
+		return nil, fmt.Errorf("open %s: %w", l.path, err)
+	}
+	s := &Store{engine: l, now: opt.Now, aead: aead, filter: opt.Filter}
+	if err := s.checkSeal(ctx, opt.MasterKey); err != nil {
+		l.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *lite) open(ctx context.Context) error {
+	if err := os.MkdirAll(l.opt.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := l.lockFile(); err != nil {
+		return err
+	}
+	var err error
+	sync := "FULL"
+	if l.opt.UnsafeNoSync {
+		sync = "OFF"
+	}
+	if l.writeDB, err = sql.Open("sqlite", l.dsn(url.Values{
+		"_pragma": {"journal_mode(WAL)", "synchronous(" + sync + ")", "wal_autocheckpoint(0)", "cache_size(-65536)", "temp_store(MEMORY)"},
+		"_txlock": {"immediate"},
+	})); err != nil {
+		return err
+	}
+	l.writeDB.SetMaxOpenConns(2) // the writer and the checkpointer
+	if err := l.guard(ctx); err != nil {
+		return err
+	}
+	if err := migrateSQLite(ctx, l.writeDB); err != nil {
+		return err
+	}
+	if l.readDB, err = sql.Open("sqlite", l.dsn(url.Values{
+		"_pragma": {"query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"},
+	})); err != nil {
+		return err
+	}
+	l.readDB.SetMaxOpenConns(8)
+	l.readDB.SetMaxIdleConns(8)
+	if l.writer, err = newWriter(ctx, l); err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	l.done.Go(l.writer.run)
+	l.done.Go(func() { l.checkpoints(run) })
+	return nil
+}
+
+func (l *lite) dsn(v url.Values) string {
+	v.Add("_pragma", "busy_timeout(10000)")
+	return "file:" + (&url.URL{Path: l.path}).EscapedPath() + "?" + v.Encode()
+}
+
+// lockFile refuses a second process: two writers would each number events for themselves.
+func (l *lite) lockFile() error {
+	f, err := os.OpenFile(filepath.Join(l.opt.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return errors.New("another process has this data directory open")
+	}
+	l.lock = f
+	return nil
+}
+
+// guard refuses to run on an engine that could lose what it acknowledged.
+func (l *lite) guard(ctx context.Context) error {
+	var version, journal string
+	var sync int
+	row := l.writeDB.QueryRowContext(ctx, `SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`)
+	if err := row.Scan(&version, &journal, &sync); err != nil {
+		return err
+	}
+	if olderVersion(version, minSQLite) {
+		return fmt.Errorf("SQLite %s is older than %s", version, minSQLite)
+	}
+	if journal != "wal" || sync < 2 && !l.opt.UnsafeNoSync {
+		return fmt.Errorf("journal_mode is %s, synchronous is %d: need wal, 2 (FULL)", journal, sync)
+	}
+	return nil
+}
+
+func olderVersion(a, b string) bool {
+	var x, y [3]int
+	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
+	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	for i := range x {
+		if x[i] != y[i] {
+			return x[i] < y[i]
+		}
+	}
+	return false
+}
+
+func migrateSQLite(ctx context.Context, db *sql.DB) error {
+	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithVerbose(false))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	have, want, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if have > want {
+		return fmt.Errorf("the schema is at version %d, this program knows %d: it was written by a newer version", have, want)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	return nil
+}
+
+func (l *lite) partitions() int { return 1 }
+
+// read runs fn in a read transaction. The gate closes for the moment in which a checkpoint needs
+// every reader gone.
+func (l *lite) read(ctx context.Context, fn func(tx) error) error {
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	t, err := l.readDB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return l.mapError(err)
+	}
+	defer t.Rollback()
+	return l.mapError(fn(&readTx{l: l, tx: t}))
+}
+
+func (l *lite) write(ctx context.Context, fn func(tx) error) error {
+	w := work{fn: fn}
+	return l.writer.do(ctx, &w)
+}
+
+// lockLog: the single writer is the append lock.
+func (l *lite) lockLog(context.Context, tx, hook.Partition) (hook.Offset, error) {
+	return l.writer.head, nil
+}
+
+func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Event) (Batch, error) {
+	if l.full.Load() {
+		return Batch{}, unavailable("disk_low", errors.New("free disk space is below the low-water mark"))
+	}
+	if l.walSize.Load() > walRefuse {
+		return Batch{}, unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
+	}
+	w := work{events: events}
+	err := l.writer.do(ctx, &w)
+	return w.batch, err
+}
+
+func (l *lite) record(ctx context.Context, r *Record) (Recorded, error) {
+	w := work{record: r}
+	err := l.writer.do(ctx, &w)
+	return w.recorded, err
+}
+
+func (l *lite) close() error {
+	if l.writer != nil {
+		l.writer.stop()
+		l.stop()
+	}
+	l.done.Wait()
+	return l.release()
+}
+
+func (l *lite) release() error {
+	var errs []error
+	for _, db := range []*sql.DB{l.readDB, l.writeDB} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// mapError turns what SQLite says into what a caller may see: a full disk or a busy file is
+// unavailable, everything else is what it is.
+func (l *lite) mapError(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqliteFull:
+			return unavailable("disk_full", err)
+		case sqliteBusy, sqliteLocked:
+			return unavailable("store_busy", err)
+		}
+	}
+	return err
+}
+
+// Result codes (https://sqlite.org/rescode.html).
+const (
+	sqliteBusy   = 5
+	sqliteLocked = 6
+	sqliteIOErr  = 10
+	sqliteFull   = 13
+)
+
+// readTx prepares each statement once per connection and keeps it.
+type readTx struct {
+	l  *lite
+	tx *sql.Tx
+}
+
+func (r *readTx) exec(context.Context, string, ...any) (int64, error) {
+	return 0, errors.New("exec in a read transaction")
+}
+
+func (r *readTx) query(ctx context.Context, query string, args ...any) (rows, error) {
+	cached, ok := r.l.stmts.Load(query)
+	if !ok {
+		stmt, err := r.l.readDB.PrepareContext(context.WithoutCancel(ctx), query)
+		if err != nil {
+			return nil, fmt.Errorf("prepare %q: %w", query, err)
+		}
+		if cached, ok = r.l.stmts.LoadOrStore(query, stmt); ok {
+			stmt.Close()
+		}
+	}
+	return r.tx.StmtContext(ctx, cached.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
+}
+
+// storeFault reports whether an error is about the database rather than about what was to be
+// written: only constraint, type and size errors are an item's own.
+func storeFault(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case 18, 19, 20, 25: // TOOBIG, CONSTRAINT, MISMATCH, RANGE
+		return false
+	}
+	return true
+}

@@ -1,0 +1,352 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// CreateWebhook subscribes: it writes the webhook, its first rule and its cursor. The caller fills
+// Company and the settings; what it leaves empty of Status (ACTIVE) and Secrets.Current (a new
+// secret) is filled here, as are the keys, versions and times.
+//
+// With startAt nil the webhook wants what is accepted from now on. Otherwise it begins with the
+// first event that is still kept and was accepted at or after startAt.
+//
+// A second webhook with the same endpoint and topics among the ACTIVE and PAUSED ones is a conflict.
+func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startAt *time.Time, a Audit) (w *hook.Webhook, err error) {
+	err = s.write(ctx, func(q tx) error {
+		n := settings
+		company, err := companyWhere(ctx, q, `key = $1`, int64(n.Company))
+		if err != nil {
+			return err
+		}
+		head, err := s.lockLog(ctx, q, company.Partition) // no event is accepted between the rule's offset and its commit
+		if err != nil {
+			return err
+		}
+		version, err := bumpConfig(ctx, q, company.Partition)
+		if err != nil {
+			return err
+		}
+		now := hook.Now(s.now())
+		n.ID, n.CompanyID, n.Partition = hook.NewID(hook.WebhookPrefix, now), company.ID, company.Partition
+		n.Version, n.EndpointVersion, n.CreatedAt, n.UpdatedAt, n.EndpointSince = 1, 1, now, now, now
+		if n.Status == "" {
+			n.Status = hook.Active
+		}
+		if n.Secrets.Current == "" {
+			n.Secrets.Current = hook.NewSecret()
+		}
+		if err := mayExist(ctx, q, &n, company); err != nil {
+			return err
+		}
+		key, err := nextKey(ctx, q, "webhook_key")
+		if err != nil {
+			return err
+		}
+		n.Key = hook.WebhookKey(key)
+		if err := s.insertWebhook(ctx, q, &n, version); err != nil {
+			return err
+		}
+		place := head
+		if startAt != nil {
+			first, err := offsetAt(ctx, q, n.Company, *startAt)
+			if err != nil {
+				return err
+			}
+			place = min(head, first-1)
+		}
+		if err := insertRule(ctx, q, &n, place+1); err != nil {
+			return err
+		}
+		if _, err := q.exec(ctx, `INSERT INTO cursors (webhook, detached, "offset", sequence) VALUES ($1, $2, $3, 0)`,
+			key, flag(place < head), int64(place)); err != nil {
+			return err
+		}
+		w = &n
+		return writeAudit(ctx, q, n.Company, n.ID, a, now)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create webhook: %w", err)
+	}
+	return w, nil
+}
+
+// mayExist refuses a duplicate, and more webhooks than the company may have.
+func mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Company) error {
+	if company.MaxWebhooks > 0 {
+		var count int
+		if err := one(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(w.Company)}, &count); err != nil {
+			return err
+		}
+		if count >= company.MaxWebhooks {
+			return hook.Refuse(hook.KindConflict, "too_many_webhooks", "the company has %d webhooks, which is its limit", count)
+		}
+	}
+	return refuseDuplicate(ctx, q, w)
+}
+
+// refuseDuplicate: the same endpoint and the same topics, however written, among the webhooks that
+// are ACTIVE or PAUSED.
+func refuseDuplicate(ctx context.Context, q tx, w *hook.Webhook) error {
+	if w.Status == hook.Inactive {
+		return nil
+	}
+	want, _ := hook.MatchTopics(w.Topics)
+	return each(ctx, q, `
+		SELECT id, topics FROM webhooks
+		WHERE company = $1 AND endpoint = $2 AND deleted_at IS NULL AND status IN ('ACTIVE', 'PAUSED') AND id <> $3`,
+		[]any{int64(w.Company), w.Endpoint, w.ID}, func(r rows) error {
+			var id, topics string
+			if err := r.Scan(&id, &topics); err != nil {
+				return err
+			}
+			set, err := topicSet(topics)
+			if err != nil || set != want {
+				return err
+			}
+			e := hook.Refuse(hook.KindConflict, "duplicate_webhook", "webhook %s has this endpoint and these topics already", id)
+			e.Extra = map[string]any{"existing_id": id}
+			return e
+		})
+}
+
+func (s *Store) insertWebhook(ctx context.Context, q tx, w *hook.Webhook, changed int64) error {
+	_, err := q.exec(ctx, `
+		INSERT INTO webhooks (key, id, company, partition, created_at, endpoint, endpoint_version, endpoint_since, status, status_reason, topics, filter,
+			description, metadata, signature_scheme, data_format, headers, ordering, max_concurrency, rate_limit, timeout_ms, retry_schedule,
+			secret, previous_secret, previous_expires_at, secret_activated, version, changed, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`,
+		append([]any{int64(w.Key), w.ID, int64(w.Company), int64(w.Partition), micros(w.CreatedAt)}, s.webhookValues(w, changed)...)...)
+	return err
+}
+
+func (s *Store) saveWebhook(ctx context.Context, q tx, w *hook.Webhook, changed int64) error {
+	_, err := q.exec(ctx, `
+		UPDATE webhooks SET endpoint = $2, endpoint_version = $3, endpoint_since = $4, status = $5, status_reason = $6, topics = $7, filter = $8,
+			description = $9, metadata = $10, signature_scheme = $11, data_format = $12, headers = $13, ordering = $14, max_concurrency = $15,
+			rate_limit = $16, timeout_ms = $17, retry_schedule = $18, secret = $19, previous_secret = $20, previous_expires_at = $21,
+			secret_activated = $22, version = $23, changed = $24, updated_at = $25
+		WHERE key = $1`,
+		append([]any{int64(w.Key)}, s.webhookValues(w, changed)...)...)
+	return err
+}
+
+// webhookValues are the columns that a change may change, in the order of both statements.
+func (s *Store) webhookValues(w *hook.Webhook, changed int64) []any {
+	topics, _ := json.Marshal(w.Topics)
+	headers, _ := json.Marshal(w.Headers)
+	metadata := string(w.Metadata)
+	if metadata == "" {
+		metadata = "{}"
+	}
+	var previous, expires any
+	if w.Secrets.Previous != "" {
+		previous, expires = s.seal([]byte(w.Secrets.Previous), w.ID, fieldPrevious), micros(w.Secrets.PreviousExpires)
+	}
+	return []any{
+		w.Endpoint, w.EndpointVersion, micros(w.EndpointSince), string(w.Status), w.StatusReason, string(topics), w.Filter,
+		w.Description, metadata, string(w.Scheme), string(w.Format), s.seal(headers, w.ID, fieldHeaders), string(w.Ordering), int64(w.MaxConcurrency),
+		w.RateLimit, w.Timeout.Milliseconds(), formatSchedule(w.RetrySchedule), s.seal([]byte(w.Secrets.Current), w.ID, fieldSecret), previous, expires,
+		flag(w.Secrets.Activated), w.Version, changed, micros(w.UpdatedAt),
+	}
+}
+
+// insertRule makes what the webhook wants the rule from an offset on. Two changes between two
+// events leave one rule.
+func insertRule(ctx context.Context, q tx, w *hook.Webhook, from hook.Offset) error {
+	topics, err := json.Marshal(w.Topics)
+	if err != nil {
+		return err
+	}
+	_, err = q.exec(ctx, `
+		INSERT INTO rules (webhook, from_offset, topics, filter) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (webhook, from_offset) DO UPDATE SET topics = excluded.topics, filter = excluded.filter`,
+		int64(w.Key), int64(from), string(topics), w.Filter)
+	return err
+}
+
+// Resume says what becomes of the events that a webhook stood still for when it is ACTIVE again.
+type Resume string
+
+// What may become of them.
+const (
+	ResumeDefault Resume = ""        // backlog from PAUSED, now from INACTIVE
+	ResumeBacklog Resume = "backlog" // they are delivered
+	ResumeNow     Resume = "now"     // they are skipped
+)
+
+// reasonResumedNow is the reason of the deliveries that ResumeNow skips.
+const reasonResumedNow = "resumed_now"
+
+// Change is what to do to a webhook.
+type Change struct {
+	IfMatch *int64                    // the version that it must have; nil for any
+	Apply   func(*hook.Webhook) error // sets settings and Status; may run more than once
+	Resume  Resume                    // when Apply makes it ACTIVE
+	Audit   Audit
+}
+
+// UpdateWebhook loads a company's webhook, applies a change to it and saves it as its next version.
+// New topics or a new filter are a rule for the events accepted from now on; a new endpoint, and
+// becoming ACTIVE, start with a clean record of health.
+func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c Change) (w *hook.Webhook, err error) {
+	err = s.change(ctx, company, id, c.Audit, func(q tx, loaded *hook.Webhook, head hook.Offset) error {
+		w = loaded
+		if c.IfMatch != nil && *c.IfMatch != w.Version {
+			return hook.Refuse(hook.KindPrecondition, "version_mismatch", "the webhook is at version %d", w.Version)
+		}
+		old := *w
+		w.Topics, w.Headers, w.Metadata = slices.Clone(w.Topics), slices.Clone(w.Headers), slices.Clone(w.Metadata)
+		if err := c.Apply(w); err != nil {
+			return err
+		}
+		return s.afterApply(ctx, q, &old, w, head, c.Resume)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("update webhook: %w", err)
+	}
+	return w, nil
+}
+
+// afterApply does what a change of some settings means beyond their columns.
+func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head hook.Offset, resume Resume) error {
+	moved, activated := w.Endpoint != old.Endpoint, w.Status == hook.Active && old.Status != hook.Active
+	if moved || !slices.Equal(w.Topics, old.Topics) || old.Status == hook.Inactive && w.Status != hook.Inactive {
+		if err := refuseDuplicate(ctx, q, w); err != nil {
+			return err
+		}
+	}
+	if w.Status != old.Status {
+		w.StatusReason = ""
+	}
+	if !slices.Equal(w.Topics, old.Topics) || w.Filter != old.Filter {
+		if err := insertRule(ctx, q, w, head+1); err != nil {
+			return err
+		}
+	}
+	if moved || activated {
+		w.EndpointVersion++
+		w.EndpointSince = hook.Now(s.now())
+		if err := forgetFailures(ctx, q, w.Key); err != nil {
+			return err
+		}
+	}
+	if activated && (resume == ResumeNow || resume == ResumeDefault && old.Status == hook.Inactive) {
+		return skipTo(ctx, q, w, head, hook.Now(s.now()))
+	}
+	return nil
+}
+
+// forgetFailures: the past of another endpoint, or of another time, says nothing about this one.
+func forgetFailures(ctx context.Context, q tx, key hook.WebhookKey) error {
+	_, err := q.exec(ctx, `
+		UPDATE cursors SET failing_since = NULL, failing_hours = 0, last_failing_hour = 0, consecutive_failures = 0, probe_at = NULL, probe_step = 0
+		WHERE webhook = $1`, int64(key))
+	return err
+}
+
+// skipTo writes one range over everything from the place to the head. The cursor moves over it when
+// the engine gets there; what has been settled or parked within it stays what it is.
+func skipTo(ctx context.Context, q tx, w *hook.Webhook, head hook.Offset, now time.Time) error {
+	_, place, err := cursorOf(ctx, q, w.Key)
+	if err != nil || place >= head {
+		return err
+	}
+	_, err = q.exec(ctx, `
+		INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (webhook, from_offset, to_offset) DO NOTHING`,
+		int64(w.Key), int64(place+1), int64(head), reasonResumedNow, micros(now))
+	return err
+}
+
+// cursorOf reads a webhook's cursor and resolves its place: an attached one stands where its
+// partition was swept to.
+func cursorOf(ctx context.Context, q tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
+	found := false
+	err = each(ctx, q, `SELECT `+cursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r rows) error {
+		found = true
+		c, err = scanCursor(r)
+		return err
+	})
+	if err == nil && !found {
+		err = hook.NotFound("webhook")
+	}
+	if err != nil || c.Detached {
+		return c, c.Offset, err
+	}
+	var swept hook.Offset
+	err = one(ctx, q, `SELECT o.swept FROM owners o JOIN webhooks w ON w.partition = o.partition WHERE w.key = $1`, []any{int64(key)}, &swept)
+	return c, max(c.Offset, swept), err
+}
+
+// DeleteWebhook makes a webhook a tombstone: its history answers like an unknown one's from now on,
+// and is erased later in small steps.
+func (s *Store) DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a Audit) error {
+	err := s.change(ctx, company, id, a, func(q tx, w *hook.Webhook, _ hook.Offset) error {
+		if ifMatch != nil && *ifMatch != w.Version {
+			return hook.Refuse(hook.KindPrecondition, "version_mismatch", "the webhook is at version %d", w.Version)
+		}
+		_, err := q.exec(ctx, `UPDATE webhooks SET deleted_at = $1 WHERE key = $2`, micros(s.now()), int64(w.Key))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete webhook: %w", err)
+	}
+	return nil
+}
+
+// change is the frame of every mutation of a webhook. The partition's append lock comes first and
+// its configuration count second, in every one of them: that is the order of locks, and two changes
+// of one webhook cannot overlap.
+func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, a Audit, fn func(q tx, w *hook.Webhook, head hook.Offset) error) error {
+	return s.write(ctx, func(q tx) error {
+		var partition hook.Partition
+		err := one(ctx, q, `SELECT partition FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &partition)
+		if errors.Is(err, errNoRow) {
+			return hook.NotFound("webhook")
+		}
+		if err != nil {
+			return err
+		}
+		head, err := s.lockLog(ctx, q, partition)
+		if err != nil {
+			return err
+		}
+		version, err := bumpConfig(ctx, q, partition)
+		if err != nil {
+			return err
+		}
+		w, err := s.webhookOf(ctx, q, company, id)
+		if err != nil {
+			return err
+		}
+		if err := fn(q, w, head); err != nil {
+			return err
+		}
+		now := hook.Now(s.now())
+		w.Version++
+		w.UpdatedAt = now
+		if err := s.saveWebhook(ctx, q, w, version); err != nil {
+			return err
+		}
+		return writeAudit(ctx, q, company, id, a, now)
+	})
+}
+
+// touch tells the owner of a webhook's partition that there is something new for it, without
+// making a new version of the webhook: a wish (retry, replay).
+func touch(ctx context.Context, q tx, w *hook.Webhook) error {
+	version, err := bumpConfig(ctx, q, w.Partition)
+	if err != nil {
+		return err
+	}
+	_, err = q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(w.Key))
+	return err
+}

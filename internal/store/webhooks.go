@@ -1,0 +1,210 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Webhook reads a company's webhook with its secrets and headers; [hook.NotFound] when there is
+// none, or it is another company's, or it was deleted.
+func (s *Store) Webhook(ctx context.Context, company hook.CompanyKey, id string) (w *hook.Webhook, err error) {
+	err = s.read(ctx, func(q tx) error {
+		w, err = s.webhookOf(ctx, q, company, id)
+		return err
+	})
+	return w, err
+}
+
+// WebhookForSend reads a webhook by its key, as the next attempt must know it.
+func (s *Store) WebhookForSend(ctx context.Context, key hook.WebhookKey) (w *hook.Webhook, err error) {
+	err = s.read(ctx, func(q tx) error {
+		w, err = s.webhookByKey(ctx, q, key)
+		return err
+	})
+	return w, err
+}
+
+// WebhookFilter narrows a list of webhooks; zero fields do not.
+type WebhookFilter struct {
+	Status hook.Status
+	Topic  string // subscribed to this topic
+}
+
+// Webhooks lists a company's webhooks, newest first, from a position on, and their number.
+func (s *Store) Webhooks(ctx context.Context, company hook.CompanyKey, f WebhookFilter, offset, limit int) (list []*hook.Webhook, total int, err error) {
+	err = s.read(ctx, func(q tx) error {
+		list = list[:0]
+		keys, err := webhookKeys(ctx, q, company, f)
+		if err != nil {
+			return err
+		}
+		total = len(keys)
+		keys = keys[min(offset, total):]
+		for _, key := range keys[:min(limit, len(keys))] {
+			w, err := s.webhookByKey(ctx, q, key)
+			if err != nil {
+				return err
+			}
+			list = append(list, w)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list webhooks: %w", err)
+	}
+	return list, total, nil
+}
+
+// webhookKeys reads the keys of a company's webhooks, newest first. A company has thousands of
+// them at most, and what they subscribe to is resolved here rather than in SQL.
+func webhookKeys(ctx context.Context, q tx, company hook.CompanyKey, f WebhookFilter) (keys []hook.WebhookKey, err error) {
+	err = each(ctx, q, `
+		SELECT key, topics FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND (status = $2 OR $2 = '') ORDER BY id DESC`,
+		[]any{int64(company), string(f.Status)}, func(r rows) error {
+			var key hook.WebhookKey
+			var topics string
+			if err := r.Scan(&key, &topics); err != nil {
+				return err
+			}
+			if f.Topic != "" {
+				set, err := topicSet(topics)
+				if err != nil || !set.Has(f.Topic) {
+					return err
+				}
+			}
+			keys = append(keys, key)
+			return nil
+		})
+	return keys, err
+}
+
+const webhookColumns = `w.key, w.id, w.company, c.id, w.partition, w.endpoint, w.endpoint_version, w.endpoint_since, w.status, w.status_reason,
+	w.topics, w.filter, w.description, w.metadata, w.signature_scheme, w.data_format, w.headers, w.ordering, w.max_concurrency, w.rate_limit,
+	w.timeout_ms, w.retry_schedule, w.secret, w.previous_secret, w.previous_expires_at, w.secret_activated, w.version, w.created_at, w.updated_at`
+
+func (s *Store) webhookByKey(ctx context.Context, q tx, key hook.WebhookKey) (*hook.Webhook, error) {
+	return s.webhookWhere(ctx, q, `w.key = $1`, int64(key))
+}
+
+func (s *Store) webhookOf(ctx context.Context, q tx, company hook.CompanyKey, id string) (*hook.Webhook, error) {
+	return s.webhookWhere(ctx, q, `w.id = $1 AND w.company = $2`, id, int64(company))
+}
+
+func (s *Store) webhookWhere(ctx context.Context, q tx, condition string, args ...any) (w *hook.Webhook, err error) {
+	err = each(ctx, q, `SELECT `+webhookColumns+` FROM webhooks w JOIN companies c ON c.key = w.company WHERE w.deleted_at IS NULL AND `+condition, args,
+		func(r rows) error {
+			w, err = s.scanWebhook(r)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read webhook: %w", err)
+	}
+	if w == nil {
+		return nil, hook.NotFound("webhook")
+	}
+	return w, nil
+}
+
+// Sealed fields of a webhook's row.
+const (
+	fieldSecret   = "secret"
+	fieldPrevious = "previous_secret"
+	fieldHeaders  = "headers"
+)
+
+func (s *Store) scanWebhook(r rows) (*hook.Webhook, error) {
+	w := &hook.Webhook{}
+	var since, timeout, activated, created, updated int64
+	var topics, metadata, schedule string
+	var headers, secret, previous []byte
+	var expires *int64
+	if err := r.Scan(&w.Key, &w.ID, &w.Company, &w.CompanyID, &w.Partition, &w.Endpoint, &w.EndpointVersion, &since, &w.Status, &w.StatusReason,
+		&topics, &w.Filter, &w.Description, &metadata, &w.Scheme, &w.Format, &headers, &w.Ordering, &w.MaxConcurrency, &w.RateLimit,
+		&timeout, &schedule, &secret, &previous, &expires, &activated, &w.Version, &created, &updated); err != nil {
+		return nil, err
+	}
+	w.EndpointSince, w.CreatedAt, w.UpdatedAt = fromMicros(since), fromMicros(created), fromMicros(updated)
+	w.Metadata, w.Timeout = json.RawMessage(metadata), time.Duration(timeout)*time.Millisecond
+	if err := json.Unmarshal([]byte(topics), &w.Topics); err != nil {
+		return nil, fmt.Errorf("topics of %s: %w", w.ID, err)
+	}
+	var err error
+	if w.RetrySchedule, err = parseSchedule(schedule); err != nil {
+		return nil, fmt.Errorf("retry schedule of %s: %w", w.ID, err)
+	}
+	if headers, err = s.unseal(headers, w.ID, fieldHeaders); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(headers, &w.Headers); err != nil {
+		return nil, fmt.Errorf("headers of %s: %w", w.ID, err)
+	}
+	return w, s.unsealSecrets(w, secret, previous, expires, activated)
+}
+
+func (s *Store) unsealSecrets(w *hook.Webhook, secret, previous []byte, expires *int64, activated int64) error {
+	current, err := s.unseal(secret, w.ID, fieldSecret)
+	if err != nil {
+		return err
+	}
+	w.Secrets.Current = string(current)
+	if previous == nil || expires == nil {
+		return nil
+	}
+	old, err := s.unseal(previous, w.ID, fieldPrevious)
+	if err != nil {
+		return err
+	}
+	w.Secrets.Previous, w.Secrets.PreviousExpires, w.Secrets.Activated = string(old), fromMicros(*expires), activated != 0
+	return nil
+}
+
+func formatSchedule(delays []time.Duration) string {
+	seconds := make([]float64, len(delays))
+	for i, d := range delays {
+		seconds[i] = d.Seconds()
+	}
+	text, _ := json.Marshal(seconds) // finite numbers only
+	return string(text)
+}
+
+func parseSchedule(text string) ([]time.Duration, error) {
+	var seconds []float64
+	if err := json.Unmarshal([]byte(text), &seconds); err != nil {
+		return nil, err
+	}
+	delays := make([]time.Duration, len(seconds))
+	for i, s := range seconds {
+		delays[i] = time.Duration(s * float64(time.Second)).Round(time.Millisecond)
+	}
+	return delays, nil
+}
+
+// topicSet resolves the patterns of a row. They are kept as they were written: a topic that a later
+// version adds was never in an earlier event, so resolving them anew changes no match.
+func topicSet(patterns string) (hook.TopicSet, error) {
+	var list []string
+	if err := json.Unmarshal([]byte(patterns), &list); err != nil {
+		return 0, fmt.Errorf("topics %q: %w", patterns, err)
+	}
+	list = slices.DeleteFunc(list, func(p string) bool { // of a topic that only a newer version knows
+		_, unknown := hook.MatchTopics([]string{p})
+		return unknown != ""
+	})
+	set, _ := hook.MatchTopics(list)
+	return set, nil
+}
+
+func scanRule(r rows) (hook.Rule, error) {
+	var rule hook.Rule
+	var topics string
+	err := r.Scan(&rule.Webhook, &rule.From, &topics, &rule.Filter)
+	if err == nil {
+		rule.Topics, err = topicSet(topics)
+	}
+	return rule, err
+}
