@@ -2,12 +2,12 @@ package webhook_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/webhook"
@@ -17,9 +17,10 @@ import (
 // A whole receiver. Handler answers 401 to requests that are not genuine, so the inner handler
 // has only to read its event. It answers before it works on it.
 func ExampleVerifier_Handler() {
+	const secret = "whsec_…" // from the App Config, by way of your own configuration
 	work := make(chan *webhook.Event, 1000)
 	v := &webhook.Verifier{
-		Secrets: []string{os.Getenv("ATLAS_WEBHOOK_SECRET")},
+		Secrets: []string{secret},
 		Refused: func(r *http.Request, err error) { log.Println(r.RemoteAddr, err) },
 	}
 	mux := http.NewServeMux()
@@ -145,7 +146,7 @@ func Example_test() {
 	send := func(d webhooktest.Delivery) int {
 		header, body, _ := d.Sign() // in a test: d.Request(t, "/atlas")
 		recorder := httptest.NewRecorder()
-		request := httptest.NewRequest(http.MethodPost, "/atlas", bytes.NewReader(body))
+		request := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/atlas", bytes.NewReader(body))
 		request.Header = header
 		receiver.ServeHTTP(recorder, request)
 		return recorder.Code

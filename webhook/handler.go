@@ -59,21 +59,24 @@ func (v *Verifier) read(w http.ResponseWriter, r *http.Request) (*Event, []byte,
 	return event, body, err
 }
 
+// statusOf holds the answers other than 401.
+var statusOf = map[Code]int{
+	BodyTooLarge:    http.StatusRequestEntityTooLarge,
+	BodyUnreadable:  http.StatusBadRequest,
+	BodyMalformed:   http.StatusUnprocessableEntity,
+	SecretMissing:   http.StatusInternalServerError,
+	SecretMalformed: http.StatusInternalServerError,
+	SchemeUnknown:   http.StatusInternalServerError,
+}
+
 func answer(w http.ResponseWriter, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
 		e = &Error{Code: SignatureMismatch}
 	}
-	status := http.StatusUnauthorized
-	switch e.Code {
-	case BodyTooLarge:
-		status = http.StatusRequestEntityTooLarge
-	case BodyUnreadable:
-		status = http.StatusBadRequest
-	case BodyMalformed:
-		status = http.StatusUnprocessableEntity
-	case SecretMissing, SecretMalformed, SchemeUnknown:
-		status = http.StatusInternalServerError
+	status, ok := statusOf[e.Code]
+	if !ok {
+		status = http.StatusUnauthorized
 	}
 	text := string(e.Code) + "\n"
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

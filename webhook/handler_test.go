@@ -80,7 +80,7 @@ func TestHandlerRefuses(t *testing.T) {
 			return r
 		}},
 		{name: "no event", status: 422, code: webhook.BodyMalformed, request: func(t *testing.T) *http.Request {
-			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("[]"))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("[]"))
 			r.Header = atlasHeader(hexOf(t, time.Now(), "[]"))
 			return r
 		}},

@@ -1,7 +1,10 @@
 package webhook_test
 
 import (
+	"encoding/json"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -249,6 +252,31 @@ func TestGenuineBodyThatIsNoEvent(t *testing.T) {
 		v := webhook.Verifier{Secrets: []string{webhooktest.Secret}, Format: webhook.FormatString}
 		_, err := v.Verify(atlasHeader(hexOf(t, now, body)), []byte(body))
 		wantCode(t, err, webhook.BodyMalformed)
+	}
+}
+
+// TestRandomDocumentsVerify signs 1,000 documents of any text by every scheme.
+func TestRandomDocumentsVerify(t *testing.T) {
+	documents := rapid.MapOfN(rapid.String(), rapid.String(), 0, 8)
+	seed := rand.IntN(1 << 30)
+	t.Logf("seed %d", seed)
+	for i := range 1000 {
+		data, err := json.Marshal(documents.Example(seed + i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, scheme := range []webhook.Scheme{webhook.Hex, webhook.Base64, webhook.Base64Dotted, webhook.PythonDict, webhook.Standard} {
+			header, body := sign(t, webhooktest.Delivery{Data: string(data), Scheme: scheme})
+			v := webhook.Verifier{Secrets: []string{webhooktest.Secret}, Scheme: scheme}
+			event, err := v.Verify(header, body)
+			if err != nil {
+				t.Fatalf("%s %s: %v", scheme, data, err)
+			}
+			var got, want map[string]string
+			if event.Decode(&got) != nil || json.Unmarshal(data, &want) != nil || !maps.Equal(got, want) {
+				t.Fatalf("%s: received %s of %s", scheme, event.Data, data)
+			}
+		}
 	}
 }
 

@@ -2,7 +2,7 @@
 //
 // A receiver wraps its handler, and is only called for requests that are genuine and fresh:
 //
-//	v := &webhook.Verifier{Secrets: []string{os.Getenv("ATLAS_WEBHOOK_SECRET")}}
+//	v := &webhook.Verifier{Secrets: []string{secret}}
 //	http.Handle("POST /atlas", v.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 //		event, _ := webhook.FromContext(r.Context())
 //		log.Println(event.Topic, event.ID)
