@@ -1,0 +1,64 @@
+# Two commands are enough: `make run` to see it work, `make test` to know that it does.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -euo pipefail
+
+GO   ?= go
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# The race detector needs a C compiler. The product does not.
+RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## build, and start the demo on the embedded store
+	./bin/atlas-webhooks demo
+
+.PHONY: build
+build: ## build bin/atlas-webhooks
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/atlas-webhooks ./cmd/atlas-webhooks
+
+.PHONY: test
+test: check unit ## everything that CI runs
+
+.PHONY: unit
+unit: ## the tests alone, with the race detector where there is a C compiler
+	$(if $(RACE),,@echo "no C compiler: running without the race detector")
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
+
+.PHONY: test-full
+test-full: ## the long variants of the tests too; minutes to hours
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -tags full -timeout 6h ./...
+
+.PHONY: check
+check: ## format, vet, lint, import table, dead code
+	@unformatted=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0r $(TOOL) gofumpt -l); \
+		if [ -n "$$unformatted" ]; then echo "not formatted, run 'make format':"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) golangci-lint run
+	$(GO) test -run '^TestImports' ./internal/app
+	@dead=$$($(TOOL) deadcode -test ./...); \
+		if [ -n "$$dead" ]; then echo "reached neither by a program nor by a test:"; echo "$$dead"; exit 1; fi
+
+.PHONY: format
+format: ## format all Go files
+	git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0r $(TOOL) gofumpt -w
+
+.PHONY: generate
+generate: ## write what is generated: docs/configuration.md
+	$(GO) test -run '^TestReference$$' ./internal/config -update
+
+.PHONY: bench
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: vulnerabilities
+vulnerabilities: ## known vulnerabilities in what the binary calls; needs the database on the network
+	$(TOOL) govulncheck ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
