@@ -60,8 +60,7 @@ func (p *Program) follow(ctx context.Context, a *api, topic string, events []acc
 		var still []*pair
 		for _, d := range open {
 			now, err := a.delivery(ctx, d.webhook, d.event)
-			var e *exitError
-			if errors.As(err, &e) && e.code == exitNotFound {
+			if e, ok := errors.AsType[*exitError](err); ok && e.code == exitNotFound {
 				continue // not matched: its filter, or it did not exist yet
 			}
 			if err != nil {

@@ -88,15 +88,13 @@ func notFound(format string, args ...any) error {
 }
 
 func (p *Program) exitCode(err error) int {
-	var e *exitError
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
-	case !p.running:
-		return exitUsage
-	default:
-		return exitFailure
 	}
+	if !p.running {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 func (p *Program) root() *cobra.Command {
@@ -123,7 +121,7 @@ func (p *Program) root() *cobra.Command {
 	root.PersistentFlags().StringVarP(&p.output, "output", "o", "table", "form of the output: table, or json (one object a line)")
 	root.PersistentFlags().BoolVarP(&p.quiet, "quiet", "q", false, "no progress on standard error")
 	root.AddCommand(
-		p.completion(), p.config(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
+		p.completion(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
 	)
 	if p.Open != nil {
 		root.AddCommand(p.serve())

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -49,19 +48,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	got := 0
-	err = ts.Exec(args[1], args[2:]...)
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		got = exit.ExitCode()
-	case err != nil:
-		// testscript wraps what a command came to in a text of its own.
-		code, found := strings.CutPrefix(err.Error(), "exit status ")
-		if !found {
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
 			ts.Fatalf("%v", err)
 		}
-		got, err = strconv.Atoi(code)
-		ts.Check(err)
+		got = exit.ExitCode()
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)

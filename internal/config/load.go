@@ -117,15 +117,15 @@ func variables(environ []string) (map[string]string, error) {
 // parse sets the fields of the struct behind target.
 func (l *layers) parse(target any) error {
 	err := parse(target, l.texts)
-	var all env.AggregateError
-	if !errors.As(err, &all) {
+	all, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
 		return err
 	}
 	t := reflect.TypeOf(target).Elem()
 	var problems []error
 	for _, err := range all.Errors {
-		var p env.ParseError
-		if !errors.As(err, &p) {
+		p, ok := errors.AsType[env.ParseError](err)
+		if !ok {
 			problems = append(problems, err)
 			continue
 		}
@@ -154,8 +154,7 @@ func (l *layers) explain(err error) error {
 	}
 	var problems []error
 	for _, p := range err.(interface{ Unwrap() []error }).Unwrap() {
-		var s *Problem
-		if errors.As(p, &s) {
+		if s, ok := errors.AsType[*Problem](p); ok {
 			p = l.blame(s.Setting, s.Err)
 		}
 		problems = append(problems, p)

@@ -50,7 +50,7 @@ func NewLogger(w io.Writer, o LogOptions) (*slog.Logger, error) {
 }
 
 func textHandler(w io.Writer, level slog.Level, plain bool) slog.Handler {
-	return tint.NewHandler(w, &tint.Options{
+	return tint.NewTextHandler(w, &tint.Options{
 		Level: level, TimeFormat: time.TimeOnly, NoColor: plain, ReplaceAttr: redactAttr,
 	})
 }
