@@ -119,7 +119,7 @@ func New(config Config) (*Client, error) {
 		http2: newHTTP2(),
 	}
 	if c.dialer.resolver == nil {
-		c.dialer.resolver = net.DefaultResolver
+		c.dialer.resolver = newResolver("")
 	}
 	return c, nil
 }

@@ -169,8 +169,8 @@ func (t *target) setHost(host string) *Refusal {
 		return nil
 	}
 	ascii, err := names.ToASCII(host)
-	if err != nil || !validName(ascii) {
-		return refuse(CodeInvalidURL, "%q is not a host name", host)
+	if again, err2 := names.ToASCII(ascii); err != nil || err2 != nil || again != ascii || !validName(ascii) {
+		return refuse(CodeInvalidURL, "%q is not a host name", host) // or one that reads differently each time
 	}
 	t.host = ascii
 	if !endsInNumber(ascii) {

@@ -1,0 +1,118 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
+)
+
+func TestMain(m *testing.M) {
+	if runNetworkNamespaceChild() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// newClient makes a client that may reach the loopback interface, closed at the test's end.
+func newClient(t testing.TB, change ...func(*Config)) *Client {
+	t.Helper()
+	config := Config{Policy: loopbackPolicy()}
+	for _, f := range change {
+		f(&config)
+	}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// newReceiver runs a receiver with a script until the test's end.
+func newReceiver(t testing.TB, config receiver.Config, script ...string) *receiver.Receiver {
+	t.Helper()
+	for _, text := range script {
+		b, err := receiver.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Script = append(config.Script, b)
+	}
+	r, err := receiver.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("receiver: %v", err)
+		}
+	})
+	return r
+}
+
+// request is a small request to a URL for webhook 1.
+func request(url string, timeout time.Duration) *Request {
+	return &Request{
+		Webhook: 1, Endpoint: url, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: []byte(`{"event":"conversation","data":"{}"}`), Deadline: time.Now().Add(timeout),
+	}
+}
+
+// wantClass fails the test unless err is an *Error of the class.
+func wantClass(t *testing.T, err error, class hook.ErrorClass) *Error {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want an error of class %s", err, class)
+	}
+	if e.Class != class {
+		t.Fatalf("got class %s (%s: %v), want %s", e.Class, e.Detail, e.Err, class)
+	}
+	return e
+}
+
+// rawServer serves each connection with f until the test's end.
+func rawServer(t testing.TB, f func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	conns := make(chan struct{}, 1000)
+	go func() {
+		defer close(ended)
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- struct{}{}
+			go func() {
+				defer func() { <-conns }()
+				defer nc.Close()
+				f(nc)
+			}()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-ended
+		for range cap(conns) { // every connection has ended when all places are free
+			conns <- struct{}{}
+		}
+	})
+	return l.Addr().String()
+}

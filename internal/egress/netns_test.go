@@ -1,0 +1,3 @@
+package egress
+
+func runNetworkNamespaceChild() bool { return false }

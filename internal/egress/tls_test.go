@@ -1,0 +1,251 @@
+package egress
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	t    testing.TB
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	pool *x509.CertPool
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{t: t, key: newKey(t), pool: x509.NewCertPool()}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cert, _ = x509.ParseCertificate(der)
+	a.pool.AddCert(a.cert)
+	return a
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// issue makes a certificate for an address or a name; change may spoil it.
+func (a *authority) issue(host string, change func(*x509.Certificate)) tls.Certificate {
+	a.t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: host}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
+	}
+	if change != nil {
+		change(template)
+	}
+	key := newKey(a.t)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (a *authority) server(host string) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{a.issue(host, nil)}}
+}
+
+// S13: whatever is wrong with TLS, no byte of the request is sent, and the class is tls.
+func TestBadTLS(t *testing.T) {
+	good, stranger := newAuthority(t), newAuthority(t)
+	config := func(c tls.Certificate, change ...func(*tls.Config)) *tls.Config {
+		config := &tls.Config{Certificates: []tls.Certificate{c}}
+		for _, f := range change {
+			f(config)
+		}
+		return config
+	}
+	const host = "127.0.0.1"
+	corrupt := good.issue(host, nil)
+	corrupt.Certificate = [][]byte{append([]byte(nil), corrupt.Certificate[0]...)}
+	corrupt.Certificate[0][len(corrupt.Certificate[0])-5] ^= 1
+	wrongKey := good.issue(host, nil)
+	wrongKey.PrivateKey = mismatched{newKey(t), &wrongKey.PrivateKey.(*ecdsa.PrivateKey).PublicKey}
+	tests := map[string]struct {
+		config *tls.Config // nil: raw
+		raw    string
+		words  string // that the detail contains
+	}{
+		"expired":          {config: config(good.issue(host, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), words: "expired"},
+		"not yet valid":    {config: config(good.issue(host, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) })), words: "not yet valid"},
+		"another name":     {config: config(good.issue("other.example", nil)), words: "another name"},
+		"unknown issuer":   {config: config(stranger.issue(host, nil)), words: "authority"},
+		"no server usage":  {config: config(good.issue(host, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })), words: "usage"},
+		"broken signature": {config: config(corrupt)},
+		"wrong key":        {config: config(wrongKey)},
+		"TLS 1.1 only":     {config: config(good.issue(host, nil), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }), words: "version"},
+		"wants a client certificate": {config: config(good.issue(host, nil), func(c *tls.Config) {
+			c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
+		})},
+		"other protocols only": {config: config(good.issue(host, nil), func(c *tls.Config) { c.NextProtos = []string{"imap"} })},
+		"plain HTTP":           {raw: "HTTP/1.1 400 Bad Request\r\n\r\n", words: "does not speak TLS"},
+		"garbage record":       {raw: "\x16\x03\x03\x00\x05\x63\x00\x00\x01\x00"},
+		"alert":                {raw: "\x15\x03\x03\x00\x02\x02\x28", words: "handshake failure"},
+		"hangs up":             {raw: ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var leaked atomic.Int64
+			address := rawServer(t, func(nc net.Conn) {
+				if tt.config == nil {
+					nc.Read(make([]byte, 4<<10))
+					io.WriteString(nc, tt.raw)
+					return
+				}
+				s := tls.Server(nc, tt.config)
+				n, _ := s.Read(make([]byte, 10))
+				leaked.Add(int64(n))
+			})
+			c := newClient(t, func(config *Config) { config.RootCAs = good.pool })
+			_, err := c.Do(t.Context(), request("https://"+address+"/", 5*time.Second))
+			e := wantClass(t, err, hook.ErrTLS)
+			if !strings.Contains(e.Detail, tt.words) {
+				t.Errorf("the detail is %q, want %q in it", e.Detail, tt.words)
+			}
+			if leaked.Load() != 0 {
+				t.Errorf("%d bytes were sent", leaked.Load())
+			}
+		})
+	}
+}
+
+// mismatched signs with another key than the certificate's.
+type mismatched struct {
+	*ecdsa.PrivateKey
+	public *ecdsa.PublicKey
+}
+
+func (m mismatched) Public() crypto.PublicKey { return m.public }
+
+// The control of the above, and of HTTP/2: good TLS delivers, on one connection.
+func TestGoodTLS(t *testing.T) {
+	a := newAuthority(t)
+	for _, protocols := range [][]string{{"h2", "http/1.1"}, {"http/1.1"}, nil} {
+		var mu sync.Mutex
+		var got []receiver.Delivery
+		config := a.server("127.0.0.1")
+		config.NextProtos = protocols
+		r := newReceiver(t, receiver.Config{TLS: config, Journal: func(d receiver.Delivery) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, d)
+		}})
+		c := newClient(t, func(config *Config) { config.RootCAs = a.pool })
+		for range 3 {
+			q := request(r.URL()+"a%20b?c=d", 5*time.Second)
+			answer, err := c.Do(t.Context(), q)
+			if err != nil || answer.Status != 200 {
+				t.Fatalf("%v: status %d, %v", protocols, answer.Status, err)
+			}
+		}
+		if len(got) != 3 || r.Connections() != 1 {
+			t.Errorf("%v: %d requests on %d connections", protocols, len(got), r.Connections())
+		}
+		for _, d := range got {
+			if d.Path != "/a%20b?c=d" || string(d.Body) != `{"event":"conversation","data":"{}"}` || d.Header.Get("Accept-Encoding") != "" {
+				t.Errorf("%v: %s %s %v", protocols, d.Path, d.Body, d.Header)
+			}
+		}
+	}
+}
+
+func TestHTTP2SharesAConnection(t *testing.T) {
+	a := newAuthority(t)
+	r := newReceiver(t, receiver.Config{TLS: a.server("127.0.0.1")}, "slow 100ms")
+	c := newClient(t, func(config *Config) { config.RootCAs = a.pool })
+	if _, err := c.Do(t.Context(), request(r.URL(), 5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var sending sync.WaitGroup
+	for range 20 {
+		sending.Go(func() {
+			answer, err := c.Do(t.Context(), request(r.URL(), 5*time.Second))
+			if err != nil || answer.Status != 200 {
+				t.Errorf("status %d, %v", answer.Status, err)
+			}
+		})
+	}
+	sending.Wait()
+	if r.Connections() != 1 {
+		t.Errorf("%d connections", r.Connections())
+	}
+}
+
+// On HTTP/2 a request is repeated, once, when the receiver says that it has not looked at it.
+func TestGoAwayBeforeTheRequest(t *testing.T) {
+	a := newAuthority(t)
+	r := newReceiver(t, receiver.Config{TLS: a.server("127.0.0.1")}, "h2-goaway")
+	c := newClient(t, func(config *Config) { config.RootCAs = a.pool })
+	_, err := c.Do(t.Context(), request(r.URL(), 2*time.Second))
+	wantClass(t, err, hook.ErrReset)
+	if r.Connections() != 1 {
+		t.Errorf("%d connections: a connection of one's own gets no second chance", r.Connections())
+	}
+}
+
+func TestPreflight(t *testing.T) {
+	a := newAuthority(t)
+	secure := newReceiver(t, receiver.Config{TLS: a.server("127.0.0.1")})
+	expired := newReceiver(t, receiver.Config{TLS: &tls.Config{Certificates: []tls.Certificate{
+		a.issue("127.0.0.1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }),
+	}}})
+	received := atomic.Int64{}
+	plain := newReceiver(t, receiver.Config{Journal: func(receiver.Delivery) { received.Add(1) }})
+	c := newClient(t, func(config *Config) { config.RootCAs = a.pool })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+
+	r := c.Preflight(ctx, secure.URL(), nil)
+	if !r.OK() || r.Protocol != "h2" || r.TLS == nil || !r.TLS.Verified || r.TLS.Version != "TLS 1.3" || r.TLS.Names[0] != "127.0.0.1" || len(r.Addresses) != 1 {
+		t.Errorf("secure: %+v %+v", r, r.TLS)
+	}
+	r = c.Preflight(ctx, expired.URL(), nil)
+	if r.OK() || r.Failure.Class != hook.ErrTLS || r.TLS == nil || r.TLS.Verified || r.TLS.NotAfter.After(time.Now()) {
+		t.Errorf("expired: %+v %+v", r, r.TLS)
+	}
+	if r = c.Preflight(ctx, plain.URL(), nil); !r.OK() || r.Protocol != "http/1.1" || r.TLS != nil || received.Load() != 0 {
+		t.Errorf("plain: %+v", r)
+	}
+	if r = c.Preflight(ctx, "https://10.0.0.1/", nil); r.OK() || r.Refused[0].Code != CodeAddress {
+		t.Errorf("refused: %+v", r)
+	}
+	if idle, _ := c.idle(); idle != 0 {
+		t.Errorf("%d connections were kept", idle)
+	}
+}
