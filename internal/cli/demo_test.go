@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/webhook"
+	"github.com/atlas-webhooks/atlas-webhooks/webhook/webhooktest"
+)
+
+// smallServer is a server as small as a demo can do with: it delivers what is published at once, and
+// once more where that fails. forge makes it sign with a secret that nobody knows.
+type smallServer struct {
+	t     *testing.T
+	o     ServerOptions
+	forge bool
+	api   *httptest.Server
+	ready chan struct{}
+
+	mu       sync.Mutex
+	webhooks []subscription
+}
+
+type subscription struct {
+	Endpoint string   `json:"endpoint"`
+	Events   []string `json:"events"`
+	Secret   string   `json:"signing_secret"`
+}
+
+func (s *smallServer) Run(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/webhooks", func(w http.ResponseWriter, r *http.Request) {
+		var one subscription
+		if err := json.NewDecoder(r.Body).Decode(&one); err != nil || r.Header.Get("X-Atlas-Company-Id") != demoCompany {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.webhooks = append(s.webhooks, one)
+	})
+	mux.HandleFunc("POST /v1/events", func(_ http.ResponseWriter, r *http.Request) {
+		var event publication
+		if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
+			s.t.Error(err)
+		}
+		s.deliver(event)
+	})
+	s.api = httptest.NewServer(mux)
+	defer s.api.Close()
+	close(s.ready)
+	<-ctx.Done()
+	return nil
+}
+
+func (s *smallServer) deliver(e publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.webhooks {
+		if s.forge {
+			w.Secret = webhooktest.Secret
+		}
+		d := webhooktest.Delivery{Topic: e.Event, Data: string(e.Data), EventID: e.ID, Secret: w.Secret, Scheme: webhook.Hex}
+		for range 2 {
+			if send(s.t, d.Request(s.t, w.Endpoint)) == http.StatusOK {
+				break
+			}
+		}
+	}
+}
+
+func (s *smallServer) Ready() <-chan struct{} { return s.ready }
+
+func (s *smallServer) URL() string { return s.api.URL }
+
+func (s *smallServer) OperatorKey() config.Secret { return "awo_kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
+
+// runDemo runs the demo for a second and a half.
+func runDemo(t *testing.T, forge bool, args ...string) (code int, stdout, stderr string, s *smallServer) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	t.Setenv("TMPDIR", t.TempDir())
+	code = Main(&Program{
+		Args: append([]string{"demo", "--for", "1500ms", "--rate", "100/s"}, args...), Stdout: &out, Stderr: &errs,
+		Open: func(_ context.Context, o ServerOptions) (Server, error) {
+			s = &smallServer{t: t, o: o, forge: forge, ready: make(chan struct{})}
+			return s, nil
+		},
+	})
+	return code, out.String(), errs.String(), s
+}
+
+func TestDemo(t *testing.T) {
+	code, stdout, stderr, s := runDemo(t, false, "--output", "json")
+	if code != exitOK {
+		t.Fatal(code, stdout, stderr)
+	}
+	if c := s.o.Config; !c.Dev || !c.AllowHTTP || !strings.HasPrefix(c.Listen, "127.0.0.1:") || c.LogLevel != "warn" {
+		t.Errorf("%+v", c)
+	}
+	if _, err := os.Stat(s.o.Config.DataDir); !os.IsNotExist(err) || filepath.Dir(s.o.Config.DataDir) != os.TempDir() {
+		t.Errorf("%s is still there: %v", s.o.Config.DataDir, err)
+	}
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if len(lines) != 2 {
+		t.Fatal(stdout)
+	}
+	byName := map[string]endpointRecord{}
+	for _, line := range lines {
+		var r endpointRecord
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		byName[r.Endpoint] = r
+	}
+	healthy, moody := byName["helpdesk"], byName["billing"]
+	if healthy.Delivered < 20 || healthy.Refused != 0 || healthy.Forged != 0 {
+		t.Errorf("%+v", healthy)
+	}
+	if moody.Refused < 12 || moody.Delivered == 0 || moody.Forged != 0 {
+		t.Errorf("%+v", moody)
+	}
+	for _, want := range []string{"The server is at http://127.0.0.1:", "helpdesk", "to be retried", "publish to receive"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %q in %s", want, stderr)
+		}
+	}
+}
+
+func TestDemoKeepsWhatIsSet(t *testing.T) {
+	dir := t.TempDir()
+	code, stdout, stderr, s := runDemo(t, false, "--quiet", "--data-dir", dir, "--listen", "127.0.0.1:9", "--log-level", "error")
+	if code != exitOK || !strings.HasPrefix(stdout, "ENDPOINT  REQUESTS  ") || strings.Contains(stderr, "published") {
+		t.Error(code, stdout, stderr)
+	}
+	if c := s.o.Config; c.DataDir != dir || c.Listen != "127.0.0.1:9" || c.LogLevel != "error" {
+		t.Errorf("%+v", c)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDemoControl: a demo whose signatures do not verify must not look well.
+func TestDemoControl(t *testing.T) {
+	if code, stdout, stderr, _ := runDemo(t, true); code != exitFailure || !strings.Contains(stderr, "did not verify") {
+		t.Error(code, stdout, stderr)
+	}
+}

@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// demonstration is a demo while it runs: who receives what, and what has arrived so far.
+type demonstration struct {
+	program   *Program
+	pace      rate.Limit
+	endpoints []*endpoint
+
+	mu        sync.Mutex // what follows, and the counts of the endpoints
+	published int
+	sent      map[string]time.Time // by event id: when its publication began, until it arrived first
+	took      []time.Duration      // of the latest first arrivals
+}
+
+// endpoint is one receiver of the demo and what it has seen.
+type endpoint struct {
+	name     string
+	topics   []string
+	script   []receiver.Behaviour
+	secret   string
+	receiver *receiver.Receiver
+
+	requests, delivered, refused, forged int
+	open                                 map[string]bool // ids of events refused and not yet delivered
+}
+
+// run starts the receivers and the server, tells the story, and ends them in the order in which
+// they need each other: senders before receivers.
+func (d *demonstration) run(ctx context.Context, server Server) error {
+	listening, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	var receivers errgroup.Group
+	for _, e := range d.endpoints {
+		receivers.Go(func() error { return e.receiver.Run(listening) })
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-server.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		err := d.tell(ctx, server)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // it ends when it is told to, and has no other end
+		}
+		return err
+	})
+	err := group.Wait()
+	hangUp()
+	return errors.Join(err, receivers.Wait())
+}
+
+// tell subscribes the receivers, then publishes, and shows every second how it stands.
+func (d *demonstration) tell(ctx context.Context, server Server) error {
+	a, err := newAPI(config.Client{URL: server.URL(), APIKey: server.OperatorKey(), Company: demoCompany})
+	if err != nil {
+		return err
+	}
+	for _, e := range d.endpoints {
+		if err := a.call(ctx, http.MethodPost, "/v1/webhooks", map[string]any{
+			"endpoint": e.receiver.URL() + e.name, "events": e.topics, "description": "demo: " + e.name,
+			"signing_secret": e.secret, "retry_schedule_seconds": []int{1, 2, 4, 8, 15, 30, 60},
+		}, nil); err != nil {
+			return fmt.Errorf("subscribe %s: %w", e.name, err)
+		}
+	}
+	d.program.progress("The server is at %s. Two webhooks are subscribed: helpdesk, which answers everything,\n"+
+		"and billing, which fails a dozen requests now and then. Ctrl-C ends the demo.\n", server.URL())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.publish(ctx, a) })
+	group.Go(func() error { return d.show(ctx) })
+	return group.Wait()
+}
+
+// publish sends samples of all topics in turn, each about one of twenty objects.
+func (d *demonstration) publish(ctx context.Context, a *api) error {
+	pace := rate.NewLimiter(d.pace, 1)
+	topics := hook.Topics()
+	for n := 0; ; n++ {
+		if err := pace.Wait(ctx); err != nil {
+			return err
+		}
+		t := topics[n%len(topics)]
+		data, err := setAll([]byte(t.Sample), []string{fmt.Sprintf("id=%s-%d", strings.ToLower(t.Category), n/len(topics)%20)})
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		id := hook.NewID(hook.EventPrefix, now)
+		d.mu.Lock()
+		d.published++
+		d.sent[id] = now
+		d.mu.Unlock()
+		if err := a.call(ctx, http.MethodPost, "/v1/events",
+			publication{Company: demoCompany, Event: t.Name, ID: id, Data: json.RawMessage(data)}, nil); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+}
+
+// received is told of every request that an endpoint gets.
+func (d *demonstration) received(e *endpoint, got receiver.Delivery) {
+	id := got.Header.Get(wire.HeaderEventID)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, first := d.sent[id]; first {
+		delete(d.sent, id)
+		d.took = append(d.took, got.At.Sub(at))
+		d.took = d.took[max(0, len(d.took)-1000):]
+	}
+	e.requests++
+	switch {
+	case got.Invalid != nil:
+		e.forged++
+	case got.Answer != "200":
+		e.refused++
+		e.open[id] = true
+	default:
+		e.delivered++
+		delete(e.open, id)
+	}
+}
+
+// show prints a line a second.
+func (d *demonstration) show(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			d.program.progress("%4.0f s  %s", now.Sub(start).Seconds(), d.line())
+		}
+	}
+}
+
+func (d *demonstration) line() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	parts := []string{fmt.Sprintf("published %d", d.published)}
+	for _, e := range d.endpoints {
+		part := fmt.Sprintf("%s %d delivered", e.name, e.delivered)
+		if len(e.open) > 0 {
+			part += fmt.Sprintf(", %d to be retried", len(e.open))
+		}
+		parts = append(parts, part)
+	}
+	if p50 := median(d.took); p50 > 0 {
+		parts = append(parts, fmt.Sprintf("publish to receive %.1f ms", float64(p50)/float64(time.Millisecond)))
+	}
+	return strings.Join(parts, " | ")
+}
+
+func median(list []time.Duration) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+// endpointRecord is what an endpoint came to.
+type endpointRecord struct {
+	Endpoint  string `json:"endpoint"`
+	Requests  int    `json:"requests"`
+	Delivered int    `json:"delivered"`
+	Refused   int    `json:"refused"`
+	Forged    int    `json:"not_verified"`
+	Open      int    `json:"to_be_retried"`
+}
+
+// summary prints what came of it. A signature that did not verify is a failure of ours.
+func (d *demonstration) summary() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []endpointRecord
+	forged := 0
+	for _, e := range d.endpoints {
+		list = append(list, endpointRecord{e.name, e.requests, e.delivered, e.refused, e.forged, len(e.open)})
+		forged += e.forged
+	}
+	err := records(d.program, "ENDPOINT REQUESTS DELIVERED REFUSED NOT-VERIFIED TO-BE-RETRIED", list, func(r endpointRecord) []string {
+		return []string{r.Endpoint, fmt.Sprint(r.Requests), fmt.Sprint(r.Delivered), fmt.Sprint(r.Refused), fmt.Sprint(r.Forged), fmt.Sprint(r.Open)}
+	})
+	if forged > 0 {
+		err = errors.Join(err, fmt.Errorf("%d requests did not verify", forged))
+	}
+	return err
+}
