@@ -44,13 +44,17 @@ var layers = map[string]layer{
 	"deliver": {"hook wire filter retry send store", "the engine must work while no API is served"},
 	"upkeep":  {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook wire filter change egress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"httpapi": {"hook wire filter change config egress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
 
-	"app": {"hook wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
-		"the only place that knows everybody"},
-	"cli": {"hook wire config telemetry receiver app webhook client",
-		"commands talk to a server through the API, like anybody; serve and demo run one through app"},
+	"app": {
+		"hook wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
+		"the only place that knows everybody",
+	},
+	"cli": {
+		"hook wire config telemetry receiver app webhook client",
+		"commands talk to a server through the API, like anybody; serve and demo run one through app",
+	},
 
 	"webhook":             {"hook wire", "receivers import it"},
 	"webhook/webhooktest": {"hook wire webhook", "receivers' tests import it"},
@@ -166,7 +170,7 @@ func TestImportsPointDown(t *testing.T) {
 		if !known {
 			t.Fatalf("%s may import %s, which is no package of the layout", above[len(above)-1], name)
 		}
-		for _, below := range strings.Fields(l.imports) {
+		for below := range strings.FieldsSeq(l.imports) {
 			visit(below, append(above, name))
 		}
 	}
