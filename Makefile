@@ -11,7 +11,7 @@ RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## build, and start the demo on the embedded store
@@ -40,7 +40,7 @@ check: ## format, vet, lint, import table, dead code
 	$(GO) vet ./...
 	$(TOOL) golangci-lint run
 	$(GO) test -run '^TestImports' ./internal/app
-	@dead=$$($(TOOL) deadcode -test ./...); \
+	@dead=$$($(TOOL) deadcode -test ./... | grep -v ': unreachable func: Example' || true); \
 		if [ -n "$$dead" ]; then echo "reached neither by a program nor by a test:"; echo "$$dead"; exit 1; fi
 
 .PHONY: format
