@@ -185,9 +185,14 @@ func scanCompany(r rows) (*Company, error) {
 	if err := r.Scan(&c.Key, &c.ID, &c.Partition, &c.Scheme, &c.Format, &networks, &c.MaxWebhooks, &created, &updated); err != nil {
 		return nil, errors.Join(errors.New("scan company"), err)
 	}
-	if networks != "" {
-		c.AllowNetworks = strings.Split(networks, ",")
-	}
+	c.AllowNetworks = splitNetworks(networks)
 	c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return c, nil
+}
+
+func splitNetworks(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -12,24 +13,202 @@ import (
 type Balance struct {
 	WebhookID                                            string
 	Matched, Delivered, Failed, Skipped, Parked, Pending int64
-	Balanced                                             bool
+	// PendingExact says that Pending, and so Matched, were counted to the end of the log; otherwise
+	// they are what the next 100,000 offsets hold.
+	PendingExact bool
+	Balanced     bool
 }
 
 // Conservation adds up the counters of a company's webhooks, newest first.
+//
+// The cursor's sequence counts the matches that it has passed; they are settled or parked. So the
+// counters balance when the sequence is what they hold, less what is settled or parked out of order
+// above the place. What is pending is counted from the log by the rules.
 func (s *Store) Conservation(ctx context.Context, company hook.CompanyKey, p Page) (list []Balance, more string, err error) {
-	return nil, "", errUnbuilt
+	var keys []hook.WebhookKey
+	err = s.read(ctx, func(q tx) (err error) {
+		keys, err = webhookPage(ctx, q, company, p)
+		return err
+	})
+	for _, key := range keys {
+		if err != nil {
+			break
+		}
+		var c count
+		if c, err = s.count(ctx, key); err == nil {
+			list = append(list, c.Balance)
+		}
+		if hook.IsKind(err, hook.KindNotFound) {
+			err = nil // deleted meanwhile
+		}
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("count conservation: %w", err)
+	}
+	list, more = next(p, list, func(b Balance) string { return b.WebhookID })
+	return list, more, nil
 }
 
-// Recount is the same from the log itself.
+// count is a balance and the snapshot that it was taken from.
+type count struct {
+	Balance
+	v          *view // spent; its facts serve
+	head       hook.Offset
+	aboveCount int64 // settled or parked above the place
+}
+
+func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err error) {
+	var above map[hook.Offset]bool
+	err = s.read(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err != nil {
+			return err
+		}
+		c = count{v: v, Balance: Balance{WebhookID: v.id, Delivered: v.cursor.Delivered, Failed: v.cursor.Failed, Skipped: v.cursor.Skipped}}
+		if above, err = v.above(ctx); err != nil {
+			return err
+		}
+		if c.head, err = s.head(ctx, q, v.partition); err != nil {
+			return err
+		}
+		return one(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &c.Parked)
+	})
+	if err != nil {
+		return c, err
+	}
+	c.aboveCount = int64(len(above))
+	upTo := min(c.head, c.v.place+backlogRead)
+	_, err = s.eachMatch(ctx, key, c.v.place, upTo, func(ref Ref) bool {
+		if _, done := above[ref.Offset]; !done {
+			c.Pending++
+		}
+		return true
+	})
+	c.PendingExact = upTo == c.head
+	c.Matched = c.v.cursor.Sequence + c.aboveCount + c.Pending
+	c.Balanced = c.Matched == c.Delivered+c.Failed+c.Skipped+c.Parked+c.Pending
+	return c, err
+}
+
+// Recount is the same from the log itself: nothing in it comes from a counter.
 type Recount struct {
 	Balance
-	Since       time.Time // acceptance of the first event that is still kept
-	Complete    bool      // nothing was purged, so that Balance must equal the counters'
+	Since       time.Time // acceptance of the first match that is still kept; zero when none is
 	Unexplained int64     // matches that the cursor has passed and that left no trace: must be 0
+	Complete    bool      // nothing was purged, so that the matches up to the cursor must be its sequence
 }
 
+// recounted is how many offsets one transaction of a recount covers.
+const recounted = 10_000
+
 // Recount counts a webhook's matches from events and rules, and what became of each, in chunks of
-// 10,000 offsets, each a transaction of its own.
+// 10,000 offsets, each a transaction of its own. What is delivered, failed or parked can change
+// between two of them; that each match left exactly one trace cannot.
 func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, error) {
-	return nil, errUnbuilt
+	c, err := s.count(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("recount: %w", err)
+	}
+	r := &Recount{Complete: c.v.purged < c.v.rules[0].From}
+	r.WebhookID, r.PendingExact = c.WebhookID, c.PendingExact
+	place, end := c.v.place, min(c.head, c.v.place+backlogRead)
+	var passed int64
+	for at := max(c.v.purged, c.v.rules[0].From-1); at < end; {
+		upTo := min(at+recounted, end)
+		if at < place {
+			upTo = min(upTo, place)
+		}
+		if err := s.read(ctx, func(q tx) error { return s.recount(ctx, q, key, at, upTo, r, place) }); err != nil {
+			return nil, fmt.Errorf("recount: %w", err)
+		}
+		if at = upTo; at <= place {
+			passed = r.Matched
+		}
+	}
+	r.Balanced = r.Unexplained == 0 && (!r.Complete || passed == c.v.cursor.Sequence)
+	return r, nil
+}
+
+// recount adds one chunk; a chunk that fails has added nothing.
+func (s *Store) recount(ctx context.Context, q tx, key hook.WebhookKey, after, upTo hook.Offset, sum *Recount, place hook.Offset) error {
+	v, err := s.view(ctx, q, key)
+	if err != nil {
+		return err
+	}
+	v.rows, v.bytes = 2*recounted, 16*readBytes // by construction no more than that many offsets
+	found, _, err := v.matchesIn(ctx, after, upTo)
+	if err != nil {
+		return err
+	}
+	traces, err := v.traces(ctx, after, upTo)
+	if err != nil {
+		return err
+	}
+	r := *sum
+	if r.Since.IsZero() && len(found) > 0 {
+		at, err := v.acceptedAt(ctx, found[0].Offset)
+		if err != nil {
+			return err
+		}
+		if at != nil {
+			r.Since = *at
+		}
+	}
+	for _, ref := range found {
+		r.Matched++
+		trace := traces[ref.Offset]
+		switch pending := ref.Offset > place; {
+		case trace == hook.Delivered:
+			r.Delivered++
+		case trace == hook.Retrying:
+			r.Parked++
+		case trace == hook.Failed:
+			r.Failed++
+		case pending:
+			r.Pending++
+		case trace == hook.Skipped || v.skipAt(ref.Offset) != nil:
+			r.Skipped++
+		default:
+			r.Unexplained++
+		}
+	}
+	*sum = r
+	return nil
+}
+
+// traces is what the live attempts and the parked rows of a chunk say, as in [view.statusOf].
+func (v *view) traces(ctx context.Context, after, upTo hook.Offset) (map[hook.Offset]hook.DeliveryStatus, error) {
+	traces := map[hook.Offset]hook.DeliveryStatus{}
+	bounds := []any{int64(v.key), int64(after), int64(upTo)}
+	err := each(ctx, v.q, `
+		SELECT "offset", max(CASE outcome WHEN 'delivered' THEN 2 WHEN 'failed' THEN 1 WHEN 'gone' THEN 1 ELSE 0 END)
+		FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND kind = 'live' GROUP BY "offset"`, bounds, func(r rows) error {
+		var o hook.Offset
+		var best int
+		err := r.Scan(&o, &best)
+		traces[o] = []hook.DeliveryStatus{hook.Skipped, hook.Failed, hook.Delivered}[best] // not settled, not parked: expired
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, query := range []string{
+		`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2 AND "offset" <= $3`,
+		`SELECT "offset" FROM unrecordable WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3`,
+	} {
+		err := each(ctx, v.q, query, bounds, func(r rows) error {
+			var o hook.Offset
+			err := r.Scan(&o)
+			if t, there := traces[o]; query[len(`SELECT "offset" FROM `)] == 'p' && t != hook.Delivered {
+				traces[o] = hook.Retrying
+			} else if !there {
+				traces[o] = hook.Failed // its attempt could not be kept
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return traces, nil
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -12,8 +14,81 @@ type FedEvent struct {
 	Sequence int64
 }
 
+// feedBytes bounds the data of one answer of the feed.
+const feedBytes = 8 << 20
+
 // Feed reads the events that a webhook matched, in sequence, after a sequence number, with their
 // data: at most limit of them and some megabytes. It is empty only at the end of the log.
-func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limit int) ([]FedEvent, error) {
-	return nil, errUnbuilt
+func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limit int) (list []FedEvent, err error) {
+	var head, at hook.Offset
+	var sequence int64
+	err = s.read(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err != nil {
+			return err
+		}
+		if head, err = s.head(ctx, q, v.partition); err != nil {
+			return err
+		}
+		at, sequence, err = v.numbered(ctx, after)
+		return err
+	})
+	for err == nil && len(list) == 0 && at < head {
+		err = s.read(ctx, func(q tx) error {
+			v, err := s.view(ctx, q, key)
+			if err != nil {
+				return err
+			}
+			found, reached, err := v.matchesIn(ctx, at, head)
+			for i, bytes := 0, 0; err == nil && i < len(found) && len(list) < limit && bytes < feedBytes; i++ {
+				if sequence+int64(i)+1 <= after {
+					continue
+				}
+				e, notThere := eventAt(ctx, q, v.company, found[i].Offset)
+				if notThere != nil {
+					return notThere
+				}
+				bytes += len(e.Data)
+				list = append(list, FedEvent{Event: e, Sequence: sequence + int64(i) + 1})
+			}
+			at, sequence = reached, sequence+int64(len(found))
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read feed: %w", err)
+	}
+	return list, nil
+}
+
+// numbered finds a place from which matches can be counted up to those after a sequence: an offset
+// and the sequence there.
+func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, sequence int64, err error) {
+	if v.cursor.Sequence <= after {
+		return v.place, v.cursor.Sequence, nil
+	}
+	err = one(ctx, v.q, `
+		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND sequence <= $2 AND number = 1 AND kind = 'live'
+		ORDER BY sequence DESC LIMIT 1`, []any{int64(v.key), after}, &at, &sequence)
+	if err == nil && at > v.purged || err != nil && !errors.Is(err, errNoRow) {
+		return at, sequence, err
+	}
+	if v.purged < v.rules[0].From {
+		return v.rules[0].From - 1, 0, nil
+	}
+	// Count down from the first number that is still known: what was purged is not in the feed.
+	err = one(ctx, v.q, `
+		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND sequence > $2 AND number = 1 AND kind = 'live' AND "offset" > $3
+		ORDER BY sequence LIMIT 1`, []any{int64(v.key), after, int64(v.purged)}, &at, &sequence)
+	if errors.Is(err, errNoRow) {
+		at, sequence, err = v.place, v.cursor.Sequence, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	before, reached, err := v.matchesIn(ctx, v.purged, at)
+	if reached < at {
+		return at, sequence, err // too far to count: the feed begins after it
+	}
+	return v.purged, sequence - int64(len(before)), err
 }

@@ -222,7 +222,8 @@ func scanEvent(r rows) (*hook.Event, error) {
 // Head is the last offset of a partition.
 func (s *Store) Head(ctx context.Context, p hook.Partition) (head hook.Offset, err error) {
 	err = s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT coalesce(max(offset), 0) FROM events`, nil, &head)
+		head, err = s.head(ctx, q, p)
+		return err
 	})
 	return head, err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -11,10 +12,10 @@ type Verdict string
 
 // Verdicts.
 const (
-	Matched           Verdict = "matched"
-	TopicNotSubcribed Verdict = "topic_not_subscribed"
-	FilterFailed      Verdict = "filter_failed"
-	CreatedAfter      Verdict = "created_after" // the webhook begins after the event
+	Matched            Verdict = "matched"
+	TopicNotSubscribed Verdict = "topic_not_subscribed"
+	FilterFailed       Verdict = "filter_failed"
+	CreatedAfter       Verdict = "created_after" // the webhook begins after the event
 )
 
 // Match is one webhook's verdict on an event.
@@ -23,15 +24,95 @@ type Match struct {
 	Endpoint  string
 	Verdict   Verdict
 	Rule      *hook.Rule // in force at the event's offset; nil for CreatedAfter
-	Delivery  *Delivery  // nil unless matched or sent by a replay
+	Delivery  *Delivery  // nil unless matched, or sent by a replay
 }
 
 // Matches explains what each webhook of a company made of an event, newest webhook first.
 func (s *Store) Matches(ctx context.Context, company hook.CompanyKey, eventID string, p Page) (list []Match, more string, err error) {
-	return nil, "", errUnbuilt
+	err = s.read(ctx, func(q tx) error {
+		list = list[:0]
+		e, err := eventByID(ctx, q, company, eventID)
+		if err != nil {
+			return err
+		}
+		keys, err := webhookPage(ctx, q, company, p)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			m, err := s.match(ctx, q, key, e)
+			if err != nil {
+				return err
+			}
+			list = append(list, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("explain event: %w", err)
+	}
+	list, more = next(p, list, func(m Match) string { return m.WebhookID })
+	return list, more, nil
+}
+
+// webhookPage reads the keys of one page of a company's webhooks, and one more.
+func webhookPage(ctx context.Context, q tx, company hook.CompanyKey, p Page) (keys []hook.WebhookKey, err error) {
+	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3`,
+		[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
+			var key hook.WebhookKey
+			err := r.Scan(&key)
+			keys = append(keys, key)
+			return err
+		})
+	return keys, err
+}
+
+func (s *Store) match(ctx context.Context, q tx, key hook.WebhookKey, e *hook.Event) (m Match, err error) {
+	v, err := s.view(ctx, q, key)
+	if err != nil {
+		return m, err
+	}
+	m.WebhookID, m.Rule = v.id, v.ruleAt(e.Offset)
+	if err := one(ctx, q, `SELECT endpoint FROM webhooks WHERE key = $1`, []any{int64(key)}, &m.Endpoint); err != nil {
+		return m, err
+	}
+	if m.Verdict, err = v.verdict(ctx, m.Rule, Ref{Offset: e.Offset, Topic: e.Topic}); err != nil {
+		return m, err
+	}
+	m.Delivery, err = v.derive(ctx, e.Offset, nil)
+	return m, err
 }
 
 // MatchCount counts the webhooks of a company that matched an event, deleted ones left out.
-func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (int, error) {
-	return 0, errUnbuilt
+func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (n int, err error) {
+	err = s.read(ctx, func(q tx) error {
+		n = 0
+		sets := map[string]hook.TopicSet{} // most webhooks want one of a few sets
+		return each(ctx, q, `
+			SELECT r.topics, r.filter FROM webhooks w JOIN rules r ON r.webhook = w.key
+			WHERE w.company = $1 AND w.deleted_at IS NULL
+				AND r.from_offset = (SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key AND x.from_offset <= $2)`,
+			[]any{int64(company), int64(e.Offset)}, func(r rows) error {
+				var topics, filter string
+				if err := r.Scan(&topics, &filter); err != nil {
+					return err
+				}
+				set, ok := sets[topics]
+				if !ok {
+					var err error
+					if set, err = topicSet(topics); err != nil {
+						return err
+					}
+					sets[topics] = set
+				}
+				if set.Has(e.Topic) && (filter == "" || s.filter == nil || s.filter(filter, e)) {
+					n++
+				}
+				return nil
+			})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count matches: %w", err)
+	}
+	return n, nil
 }

@@ -2,27 +2,263 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// PurgeCompanyStep deletes at most limit of a company's events from before a time, with what is
-// left of their deliveries, and returns how many: 0 when there is no more to do. Events that some
-// webhook has not passed, or still has parked, stay; so does the last event of the log, because no
-// offset may be given twice.
-func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error) {
-	return 0, errUnbuilt
+// PurgeCompanyStep deletes at most some limit of a company's rows from before a time: attempts and
+// parked leftovers, then the events themselves, statistics, notices and tests. It returns how many:
+// 0 when there is no more to do. Events that some webhook has not passed, or still has parked,
+// stay; so does the last event of the log, because no offset may be given twice.
+//
+// What goes is found on a read snapshot, so that the writer is held up by the deletions alone. First
+// of all the boundary is written down: from then on nothing below it is shown or counted, although
+// it goes in several steps.
+func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
+	p := purge{s: s, company: company, before: before, left: limit}
+	if err := s.read(ctx, func(q tx) error { return p.plan(ctx, q) }); err != nil {
+		return 0, fmt.Errorf("plan purge: %w", err)
+	}
+	if len(p.steps) == 0 && !p.moved {
+		return 0, nil
+	}
+	err = s.write(ctx, func(q tx) error {
+		n = 0
+		if _, err := q.exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
+			return err
+		}
+		for _, step := range p.steps {
+			deleted, err := q.exec(ctx, step.query, step.args...)
+			if err != nil {
+				return err
+			}
+			n += int(deleted)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge: %w", err)
+	}
+	return n, nil
 }
 
-// PurgeRestStep deletes at most limit rows from before a time of what is not about one event: saved
-// answers, statistics, notices, test deliveries.
-func (s *Store) PurgeRestStep(ctx context.Context, before time.Time, limit int) (int, error) {
-	return 0, errUnbuilt
+// purge is the plan of one step.
+type purge struct {
+	s        *Store
+	company  hook.CompanyKey
+	before   time.Time
+	left     int // rows that the step may still delete
+	boundary hook.Offset
+	moved    bool
+	steps    []deletion
 }
 
-// EraseDeletedStep deletes at most limit rows of webhooks that were deleted before a time, and
-// returns how many: 0 when there is no more to do.
-func (s *Store) EraseDeletedStep(ctx context.Context, before time.Time, limit int) (int, error) {
-	return 0, errUnbuilt
+type deletion struct {
+	query string
+	args  []any
+}
+
+func (p *purge) plan(ctx context.Context, q tx) error {
+	p.steps = nil
+	if err := p.findBoundary(ctx, q); err != nil {
+		return err
+	}
+	keys, err := p.webhooks(ctx, q)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := p.planWebhook(ctx, q, key); err != nil || p.left <= 0 {
+			return err
+		}
+	}
+	return p.planEvents(ctx, q)
+}
+
+// findBoundary is the last offset that may go.
+func (p *purge) findBoundary(ctx context.Context, q tx) error {
+	c, err := companyWhere(ctx, q, `key = $1`, int64(p.company))
+	if err != nil {
+		return err
+	}
+	first, err := offsetAt(ctx, q, p.company, p.before)
+	if err != nil {
+		return err
+	}
+	head, err := p.s.head(ctx, q, c.Partition)
+	if err != nil {
+		return err
+	}
+	var purged, place, parked hook.Offset
+	err = one(ctx, q, `
+		SELECT c.purged_offset,
+			coalesce((SELECT min(CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END)
+				FROM webhooks w JOIN cursors u ON u.webhook = w.key JOIN owners o ON o.partition = w.partition
+				WHERE w.company = c.key AND w.deleted_at IS NULL), $2),
+			coalesce((SELECT min((SELECT min(p."offset") FROM parked p WHERE p.webhook = w.key AND p.kind = 'live'))
+				FROM webhooks w WHERE w.company = c.key AND w.deleted_at IS NULL), $2)
+		FROM companies c WHERE c.key = $1`, []any{int64(p.company), int64(lastOffset)}, &purged, &place, &parked)
+	if err != nil {
+		return err
+	}
+	p.boundary = max(purged, min(first-1, head-1, place, parked-1))
+	p.moved = p.boundary > purged
+	return nil
+}
+
+func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err error) {
+	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1`, []any{int64(p.company)}, func(r rows) error {
+		var key hook.WebhookKey
+		err := r.Scan(&key)
+		keys = append(keys, key)
+		return err
+	})
+	return keys, err
+}
+
+// planWebhook goes through the tables that hold rows by webhook. Each query names the value of the
+// last row that may go in this step, and counts the rows up to there.
+func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) error {
+	boundary := int64(p.boundary)
+	for _, t := range []struct {
+		find, remove string
+		bound        int64
+	}{
+		{
+			`SELECT "offset" FROM attempts WHERE webhook = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			`DELETE FROM attempts WHERE webhook = $1 AND "offset" <= $2`, boundary,
+		},
+		{
+			`SELECT "offset" FROM unrecordable WHERE webhook = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			`DELETE FROM unrecordable WHERE webhook = $1 AND "offset" <= $2`, boundary,
+		},
+		{
+			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			`DELETE FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" <= $2`, boundary,
+		},
+		{
+			`SELECT to_offset FROM skips WHERE webhook = $1 AND to_offset <= $2 ORDER BY to_offset LIMIT $3`,
+			`DELETE FROM skips WHERE webhook = $1 AND to_offset <= $2`, boundary,
+		},
+		{
+			`SELECT bucket FROM stats WHERE webhook = $1 AND bucket <= $2 ORDER BY bucket LIMIT $3`,
+			`DELETE FROM stats WHERE webhook = $1 AND bucket <= $2`, p.before.Unix()/60 - 1,
+		},
+		{
+			`SELECT at FROM tests WHERE webhook = $1 AND at <= $2 ORDER BY at LIMIT $3`,
+			`DELETE FROM tests WHERE webhook = $1 AND at <= $2`, micros(p.before) - 1,
+		},
+	} {
+		var last int64
+		n := 0
+		err := each(ctx, q, t.find, []any{int64(key), t.bound, int64(p.left)}, func(r rows) error {
+			n++
+			return r.Scan(&last)
+		})
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			p.steps = append(p.steps, deletion{t.remove, []any{int64(key), last}})
+		}
+		if p.left -= n; p.left <= 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// planEvents comes last: an event stays as long as something speaks of it.
+func (p *purge) planEvents(ctx context.Context, q tx) error {
+	var last hook.Offset
+	n := 0
+	err := each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+		[]any{int64(p.company), int64(p.boundary), int64(p.left)}, func(r rows) error {
+			n++
+			return r.Scan(&last)
+		})
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" <= $2`, []any{int64(p.company), int64(last)}})
+	}
+	if p.left -= n; p.left <= 0 {
+		return nil
+	}
+	var id string
+	err = one(ctx, q, `
+		SELECT coalesce(max(id), '') FROM (SELECT id, at FROM notices WHERE company = $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,
+		[]any{int64(p.company), int64(p.left), micros(p.before)}, &id)
+	if err == nil && id != "" {
+		p.steps = append(p.steps, deletion{`DELETE FROM notices WHERE company = $1 AND id <= $2`, []any{int64(p.company), id}})
+	}
+	return err
+}
+
+// PurgeAnswersStep deletes at most limit saved answers to POSTs from before a time.
+func (s *Store) PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	err = s.write(ctx, func(q tx) error {
+		deleted, err := q.exec(ctx, `
+			DELETE FROM idempotency WHERE (company, key) IN (SELECT company, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)`,
+			micros(before), int64(limit))
+		n = int(deleted)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge answers: %w", err)
+	}
+	return n, nil
+}
+
+// erasures are the rows of a webhook, by table, in the order in which they go.
+var erasures = []string{
+	`DELETE FROM attempts WHERE webhook = $1 AND (webhook, "offset", number) IN (SELECT webhook, "offset", number FROM attempts WHERE webhook = $1 ORDER BY "offset", number LIMIT $2)`,
+	`DELETE FROM parked WHERE webhook = $1 AND (kind, "offset") IN (SELECT kind, "offset" FROM parked WHERE webhook = $1 ORDER BY kind, "offset" LIMIT $2)`,
+	`DELETE FROM stats WHERE webhook = $1 AND bucket IN (SELECT bucket FROM stats WHERE webhook = $1 ORDER BY bucket LIMIT $2)`,
+	`DELETE FROM unrecordable WHERE webhook = $1 AND ("offset", number) IN (SELECT "offset", number FROM unrecordable WHERE webhook = $1 LIMIT $2)`,
+	`DELETE FROM skips WHERE webhook = $1 AND (from_offset, to_offset) IN (SELECT from_offset, to_offset FROM skips WHERE webhook = $1 LIMIT $2)`,
+	`DELETE FROM replays WHERE key IN (SELECT key FROM replays WHERE webhook = $1 LIMIT $2)`,
+	`DELETE FROM notices WHERE id IN (SELECT n.id FROM notices n JOIN webhooks w ON w.company = n.company WHERE w.key = $1 AND n.webhook = $1 LIMIT $2)`,
+	`DELETE FROM tests WHERE webhook = $1 AND $2 > 0`,
+	`DELETE FROM answers WHERE webhook = $1 AND $2 > 0`,
+	`DELETE FROM rules WHERE webhook = $1 AND $2 > 0`,
+	`DELETE FROM cursors WHERE webhook = $1 AND $2 > 0`,
+	`DELETE FROM webhooks WHERE key = $1 AND $2 > 0`,
+}
+
+// EraseDeletedStep deletes at most some limit of the rows of a webhook that was deleted before a
+// time, the webhook's own last, and returns how many: 0 when there is no more to do. Before must
+// leave the engine the time to hear of the deletion.
+func (s *Store) EraseDeletedStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	var key int64
+	err = s.read(ctx, func(q tx) error {
+		return one(ctx, q, `SELECT key FROM webhooks WHERE deleted_at < $1 ORDER BY deleted_at LIMIT 1`, []any{micros(before)}, &key)
+	})
+	if errors.Is(err, errNoRow) {
+		return 0, nil
+	}
+	if err == nil {
+		err = s.write(ctx, func(q tx) error {
+			n = 0
+			for _, query := range erasures {
+				if n >= limit {
+					return nil
+				}
+				deleted, err := q.exec(ctx, query, key, int64(limit-n))
+				if err != nil {
+					return err
+				}
+				n += int(deleted)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("erase webhook: %w", err)
+	}
+	return n, nil
 }

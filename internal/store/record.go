@@ -103,6 +103,9 @@ type ReplayMove struct {
 type Recorded struct {
 	Released []hook.Parked // held deliveries that are due now
 	SetAside []ParkedKey   // items that the store refused
+	// Lost is why statistics, answers and notices of this record were not kept; nil when they were.
+	// No delivery depends on them.
+	Lost error
 }
 
 // ErrFenced is the answer to a node that is no longer alive: nothing was written.
@@ -116,6 +119,19 @@ func (s *Store) Record(ctx context.Context, r *Record) (Recorded, error) {
 // writeRecord is the body of the transaction. An item that the store itself refuses is found by
 // halving and set aside; the others go on.
 func writeRecord(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
+	if out, err = recordEssentials(ctx, q, r); err != nil {
+		return out, err
+	}
+	if len(r.Stats)+len(r.Answers)+len(r.Notices) > 0 {
+		out.Lost = savepoint(ctx, q, func() error { return recordExtras(ctx, q, r) })
+		if out.Lost != nil && transient(out.Lost) {
+			return out, out.Lost
+		}
+	}
+	return out, nil
+}
+
+func recordEssentials(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
 	err = savepoint(ctx, q, func() error {
 		if err := recordItems(ctx, q, r.Items, r.At, &out); err != nil {
 			return err
@@ -297,6 +313,21 @@ func recordRest(ctx context.Context, q tx, r *Record) error {
 			return fmt.Errorf("move swept: %w", err)
 		}
 	}
+	for _, m := range r.Replays {
+		if err := moveReplay(ctx, q, m, r.At); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.Status {
+		if err := changeStatus(ctx, q, c, r.At); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordExtras writes what nobody's delivery depends on.
+func recordExtras(ctx context.Context, q tx, r *Record) error {
 	for i := range r.Stats {
 		if err := addStat(ctx, q, &r.Stats[i]); err != nil {
 			return err
@@ -307,18 +338,8 @@ func recordRest(ctx context.Context, q tx, r *Record) error {
 		if _, err := q.exec(ctx, `
 			INSERT INTO answers (webhook, slot, offset, number, header, body) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (webhook, slot) DO UPDATE SET offset = excluded.offset, number = excluded.number, header = excluded.header, body = excluded.body`,
-			int64(a.Webhook), int64(a.Slot), int64(a.Offset), int64(a.Number), a.Header, a.Body); err != nil {
+			int64(a.Webhook), int64(a.Slot), int64(a.Offset), int64(a.Number), append([]byte{}, a.Header...), append([]byte{}, a.Body...)); err != nil {
 			return fmt.Errorf("keep answer: %w", err)
-		}
-	}
-	for _, m := range r.Replays {
-		if err := moveReplay(ctx, q, m, r.At); err != nil {
-			return err
-		}
-	}
-	for _, c := range r.Status {
-		if err := changeStatus(ctx, q, c, r.At); err != nil {
-			return err
 		}
 	}
 	for _, n := range r.Notices {
@@ -407,8 +428,9 @@ func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error
 	if err != nil {
 		return fmt.Errorf("change status: %w", err)
 	}
-	if n == 0 {
-		return nil
+	if n == 0 { // the owner was faster; the engine reads how it stands
+		_, err := q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(c.Webhook))
+		return err
 	}
 	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Reason}, at); err != nil {
 		return err

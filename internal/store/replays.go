@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -51,45 +53,146 @@ type Replay struct {
 }
 
 // CreateReplay begins a replay. One at a time runs for a webhook; an INACTIVE one has none.
-func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewReplay, a Audit) (*Replay, error) {
-	return nil, errUnbuilt
+func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewReplay, a Audit) (r *Replay, err error) {
+	err = s.write(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err != nil {
+			return err
+		}
+		if v.status == hook.Inactive {
+			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is INACTIVE; activate it first")
+		}
+		if err := v.touch(ctx); err != nil { // a second wish waits here
+			return err
+		}
+		if err := refuseSecondReplay(ctx, q, key); err != nil {
+			return err
+		}
+		now := hook.Now(s.now())
+		r = &Replay{NewReplay: n, ID: hook.NewID(hook.ReplayPrefix, now), Webhook: key, Status: ReplayRunning, CreatedAt: now}
+		if r.FromOffset, r.ToOffset, err = v.span(ctx, n); err != nil {
+			return err
+		}
+		if r.Key, err = nextKey(ctx, q, "replay_key"); err != nil {
+			return err
+		}
+		r.Place = r.FromOffset - 1
+		if _, err := q.exec(ctx, `
+			INSERT INTO replays (key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, topic, rate, created_at)
+			VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			r.Key, r.ID, int64(key), micros(n.From), microsOrNull(n.To), int64(r.FromOffset), int64(r.ToOffset), int64(r.Place),
+			string(n.Covers), n.Topic, n.Rate, micros(now)); err != nil {
+			return err
+		}
+		return writeAudit(ctx, q, v.company, r.ID, a, now)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create replay: %w", err)
+	}
+	return r, nil
+}
+
+func refuseSecondReplay(ctx context.Context, q tx, key hook.WebhookKey) error {
+	var running string
+	err := one(ctx, q, `SELECT id FROM replays WHERE webhook = $1 AND status = 'running'`, []any{int64(key)}, &running)
+	if errors.Is(err, errNoRow) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e := hook.Refuse(hook.KindConflict, "replay_running", "replay %s is running", running)
+	e.Extra = map[string]any{"existing_id": running}
+	return e
+}
+
+// span resolves times to offsets, within what the cursor has passed.
+func (v *view) span(ctx context.Context, n NewReplay) (from, to hook.Offset, err error) {
+	from, to, err = offsetsBetween(ctx, v.q, v.company, &n.From, n.To)
+	return max(from, v.purged+1), min(to, v.place), err
 }
 
 // ReplayExtent counts what a replay would cover: deliveries and bytes of data. The count stops
-// after 100,000 events have been looked at; then it is not exact.
+// after some 100,000 events have been looked at; then it is not exact.
 func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewReplay) (count, bytes int64, exact bool, err error) {
-	return 0, 0, false, errUnbuilt
+	var from, to hook.Offset
+	err = s.read(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err == nil {
+			from, to, err = v.span(ctx, n)
+		}
+		return err
+	})
+	for steps := 0; err == nil && !exact && steps < 100_000/readRows; steps++ {
+		err = s.read(ctx, func(q tx) error {
+			v, err := s.view(ctx, q, key)
+			if err != nil {
+				return err
+			}
+			items, reached, done, err := v.covered(ctx, n, from, to, readRows)
+			for _, o := range items {
+				var size int64
+				if err := one(ctx, q, `SELECT length(data) FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &size); err != nil {
+					return err
+				}
+				count, bytes = count+1, bytes+size
+			}
+			from, exact = reached+1, done
+			return err
+		})
+	}
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("count replay: %w", err)
+	}
+	return count, bytes, exact, nil
 }
 
-// Replay reads a replay of a webhook.
-func (s *Store) Replay(ctx context.Context, key hook.WebhookKey, id string) (*Replay, error) {
-	return nil, errUnbuilt
+// covered finds the offsets in from ≤ offset ≤ to that a replay sends again, ascending. Reached is
+// the last one that was looked at; done says that there is nothing further.
+func (v *view) covered(ctx context.Context, n NewReplay, from, to hook.Offset, limit int) (found []hook.Offset, reached hook.Offset, done bool, err error) {
+	w := v.walk(from, to, false)
+	switch n.Covers {
+	case CoversAll:
+		w.eventsIn(from, to, func(ctx context.Context, ref Ref) (bool, error) { return v.replays(ctx, n, ref) })
+	case CoversUndelivered:
+		w.skipped()
+		w.rowsOf(failedAttempt)
+	default:
+		w.rowsOf(failedAttempt)
+	}
+	for len(found) < limit {
+		o, reached, ok, err := w.next(ctx)
+		if err != nil || !ok {
+			return found, reached, reached == 0, err
+		}
+		if n.Covers != CoversAll {
+			d, err := v.derive(ctx, o, func(d *Delivery) bool { return n.Topic == "" || d.Topic == n.Topic })
+			if err != nil {
+				return nil, 0, false, err
+			}
+			if d == nil || !n.covers(d.Status) {
+				continue
+			}
+		}
+		found = append(found, o)
+	}
+	return found, found[len(found)-1], false, nil
 }
 
-// Replays lists a webhook's replays, newest first.
-func (s *Store) Replays(ctx context.Context, key hook.WebhookKey, p Page) (list []*Replay, more string, err error) {
-	return nil, "", errUnbuilt
+func (n *NewReplay) covers(status hook.DeliveryStatus) bool {
+	return status == hook.Failed || n.Covers == CoversUndelivered && status == hook.Skipped
 }
 
-// CancelReplay ends a running replay; what it parked is forgotten.
-func (s *Store) CancelReplay(ctx context.Context, key hook.WebhookKey, id string, a Audit) error {
-	return errUnbuilt
-}
-
-// ReplayItem is one delivery that a replay covers.
-type ReplayItem struct {
-	Ref
-	Sequence int64 // 0 when it was never matched, or when finding it out would take too long
-	Attempts int   // the highest attempt number so far
-}
-
-// ReplayWork reads what a running replay covers after an offset, at most limit items. Events up to
-// upTo have been looked at; done says that there is nothing further.
-func (s *Store) ReplayWork(ctx context.Context, key int64, after hook.Offset, limit int) (items []ReplayItem, upTo hook.Offset, done bool, err error) {
-	return nil, 0, false, errUnbuilt
-}
-
-// ReplayByKey reads a replay by its key.
-func (s *Store) ReplayByKey(ctx context.Context, key int64) (*Replay, error) {
-	return nil, errUnbuilt
+// replays decides for a replay that covers everything: by the rule in force at the offset; before
+// the first one, when the webhook did not exist, by what it wants now.
+func (v *view) replays(ctx context.Context, n NewReplay, ref Ref) (bool, error) {
+	if n.Topic != "" && ref.Topic != n.Topic {
+		return false, nil
+	}
+	rule := v.ruleAt(ref.Offset)
+	if rule == nil {
+		rule = &v.rules[len(v.rules)-1]
+	}
+	verdict, err := v.verdict(ctx, rule, ref)
+	return verdict == Matched, err
 }

@@ -206,6 +206,11 @@ func (l *lite) lockLog(context.Context, tx, hook.Partition) (hook.Offset, error)
 	return l.writer.head, nil
 }
 
+func (l *lite) head(ctx context.Context, q tx, _ hook.Partition) (head hook.Offset, err error) {
+	err = one(ctx, q, `SELECT coalesce(max("offset"), 0) FROM events`, nil, &head)
+	return head, err
+}
+
 func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Event) (Batch, error) {
 	if l.full.Load() {
 		return Batch{}, unavailable("disk_low", errors.New("free disk space is below the low-water mark"))

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -17,7 +18,98 @@ type Standing struct {
 	OldestPendingAt *time.Time  // acceptance of the oldest delivery that is pending or parked
 }
 
-// Standing reads where a webhook stands. The backlog is counted up to 10,000.
+// Limits of counting a backlog for a page that somebody looks at.
+const (
+	backlogCounted = 10_000
+	backlogRead    = 100_000
+)
+
+// Standing reads where a webhook stands. The backlog is counted up to 10,000, among the next
+// 100,000 offsets.
 func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, error) {
-	return nil, errUnbuilt
+	var st Standing
+	var above map[hook.Offset]bool
+	var head, parked hook.Offset
+	err := s.read(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err != nil {
+			return err
+		}
+		st.Cursor, st.Place = v.cursor, v.place
+		if above, err = v.above(ctx); err != nil {
+			return err
+		}
+		if head, err = s.head(ctx, q, v.partition); err != nil {
+			return err
+		}
+		err = one(ctx, q, `SELECT count(*), coalesce(min("offset"), 0) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &st.Parked, &parked)
+		if err != nil || parked == 0 {
+			return err
+		}
+		st.OldestPendingAt, err = v.acceptedAt(ctx, parked)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read standing: %w", err)
+	}
+	var oldest hook.Offset
+	upTo := min(head, st.Place+backlogRead)
+	reached, err := s.eachMatch(ctx, key, st.Place, upTo, func(ref Ref) bool {
+		if _, done := above[ref.Offset]; !done {
+			if st.Backlog++; st.Backlog == 1 {
+				oldest = ref.Offset
+			}
+		}
+		return st.Backlog < backlogCounted
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count backlog: %w", err)
+	}
+	st.BacklogExact = reached == head
+	if oldest > 0 && (parked == 0 || oldest < parked) {
+		err = s.read(ctx, func(q tx) error {
+			v, err := s.view(ctx, q, key)
+			if err == nil {
+				st.OldestPendingAt, err = v.acceptedAt(ctx, oldest)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read standing: %w", err)
+	}
+	return &st, nil
+}
+
+// above holds what is not pending above the place: true where it is settled, false where it is
+// parked. There are no more of them than a lane has in flight, and than may be parked.
+func (v *view) above(ctx context.Context) (map[hook.Offset]bool, error) {
+	above := map[hook.Offset]bool{}
+	put := func(settled bool) func(rows) error {
+		return func(r rows) error {
+			var o hook.Offset
+			err := r.Scan(&o)
+			above[o] = settled
+			return err
+		}
+	}
+	err := each(ctx, v.q, `SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2`, []any{int64(v.key), int64(v.place)}, put(false))
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, v.q, `
+		SELECT "offset" FROM attempts WHERE webhook = $1 AND "offset" > $2 AND kind = 'live' AND outcome IN ('delivered', 'failed', 'gone')`,
+		[]any{int64(v.key), int64(v.place)}, put(true))
+	return above, err
+}
+
+// acceptedAt is nil for an event that is purged.
+func (v *view) acceptedAt(ctx context.Context, o hook.Offset) (at *time.Time, err error) {
+	err = each(ctx, v.q, `SELECT accepted_at FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, func(r rows) error {
+		var us int64
+		err := r.Scan(&us)
+		at = fromMicrosOrNull(&us)
+		return err
+	})
+	return at, err
 }

@@ -2,6 +2,9 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -17,5 +20,68 @@ type StatsQuery struct {
 // Stats reads figures, ascending by bucket; buckets in which nothing happened are left out. The
 // Webhook of the answers is 0.
 func (s *Store) Stats(ctx context.Context, query StatsQuery) ([]Stat, error) {
-	return nil, errUnbuilt
+	keys := []hook.WebhookKey{query.Webhook}
+	if query.Webhook == 0 {
+		keys = nil
+		err := s.read(ctx, func(q tx) (err error) {
+			keys, err = webhookKeys(ctx, q, query.Company, WebhookFilter{})
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read stats: %w", err)
+		}
+	}
+	query.Step = max(query.Step, 1)
+	sums := map[int64]*Stat{}
+	from := query.From
+	for len(keys) > 0 {
+		err := s.read(ctx, func(q tx) error {
+			for rows := 0; len(keys) > 0 && rows < readRows; {
+				n, last, err := addStats(ctx, q, keys[0], from, query, sums)
+				if err != nil {
+					return err
+				}
+				rows, from = rows+n, last+1
+				if n < readRows {
+					keys, from = keys[1:], query.From
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read stats: %w", err)
+		}
+	}
+	list := make([]Stat, 0, len(sums))
+	for _, bucket := range slices.Sorted(maps.Keys(sums)) {
+		list = append(list, *sums[bucket])
+	}
+	return list, nil
+}
+
+func addStats(ctx context.Context, q tx, key hook.WebhookKey, from int64, query StatsQuery, sums map[int64]*Stat) (n int, last int64, err error) {
+	err = each(ctx, q, `
+		SELECT bucket, delivered, failed, retried, latency, arrival FROM stats
+		WHERE webhook = $1 AND bucket >= $2 AND bucket < $3 ORDER BY bucket LIMIT $4`,
+		[]any{int64(key), from, query.To, int64(readRows)}, func(r rows) error {
+			var x Stat
+			var latency, arrival []byte
+			if err := r.Scan(&x.Bucket, &x.Delivered, &x.Failed, &x.Retried, &latency, &arrival); err != nil {
+				return err
+			}
+			n, last = n+1, x.Bucket
+			x.Latency.UnmarshalBinary(latency)
+			x.Arrival.UnmarshalBinary(arrival)
+			bucket := x.Bucket - x.Bucket%query.Step
+			sum, ok := sums[bucket]
+			if !ok {
+				sum = &Stat{Bucket: bucket}
+				sums[bucket] = sum
+			}
+			sum.Delivered, sum.Failed, sum.Retried = sum.Delivered+x.Delivered, sum.Failed+x.Failed, sum.Retried+x.Retried
+			sum.Latency.Merge(&x.Latency)
+			sum.Arrival.Merge(&x.Arrival)
+			return nil
+		})
+	return n, last, err
 }

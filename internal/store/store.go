@@ -69,6 +69,8 @@ type engine interface {
 	// lockLog makes the append lock of a partition ours until the end of the transaction and
 	// returns the last offset.
 	lockLog(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error)
+	// head is the last offset that a snapshot holds of a partition.
+	head(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error)
 	append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error)
 	record(ctx context.Context, r *Record) (Recorded, error)
 	partitions() int

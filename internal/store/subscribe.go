@@ -339,14 +339,3 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		return writeAudit(ctx, q, company, id, a, now)
 	})
 }
-
-// touch tells the owner of a webhook's partition that there is something new for it, without
-// making a new version of the webhook: a wish (retry, replay).
-func touch(ctx context.Context, q tx, w *hook.Webhook) error {
-	version, err := bumpConfig(ctx, q, w.Partition)
-	if err != nil {
-		return err
-	}
-	_, err = q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(w.Key))
-	return err
-}

@@ -14,7 +14,8 @@ CREATE TABLE companies (
     signature_scheme TEXT NOT NULL DEFAULT '', -- '' = the server's default
     data_format      TEXT NOT NULL DEFAULT '',
     allow_networks   TEXT NOT NULL DEFAULT '', -- CIDRs, comma-separated
-    max_webhooks     INTEGER NOT NULL DEFAULT 0, -- 0 = the server's limit
+    max_webhooks     INTEGER NOT NULL DEFAULT 0, -- 0 = no limit
+    purged_offset    INTEGER NOT NULL DEFAULT 0, -- events up to here are gone, or going
     created_at       INTEGER NOT NULL,          -- here and everywhere: microseconds since 1970, UTC
     updated_at       INTEGER NOT NULL
 ) STRICT;
@@ -57,6 +58,8 @@ CREATE TABLE idempotency (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (company, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_age ON idempotency (created_at);
 
 -- One row a partition: its owner, the low-water mark of its attached webhooks, and the count of
 -- configuration changes in it.

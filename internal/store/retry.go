@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// RequestRetry wishes for an attempt at a delivery now, and returns the delivery as it was.
+//
+// What is pending will be sent anyway: a conflict. What is retrying becomes due now. What is held
+// must not overtake: the earliest delivery of its object becomes due now, and this one follows as
+// soon as that is settled. What is settled gets one more attempt beside the schedule.
+func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
+	err = s.write(ctx, func(q tx) error {
+		v, err := s.view(ctx, q, key)
+		if err != nil {
+			return err
+		}
+		e, err := eventByID(ctx, q, v.company, eventID)
+		if err != nil {
+			return err
+		}
+		if d, err = v.one(ctx, e); err != nil {
+			return err
+		}
+		if d.Status == hook.Pending {
+			return hook.Refuse(hook.KindConflict, "pending", "the delivery is still to be made; it needs no retry")
+		}
+		if v.status == hook.Inactive {
+			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is INACTIVE; activate it first")
+		}
+		if err := v.makeDue(ctx, d); err != nil {
+			return err
+		}
+		if err := v.touch(ctx); err != nil {
+			return err
+		}
+		a.Detail = maps.Clone(a.Detail)
+		if a.Detail == nil {
+			a.Detail = map[string]any{}
+		}
+		a.Detail["event_id"] = eventID
+		return writeAudit(ctx, q, v.company, v.id, a, hook.Now(s.now()))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("request retry: %w", err)
+	}
+	return d, nil
+}
+
+func (v *view) makeDue(ctx context.Context, d *Delivery) error {
+	now := micros(v.s.now())
+	n, err := v.q.exec(ctx, `
+		UPDATE parked SET due_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
+			CASE WHEN $3 = 1 THEN (SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $4 AND kind = 'live') ELSE $5 END`,
+		now, int64(v.key), flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset))
+	if err != nil || n > 0 {
+		return err
+	}
+	h, err := v.history(ctx, d.Offset)
+	if err != nil {
+		return err
+	}
+	var sequence int64
+	if d.Sequence != nil {
+		sequence = *d.Sequence
+	}
+	_, err = v.q.exec(ctx, `
+		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay)
+		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $7, 'requested', 0)
+		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason`,
+		int64(v.key), int64(d.Offset), int64(v.partition), sequence, d.ObjectKey, int64(h.number), now)
+	return err
+}
+
+// touch tells the owner of the webhook's partition that there is a wish, without making a new
+// version of the webhook.
+func (v *view) touch(ctx context.Context) error {
+	version, err := bumpConfig(ctx, v.q, v.partition)
+	if err != nil {
+		return err
+	}
+	_, err = v.q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
+	return err
+}

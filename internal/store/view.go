@@ -1,0 +1,218 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sort"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// view is what reading a webhook's deliveries needs to know of it, in one snapshot, and how much
+// more that snapshot may be used for.
+type view struct {
+	s         *Store
+	q         tx
+	key       hook.WebhookKey
+	id        string
+	company   hook.CompanyKey
+	partition hook.Partition
+	status    hook.Status
+	cursor    hook.Cursor
+	place     hook.Offset // every match up to here is settled or parked
+	purged    hook.Offset // events up to here are gone, or going
+	rules     []hook.Rule // ascending by From
+	skips     []SkipRange // ascending by From
+	rows      int         // that may still be examined
+	bytes     int         // of payload that may still be looked into
+	sequences map[hook.Offset]int64
+}
+
+func (s *Store) view(ctx context.Context, q tx, key hook.WebhookKey) (*view, error) {
+	v := &view{s: s, q: q, key: key, rows: readRows, bytes: readBytes}
+	err := one(ctx, q, `
+		SELECT w.id, w.company, w.partition, w.status, c.purged_offset FROM webhooks w JOIN companies c ON c.key = w.company
+		WHERE w.key = $1 AND w.deleted_at IS NULL`, []any{int64(key)}, &v.id, &v.company, &v.partition, &v.status, &v.purged)
+	if errors.Is(err, errNoRow) {
+		return nil, hook.NotFound("webhook")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if v.cursor, v.place, err = cursorOf(ctx, q, key); err != nil {
+		return nil, err
+	}
+	err = each(ctx, q, `SELECT webhook, from_offset, topics, filter FROM rules WHERE webhook = $1 ORDER BY from_offset`, []any{int64(key)}, func(r rows) error {
+		rule, err := scanRule(r)
+		v.rules = append(v.rules, rule)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, q, `SELECT from_offset, to_offset, reason FROM skips WHERE webhook = $1 AND to_offset > $2 ORDER BY from_offset`,
+		[]any{int64(key), int64(v.purged)}, func(r rows) error {
+			var k SkipRange
+			err := r.Scan(&k.From, &k.To, &k.Reason)
+			v.skips = append(v.skips, k)
+			return err
+		})
+	return v, err
+}
+
+// ruleAt is the rule in force at an offset; nil before the first one.
+func (v *view) ruleAt(o hook.Offset) *hook.Rule {
+	i := sort.Search(len(v.rules), func(i int) bool { return v.rules[i].From > o })
+	if i == 0 {
+		return nil
+	}
+	return &v.rules[i-1]
+}
+
+// skipAt is the skipped range that an offset lies in; nil for none.
+func (v *view) skipAt(o hook.Offset) *SkipRange {
+	for i := range v.skips {
+		if v.skips[i].From <= o && o <= v.skips[i].To {
+			return &v.skips[i]
+		}
+	}
+	return nil
+}
+
+// matches reports whether the webhook wants an event, by the rule in force at its offset.
+func (v *view) matches(ctx context.Context, ref Ref) (bool, error) {
+	verdict, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref)
+	return verdict == Matched, err
+}
+
+func (v *view) verdict(ctx context.Context, rule *hook.Rule, ref Ref) (Verdict, error) {
+	switch {
+	case rule == nil:
+		return CreatedAfter, nil
+	case !rule.Topics.Has(ref.Topic):
+		return TopicNotSubscribed, nil
+	case rule.Filter == "" || v.s.filter == nil:
+		return Matched, nil
+	}
+	e, err := eventAt(ctx, v.q, v.company, ref.Offset)
+	if err != nil {
+		return "", err
+	}
+	v.rows, v.bytes = v.rows-1, v.bytes-len(e.Data)
+	if !v.s.filter(rule.Filter, e) {
+		return FilterFailed, nil
+	}
+	return Matched, nil
+}
+
+// spent reports whether the snapshot has been used enough.
+func (v *view) spent() bool { return v.rows <= 0 || v.bytes <= 0 }
+
+// refs reads the company's events in low ≤ offset ≤ high, ascending or descending, from the
+// covering index. Fewer than limit means that there are no more.
+func (v *view) refs(ctx context.Context, low, high hook.Offset, descending bool, limit int) (refs []Ref, err error) {
+	query := `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`
+	if descending {
+		query = `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" DESC LIMIT $4`
+	}
+	err = each(ctx, v.q, query, []any{int64(v.company), int64(max(low, v.purged+1)), int64(high), int64(limit)}, func(r rows) error {
+		var ref Ref
+		err := r.Scan(&ref.Offset, &ref.Topic, &ref.ObjectKey)
+		refs = append(refs, ref)
+		return err
+	})
+	v.rows -= len(refs)
+	return refs, err
+}
+
+// matchesIn reads the webhook's matches in after < offset ≤ upTo, ascending. It stops when the
+// snapshot is spent: reached is the last offset that was looked at, upTo when all were.
+func (v *view) matchesIn(ctx context.Context, after, upTo hook.Offset) (found []Ref, reached hook.Offset, err error) {
+	const chunk = 1000
+	for reached = after; reached < upTo; {
+		if v.spent() {
+			return found, reached, nil
+		}
+		refs, err := v.refs(ctx, reached+1, upTo, false, chunk)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, ref := range refs {
+			if v.bytes <= 0 {
+				return found, reached, nil
+			}
+			ok, err := v.matches(ctx, ref)
+			if err != nil {
+				return nil, 0, err
+			}
+			if ok {
+				found = append(found, ref)
+			}
+			reached = ref.Offset
+		}
+		if len(refs) < chunk {
+			reached = upTo
+		}
+	}
+	return found, reached, nil
+}
+
+// sequenceAt finds a match's number where no attempt carries it: by counting from the nearest place
+// whose number is known. Known is false when that would take too long.
+func (v *view) sequenceAt(ctx context.Context, o hook.Offset) (sequence int64, known bool, err error) {
+	if o > v.place {
+		return v.countFrom(ctx, v.place, v.cursor.Sequence, o)
+	}
+	const nearestBefore = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" < $2 AND sequence > 0 ORDER BY "offset" DESC, number DESC LIMIT 1`
+	var at hook.Offset
+	err = one(ctx, v.q, nearestBefore, []any{int64(v.key), int64(o)}, &at, &sequence)
+	if errors.Is(err, errNoRow) && len(v.rules) > 0 && v.purged < v.rules[0].From {
+		at, sequence, err = v.rules[0].From-1, 0, nil
+	}
+	if err == nil {
+		sequence, known, err = v.countFrom(ctx, at, sequence, o)
+	}
+	if known || err != nil && !errors.Is(err, errNoRow) {
+		return sequence, known, err
+	}
+	const nearestAfter = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND sequence > 0 ORDER BY "offset", number LIMIT 1`
+	err = one(ctx, v.q, nearestAfter, []any{int64(v.key), int64(o), int64(v.place)}, &at, &sequence)
+	if errors.Is(err, errNoRow) {
+		at, sequence, err = v.place, v.cursor.Sequence, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	v.rows = max(v.rows, readRows/2) // the count above may have used up everything
+	between, reached, err := v.matchesIn(ctx, o, at)
+	return sequence - int64(len(between)), err == nil && reached == at, err
+}
+
+func (v *view) countFrom(ctx context.Context, at hook.Offset, sequence int64, o hook.Offset) (int64, bool, error) {
+	between, reached, err := v.matchesIn(ctx, at, o)
+	return sequence + int64(len(between)), err == nil && reached == o, err
+}
+
+// eachMatch calls fn with a webhook's matches in after < offset ≤ upTo, ascending, until it returns
+// false. Each some thousand events are a transaction of their own: what was accepted never changes,
+// nor does what a rule says about it. Reached is the last offset that was looked at.
+func (s *Store) eachMatch(ctx context.Context, key hook.WebhookKey, after, upTo hook.Offset, fn func(Ref) bool) (reached hook.Offset, err error) {
+	for reached = after; reached < upTo; {
+		var found []Ref
+		err := s.read(ctx, func(q tx) error {
+			v, err := s.view(ctx, q, key)
+			if err == nil {
+				found, reached, err = v.matchesIn(ctx, reached, upTo)
+			}
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if i := slices.IndexFunc(found, func(ref Ref) bool { return !fn(ref) }); i >= 0 {
+			return found[i].Offset, nil
+		}
+	}
+	return reached, nil
+}
