@@ -2,6 +2,7 @@ package hook
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 )
 
@@ -66,7 +67,8 @@ type Webhook struct {
 	Metadata        json.RawMessage // a JSON object
 	Scheme          SignatureScheme
 	Format          DataFormat
-	Headers         []Header // the owner's own, in the order they were saved; values are secrets
+	AllowNetworks   []netip.Prefix // the company's own, filled in for sending
+	Headers         []Header       // the owner's own, in the order they were saved; values are secrets
 	Ordering        Ordering
 	MaxConcurrency  int
 	RateLimit       float64 // requests per second; 0 = unlimited

@@ -99,13 +99,21 @@ func failed(a Answer, s Standing, dice float64) Decision {
 	}
 	switch {
 	case s.Probe:
-		d.Wait, d.Reason = spread(s.Schedule[min(s.Step, len(s.Schedule)-1)], dice), "a probe of a down endpoint; no step used"
+		d.Wait, d.Reason = spread(probed(s), dice), "a probe of a down endpoint; no step used"
 	case s.Step >= len(s.Schedule):
 		d.Outcome, d.Reason = hook.OutcomeFailed, "failed; the schedule is at its end"
 	default:
 		d.Wait = spread(s.Schedule[s.Step], dice)
 	}
 	return d
+}
+
+// probed is when a delivery that served as a probe is due again: its own step, once more.
+func probed(s Standing) time.Duration {
+	if len(s.Schedule) == 0 {
+		return throttleMax
+	}
+	return s.Schedule[min(s.Step, len(s.Schedule)-1)]
 }
 
 // effect: connection errors, timeouts, 5xx, 401, 403 and 404 are about the endpoint; every other

@@ -18,25 +18,32 @@ const (
 
 // checkpoints copies the write-ahead log back into the database from a connection of its own:
 // automatic checkpoints would run inside somebody's commit (p99 580 ms against 50 ms). It watches
-// free disk space on the way.
+// free disk space on the way. While nothing is written it sleeps.
 func (l *lite) checkpoints(ctx context.Context) {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
+	const pause = 250 * time.Millisecond
 	for {
+		var again <-chan time.Time
+		if l.full.Load() {
+			again = time.After(time.Second) // nothing is written, and yet space may come back
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-again:
+		case <-l.writer.written:
 		}
 		l.watchDisk()
-		size := l.wal()
-		if size < walPassive {
-			continue
+		if size := l.wal(); size >= walPassive {
+			if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil && l.opt.Log != nil {
+				l.opt.Log.Warn("checkpoint", "error", err, "wal_bytes", size)
+			}
+			l.wal()
 		}
-		if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil && l.opt.Log != nil {
-			l.opt.Log.Warn("checkpoint", "error", err, "wal_bytes", size)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
 		}
-		l.wal()
 	}
 }
 

@@ -42,6 +42,7 @@ type writer struct {
 	stmts   map[string]*sql.Stmt
 	queue   chan *work
 	quit    chan struct{}
+	written chan struct{}           // tells the checkpointer that something was committed
 	pause   chan chan struct{}      // the checkpointer asks for a moment between two groups
 	broken  error                   // after a failed commit nothing is done any more
 	shared  bool                    // the last group had several callers
@@ -65,7 +66,7 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	}
 	w := &writer{
 		l: l, conn: conn, stmts: map[string]*sql.Stmt{}, seen: map[eventID]*hook.Event{},
-		queue: make(chan *work, groupWorks), quit: make(chan struct{}), pause: make(chan chan struct{}),
+		queue: make(chan *work, groupWorks), quit: make(chan struct{}), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
 	}
 	err = one(ctx, w, `SELECT coalesce(max(offset), 0), coalesce(max(accepted_at), 0) FROM (SELECT offset, accepted_at FROM events ORDER BY offset DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
@@ -227,6 +228,10 @@ func (w *writer) transaction(group []*work) (err error) {
 		return w.fatal(err)
 	}
 	w.version = version
+	select {
+	case w.written <- struct{}{}:
+	default:
+	}
 	for _, k := range group {
 		k.batch.ConfigVersion = version
 	}

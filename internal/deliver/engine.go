@@ -1,0 +1,374 @@
+// Package deliver is the engine: it makes every attempt that is due, and no other.
+//
+// An event that was committed is offered by its partition's tail to the lanes of the webhooks that
+// match it ([core.offer]). A lane ([lane]) decides by a pure function what it may do next
+// ([lane.next]); attempts that may start get a slot ([slots]) and are made by workers; what comes
+// of them ([core.finished]) goes through the ledger into the store as one group, and only then is
+// the slot free again ([core.recorded]). Everything in memory is a cache: a start reads it back.
+//
+// One goroutine owns all of that state, the loop in [Engine.Run]. Readers, workers and the recorder
+// do the I/O and talk to it over channels.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// Store is what the engine reads and writes.
+type Store interface {
+	Log
+	Subscriptions
+	Record(ctx context.Context, r *store.Record) (store.Recorded, error)
+}
+
+// Log is the part of the store that events are read from.
+type Log interface {
+	Tail(ctx context.Context, p hook.Partition, after hook.Offset, limit, maxBytes int) ([]*hook.Event, int64, error)
+	Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) ([]store.Ref, error)
+	Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) ([]*hook.Event, error)
+}
+
+// Subscriptions is the part of the store that webhooks and what they wait for are read from.
+type Subscriptions interface {
+	Places(ctx context.Context, p hook.Partition, since int64) ([]store.Place, hook.Offset, int64, error)
+	LoadLane(ctx context.Context, w hook.WebhookKey, place hook.Offset) (store.Lane, error)
+	Due(ctx context.Context, p hook.Partition, after store.DuePlace, now time.Time, limit int) ([]hook.Parked, *time.Time, error)
+	DueOf(ctx context.Context, w hook.WebhookKey, now time.Time, probe bool, limit int) ([]hook.Parked, error)
+	ReplayByKey(ctx context.Context, replay int64) (*store.Replay, error)
+	ReplayWork(ctx context.Context, replay int64, after hook.Offset, limit int) (items []store.ReplayItem, upTo hook.Offset, done bool, err error)
+}
+
+// Sender makes one attempt.
+type Sender interface {
+	Send(ctx context.Context, r send.Request) send.Result
+}
+
+// Observer hears of what the engine does, for metrics.
+type Observer interface {
+	Attempt(outcome hook.Outcome, took time.Duration)
+	Engine(Gauges)
+}
+
+// Gauges are the engine's sizes, told once a second.
+type Gauges struct {
+	InFlight, Slow, Lanes, Down int
+	PayloadBytes                int64
+}
+
+// Config is what an engine needs. Store, Sender and Log are required.
+type Config struct {
+	Store  Store
+	Sender Sender
+	Log    *slog.Logger
+	// Filter compiles a rule's filter; nil when there are none.
+	Filter func(source string) (func(topic string, data []byte) bool, error)
+	// MaxInFlight is the number of slots; 0 means 1,024.
+	MaxInFlight int
+	// MaxBytesInFlight bounds the events being sent, in bytes; 0 means 64 MiB.
+	MaxBytesInFlight int64
+	Readers          int // goroutines that read the store; 0 means 4
+	Observe          Observer
+	Now              func() time.Time // nil means time.Now
+	Dice             *rand.Rand       // nil means a random one
+}
+
+// Engine runs the partitions that this process owns. Make it with New, then Run it.
+type Engine struct {
+	Config
+	core     *core
+	jobs     chan start
+	finished chan result
+	reads    chan read
+	back     chan func(*core)
+	records  chan *store.Record
+	kicked   chan struct{}
+	done     chan struct{} // closed when the loop has ended
+
+	inbox struct {
+		sync.Mutex
+		commits []commit
+		events  int
+	}
+	workers sync.WaitGroup
+}
+
+type commit struct {
+	partition hook.Partition
+	events    []*hook.Event
+	version   int64
+}
+
+type result struct {
+	start  start
+	result send.Result
+}
+
+// New returns an engine that does nothing until Run.
+func New(c Config) *Engine {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 1024
+	}
+	if c.MaxBytesInFlight == 0 {
+		c.MaxBytesInFlight = 64 << 20
+	}
+	if c.Readers == 0 {
+		c.Readers = 4
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Dice == nil {
+		c.Dice = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	return &Engine{
+		Config: c, core: newCore(c),
+		jobs: make(chan start), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
+		back: make(chan func(*core), 256), records: make(chan *store.Record, 1), kicked: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+}
+
+// Committed tells the engine what a commit appended, and the configuration version after it. It
+// never blocks; what does not fit is read from the store.
+func (e *Engine) Committed(p hook.Partition, events []*hook.Event, version int64) {
+	e.inbox.Lock()
+	if e.inbox.events+len(events) > maxInbox {
+		e.inbox.commits, e.inbox.events = nil, 0 // the gap shows that they are missing
+	}
+	e.inbox.commits = append(e.inbox.commits, commit{p, events, version})
+	e.inbox.events += len(events)
+	e.inbox.Unlock()
+	select {
+	case e.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// Run makes attempts until ctx ends; then it starts no more, lets those in flight end, records them
+// and returns. It returns early with an error when hard ends, or when this node was fenced off.
+func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) error {
+	work, cancel := context.WithCancel(hard)
+	var helpers sync.WaitGroup
+	defer func() {
+		close(e.done)
+		cancel()
+		close(e.jobs)
+		close(e.reads)
+		close(e.records)
+		helpers.Wait()
+		e.workers.Wait()
+	}()
+	for range e.Readers {
+		helpers.Go(func() { e.read(work) })
+	}
+	fenced := make(chan error, 1)
+	helpers.Go(func() { e.record(work, fenced) })
+
+	c := e.core
+	c.now = e.Now()
+	for _, p := range partitions {
+		c.own(p)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := ctx.Done()
+	pending := 0 // reads under way
+	for {
+		c.now = e.Now()
+		wake := c.pump()
+		e.dispatch(work)
+		pending += e.ask(work)
+		if r := c.record(); r != nil {
+			e.records <- r // there is one at a time: never blocks
+		}
+		e.tell()
+		if c.stopping && c.quiet() {
+			return nil
+		}
+		if wake.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(max(wake.Sub(c.now), 0))
+		}
+		select {
+		case <-e.kicked:
+			e.drainInbox()
+		case r := <-e.finished:
+			c.now = e.Now()
+			e.take(&r)
+			for range len(e.finished) {
+				r := <-e.finished
+				e.take(&r)
+			}
+		case tell := <-e.back:
+			c.now = e.Now()
+			tell(c)
+			for range len(e.back) {
+				(<-e.back)(c)
+			}
+		case <-timer.C:
+		case <-stop:
+			stop, c.stopping = nil, true
+		case err := <-fenced:
+			return err
+		case <-hard.Done():
+			return errors.New("stopped before every attempt had ended")
+		}
+	}
+}
+
+// quiet says that nothing is in flight and nothing is left to record.
+func (c *core) quiet() bool {
+	return c.slots.held == 0 && c.ledger.writing == nil && len(c.ledger.items) == 0 && len(c.ledger.lanes) == 0
+}
+
+func (e *Engine) take(r *result) {
+	e.core.finished(&r.start, &r.result)
+	if e.Observe != nil {
+		outcome := hook.OutcomeDelivered
+		if !r.result.Delivered() {
+			outcome = hook.OutcomeRetry
+		}
+		e.Observe.Attempt(outcome, r.result.Phases.Total)
+	}
+}
+
+func (e *Engine) drainInbox() {
+	e.inbox.Lock()
+	commits := e.inbox.commits
+	e.inbox.commits, e.inbox.events = nil, 0
+	e.inbox.Unlock()
+	e.core.now = e.Now()
+	for _, x := range commits {
+		e.core.committed(x.partition, x.events, x.version)
+	}
+}
+
+// dispatch gives attempts to workers: to one that waits, else to a new one. Slots bound them.
+func (e *Engine) dispatch(ctx context.Context) {
+	for _, s := range e.core.starts {
+		select {
+		case e.jobs <- s:
+		default:
+			e.workers.Go(func() { e.work(ctx, s) })
+		}
+	}
+	clear(e.core.starts)
+	e.core.starts = e.core.starts[:0]
+}
+
+// work makes one attempt after another, and ends when there has been none for a while.
+func (e *Engine) work(ctx context.Context, s start) {
+	const patience = 5 * time.Second
+	idle := time.NewTimer(patience)
+	defer idle.Stop()
+	for {
+		e.finished <- result{s, e.attempt(ctx, &s)}
+		idle.Reset(patience)
+		var ok bool
+		select {
+		case s, ok = <-e.jobs:
+			if !ok {
+				return
+			}
+		case <-idle.C:
+			return
+		}
+	}
+}
+
+func (e *Engine) attempt(ctx context.Context, s *start) send.Result {
+	event := s.payload.event
+	r := send.Request{
+		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Body: s.payload.body(s.webhook.Format),
+		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
+	}
+	return e.Sender.Send(ctx, r)
+}
+
+// body is what is sent, composed once for all webhooks of a format.
+func (p *payload) body(f hook.DataFormat) []byte {
+	i := 0
+	if f == hook.DataObject {
+		i = 1
+	}
+	p.bodies[i].once.Do(func() { p.bodies[i].text = wire.Body(p.event.Topic, p.event.Data, f) })
+	return p.bodies[i].text
+}
+
+// ask hands questions to the readers; what they cannot take now is asked in the next round.
+func (e *Engine) ask(context.Context) (n int) {
+	for n < len(e.core.reads) {
+		select {
+		case e.reads <- e.core.reads[n]:
+			n++
+			continue
+		default:
+		}
+		break
+	}
+	rest := copy(e.core.reads, e.core.reads[n:])
+	clear(e.core.reads[rest:])
+	e.core.reads = e.core.reads[:rest]
+	return n
+}
+
+func (e *Engine) read(ctx context.Context) {
+	for r := range e.reads {
+		tell := r.do(ctx, e.Store)
+		select {
+		case e.back <- tell:
+		case <-e.done:
+		}
+	}
+}
+
+// record commits one group after another. A store that cannot commit now is asked again: nothing
+// else may be written before.
+func (e *Engine) record(ctx context.Context, fenced chan<- error) {
+	for r := range e.records {
+		for {
+			out, err := e.Store.Record(ctx, r)
+			if err == nil {
+				if out.Lost != nil {
+					e.Log.Error("statistics and notices of one record were not kept", "error", out.Lost)
+				}
+				select {
+				case e.back <- func(c *core) { c.recorded(out) }:
+				case <-e.done:
+				}
+				break
+			}
+			if errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
+				fenced <- err
+				return
+			}
+			e.Log.Error("record", "error", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// tell logs what changed since the last round.
+func (e *Engine) tell() {
+	for _, n := range e.core.events {
+		e.Log.Warn("webhook "+n.kind, "webhook", int64(n.webhook), "detail", n.detail)
+	}
+	e.core.events = e.core.events[:0]
+	if e.Observe != nil && e.core.swept {
+		e.core.swept = false
+		e.Observe.Engine(Gauges{InFlight: e.core.slots.held, Slow: e.core.slots.slow, Lanes: len(e.core.lanes), PayloadBytes: e.core.payloads})
+	}
+}

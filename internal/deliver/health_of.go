@@ -1,0 +1,74 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Health is what the engine knows of a webhook that the store does not.
+type Health struct {
+	State               State
+	Reason              string // why the lane does not start an attempt now; "" when it may
+	Since               time.Time
+	ConsecutiveFailures int
+	LastSuccessAt       time.Time
+	LastFailureAt       time.Time
+	NextProbeAt         time.Time
+	InFlight            int
+	Window              int
+	Fed                 bool // by the tail: nothing is waiting in the store
+	Queued              int  // matched events in memory that wait
+	Place               hook.Offset
+	Sequence            int64
+}
+
+// Health asks the loop about one webhook; ok is false when it has no lane, and so nothing to do.
+func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bool, err error) {
+	err = e.within(ctx, func(c *core) {
+		l := c.lanes[w]
+		if l == nil || l.hook == nil {
+			return
+		}
+		ok = true
+		l.health.pass(c.now)
+		h = Health{
+			State: l.health.state, Since: l.health.since, ConsecutiveFailures: l.health.failures, LastSuccessAt: l.health.lastSuccess,
+			LastFailureAt: l.health.lastFailure, NextProbeAt: l.health.probeAt, InFlight: l.inFlight, Window: l.concurrency(),
+			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
+		}
+		if v := l.next(c.now); !v.start {
+			h.Reason = v.reason
+		}
+	})
+	return h, ok, err
+}
+
+// Kick makes a webhook look for wishes that were written into the store: a retry, a replay.
+func (e *Engine) Kick(w hook.WebhookKey) {
+	select {
+	case e.back <- func(c *core) { c.kick(w) }:
+	case <-e.done:
+	}
+}
+
+// within runs fn in the loop and waits for it.
+func (e *Engine) within(ctx context.Context, fn func(*core)) error {
+	done := make(chan struct{})
+	select {
+	case e.back <- func(c *core) { fn(c); close(done) }:
+	case <-e.done:
+		return context.Canceled
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-e.done:
+		return context.Canceled
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,395 @@
+package deliver
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// Limits of one lane.
+const (
+	// maxQueued is how many matched events wait in memory before the lane detaches and reads its
+	// backlog from the store instead.
+	maxQueued = 1000
+	// maxAhead is how far settled deliveries may run ahead of the low-water mark.
+	maxAhead = 16_384
+	// lowQueue is when a lane that reads its backlog asks for more.
+	lowQueue = 256
+	// fetchAhead is how many payloads a lane that reads its backlog asks for at once.
+	fetchAhead = 64
+	// maxDue is how many parked deliveries that are due a lane keeps in memory.
+	maxDue = 64
+	// slowAttempt is how long an attempt takes that makes a lane slow.
+	slowAttempt = time.Second
+)
+
+type itemState uint8
+
+const (
+	waiting itemState = iota
+	running
+	settled // its outcome is in a record, committed or about to be
+)
+
+// item is a delivery that a lane holds.
+type item struct {
+	offset   hook.Offset
+	sequence int64
+	topic    string
+	object   string // the key of its ordering; "" when nothing orders it
+	kind     hook.Kind
+	state    itemState
+	parked   bool // has a row in parked
+	probe    bool // the running attempt is a probe
+	pooled   bool // it holds one of the slow slots
+	attempts int  // made so far
+	step     int  // steps of the schedule used
+	replay   int64
+	bytes    int64
+	payload  *payload
+	since    time.Time // when the lane got it
+}
+
+type parkedKey struct {
+	kind   hook.Kind
+	offset hook.Offset
+}
+
+// lane is the consumer of one webhook; it exists only while there is work. Only the engine's loop
+// touches it.
+type lane struct {
+	place *place
+	hook  *hook.Webhook // nil until loaded
+
+	// What the cursor has yet to pass: matched events above the low-water mark, by offset.
+	items    []*item
+	ahead    int // settled ones among them
+	read     hook.Offset
+	sequence int64 // of the last matched event up to read
+	low      hook.Offset
+	lowSeq   int64
+	above    map[hook.Offset]store.Above // history above the low-water mark, from before this life
+	fed      bool                        // by the tail; else it reads its backlog
+
+	// What may start, in order. An object has at most one delivery here or in flight; those behind
+	// it stand in its chain.
+	run     []*item
+	due     []*item // parked, or asked for
+	chains  map[string][]*item
+	replays []*item
+
+	parked  int            // live rows in parked
+	blocked map[string]int // by object, under object order
+	known   map[parkedKey]*item
+	dueMore bool // the store holds more that is due
+
+	loading, reading, fetching, dueReading, replaying bool
+
+	window     window
+	health     health
+	limiter    *rate.Limiter
+	notBefore  time.Time // the gate
+	gate       string    // why it is closed
+	throttles  int
+	ownFaults  int
+	inFlight   int
+	proven     bool // it has succeeded in this life
+	slow       bool // its last attempt took over a second
+	lastStart  time.Time
+	inLine     bool // for a slot
+	wake       time.Time
+	wakeIndex  int  // in the heap of timers; −1 when not
+	late       bool // its oldest unsettled delivery is older than an attached one may be
+	idleSince  time.Time
+	replayDone bool // nothing is left to look at; only deliveries under way
+	replayAt   hook.Offset
+	replayID   string
+	replayGap  time.Duration // between two of its deliveries
+	replayNext time.Time
+
+	// What the next record says of it.
+	touched                    bool
+	delivered, failed, skipped int64
+	answers                    []store.Answer // of its last successes, not yet kept
+	answersAt                  time.Time      // when some were handed over last
+	answered                   int            // successes, ever
+	stat                       *store.Stat
+	statAt                     time.Time
+}
+
+func newLane(p *place, at hook.Offset) *lane {
+	return &lane{
+		place: p, read: at, low: at, sequence: p.sequence, lowSeq: p.sequence, dueMore: true,
+		chains: map[string][]*item{}, known: map[parkedKey]*item{}, window: newWindow(), wakeIndex: -1,
+		health: health{state: Healthy},
+	}
+}
+
+// pooled lanes share a quarter of the slots: nobody knows yet, or somebody knows too well, how
+// long they hold one.
+func (l *lane) pooled() bool { return l.slow || !l.proven || l.health.state != Healthy }
+
+// verdict is what a lane may do next, with its reason.
+type verdict struct {
+	start  bool
+	reason string    // why not, in the words of the API
+	at     time.Time // when to ask again; zero: when something changes
+}
+
+// next decides whether the lane may start an attempt now. It changes nothing.
+func (l *lane) next(now time.Time) verdict {
+	switch {
+	case l.hook == nil:
+		return verdict{reason: "loading"}
+	case l.place.deleted:
+		return verdict{reason: "deleted"}
+	case l.place.status != hook.Active:
+		return verdict{reason: string(l.place.status)}
+	case now.Before(l.notBefore):
+		return verdict{reason: l.gate, at: l.notBefore}
+	}
+	switch l.health.state {
+	case Down:
+		if l.inFlight > 0 {
+			return verdict{reason: "down: a probe is under way"}
+		}
+		if now.Before(l.health.probeAt) {
+			return verdict{reason: "down", at: l.health.probeAt}
+		}
+	case Failing:
+		if l.inFlight > 0 {
+			return verdict{reason: "failing: one attempt at a time"}
+		}
+		if at := l.lastStart.Add(failingPace); now.Before(at) {
+			return verdict{reason: "failing: one attempt a second", at: at}
+		}
+	case Healthy:
+		if l.inFlight >= l.concurrency() {
+			return verdict{reason: "window full"}
+		}
+	}
+	it, reason := l.candidate()
+	if it == nil {
+		return verdict{reason: reason}
+	}
+	if l.limiter != nil {
+		if tokens := l.limiter.TokensAt(now); tokens < 1 {
+			wait := time.Duration((1 - tokens) / float64(l.limiter.Limit()) * float64(time.Second))
+			return verdict{reason: "rate limit", at: now.Add(max(wait, time.Millisecond))}
+		}
+	}
+	if it.kind == hook.Replay && !it.parked && now.Before(l.replayNext) {
+		return verdict{reason: "replay rate", at: l.replayNext}
+	}
+	if it.payload == nil {
+		return verdict{reason: "reading the event"}
+	}
+	return verdict{start: true}
+}
+
+func (l *lane) concurrency() int {
+	if l.hook.Ordering == hook.WebhookOrder {
+		return 1
+	}
+	return l.window.limit(l.hook.MaxConcurrency)
+}
+
+// candidate is the delivery that would go next: what is parked and due, then the log, then replays.
+func (l *lane) candidate() (*item, string) {
+	if len(l.due) > 0 {
+		return l.due[0], ""
+	}
+	switch {
+	case len(l.run) == 0:
+	case l.parked >= l.parkedCap():
+		if len(l.replays) == 0 {
+			return nil, "parked_full"
+		}
+	case l.ahead >= maxAhead:
+		return nil, "the oldest attempt is still under way"
+	default:
+		return l.run[0], ""
+	}
+	if len(l.replays) > 0 {
+		return l.replays[0], ""
+	}
+	return nil, "idle"
+}
+
+// parkedCap is how many deliveries may wait to be retried before the cursor waits too.
+func (l *lane) parkedCap() int {
+	if l.hook.Ordering == hook.WebhookOrder {
+		return 1
+	}
+	return maxParked
+}
+
+const maxParked = 10_000
+
+// orderKey is what two deliveries must share to be ordered.
+func (l *lane) orderKey(object string) string {
+	if l.hook != nil && l.hook.Ordering == hook.WebhookOrder {
+		return "*"
+	}
+	return object
+}
+
+// offer gives the lane the next matched event of the log.
+func (l *lane) offer(offset hook.Offset, topic, object string, p *payload, now time.Time) *item {
+	l.sequence++
+	it := &item{offset: offset, sequence: l.sequence, topic: topic, object: object, kind: hook.Live, payload: p, since: now}
+	if p != nil {
+		p.refs++
+	}
+	l.items = append(l.items, it)
+	return it
+}
+
+// admit puts a live delivery where it waits, unless its story ended in an earlier life.
+func (l *lane) admit(it *item) {
+	it.object = l.orderKey(it.object)
+	if past, ok := l.above[it.offset]; ok {
+		delete(l.above, it.offset)
+		it.attempts = past.Attempts
+		if past.Settled {
+			it.state = settled
+			l.ahead++
+			return
+		}
+	}
+	l.enqueue(it)
+}
+
+// enqueue puts a delivery in line: behind another of its object, if there is one.
+func (l *lane) enqueue(it *item) {
+	if it.object != "" {
+		chain, busy := l.chains[it.object]
+		if busy {
+			l.chains[it.object] = append(chain, it)
+			return
+		}
+		l.chains[it.object] = nil
+	}
+	l.line(it)
+}
+
+func (l *lane) line(it *item) {
+	switch {
+	case it.kind == hook.Replay && !it.parked:
+		l.replays = append(l.replays, it)
+	case it.parked:
+		l.due = append(l.due, it)
+	default:
+		l.run = append(l.run, it)
+	}
+}
+
+// again puts a delivery that started, but is not settled, back at the head of its line.
+func (l *lane) again(it *item) {
+	it.state, it.probe = waiting, false
+	switch {
+	case it.kind == hook.Replay && !it.parked:
+		l.replays = slices.Insert(l.replays, 0, it)
+	case it.parked:
+		l.due = slices.Insert(l.due, 0, it)
+	default:
+		l.run = slices.Insert(l.run, 0, it)
+	}
+}
+
+// take removes the candidate from its line.
+func (l *lane) take(it *item) {
+	for _, line := range []*[]*item{&l.due, &l.run, &l.replays} {
+		if len(*line) > 0 && (*line)[0] == it {
+			(*line)[0] = nil
+			*line = (*line)[1:]
+			return
+		}
+	}
+}
+
+// pass lets the next delivery of an object go when the one before it is settled.
+func (l *lane) pass(object string) {
+	if object == "" {
+		return
+	}
+	chain := l.chains[object]
+	if len(chain) == 0 {
+		delete(l.chains, object)
+		return
+	}
+	l.chains[object] = chain[1:]
+	l.line(chain[0])
+}
+
+// advance moves the low-water mark over everything settled, and drops it.
+func (l *lane) advance() {
+	n := 0
+	for n < len(l.items) && l.items[n].state == settled {
+		l.low, l.lowSeq = l.items[n].offset, l.items[n].sequence
+		l.ahead--
+		l.items[n] = nil
+		n++
+	}
+	if l.items = l.items[n:]; len(l.items) == 0 {
+		l.items = nil
+		l.low, l.lowSeq = max(l.low, l.read), l.sequence
+		return
+	}
+	if before := l.items[0].offset - 1; before > l.low {
+		l.low = before
+	}
+}
+
+// queued is how many matched events wait.
+func (l *lane) queued() int { return len(l.items) - l.ahead - l.inFlight }
+
+// lastTouched is the index of the last item that is not merely waiting.
+func (l *lane) lastTouched() int {
+	for i := len(l.items) - 1; i >= 0; i-- {
+		if l.items[i].state != waiting {
+			return i
+		}
+	}
+	return -1
+}
+
+// cut drops what merely waits, to be read again from the store: the lane detaches.
+func (l *lane) cut(drop func(*payload)) {
+	keep := l.lastTouched() + 1
+	for _, it := range l.items[keep:] {
+		drop(it.payload)
+		it.payload = nil
+		it.offset = 0 // marks it as dropped
+	}
+	if keep > 0 {
+		l.read, l.sequence = l.items[keep-1].offset, l.items[keep-1].sequence
+	} else {
+		l.read, l.sequence = l.low, l.lowSeq
+	}
+	clear(l.items[keep:])
+	l.items = l.items[:keep]
+	dropped := func(it *item) bool { return it.offset == 0 }
+	heads := slices.DeleteFunc(slices.Clone(l.run), func(it *item) bool { return !dropped(it) })
+	l.run = slices.DeleteFunc(l.run, dropped)
+	for object, chain := range l.chains {
+		if len(chain) > 0 {
+			l.chains[object] = slices.DeleteFunc(chain, dropped)
+		}
+	}
+	for _, it := range heads {
+		l.pass(it.object)
+	}
+	l.fed = false
+}
+
+// idle says that nothing is left to do or to remember.
+func (l *lane) idle() bool {
+	return l.hook != nil && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && !l.dueMore &&
+		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
+		l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
+}

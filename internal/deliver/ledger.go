@@ -1,0 +1,228 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// ledger collects what the next record says. One record is under way at a time; what is found out
+// meanwhile is the next group.
+type ledger struct {
+	items   []store.Item
+	done    []outcome // the attempts among them
+	lanes   []*lane   // whose cursor or health changed
+	status  []store.StatusChange
+	stats   []store.Stat
+	notices []store.Notice
+	replays map[int64]*store.ReplayMove
+	swept   map[hook.Partition]hook.Offset
+	writing *writing
+}
+
+// outcome is an attempt whose slot is freed by the commit.
+type outcome struct {
+	lane *lane
+	item *item
+	// parked says where the delivery stands after it: in parked, or not.
+	parked    bool
+	throttled bool
+}
+
+// writing is a record under way, and what its commit changes.
+type writing struct {
+	record *store.Record
+	done   []outcome
+	places []placed
+	swept  map[hook.Partition]hook.Offset
+}
+
+type placed struct {
+	lane     *lane
+	place    *place
+	detached bool
+}
+
+// add puts a delivery's news into the next record. An item that was attempted is settled by it,
+// unless it stays at the head of its lane.
+func (g *ledger) add(l *lane, news store.Item, it *item) {
+	g.items = append(g.items, news)
+	if it == nil {
+		return
+	}
+	o := outcome{lane: l, item: it, parked: news.Park != nil}
+	o.throttled = news.Attempt.Outcome == hook.OutcomeThrottled && news.Park == nil
+	g.done = append(g.done, o)
+	if it.kind == hook.Live && !it.parked && !o.throttled {
+		it.state = settled
+		l.ahead++
+	}
+}
+
+// mark makes the next record say where a lane stands.
+func (c *core) mark(l *lane) {
+	if !l.touched && l.hook != nil {
+		l.touched = true
+		c.ledger.lanes = append(c.ledger.lanes, l)
+	}
+}
+
+// record takes what has been collected as one transaction, or nil when there is nothing to write
+// or one is under way.
+func (c *core) record() *store.Record {
+	g := &c.ledger
+	if g.writing != nil || len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept) == 0 {
+		return nil
+	}
+	r := &store.Record{At: hook.Now(c.now), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept}
+	w := &writing{record: r, done: g.done, swept: g.swept}
+	for _, m := range g.replays {
+		r.Replays = append(r.Replays, *m)
+	}
+	for _, l := range g.lanes {
+		l.advance()
+		detached := l.detached()
+		r.Cursors = append(r.Cursors, store.CursorMove{
+			Webhook: l.place.webhook, Detached: detached, Offset: l.low, Sequence: l.lowSeq,
+			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(),
+		})
+		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
+		w.places = append(w.places, placed{l, l.place, detached})
+		l.delivered, l.failed, l.skipped, l.touched = 0, 0, 0, false
+	}
+	*g = ledger{writing: w, items: g.items[:0:0]}
+	return r
+}
+
+// detached says whether the lane's own place counts from the next record on.
+func (l *lane) detached() bool {
+	if !l.fed || l.place.status != hook.Active {
+		return true
+	}
+	return l.place.detached && len(l.items) > 0 || l.late
+}
+
+// flushAnswers hands over the last successes' answers, at most once a second.
+func (l *lane) flushAnswers(now time.Time) []store.Answer {
+	if len(l.answers) == 0 || now.Sub(l.answersAt) < time.Second {
+		return nil
+	}
+	a := l.answers
+	l.answers, l.answersAt = nil, now
+	return a
+}
+
+// recorded takes in a commit: slots are free again, and what waited for it goes on.
+func (c *core) recorded(out store.Recorded) {
+	w := c.ledger.writing
+	c.ledger.writing = nil
+	for _, p := range w.places {
+		p.place.detached = p.detached
+	}
+	for id, swept := range w.swept {
+		c.partitions[id].swept = swept
+	}
+	for _, o := range w.done {
+		c.settled(o)
+	}
+	for _, p := range w.places {
+		c.touch(p.lane)
+	}
+	for i := range out.Released {
+		x := &out.Released[i]
+		if pl := c.places[x.Webhook]; pl != nil && pl.lane != nil {
+			c.addDue(pl.lane, x)
+			c.touch(pl.lane)
+		} else {
+			c.kick(x.Webhook)
+		}
+	}
+	for _, k := range out.SetAside {
+		c.events = append(c.events, notice{k.Webhook, "unrecordable", "the store refused a result; it was set aside"})
+	}
+}
+
+// settled frees an attempt's slot and lets the object's next delivery go.
+func (c *core) settled(o outcome) {
+	l, it := o.lane, o.item
+	c.slots.release(l, it)
+	l.inFlight--
+	if o.throttled {
+		l.again(it)
+		return
+	}
+	delete(l.known, parkedKey{it.kind, it.offset})
+	c.drop(it.payload)
+	it.payload = nil
+	l.pass(it.object)
+	if it.kind == hook.Replay && l.place.replay == it.replay {
+		c.replayMoved(l)
+	}
+}
+
+// sweep moves the partitions' low-water marks, detaches who lags, lets go of idle lanes, and hands
+// over statistics. Once a second.
+func (c *core) sweep() {
+	for _, p := range c.partitions {
+		if p.version < 0 {
+			continue
+		}
+		low := p.tail
+		for _, l := range c.lanes {
+			if l.place.part == p {
+				low = min(low, c.sweepLane(l))
+			}
+		}
+		if low > p.swept {
+			if c.ledger.swept == nil {
+				c.ledger.swept = map[hook.Partition]hook.Offset{}
+			}
+			c.ledger.swept[p.id] = low
+		}
+	}
+}
+
+// sweepLane returns how far the low-water mark may go for this lane.
+func (c *core) sweepLane(l *lane) hook.Offset {
+	p := l.place.part
+	if l.fed {
+		l.read = max(l.read, p.tail)
+	}
+	l.late = len(l.items) > 0 && c.now.Sub(l.items[0].since) > lagging
+	if l.detached() != l.place.detached && l.hook != nil {
+		c.mark(l)
+	}
+	if l.stat != nil && c.now.Sub(l.statAt) >= statsEvery {
+		c.ledger.stats = append(c.ledger.stats, *l.stat)
+		l.stat = nil
+	}
+	if len(l.answers) > 0 && c.now.Sub(l.answersAt) >= time.Second {
+		c.mark(l)
+	}
+	switch {
+	case !l.idle():
+		l.idleSince = c.now
+	case c.now.Sub(l.idleSince) >= idleAfter:
+		c.letGo(l)
+		return p.tail
+	}
+	if l.place.detached {
+		return p.tail // its own place counts already
+	}
+	if len(l.items) == 0 && l.fed {
+		return p.tail
+	}
+	if len(l.items) > 0 {
+		return min(p.tail, l.items[0].offset-1)
+	}
+	return min(p.tail, l.low)
+}
+
+// letGo ends a lane that has nothing to do; its place remembers where it stood.
+func (c *core) letGo(l *lane) {
+	l.advance()
+	l.place.offset, l.place.sequence, l.place.lane = l.low, l.lowSeq, nil
+	delete(c.lanes, l.place.webhook)
+	c.timers.forget(l)
+}

@@ -1,0 +1,274 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// finished takes in what an attempt came to: it decides, and puts the outcome into the ledger. The
+// slot stays taken until that is recorded.
+func (c *core) finished(s *start, r *send.Result) {
+	l, it := s.lane, s.item
+	c.drop(s.payload)
+	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
+	if r.HasRetryAfter {
+		answer.RetryAfter = &r.RetryAfter
+	}
+	d := retry.Decide(answer, retry.Standing{
+		Step: it.step, Schedule: s.webhook.RetrySchedule, Throttles: l.throttles, OwnFaults: l.ownFaults,
+		Fresh: c.now.Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
+	}, c.dice.Float64())
+	c.observe(l, it, &d, r)
+	if d.Outcome == "" {
+		it.attempts--
+		c.slots.release(l, it)
+		l.inFlight--
+		l.again(it)
+		c.touch(l)
+		return
+	}
+	c.ledger.add(l, c.settle(l, it, &d, s, r), it)
+	if d.Disable && l.place.status == hook.Active && l.hook.EndpointVersion == s.webhook.EndpointVersion {
+		c.disable(l, hook.ReasonGone)
+	}
+	if l.health.hopeless(c.now) && l.place.status == hook.Active {
+		c.disable(l, hook.ReasonFailing)
+	}
+	c.mark(l)
+	c.touch(l)
+}
+
+// strict orders let the head of the line be the only probe, and then it counts.
+func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
+
+// observe lets an answer change what the lane knows of its endpoint.
+func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
+	l.slow = r.Phases.Total > slowAttempt
+	if d.Gate {
+		l.notBefore, l.gate = c.now.Add(d.Wait), d.Reason
+	}
+	if d.Effect == retry.Neutral {
+		l.ownFaults++
+		return
+	}
+	l.ownFaults = 0
+	before := l.health.state
+	if l.health.observe(d.Effect, it.offset, it.probe, c.now) || l.health.pass(c.now) {
+		c.changed(l, before)
+	}
+	switch {
+	case d.Outcome == hook.OutcomeThrottled:
+		l.throttles++
+	case d.Effect == retry.Success:
+		l.throttles, l.proven = 0, true
+		if l.inFlight >= l.window.limit(l.hook.MaxConcurrency) {
+			l.window.grow(l.hook.MaxConcurrency)
+		}
+	}
+	if d.Shrink {
+		l.window.shrink(r.StartedAt, c.now)
+	}
+}
+
+// changed tells what became of an endpoint. One that comes back starts small.
+func (c *core) changed(l *lane, before State) {
+	switch {
+	case l.health.state == Healthy:
+		l.window, l.dueMore = newWindow(), true
+		if before == Down {
+			c.events = append(c.events, notice{l.place.webhook, "recovered", "the endpoint answers again"})
+			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
+		}
+	case l.health.state == Down:
+		c.events = append(c.events, notice{l.place.webhook, "down", "30 s without a success"})
+		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: "30 s without a success; probing"})
+	case l.health.state == Failing:
+		c.events = append(c.events, notice{l.place.webhook, "failing", "10 failures in a row"})
+	}
+}
+
+// disable makes a webhook INACTIVE: at once in memory, durably with the next record.
+func (c *core) disable(l *lane, reason string) {
+	l.place.status = hook.Inactive
+	c.ledger.status = append(c.ledger.status, store.StatusChange{
+		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
+	})
+	c.events = append(c.events, notice{l.place.webhook, "disabled", reason})
+	c.detach(l)
+}
+
+// settle turns a decision into what is recorded, and what memory holds of the delivery.
+func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Result) store.Item {
+	a := &hook.Attempt{
+		Webhook: l.place.webhook, Offset: it.offset, Number: it.attempts, Sequence: it.sequence, Kind: it.kind, Counted: d.Counted,
+		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.replay, StartedAt: r.StartedAt,
+		Phases: r.Phases, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
+	}
+	out := store.Item{Attempt: a}
+	c.count(l, a, it, r)
+	if it.kind == hook.Replay {
+		c.countReplay(it, d.Outcome)
+	}
+	if d.Counted && d.Outcome == hook.OutcomeRetry {
+		it.step++
+	}
+	switch d.Outcome {
+	case hook.OutcomeDelivered, hook.OutcomeFailed, hook.OutcomeGone:
+		if it.kind == hook.Live {
+			if d.Outcome == hook.OutcomeDelivered {
+				l.delivered++
+			} else {
+				l.failed++
+			}
+		}
+		c.unpark(l, it, &out)
+	case hook.OutcomeRetry:
+		c.park(l, it, &out, c.now.Add(d.Wait), string(r.Class))
+	case hook.OutcomeThrottled:
+		if it.parked || it.kind == hook.Replay {
+			c.park(l, it, &out, c.now.Add(d.Wait), string(r.Class))
+		}
+		// A delivery that never failed stays at the head of its lane, which waits as a whole.
+	}
+	return out
+}
+
+// count keeps the statistics and the last answers.
+func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
+	minute := c.now.Unix() / 60
+	if l.stat == nil {
+		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
+	} else if l.stat.Bucket != minute {
+		c.ledger.stats = append(c.ledger.stats, *l.stat)
+		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
+	}
+	l.stat.Latency.Add(a.Phases.Total)
+	switch a.Outcome {
+	case hook.OutcomeDelivered:
+		l.stat.Delivered++
+		if it.kind == hook.Live && it.payload != nil {
+			l.stat.Arrival.Add(c.now.Sub(it.payload.event.AcceptedAt))
+		}
+		const kept = 20
+		if len(l.answers) >= kept {
+			l.answers = l.answers[1:]
+		}
+		l.answers = append(l.answers, store.Answer{
+			Webhook: l.place.webhook, Slot: l.answered % kept, Offset: a.Offset, Number: a.Number, Header: r.AnswerHeader, Body: r.AnswerBody,
+		})
+		l.answered++
+	case hook.OutcomeFailed, hook.OutcomeGone:
+		l.stat.Failed++
+		a.AnswerHeader, a.AnswerBody = r.AnswerHeader, r.AnswerBody
+	case hook.OutcomeRetry, hook.OutcomeThrottled:
+		l.stat.Retried++
+		a.AnswerHeader, a.AnswerBody = r.AnswerHeader, r.AnswerBody
+	}
+}
+
+// park gives a delivery a due time; the cursor may pass it.
+func (c *core) park(l *lane, it *item, out *store.Item, due time.Time, reason string) {
+	due = hook.Now(due)
+	c.parkRow(l, it, out, &due, reason)
+	l.place.part.dueSoon(due)
+}
+
+func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reason string) {
+	if it.kind == hook.Live && !it.parked {
+		l.parked++
+		if l.blocked != nil {
+			l.blocked[it.object]++
+		}
+	}
+	object := it.object
+	if object == "*" {
+		object = ""
+	}
+	out.Park = &hook.Parked{
+		Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset, Partition: l.place.part.id, Sequence: it.sequence, ObjectKey: object,
+		Attempts: it.attempts, Step: it.step, DueAt: due, Reason: reason, Replay: it.replay,
+	}
+}
+
+// unpark forgets a settled delivery's row, and lets the next of its object go under strict order.
+func (c *core) unpark(l *lane, it *item, out *store.Item) {
+	if it.parked {
+		out.Unpark = &store.ParkedKey{Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset}
+	}
+	if it.kind != hook.Live || !it.parked {
+		return
+	}
+	l.parked--
+	if l.blocked == nil {
+		return
+	}
+	if l.blocked[it.object]--; l.blocked[it.object] == 0 {
+		delete(l.blocked, it.object)
+	} else {
+		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
+	}
+}
+
+// holdBack parks a delivery behind an earlier one of its object, without a due time of its own.
+func (c *core) holdBack(l *lane, it *item) {
+	var out store.Item
+	c.parkRow(l, it, &out, nil, "held")
+	it.state = settled
+	l.ahead++
+	c.drop(it.payload)
+	it.payload = nil
+	c.ledger.add(l, out, nil)
+	l.pass(it.object)
+	c.mark(l)
+}
+
+// skip settles a delivery that its owner, or retention, gave up.
+func (c *core) skip(l *lane, it *item) {
+	it.state = settled
+	l.ahead++
+	l.skipped++
+	c.drop(it.payload)
+	it.payload = nil
+	l.remove(it)
+	c.mark(l)
+}
+
+// expire settles a delivery whose event was purged meanwhile.
+func (c *core) expire(l *lane, it *item) {
+	if it.kind == hook.Live && !it.parked {
+		c.skip(l, it)
+		return
+	}
+	var out store.Item
+	c.unpark(l, it, &out)
+	if it.kind == hook.Live {
+		l.skipped++
+	}
+	delete(l.known, parkedKey{it.kind, it.offset})
+	l.remove(it)
+	c.ledger.add(l, out, nil)
+	c.mark(l)
+}
+
+// remove takes a waiting delivery out of its line or chain.
+func (l *lane) remove(it *item) {
+	for _, line := range []*[]*item{&l.due, &l.run, &l.replays} {
+		for i, x := range *line {
+			if x == it {
+				*line = append((*line)[:i], (*line)[i+1:]...)
+				l.pass(it.object)
+				return
+			}
+		}
+	}
+	for i, x := range l.chains[it.object] {
+		if x == it {
+			l.chains[it.object] = append(l.chains[it.object][:i], l.chains[it.object][i+1:]...)
+			return
+		}
+	}
+}

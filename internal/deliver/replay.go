@@ -1,0 +1,96 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// replayRead takes in the next deliveries that a replay covers. They are attempted last, at the
+// replay's rate; what fails is parked and retried like any other.
+func (c *core) replayRead(l *lane, work replayWork, err error) {
+	l.replaying = false
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		return
+	}
+	if l.place.replay != work.replay.Key {
+		return // it was cancelled meanwhile
+	}
+	for _, x := range work.items {
+		key := parkedKey{hook.Replay, x.Offset}
+		if _, here := l.known[key]; here {
+			continue
+		}
+		it := &item{
+			offset: x.Offset, sequence: x.Sequence, topic: x.Topic, object: l.orderKey(x.ObjectKey), kind: hook.Replay,
+			attempts: x.Attempts, replay: work.replay.Key, since: c.now,
+		}
+		l.known[key] = it
+		l.enqueue(it)
+	}
+	l.replayAt, l.replayDone, l.replayID = work.upTo, work.done, work.replay.ID
+	l.replayGap = 0
+	if work.replay.Rate > 0 {
+		l.replayGap = time.Duration(float64(time.Second) / work.replay.Rate)
+	}
+	c.replayMoved(l)
+	c.touch(l)
+}
+
+// replayMoved notes how far a replay has come: every delivery up to its place was attempted at
+// least once, and is delivered, failed or parked.
+func (c *core) replayMoved(l *lane) {
+	place, underWay := l.replayAt, false
+	for key, it := range l.known {
+		if key.kind == hook.Replay && !it.parked {
+			place, underWay = min(place, key.offset-1), true
+		}
+	}
+	m := c.replayNews(l.place.replay)
+	m.Place = max(m.Place, place)
+	m.Done = l.replayDone && !underWay
+}
+
+// replayNews is what the next record says of a replay.
+func (c *core) replayNews(replay int64) *store.ReplayMove {
+	m := c.ledger.replays[replay]
+	if m == nil {
+		if c.ledger.replays == nil {
+			c.ledger.replays = map[int64]*store.ReplayMove{}
+		}
+		m = &store.ReplayMove{Key: replay}
+		c.ledger.replays[replay] = m
+	}
+	return m
+}
+
+// countReplay adds one outcome to its replay's progress.
+func (c *core) countReplay(it *item, outcome hook.Outcome) {
+	m := c.replayNews(it.replay)
+	if !it.parked && it.attempts > 0 {
+		m.Started++
+	}
+	switch outcome {
+	case hook.OutcomeDelivered:
+		m.Delivered++
+	case hook.OutcomeFailed, hook.OutcomeGone:
+		m.Failed++
+	case hook.OutcomeRetry, hook.OutcomeThrottled:
+	}
+}
+
+// endReplay drops what a finished or cancelled replay left in memory.
+func (c *core) endReplay(l *lane) {
+	for _, it := range l.replays {
+		c.drop(it.payload)
+		delete(l.known, parkedKey{hook.Replay, it.offset})
+		it.payload = nil
+	}
+	heads := l.replays
+	l.replays, l.replayDone, l.replayAt = nil, false, 0
+	for _, it := range heads {
+		l.pass(it.object)
+	}
+}

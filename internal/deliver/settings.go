@@ -1,0 +1,152 @@
+package deliver
+
+import (
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// placesRead takes in configuration changes, and lets the events that waited for them go on.
+func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Offset, version int64, err error) {
+	p := c.partitions[id]
+	if p == nil {
+		return
+	}
+	p.loading = false
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.configure(p) })
+		return
+	}
+	first := p.version < 0
+	if first {
+		p.tail, p.swept = max(p.tail, swept), swept
+	}
+	p.version = version
+	for i := range places {
+		c.place(p, &places[i], first)
+	}
+	c.configure(p)
+	c.feed(p)
+}
+
+// place brings one webhook's entry in line with the store.
+func (c *core) place(p *partition, from *store.Place, first bool) {
+	pl := c.places[from.Webhook]
+	switch {
+	case from.Deleted && pl == nil:
+		return
+	case from.Deleted:
+		c.remove(pl)
+		return
+	case pl == nil:
+		pl = c.newPlace(p, from)
+	}
+	was := pl.status
+	pl.status, pl.version, pl.skips, pl.replay = from.Status, from.Version, from.Skips, from.Replay
+	pl.rules = c.rules(from.Rules)
+	pl.company.byTopic = nil
+	if l := pl.lane; l != nil {
+		c.renew(l, was)
+		return
+	}
+	switch {
+	case pl.status != hook.Active && !pl.detached:
+		// It must not stand in the way of the swept mark: its own place is to be written.
+		l := c.wakeLane(pl, max(pl.offset, p.tail))
+		l.fed = false
+	case pl.status == hook.Active && (pl.detached || pl.replay != 0 || from.Cursor.ProbeAt != nil || from.Cursor.FailingSince != nil):
+		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
+		l.fed = !pl.detached
+	}
+}
+
+func (c *core) newPlace(p *partition, from *store.Place) *place {
+	co := c.companies[from.Company]
+	if co == nil {
+		co = &company{key: from.Company}
+		for i := range co.waiting {
+			co.waiting[i] = queue{company: co, index: -1}
+		}
+		c.companies[from.Company] = co
+	}
+	pl := &place{
+		webhook: from.Webhook, company: co, part: p, detached: from.Cursor.Detached,
+		offset: from.Cursor.Offset, sequence: from.Cursor.Sequence,
+	}
+	co.places = append(co.places, pl)
+	c.places[from.Webhook] = pl
+	return pl
+}
+
+func (c *core) rules(from []hook.Rule) []rule {
+	rules := make([]rule, 0, len(from))
+	for _, r := range from {
+		x := rule{from: r.From, topics: r.Topics}
+		if r.Filter != "" && c.compile != nil {
+			if match, err := c.compile(r.Filter); err == nil {
+				x.match = match // one that does not compile any more matches everything, as an error does
+			}
+		}
+		rules = append(rules, x)
+	}
+	return rules
+}
+
+// renew makes a living lane follow a change of its webhook.
+func (c *core) renew(l *lane, was hook.Status) {
+	if l.hook != nil && l.hook.Version != l.place.version {
+		c.loadLane(l)
+	}
+	switch now := l.place.status; {
+	case now != hook.Active && was == hook.Active && l.fed:
+		c.detach(l)
+	case now == hook.Active && was != hook.Active:
+		l.dueMore = true
+	}
+	for _, it := range slices.Clone(l.items) {
+		if it.state == waiting && l.hook != nil {
+			if _, skip := l.place.skipped(it.offset); skip {
+				c.skip(l, it)
+			}
+		}
+	}
+	if l.place.replay == 0 {
+		c.endReplay(l)
+	}
+	c.touch(l)
+}
+
+// remove forgets a deleted webhook; attempts in flight end and are recorded.
+func (c *core) remove(pl *place) {
+	pl.deleted = true
+	pl.company.places = slices.DeleteFunc(pl.company.places, func(x *place) bool { return x == pl })
+	pl.company.byTopic = nil
+	delete(c.places, pl.webhook)
+	if l := pl.lane; l != nil {
+		l.cut(c.drop)
+		for _, it := range slices.Concat(l.due, l.replays) {
+			c.drop(it.payload)
+			it.payload = nil
+		}
+		l.due, l.replays = nil, nil
+		c.timers.forget(l)
+		delete(c.lanes, pl.webhook)
+	}
+}
+
+// kick makes a webhook look for wishes: a retry that was asked for, a held delivery released.
+func (c *core) kick(w hook.WebhookKey) {
+	pl := c.places[w]
+	if pl == nil || pl.status != hook.Active {
+		return
+	}
+	l := pl.lane
+	if l == nil {
+		l = c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
+		l.fed = !pl.detached
+	}
+	l.dueMore = true
+	c.touch(l)
+}

@@ -1,0 +1,145 @@
+package deliver
+
+import "container/heap"
+
+// slots hands out requests in flight: the next one goes to the company that holds the fewest, and
+// within it round robin to the lanes that may start. It wastes none while somebody can use it,
+// except that the last quarter is kept from companies that hold a quarter already, and that slow
+// and unproven lanes and probes share at most a quarter.
+type slots struct {
+	most     int
+	mostSlow int
+	mostByte int64
+	held     int
+	slow     int
+	bytes    int64
+	lines    [2]line // fast and slow
+	clock    uint64
+}
+
+const (
+	fastLine = iota
+	slowLine
+)
+
+// queue is what waits of one company in one line.
+type queue struct {
+	company *company
+	lanes   []*lane
+	index   int // in the line's heap; −1 when not
+}
+
+// ready puts a lane that may start an attempt in line.
+func (s *slots) ready(l *lane) {
+	if l.inLine {
+		return
+	}
+	l.inLine = true
+	i := fastLine
+	if l.pooled() {
+		i = slowLine
+	}
+	q := &l.place.company.waiting[i]
+	q.lanes = append(q.lanes, l)
+	if q.index < 0 {
+		heap.Push(&s.lines[i], q)
+	}
+}
+
+// next takes the lane out of line that has the next slot, or nil when there is none to give.
+func (s *slots) next() *lane {
+	if s.held >= s.most || s.bytes >= s.mostByte {
+		return nil
+	}
+	best := -1
+	for i, l := range s.lines {
+		if len(l) == 0 || i == slowLine && s.slow >= s.mostSlow {
+			continue
+		}
+		if best < 0 || less(l[0], s.lines[best][0]) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	q := s.lines[best][0]
+	if q.company.running >= max(s.most/4, 1) && s.most-s.held <= s.most/4 {
+		return nil // whoever comes next in line holds more
+	}
+	l := q.lanes[0]
+	q.lanes[0] = nil
+	q.lanes = q.lanes[1:]
+	l.inLine = false
+	if len(q.lanes) == 0 {
+		q.lanes = nil
+		heap.Pop(&s.lines[best])
+	}
+	return l
+}
+
+// take counts an attempt that starts.
+func (s *slots) take(l *lane, it *item) {
+	it.pooled = l.pooled()
+	it.bytes = int64(len(it.payload.event.Data))
+	s.held++
+	s.bytes += it.bytes
+	if it.pooled {
+		s.slow++
+	}
+	s.clock++
+	l.place.company.served = s.clock
+	s.count(l.place.company, +1)
+}
+
+// release counts one that was recorded.
+func (s *slots) release(l *lane, it *item) {
+	s.held--
+	s.bytes -= it.bytes
+	if it.pooled {
+		s.slow--
+	}
+	s.count(l.place.company, -1)
+}
+
+func (s *slots) count(c *company, n int) {
+	c.running += n
+	for i := range c.waiting {
+		if q := &c.waiting[i]; q.index >= 0 {
+			heap.Fix(&s.lines[i], q.index)
+		}
+	}
+}
+
+// line orders companies by the slots they hold, then by when they were served last.
+type line []*queue
+
+func less(a, b *queue) bool {
+	if a.company.running != b.company.running {
+		return a.company.running < b.company.running
+	}
+	return a.company.served < b.company.served
+}
+
+func (h line) Len() int           { return len(h) }
+func (h line) Less(i, j int) bool { return less(h[i], h[j]) }
+
+func (h line) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *line) Push(x any) {
+	q := x.(*queue)
+	q.index = len(*h)
+	*h = append(*h, q)
+}
+
+func (h *line) Pop() any {
+	old := *h
+	q := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	q.index = -1
+	return q
+}
