@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,29 +91,39 @@ func rawServer(t testing.TB, f func(net.Conn)) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	conns := make(chan struct{}, 1000)
-	go func() {
-		defer close(ended)
+	var mu sync.Mutex
+	open := make(map[net.Conn]bool)
+	closed := false
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			nc, err := l.Accept()
 			if err != nil {
 				return
 			}
-			conns <- struct{}{}
-			go func() {
-				defer func() { <-conns }()
-				defer nc.Close()
+			mu.Lock()
+			if open[nc] = true; closed {
+				nc.Close()
+			}
+			mu.Unlock()
+			serving.Go(func() {
 				f(nc)
-			}()
+				nc.Close()
+				mu.Lock()
+				delete(open, nc)
+				mu.Unlock()
+			})
 		}
-	}()
+	})
 	t.Cleanup(func() {
 		l.Close()
-		<-ended
-		for range cap(conns) { // every connection has ended when all places are free
-			conns <- struct{}{}
+		mu.Lock()
+		closed = true
+		for nc := range open {
+			nc.Close()
 		}
+		mu.Unlock()
+		serving.Wait()
 	})
 	return l.Addr().String()
 }

@@ -16,7 +16,7 @@ import (
 // beside a healthy one. Attempts end in time, memory stays flat, the healthy one stays quick, and
 // nothing is left behind.
 func TestHostileReceivers(t *testing.T) {
-	const timeout, perReceiver = time.Second, 5
+	const timeout, perReceiver = 2 * time.Second, 5
 	kinds := []string{
 		"hang", "close", "reset", "half-close", "half-answer", "garbage", "switch", "interim-only", "interim-flood",
 		"huge-header", "endless-line", "endless-body", "tiny-chunks", "drip-body", "drip-header", "gzip-bomb",
@@ -60,8 +60,9 @@ func TestHostileReceivers(t *testing.T) {
 	peak = max(peak, heap())
 	sending.Wait()
 	t.Logf("healthy p99 alone %v, beside %v; heap %d -> %d KiB", alone, beside, memory>>10, peak>>10)
-	// Both ends run here, on shared cores; the bound is for gross unfairness.
-	if beside > 2*alone+250*time.Millisecond {
+	// The hostile ends run here, too, on the same cores, so that figure cannot be 2×. But whoever had
+	// to wait for one of them would wait for its deadline.
+	if beside > 2*alone+timeout/2 {
 		t.Errorf("healthy p99 %v beside hostile receivers, %v alone", beside, alone)
 	}
 	if peak > memory+64<<20 {

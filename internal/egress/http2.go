@@ -17,9 +17,10 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// h2Credit is how many bytes an HTTP/2 receiver may send for each request, frames of all kinds
-// included: far more than an answer of ours can need, far less than a flood.
-const h2Credit = 1 << 20
+// h2Credit is how many bytes an HTTP/2 receiver may send for each request in flight, frames of all
+// kinds included: more than an answer that we read can need (32 KiB of headers, a window of 64 KiB),
+// far less than a flood of pings or settings, each of which costs us an answer.
+const h2Credit = 128 << 10
 
 // newHTTP2 makes the factory of HTTP/2 connections. It keeps none itself and dials none: the dialed
 // connection comes with the context.
@@ -62,7 +63,7 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 		Method: http.MethodPost, Host: t.hostPort, Header: r.Header, Body: body, ContentLength: int64(len(r.Body)),
 		URL: t.url,
 	}).WithContext(ctx)
-	c.meter.credit.Store(h2Credit)
+	c.meter.credit.Store(int64(c.h2.InFlight()+1) * h2Credit)
 	if err := expired(r); err != nil {
 		c.h2.Release()
 		return true, err

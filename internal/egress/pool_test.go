@@ -50,6 +50,9 @@ func TestRequestsReceivedAreAttemptsMade(t *testing.T) {
 	if delivered.Load() > received.Load() {
 		t.Errorf("%d delivered, but %d received", delivered.Load(), received.Load())
 	}
+	if missing := deliveries - received.Load(); missing > failures.Load() {
+		t.Errorf("%d attempts never arrived, but only %d failed", missing, failures.Load())
+	}
 	// Every connection that was closed before it was used again must have been noticed: only closing
 	// while the request is on its way may cost an attempt.
 	if failures.Load() > deliveries/4 {
@@ -105,7 +108,7 @@ func closeAtRandom(nc net.Conn, received *atomic.Int64) {
 func TestAnswerQueuePoisoning(t *testing.T) {
 	const deliveries = 20_000
 	c := newClient(t)
-	forged, total := poison(t, deliveries, func(webhook int, url string) int {
+	forged, total := poison(t, deliveries, deliveries, func(webhook int, url string) int {
 		q := request(url, 10*time.Second)
 		q.Webhook = hook.WebhookKey(webhook)
 		a, err := c.Do(t.Context(), q)
@@ -125,7 +128,7 @@ func TestControlSharedPoolIsPoisoned(t *testing.T) {
 	defer log.SetOutput(os.Stderr)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	defer transport.CloseIdleConnections()
-	forged, total := poison(t, 20_000, func(_ int, url string) int {
+	forged, total := poison(t, 20_000, 1, func(_ int, url string) int {
 		q, _ := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader("{}"))
 		resp, err := transport.RoundTrip(q)
 		if err != nil {
@@ -140,31 +143,38 @@ func TestControlSharedPoolIsPoisoned(t *testing.T) {
 	}
 }
 
-// poison sends deliveries for an honest webhook beside those of an attacker until one of the
-// honest ones is forged or all are sent.
-func poison(t *testing.T, deliveries int, send func(webhook int, url string) int) (forged, total int64) {
+// poison sends deliveries for an honest webhook, beside those of an attacker, until all are sent or
+// enough of the honest ones are forged.
+func poison(t *testing.T, deliveries, enough int64, send func(webhook int, url string) int) (forged, total int64) {
 	address := rawServer(t, poisonousServer)
 	var success, sent atomic.Int64
-	var sending sync.WaitGroup
-	for worker := range 8 {
-		sending.Go(func() {
-			path := "/honest"
-			if worker%2 == 0 {
-				path = "/attacker"
-			}
-			for range deliveries / 4 {
-				status := send(1+worker%2, "http://"+address+path)
-				if path == "/honest" {
-					sent.Add(1)
-					if status == 200 {
-						success.Add(1)
-					}
+	var honest, attackers sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		attackers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					send(1, "http://"+address+"/attacker")
 				}
 			}
 		})
 	}
-	sending.Wait()
-	return success.Load(), sent.Load()
+	for range 6 {
+		honest.Go(func() {
+			for sent.Add(1) <= deliveries && success.Load() < enough {
+				if send(2, "http://"+address+"/honest") == 200 {
+					success.Add(1)
+				}
+			}
+		})
+	}
+	honest.Wait()
+	close(done)
+	attackers.Wait()
+	return success.Load(), min(sent.Load(), deliveries)
 }
 
 func poisonousServer(nc net.Conn) {
@@ -350,6 +360,27 @@ func TestKeepAliveIsHonoured(t *testing.T) {
 		if (conns.Load() == 1) != reused {
 			t.Errorf("%q: %d connections", answer, conns.Load())
 		}
+	}
+}
+
+// A request's deadline says nothing about its connection, which may serve long after it.
+func TestConnectionOutlivesTheDeadlineOfItsRequest(t *testing.T) {
+	r := newReceiver(t, receiver.Config{})
+	c := newClient(t)
+	deadline := time.Now().Add(150 * time.Millisecond)
+	for range 2 {
+		q := request(r.URL(), 5*time.Second)
+		if time.Now().Before(deadline) {
+			q.Deadline = deadline
+		}
+		if _, err := c.Do(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Until(deadline) + 10*time.Millisecond)
+	}
+	c.pools.reap()
+	if idle, _ := c.idle(); idle != 1 || r.Connections() != 1 {
+		t.Errorf("%d connections, %d idle", r.Connections(), idle)
 	}
 }
 

@@ -62,6 +62,9 @@ func (p *proxy) connect(ctx context.Context, t *target) (net.Conn, error) {
 	}
 	status, err := p.ask(tunnel, t)
 	switch {
+	case err != nil && timedOut(err): // it took the request; more likely the endpoint is what it waits for
+		nc.Close()
+		return nil, networkError(PhaseProxy, err)
 	case err != nil:
 		nc.Close()
 		return nil, fail(hook.ErrOwnFault, PhaseProxy, err, "the egress proxy does not answer: %s", reason(err))

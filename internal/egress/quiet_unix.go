@@ -12,11 +12,11 @@ func (m *meter) quiet() bool {
 		return false
 	}
 	quiet := false
-	err := m.raw.Read(func(fd uintptr) bool {
+	// Control and not Read, which would fail once the deadline of the last request has passed.
+	err := m.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-		return true
 	})
 	return quiet && err == nil
 }
