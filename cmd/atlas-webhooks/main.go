@@ -3,11 +3,18 @@
 package main
 
 import (
+	"context"
 	"os"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/app"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/cli"
 )
 
 func main() {
-	os.Exit(cli.Main(&cli.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
+	os.Exit(cli.Main(&cli.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: open}))
+}
+
+// open makes the server for the commands that run one.
+func open(ctx context.Context, o cli.ServerOptions) (cli.Server, error) {
+	return app.Open(ctx, app.Options{Config: o.Config, Log: o.Log, Version: o.Version, Terminal: o.Terminal})
 }

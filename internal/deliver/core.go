@@ -45,9 +45,10 @@ type core struct {
 	stopping   bool
 	swept      bool // a sweep was made since somebody looked
 
-	starts []start
-	reads  []read
-	events []notice // what operators hear of: states that changed
+	starts   []start
+	reads    []read
+	events   []notice    // what operators hear of: states that changed
+	attempts []attempted // since somebody looked
 }
 
 // start is an attempt to make.
@@ -61,6 +62,12 @@ type start struct {
 	sequence int64
 	replayID string
 	at       time.Time
+}
+
+// attempted is an attempt that ended, for metrics.
+type attempted struct {
+	attempt    *hook.Attempt
+	acceptedAt time.Time
 }
 
 // notice is a change that operators and owners should hear of.

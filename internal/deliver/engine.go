@@ -55,14 +55,13 @@ type Sender interface {
 
 // Observer hears of what the engine does, for metrics.
 type Observer interface {
-	Attempt(outcome hook.Outcome, took time.Duration)
+	Attempt(a *hook.Attempt, acceptedAt time.Time)
 	Engine(Gauges)
 }
 
 // Gauges are the engine's sizes, told once a second.
 type Gauges struct {
-	InFlight, Slow, Lanes, Down int
-	PayloadBytes                int64
+	InFlight, Attached, Detached int
 }
 
 // Config is what an engine needs. Store, Sender and Log are required.
@@ -233,13 +232,6 @@ func (c *core) quiet() bool {
 
 func (e *Engine) take(r *result) {
 	e.core.finished(&r.start, &r.result)
-	if e.Observe != nil {
-		outcome := hook.OutcomeDelivered
-		if !r.result.Delivered() {
-			outcome = hook.OutcomeRetry
-		}
-		e.Observe.Attempt(outcome, r.result.Phases.Total)
-	}
 }
 
 func (e *Engine) drainInbox() {
@@ -367,8 +359,22 @@ func (e *Engine) tell() {
 		e.Log.Warn("webhook "+n.kind, "webhook", int64(n.webhook), "detail", n.detail)
 	}
 	e.core.events = e.core.events[:0]
+	if e.Observe != nil {
+		for _, a := range e.core.attempts {
+			e.Observe.Attempt(a.attempt, a.acceptedAt)
+		}
+	}
+	e.core.attempts = e.core.attempts[:0]
 	if e.Observe != nil && e.core.swept {
 		e.core.swept = false
-		e.Observe.Engine(Gauges{InFlight: e.core.slots.held, Slow: e.core.slots.slow, Lanes: len(e.core.lanes), PayloadBytes: e.core.payloads})
+		g := Gauges{InFlight: e.core.slots.held}
+		for _, l := range e.core.lanes {
+			if l.place.detached {
+				g.Detached++
+			} else {
+				g.Attached++
+			}
+		}
+		e.Observe.Engine(g)
 	}
 }

@@ -109,6 +109,7 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 		Phases: r.Phases, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 	}
 	out := store.Item{Attempt: a}
+	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
 	c.count(l, a, it, r)
 	if it.kind == hook.Replay {
 		c.countReplay(it, d.Outcome)

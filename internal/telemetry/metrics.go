@@ -118,8 +118,8 @@ func (m *Metrics) AttemptRecorded(a *hook.Attempt, acceptedAt time.Time) {
 	}
 }
 
-// InFlight adds to the requests under way: +1 when one starts, -1 when it is recorded.
-func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
+// InFlight says how many requests are under way or not yet recorded now.
+func (m *Metrics) InFlight(n int) { m.inFlight.Set(float64(n)) }
 
 // Parked says how many deliveries are parked now.
 func (m *Metrics) Parked(n int) { m.parked.Set(float64(n)) }

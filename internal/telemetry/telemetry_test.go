@@ -137,8 +137,7 @@ func TestMetrics(t *testing.T) {
 	}
 	m.AttemptRecorded(delivered, start.Add(-4*time.Millisecond))
 	m.AttemptRecorded(&hook.Attempt{Kind: hook.Manual, Number: 2, Outcome: hook.OutcomeRetry, ErrorClass: hook.ErrTimeout}, start)
-	m.InFlight(+3)
-	m.InFlight(-1)
+	m.InFlight(2)
 	m.Parked(7)
 	m.Lanes(5, 2)
 	m.Lag(11)

@@ -1,0 +1,285 @@
+// Package app puts the product together: it is the only place that knows everybody.
+//
+// [Open] makes everything from a configuration, bottom up; [Server.Run] serves until its context
+// ends and then stops in the opposite order: first the senders, then the receivers.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/telemetry"
+)
+
+// Options is what a server is opened with.
+type Options struct {
+	Config  config.Config
+	Log     *slog.Logger
+	Version string
+	// Terminal is where a person watches, nil when nobody does: only there a key that the first
+	// start creates is shown.
+	Terminal io.Writer
+}
+
+// Server is the product, opened but not yet running.
+type Server struct {
+	cfg      config.Config
+	log      *slog.Logger
+	store    *store.Store
+	engine   *deliver.Engine
+	door     *egress.Client
+	metrics  *telemetry.Metrics
+	tracing  *telemetry.Tracing
+	api      *http.Server
+	listener net.Listener
+	scrape   net.Listener // of /metrics, when it has one of its own
+	ready    chan struct{}
+}
+
+// Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
+func Open(ctx context.Context, o Options) (s *Server, err error) {
+	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if s.cfg.DatabaseURL.Reveal() != "" {
+		return nil, errors.New("database_url: this version has the embedded store only")
+	}
+	keys, err := firstKeys(&s.cfg, o.Log, o.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	s.metrics = telemetry.NewMetrics(o.Version)
+	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint, o.Version, o.Log); err != nil {
+		return nil, err
+	}
+	s.store, err = store.OpenSQLite(ctx, store.Options{
+		Dir: s.cfg.DataDir, MasterKey: keys.master, Log: o.Log, Fatal: s.die,
+		Committed: func(group int, took time.Duration) { s.metrics.CommitGroup("mixed", group, took) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.deliveries(o.Version); err != nil {
+		return nil, err
+	}
+	s.serve(o.Version)
+	return s, nil
+}
+
+// die ends the process after a commit of unknown outcome: nothing may be acknowledged any more, and
+// the store must not be closed, because that could write.
+func (s *Server) die(err error) {
+	s.log.Error("the store failed; stopping at once", "error", err)
+	os.Exit(3)
+}
+
+func (s *Server) listen() (err error) {
+	if s.listener, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if s.cfg.MetricsListen != "" {
+		if s.scrape, err = net.Listen("tcp", s.cfg.MetricsListen); err != nil {
+			return fmt.Errorf("metrics_listen: %w", err)
+		}
+	}
+	return nil
+}
+
+// deliveries makes the engine and its door to the network.
+func (s *Server) deliveries(version string) error {
+	var err error
+	s.door, err = egress.New(egress.Config{
+		Policy: egress.Policy{
+			AllowHTTP: s.cfg.AllowHTTP, AllowNetworks: s.cfg.AllowNetworks, DenyNetworks: s.cfg.DenyNetworks, AllowPorts: s.cfg.AllowPorts,
+			OwnAddresses: s.ownAddresses(),
+		},
+		Proxy: s.cfg.EgressProxy.Reveal(), MaxIdlePerWebhook: s.cfg.MaxInFlightPerWebhook,
+	})
+	if err != nil {
+		return err
+	}
+	sender := send.New(s.door, version, func(value any, stack []byte) {
+		s.log.Error("an attempt panicked; it counts as failed", "panic", value, "stack", string(stack))
+	})
+	s.engine = deliver.New(deliver.Config{
+		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: observer{s.metrics},
+	})
+	s.store.OnAppend(func(events []*hook.Event, version int64) { s.engine.Committed(0, events, version) })
+	return nil
+}
+
+// compile makes a matcher of a filter. An error while it looks at an event counts as a match.
+func compile(source string) (func(topic string, data []byte) bool, error) {
+	program, err := filter.Compile(source)
+	if err != nil {
+		return nil, err
+	}
+	return func(topic string, data []byte) bool {
+		matched, err := program.Match(topic, data)
+		return matched || err != nil
+	}, nil
+}
+
+func (s *Server) ownAddresses() (own []netip.AddrPort) {
+	for _, l := range []net.Listener{s.listener, s.scrape} {
+		if l == nil {
+			continue
+		}
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			own = append(own, a.AddrPort())
+		}
+	}
+	return own
+}
+
+// serve makes the API's server.
+func (s *Server) serve(version string) {
+	api := httpapi.New(httpapi.Options{
+		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
+		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
+		Engine: engine{s.engine}, Meter: s.metrics, Log: s.log,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	if s.scrape == nil {
+		mux.Handle("GET /metrics", s.metrics.Handler())
+	}
+	s.api = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Limits of stopping. An attempt that takes longer is given up and made again after the next start.
+const (
+	stopRequests = 10 * time.Second
+	stopAttempts = 65 * time.Second // the longest time-out of an attempt, and its record
+)
+
+// Run serves until ctx ends; then it takes no more requests, starts no more attempts, lets those in
+// flight end, records them and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.release()
+	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	delivering, stopDelivering := context.WithCancel(hard)
+	defer stopDelivering()
+	engine := make(chan error, 1)
+	go func() { engine <- s.engine.Run(delivering, hard, 0) }()
+	serving := make(chan error, 2)
+	go func() { serving <- s.api.Serve(s.listener) }()
+	if s.scrape != nil {
+		scrape := &http.Server{Handler: s.metrics.Handler(), ReadHeaderTimeout: 10 * time.Second}
+		go func() { serving <- scrape.Serve(s.scrape) }()
+		defer scrape.Close()
+	}
+	s.log.Info("serving", "url", s.URL())
+	close(s.ready)
+
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-serving:
+	case failed = <-engine:
+		engine <- failed
+	}
+	s.log.Info("stopping")
+	end, cancel := context.WithTimeout(hard, stopRequests)
+	defer cancel()
+	failed = errors.Join(failed, s.api.Shutdown(end))
+	stopDelivering()
+	timer := time.AfterFunc(stopAttempts, giveUp)
+	defer timer.Stop()
+	return errors.Join(failed, <-engine)
+}
+
+// release closes what Open took, last in first out.
+func (s *Server) release() {
+	if s.door != nil {
+		s.door.Close()
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("close the store", "error", err)
+		}
+	}
+	if s.tracing != nil {
+		end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.tracing.Stop(end); err != nil {
+			s.log.Warn("stop tracing", "error", err)
+		}
+	}
+	for _, l := range []net.Listener{s.listener, s.scrape} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// Ready is closed once Run answers requests.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// URL is where people reach the server.
+func (s *Server) URL() string { return s.cfg.BaseURL(s.listener.Addr()) }
+
+// OperatorKey is the key that may do everything.
+func (s *Server) OperatorKey() config.Secret { return s.cfg.OperatorKey }
+
+// engine is the engine as the API knows it.
+type engine struct{ *deliver.Engine }
+
+func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, error) {
+	h, ok, err := e.Engine.Health(ctx, w.Key)
+	if err != nil || !ok {
+		return httpapi.Health{}, err
+	}
+	at := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = hook.Now(t)
+		return &t
+	}
+	out := httpapi.Health{
+		State: string(h.State), Since: at(h.Since), ConsecutiveFailures: h.ConsecutiveFailures, LastSuccessAt: at(h.LastSuccessAt),
+		LastFailureAt: at(h.LastFailureAt), NextProbeAt: at(h.NextProbeAt), Live: true,
+	}
+	if h.Reason != "" {
+		out.Reason = &h.Reason
+	}
+	return out, nil
+}
+
+// observer is what the engine tells, as metrics.
+type observer struct{ m *telemetry.Metrics }
+
+func (o observer) Attempt(a *hook.Attempt, acceptedAt time.Time) { o.m.AttemptRecorded(a, acceptedAt) }
+
+func (o observer) Engine(g deliver.Gauges) {
+	o.m.Lanes(g.Attached, g.Detached)
+	o.m.InFlight(g.InFlight)
+}

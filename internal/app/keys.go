@@ -1,0 +1,86 @@
+package app
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+)
+
+type keys struct{ master []byte }
+
+// firstKeys completes the configuration with the keys that the embedded store's first start
+// creates: operator.key and master.key in the data directory, readable by their owner only.
+func firstKeys(cfg *config.Config, log *slog.Logger, terminal io.Writer) (k keys, err error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return k, fmt.Errorf("data_dir: %w", err)
+	}
+	if cfg.OperatorKey.Reveal() == "" {
+		path := filepath.Join(cfg.DataDir, "operator.key")
+		text, created, err := keyFile(path, func() string { return "awo_" + rand.Text() + rand.Text() })
+		if err != nil {
+			return k, fmt.Errorf("operator_key: %w", err)
+		}
+		cfg.OperatorKey = config.Secret(text)
+		if created {
+			log.Info("created an operator key", "file", path)
+			if terminal != nil {
+				fmt.Fprintf(terminal, "Operator key (shown once, kept in %s): %s\n", path, text)
+			}
+		}
+	}
+	text := cfg.MasterKey.Reveal()
+	if text == "" {
+		path := filepath.Join(cfg.DataDir, "master.key")
+		var created bool
+		text, created, err = keyFile(path, func() string {
+			var b [32]byte
+			rand.Read(b[:])
+			return base64.StdEncoding.EncodeToString(b[:])
+		})
+		if err != nil {
+			return k, fmt.Errorf("master_key: %w", err)
+		}
+		if created {
+			if _, err := os.Stat(filepath.Join(cfg.DataDir, "atlas-webhooks.db")); err == nil {
+				os.Remove(path)
+				return k, fmt.Errorf("master_key: %s is missing, and the store beside it has secrets sealed with it", path)
+			}
+			log.Info("created a master key; keep a copy, without it no signing secret can be read", "file", path)
+		}
+	}
+	if k.master, err = base64.StdEncoding.DecodeString(text); err != nil || len(k.master) != 32 {
+		return k, errors.New("master_key: is not the base64 of 32 bytes")
+	}
+	return k, nil
+}
+
+// keyFile reads a key, or writes a new one: whole or not at all.
+func keyFile(path string, fresh func() string) (text string, created bool, err error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(b)), false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", false, err
+	}
+	text = fresh()
+	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // 0600
+	if err != nil {
+		return "", false, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(text + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", false, err
+	}
+	return text, true, os.Rename(f.Name(), path)
+}
