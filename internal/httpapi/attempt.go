@@ -1,0 +1,227 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// Attempt is one request of a delivery, and what came of it.
+type Attempt struct {
+	Number         int            `json:"number" doc:"1, 2, 3 … of its delivery."`
+	Kind           hook.Kind      `json:"kind" enum:"live,manual,replay,test"`
+	ReplayID       *string        `json:"replay_id"`
+	Counted        bool           `json:"counted" doc:"Whether it used a step of the schedule."`
+	StartedAt      time.Time      `json:"started_at"`
+	Outcome        hook.Outcome   `json:"outcome" enum:"delivered,retry,throttled,failed,gone"`
+	StatusCode     *int           `json:"status_code"`
+	ErrorClass     *string        `json:"error_class"`
+	ErrorDetail    *string        `json:"error_detail"`
+	Advice         *string        `json:"advice" doc:"What usually causes this, and what to do."`
+	RetryAfterSecs *float64       `json:"retry_after_seconds" doc:"What the receiver asked for."`
+	Timing         Timing         `json:"timing"`
+	Request        AttemptRequest `json:"request"`
+	Response       *AttemptAnswer `json:"response" doc:"Kept for failures and the last 20 successes of a webhook."`
+}
+
+// Timing is how long each phase of an attempt took; null where it did not take place.
+type Timing struct {
+	DNS       *float64 `json:"dns_ms"`
+	Connect   *float64 `json:"connect_ms"`
+	TLS       *float64 `json:"tls_ms"`
+	FirstByte *float64 `json:"first_byte_ms"`
+	Total     float64  `json:"total_ms"`
+}
+
+// AttemptRequest is the request as it was sent, secrets masked.
+type AttemptRequest struct {
+	Method          string            `json:"method"`
+	URL             string            `json:"url"`
+	Headers         map[string]string `json:"headers"`
+	Body            string            `json:"body"`
+	BodyTruncated   bool              `json:"body_truncated" doc:"The body is longer than 64 KiB; GET /v1/events/{event_id} has all of it."`
+	SettingsChanged bool              `json:"settings_changed" doc:"The webhook was changed since: URL and own headers are those of today."`
+}
+
+// AttemptAnswer is what the receiver said.
+type AttemptAnswer struct {
+	Headers string `json:"headers" doc:"The header block as it came. Bytes that are not text are replaced."`
+	Body    string `json:"body" doc:"The first 16 KiB. Bytes that are not text are replaced."`
+}
+
+// shownBody is how much of a request's body an attempt repeats.
+const shownBody = 64 << 10
+
+// sentRequest is what an attempt's request is made from again.
+type sentRequest struct {
+	webhook *hook.Webhook
+	event   *hook.Event
+	attempt *hook.Attempt
+	replay  string
+	agent   string // the version in User-Agent
+}
+
+// placeholder stands where a signature stood.
+const placeholder = "<signature>"
+
+// request is the request with real signatures, by the secret that is in force at the attempt.
+func (s *sentRequest) request() *wire.Request {
+	a := s.attempt
+	atlas, other := s.webhook.Secrets.At(a.StartedAt)
+	return &wire.Request{
+		Body: wire.Body(s.event.Topic, s.event.Data, a.Format), Timestamp: a.TimestampText, Topic: s.event.Topic, EventID: s.event.ID,
+		WebhookID: s.webhook.ID, Attempt: a.Number, Sequence: a.Sequence, Test: a.Kind == hook.Test, Replay: s.replay,
+		Scheme: s.webhook.Scheme, Secret: atlas, Other: other, UserAgent: wire.UserAgent(s.agent), Custom: s.webhook.Headers,
+	}
+}
+
+// header is the request's headers with signatures and the values of custom headers masked.
+func (s *sentRequest) header(r *wire.Request) http.Header {
+	h, err := r.Header()
+	if err != nil {
+		// The scheme could not sign this body when the attempt was made, either.
+		return http.Header{}
+	}
+	for _, name := range []string{wire.HeaderSignature, wire.HeaderStandardSignature} {
+		if h[name] != nil {
+			h[name] = []string{placeholder}
+		}
+	}
+	for _, custom := range s.webhook.Headers {
+		h[http.CanonicalHeaderKey(custom.Name)] = []string{hidden}
+	}
+	return h
+}
+
+func shapeAttempt(s *sentRequest) Attempt {
+	a := s.attempt
+	r := s.request()
+	shape := Attempt{
+		Number: a.Number, Kind: a.Kind, ReplayID: orNull(s.replay), Counted: a.Counted, StartedAt: a.StartedAt, Outcome: a.Outcome,
+		ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))), Advice: orNull(advice(a)),
+		Timing: shapeTiming(a.Phases),
+		Request: AttemptRequest{
+			Method: http.MethodPost, URL: s.webhook.Endpoint, Headers: map[string]string{}, Body: string(r.Body),
+			SettingsChanged: a.Version != s.webhook.Version,
+		},
+	}
+	for name, values := range s.header(r) {
+		shape.Request.Headers[name] = strings.Join(values, ", ")
+	}
+	if len(r.Body) > shownBody {
+		shape.Request.Body, shape.Request.BodyTruncated = string(r.Body[:shownBody]), true
+	}
+	if a.StatusCode != 0 {
+		shape.StatusCode = &a.StatusCode
+	}
+	if a.RetryAfter > 0 {
+		seconds := a.RetryAfter.Seconds()
+		shape.RetryAfterSecs = &seconds
+	}
+	if a.AnswerHeader != nil || a.AnswerBody != nil {
+		shape.Response = &AttemptAnswer{Headers: text(a.AnswerHeader), Body: text(a.AnswerBody)}
+	}
+	return shape
+}
+
+func shapeTiming(p hook.Phases) Timing {
+	phase := func(d time.Duration) *float64 {
+		if d <= 0 {
+			return nil
+		}
+		ms := milliseconds(d)
+		return &ms
+	}
+	return Timing{phase(p.DNS), phase(p.Connect), phase(p.TLS), phase(p.FirstByte), milliseconds(p.Total)}
+}
+
+// text makes a receiver's bytes a JSON string: what is not UTF-8 is replaced.
+func text(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return string(bytes.ToValidUTF8(b, []byte("�")))
+}
+
+// TestRequest is the body of a test; all of it can be left out.
+type TestRequest struct {
+	Event *string   `json:"event,omitempty" doc:"The topic; the webhook's first one when left out."`
+	Data  *Document `json:"data,omitempty" doc:"The document; the topic's sample when left out."`
+}
+
+type testIn struct {
+	WebhookPath
+	Body *TestRequest
+}
+
+func (a *API) testWebhook(ctx context.Context, x *exchange, in *testIn) (*struct{ Body Attempt }, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	event, err := a.testEvent(w, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if a.opt.Engine == nil {
+		return nil, errNoEngine
+	}
+	if !a.tests.allow(w.Key, a.opt.Now()) {
+		return nil, &hook.Error{Kind: hook.KindLimited, Code: "rate_limited", Detail: "one test a second for each webhook", RetryAfter: time.Second}
+	}
+	attempt, err := a.opt.Engine.Test(ctx, w, event)
+	if err != nil {
+		return nil, err
+	}
+	saved := &store.TestDelivery{ID: event.ID, Webhook: w.Key, At: attempt.StartedAt, Topic: event.Topic, Data: event.Data, Attempt: *attempt}
+	if err := a.opt.Store.SaveTest(ctx, saved); err != nil {
+		return nil, err
+	}
+	sent := sentRequest{webhook: w, event: event, attempt: attempt, agent: a.opt.Version}
+	return &struct{ Body Attempt }{shapeAttempt(&sent)}, nil
+}
+
+var errNoEngine = &hook.Error{
+	Kind: hook.KindUnavailable, Code: "engine_unavailable", Detail: "this node makes no deliveries now; try again", RetryAfter: time.Second,
+}
+
+// testEvent is the event of a test, which no log has.
+func (a *API) testEvent(w *hook.Webhook, body *TestRequest) (*hook.Event, error) {
+	topic := firstTopic(w)
+	if body != nil && body.Event != nil {
+		var ok bool
+		if topic, ok = hook.LookupTopic(*body.Event); !ok {
+			return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(*body.Event))
+		}
+	}
+	data := []byte(topic.Sample)
+	if body != nil && body.Data != nil {
+		data = *body.Data
+	}
+	escaped, err := wire.Escape(data)
+	if err != nil {
+		return nil, err
+	}
+	now := a.now()
+	return &hook.Event{
+		ID: hook.NewID(hook.TestPrefix, now), Company: w.Company, CompanyID: w.CompanyID, Topic: topic.Name, Data: escaped, FreshID: true, AcceptedAt: now,
+	}, nil
+}
+
+// firstTopic is the first topic that a webhook is subscribed to.
+func firstTopic(w *hook.Webhook) hook.Topic {
+	set, _ := hook.MatchTopics(w.Topics)
+	for _, t := range hook.Topics() {
+		if set.Has(t.Name) {
+			return t
+		}
+	}
+	return hook.Topics()[0]
+}

@@ -1,0 +1,276 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// caller is who makes a request.
+type caller struct {
+	actor   string // as the audit log names it: a key's id, or "operator"
+	keyID   string // "" for the configured operator key
+	scope   store.Scope
+	company hook.CompanyKey // of a company key
+	name    string          // the company's id
+}
+
+func (c caller) operator() bool { return c.scope == store.ScopeOperator }
+
+func (c caller) mayWrite() bool { return c.scope == store.ScopeOperator || c.scope == store.ScopeWrite }
+
+// need is what a route asks of its caller.
+type need int
+
+const (
+	open         need = iota // no key
+	anyKey                   // any key
+	operatorOnly             // an operator key
+	companyRead              // a key of the company, or an operator key that names it
+	companyWrite             // likewise, with scope write
+	pathRead                 // an operator key, or a key of the company that the path names
+	pathWrite                // likewise, with scope write
+)
+
+var (
+	errUnauthorized = hook.Refuse(hook.KindUnauthorized, "unauthorized", "send Authorization: Bearer <key> with a key that is valid")
+	errReadOnly     = hook.Refuse(hook.KindForbidden, "scope_not_allowed", "this key has scope read, which does not allow this")
+	errOperator     = hook.Refuse(hook.KindForbidden, "operator_required", "only an operator key may do this")
+)
+
+// admit finds out who asks, whether they may, how often they did, and for which company.
+func (x *exchange) admit(n need) error {
+	if n == open {
+		return nil
+	}
+	key, ok := bearer(x.r)
+	if !ok {
+		return errUnauthorized
+	}
+	var err error
+	if x.caller, err = x.api.keys.find(x.r.Context(), key, x.remote()); err != nil {
+		return err
+	}
+	if err := x.api.limits.take(x); err != nil {
+		return err
+	}
+	switch {
+	case n == operatorOnly && !x.caller.operator():
+		return errOperator
+	case (n == companyWrite || n == pathWrite) && !x.caller.mayWrite():
+		return errReadOnly
+	case n == companyRead || n == companyWrite:
+		return x.findCompany()
+	case n == pathRead || n == pathWrite:
+		return x.companyOfPath()
+	}
+	return nil
+}
+
+func bearer(r *http.Request) (string, bool) {
+	given := r.Header["Authorization"]
+	if len(given) != 1 {
+		return "", false
+	}
+	scheme, key, ok := strings.Cut(given[0], " ")
+	return key, ok && strings.EqualFold(scheme, "Bearer") && key != "" && len(key) <= 256
+}
+
+const companyHeader = "X-Atlas-Company-Id"
+
+// findCompany is the company that a request is about: the key's own, or the one that an operator
+// names. It exists from its first mention.
+func (x *exchange) findCompany() error {
+	named := x.r.Header.Get(companyHeader)
+	if !x.caller.operator() {
+		if named != "" && named != x.caller.name {
+			return hook.Refuse(hook.KindForbidden, "other_company", "this key belongs to another company than %s names", companyHeader)
+		}
+		named = x.caller.name
+	}
+	switch {
+	case named == "":
+		return hook.Refuse(hook.KindMalformed, "company_required", "an operator key names the company with %s", companyHeader)
+	case !hook.ValidCompanyID(named):
+		return hook.Refuse(hook.KindMalformed, "invalid_company_id", "%s must be 1–64 of A-Z a-z 0-9 _ : -", companyHeader)
+	}
+	var err error
+	x.company, err = x.api.opt.Store.EnsureCompany(x.r.Context(), named)
+	return err
+}
+
+// companyOfPath is the company in the path: any for an operator, their own for everybody else. To
+// them another company looks like none.
+func (x *exchange) companyOfPath() error {
+	id := x.r.PathValue("company_id")
+	if !hook.ValidCompanyID(id) || !x.caller.operator() && id != x.caller.name {
+		return hook.NotFound("company")
+	}
+	var err error
+	if x.r.Method == http.MethodGet {
+		x.company, err = x.api.opt.Store.Company(x.r.Context(), id)
+	} else {
+		x.company, err = x.api.opt.Store.EnsureCompany(x.r.Context(), id)
+	}
+	return err
+}
+
+func (x *exchange) remote() string {
+	host, _, _ := strings.Cut(x.r.RemoteAddr, "]")
+	if i := strings.LastIndexByte(host, ':'); i > 0 && strings.Count(host, ":") == 1 {
+		host = host[:i]
+	}
+	return host
+}
+
+// How long a key's row is believed, and thus how long a revoked key may still open something; and
+// how often the use of a key is written down.
+const (
+	believed  = 2 * time.Second
+	touchedBy = 10 * time.Minute
+)
+
+// keyring knows the keys that were used lately, by the hash of their text.
+type keyring struct {
+	store    KeyStore
+	operator [32]byte // hash of the configured operator key; zero for none
+	now      func() time.Time
+
+	mu    sync.Mutex
+	known map[[32]byte]*knownKey
+	// strangers slows down, for each remote address, whoever tries keys that do not exist.
+	strangers map[string]*rate.Limiter
+}
+
+type knownKey struct {
+	caller  caller
+	expires time.Time // zero: never
+	read    time.Time // when its row was read
+	touched time.Time
+}
+
+// Bounds of the keyring's maps; they are emptied when they are full.
+const (
+	maxKnown     = 100_000
+	maxStrangers = 10_000
+)
+
+func newKeyring(s KeyStore, operator string, now func() time.Time) *keyring {
+	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[string]*rate.Limiter{}}
+	if operator != "" {
+		k.operator = store.KeyHash(operator)
+	}
+	return k
+}
+
+// find returns the caller of a key. Hashes are compared, so that time tells nothing about how much
+// of a guess was right.
+func (k *keyring) find(ctx context.Context, text, remote string) (caller, error) {
+	hash := store.KeyHash(text)
+	if k.operator != [32]byte{} && subtle.ConstantTimeCompare(hash[:], k.operator[:]) == 1 {
+		return caller{actor: "operator", scope: store.ScopeOperator}, nil
+	}
+	if !strings.HasPrefix(text, "awo_") && !strings.HasPrefix(text, "awc_") {
+		return caller{}, errUnauthorized
+	}
+	now := k.now()
+	k.mu.Lock()
+	known, stranger := k.known[hash], k.strangers[remote]
+	k.mu.Unlock()
+	if known == nil || now.Sub(known.read) >= believed {
+		if known == nil && stranger != nil && stranger.TokensAt(now) < 1 {
+			return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
+		}
+		var err error
+		if known, err = k.read(ctx, hash, known, now); err != nil {
+			if hook.IsKind(err, hook.KindNotFound) {
+				k.blame(remote, now)
+				return caller{}, errUnauthorized
+			}
+			return caller{}, err
+		}
+	}
+	if !known.expires.IsZero() && !now.Before(known.expires) {
+		return caller{}, errUnauthorized
+	}
+	return known.caller, nil
+}
+
+// read asks the store for a key that is unknown, or known for too long.
+func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now time.Time) (*knownKey, error) {
+	row, err := k.store.KeyByHash(ctx, hash)
+	if err == nil && !row.ValidAt(now) {
+		err = hook.NotFound("key")
+	}
+	if err != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if hook.IsKind(err, hook.KindNotFound) {
+			delete(k.known, hash)
+		}
+		return nil, err
+	}
+	fresh := &knownKey{
+		caller: caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID},
+		read:   now,
+	}
+	if row.ExpiresAt != nil {
+		fresh.expires = *row.ExpiresAt
+	}
+	if row.LastUsedAt != nil {
+		fresh.touched = *row.LastUsedAt
+	}
+	if before != nil && before.touched.After(fresh.touched) {
+		fresh.touched = before.touched
+	}
+	touch := now.Sub(fresh.touched) >= touchedBy
+	if touch {
+		fresh.touched = now
+	}
+	k.mu.Lock()
+	if len(k.known) >= maxKnown {
+		clear(k.known)
+	}
+	k.known[hash] = fresh
+	k.mu.Unlock()
+	if touch {
+		// When a key was last used is a hint for its owner: a store that cannot note it now is no
+		// reason to refuse the request.
+		_ = k.store.TouchKey(ctx, row.ID, now)
+	}
+	return fresh, nil
+}
+
+// blame counts a key that does not exist against the address that tried it.
+func (k *keyring) blame(remote string, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.strangers[remote]
+	if l == nil {
+		if len(k.strangers) >= maxStrangers {
+			clear(k.strangers)
+		}
+		l = rate.NewLimiter(10, 20)
+		k.strangers[remote] = l
+	}
+	l.AllowN(now, 1)
+}
+
+// forget makes a revocation on this node effective at once.
+func (k *keyring) forget(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for hash, known := range k.known {
+		if known.caller.keyID == id {
+			delete(k.known, hash)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// DeliveryHead is what a delivery is, in the list and alone.
+type DeliveryHead struct {
+	EventID    string              `json:"event_id"`
+	Event      string              `json:"event"`
+	ObjectID   *string             `json:"object_id"`
+	Sequence   *int64              `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
+	Status     hook.DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
+	Reason     *string             `json:"reason" doc:"Why it waits, failed or was skipped."`
+	AcceptedAt time.Time           `json:"accepted_at"`
+}
+
+// Delivery is one row of the list.
+type Delivery struct {
+	DeliveryHead
+	Attempts       int        `json:"attempts"`
+	LastStatusCode *int       `json:"last_status_code"`
+	LastDurationMS *float64   `json:"last_duration_ms"`
+	LastAttemptAt  *time.Time `json:"last_attempt_at"`
+	NextAttemptAt  *time.Time `json:"next_attempt_at"`
+}
+
+// DeliveryDetail is a delivery with its attempts.
+type DeliveryDetail struct {
+	DeliveryHead
+	WebhookID     string     `json:"webhook_id"`
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+	Attempts      []Attempt  `json:"attempts"`
+	AttemptsMore  bool       `json:"attempts_more" doc:"There were more attempts than are shown: the first and the last ones are."`
+	Curl          string     `json:"curl" doc:"The request as a command, with <signature> in the signature's place."`
+}
+
+type deliveriesIn struct {
+	WebhookPath
+	DeliveryFilter
+	Paging
+}
+
+// DeliveryFilter narrows a list of deliveries.
+type DeliveryFilter struct {
+	Status     string    `query:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
+	Event      string    `query:"event" doc:"A topic."`
+	ObjectID   string    `query:"object_id"`
+	StatusCode int       `query:"status_code" minimum:"100" maximum:"999" doc:"Of the last attempt."`
+	From       time.Time `query:"from" doc:"Accepted at or after."`
+	To         time.Time `query:"to" doc:"Accepted before."`
+}
+
+type deliveriesOut struct{ Body *List[Delivery] }
+
+// DeliveryPath is the part of a path that names a delivery.
+type DeliveryPath struct {
+	WebhookPath
+	EventID string `path:"event_id"`
+}
+
+type deliveryOut struct{ Body DeliveryDetail }
+
+func (a *API) deliveryRoutes() {
+	const tag = "Deliveries"
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/webhooks/{id}/deliveries", id: "list-deliveries", tag: tag, need: companyRead,
+		summary: "List a webhook's deliveries", description: "Newest event first.",
+	}, a.listDeliveries)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/webhooks/{id}/deliveries/{event_id}", id: "get-delivery", tag: tag, need: companyRead,
+		summary: "One delivery with its attempts", description: "Requests as they were sent, secrets masked; what was answered, how long each phase took, and advice.",
+	}, a.getDelivery)
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}/deliveries/{event_id}/retry", id: "retry-delivery", tag: tag, need: companyWrite,
+		status: http.StatusAccepted, conflicts: true,
+		summary: "Send again", description: "Any event that matched, also a delivered one. A pending one will be sent anyway: 409.",
+	}, a.retryDelivery)
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}/deliveries/{event_id}/curl", id: "sign-curl", tag: tag, need: companyWrite,
+		summary: "The request as a command, validly signed", description: "Signed now, with the secret that is in force. Custom header values stand as $NAME. Who asked is in the audit log.",
+	}, a.signedCurl)
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}/test", id: "test-webhook", tag: tag, need: companyWrite,
+		summary: "Send a test", description: "One attempt beside the queue, signed like any other, in any status; never retried or counted. 200 also when the endpoint failed. At most one a second.",
+	}, a.testWebhook)
+}
+
+// query turns the parameters into the store's question.
+func (f DeliveryFilter) query() (store.DeliveryQuery, error) {
+	q := store.DeliveryQuery{Status: hook.DeliveryStatus(f.Status), Topic: f.Event, ObjectID: f.ObjectID, StatusCode: f.StatusCode}
+	if _, ok := hook.LookupTopic(f.Event); f.Event != "" && !ok {
+		return q, badParameter("event", "unknown_topic", unknownTopic(f.Event))
+	}
+	q.From, q.To = timeOrNil(f.From), timeOrNil(f.To)
+	return q, nil
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func (a *API) listDeliveries(ctx context.Context, x *exchange, in *deliveriesIn) (*deliveriesOut, error) {
+	q, err := in.query()
+	if err != nil {
+		return nil, err
+	}
+	if q.Before, err = in.offset(); err != nil {
+		return nil, err
+	}
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	q.Limit = in.Limit
+	list, more, err := a.opt.Store.Deliveries(ctx, w.Key, q)
+	if err != nil {
+		return nil, err
+	}
+	return &deliveriesOut{listByOffset(in.Paging, list, more, shapeDelivery)}, nil
+}
+
+func shapeHead(d *store.Delivery) DeliveryHead {
+	return DeliveryHead{
+		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence,
+		Status: d.Status, Reason: orNull(d.Reason), AcceptedAt: d.AcceptedAt,
+	}
+}
+
+func shapeDelivery(d store.Delivery) Delivery {
+	s := Delivery{DeliveryHead: shapeHead(&d), Attempts: d.Attempts, LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt}
+	if d.LastStatus != 0 {
+		s.LastStatusCode = &d.LastStatus
+	}
+	if d.LastAttemptAt != nil {
+		ms := milliseconds(d.LastDuration)
+		s.LastDurationMS = &ms
+	}
+	return s
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func (a *API) getDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*deliveryOut, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.opt.Store.Delivery(ctx, w.Key, in.EventID)
+	if err != nil {
+		return nil, err
+	}
+	out := &deliveryOut{DeliveryDetail{
+		DeliveryHead: shapeHead(&d.Delivery), WebhookID: w.ID, NextAttemptAt: d.NextAttemptAt,
+		Attempts: make([]Attempt, len(d.History)), AttemptsMore: d.HistoryMore,
+	}}
+	replays := map[int64]string{}
+	for i := range d.History {
+		h := &d.History[i]
+		sent := sentRequest{webhook: w, event: d.Event, attempt: h, agent: a.opt.Version}
+		if h.Replay != 0 {
+			if sent.replay, err = a.replayID(ctx, replays, h.Replay); err != nil {
+				return nil, err
+			}
+		}
+		out.Body.Attempts[i] = shapeAttempt(&sent)
+	}
+	last := sentRequest{webhook: w, event: d.Event, attempt: nextAttempt(w, d), agent: a.opt.Version}
+	out.Body.Curl = last.curl(placeholder)
+	return out, nil
+}
+
+// replayID finds the id of a replay that caused attempts.
+func (a *API) replayID(ctx context.Context, known map[int64]string, key int64) (string, error) {
+	if id, ok := known[key]; ok {
+		return id, nil
+	}
+	r, err := a.opt.Store.ReplayByKey(ctx, key)
+	if hook.IsKind(err, hook.KindNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	known[key] = r.ID
+	return r.ID, nil
+}
+
+func (a *API) retryDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body Delivery }, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.opt.Store.RequestRetry(ctx, w.Key, in.EventID, x.audit("delivery.retried", map[string]any{"event_id": in.EventID}))
+	if err != nil {
+		return nil, err
+	}
+	a.kick(w.Key)
+	return &struct{ Body Delivery }{shapeDelivery(*d)}, nil
+}

@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// Event is an event as it stands in the log.
+type Event struct {
+	ID         string     `json:"id"`
+	CompanyID  string     `json:"company_id"`
+	Event      string     `json:"event"`
+	ObjectID   *string    `json:"object_id"`
+	OccurredAt *time.Time `json:"occurred_at" doc:"The producer's claim."`
+	AcceptedAt time.Time  `json:"accepted_at"`
+	Data       Document   `json:"data"`
+	Matched    *int       `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
+}
+
+// EventPath is the part of a path that names an event.
+type EventPath struct {
+	EventID string `path:"event_id"`
+}
+
+type eventOut struct{ Body Event }
+
+type eventsIn struct {
+	Event    string    `query:"event" doc:"A topic."`
+	ObjectID string    `query:"object_id"`
+	From     time.Time `query:"from" doc:"Accepted at or after."`
+	To       time.Time `query:"to" doc:"Accepted before."`
+	Paging
+}
+
+type eventsOut struct{ Body *List[Event] }
+
+// Match is what one webhook made of an event.
+type Match struct {
+	WebhookID string               `json:"webhook_id"`
+	Endpoint  string               `json:"endpoint"`
+	Verdict   string               `json:"verdict" enum:"matched,topic_not_subscribed,filter_failed,created_after"`
+	Reason    string               `json:"reason" doc:"The verdict in words."`
+	Status    *hook.DeliveryStatus `json:"status,omitempty" enum:"pending,retrying,held,delivered,failed,skipped" doc:"Of the delivery, where there is one."`
+}
+
+type matchesIn struct {
+	EventPath
+	Paging
+}
+
+type matchesOut struct{ Body *List[Match] }
+
+func (a *API) eventRoutes() {
+	const tag = "Events"
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/events", id: "list-events", tag: tag, need: companyRead, summary: "List events", description: "Newest first.",
+	}, a.listEvents)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/events/{event_id}", id: "get-event", tag: tag, need: companyRead, summary: "One event with its data",
+	}, a.getEvent)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/events/{event_id}/matches", id: "explain-event", tag: tag, need: companyRead,
+		summary: "Why a webhook got an event, or did not", description: "Every webhook of the company, newest first, with its verdict by the rule that was in force when the event was accepted.",
+	}, a.matches)
+}
+
+func shapeEvent(e *hook.Event, companyID string) Event {
+	return Event{
+		ID: e.ID, CompanyID: companyID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), OccurredAt: e.OccurredAt,
+		AcceptedAt: e.AcceptedAt, Data: Document(e.Data),
+	}
+}
+
+func (a *API) listEvents(ctx context.Context, x *exchange, in *eventsIn) (*eventsOut, error) {
+	if _, ok := hook.LookupTopic(in.Event); in.Event != "" && !ok {
+		return nil, badParameter("event", "unknown_topic", unknownTopic(in.Event))
+	}
+	before, err := in.offset()
+	if err != nil {
+		return nil, err
+	}
+	f := store.EventFilter{Topic: in.Event, ObjectID: in.ObjectID, From: timeOrNil(in.From), To: timeOrNil(in.To)}
+	list, more, err := a.opt.Store.EventsPage(ctx, x.company.Key, f, before, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return &eventsOut{listByOffset(in.Paging, list, more, func(e *hook.Event) Event { return shapeEvent(e, x.company.ID) })}, nil
+}
+
+func (a *API) getEvent(ctx context.Context, x *exchange, in *EventPath) (*eventOut, error) {
+	e, err := a.opt.Store.Event(ctx, x.company.Key, in.EventID)
+	if err != nil {
+		return nil, err
+	}
+	matched, err := a.opt.Store.MatchCount(ctx, x.company.Key, e)
+	if err != nil {
+		return nil, err
+	}
+	out := &eventOut{shapeEvent(e, x.company.ID)}
+	out.Body.Matched = &matched
+	return out, nil
+}
+
+func (a *API) matches(ctx context.Context, x *exchange, in *matchesIn) (*matchesOut, error) {
+	page, err := in.page()
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.opt.Store.Event(ctx, x.company.Key, in.EventID)
+	if err != nil {
+		return nil, err
+	}
+	list, more, err := a.opt.Store.Matches(ctx, x.company.Key, in.EventID, page)
+	if err != nil {
+		return nil, err
+	}
+	return &matchesOut{listByID(in.Paging, list, more, func(m store.Match) Match { return explain(&m, e) })}, nil
+}
+
+// explain puts a verdict into words.
+func explain(m *store.Match, e *hook.Event) Match {
+	s := Match{WebhookID: m.WebhookID, Endpoint: m.Endpoint, Verdict: string(m.Verdict)}
+	if m.Delivery != nil {
+		s.Status = &m.Delivery.Status
+	}
+	switch m.Verdict {
+	case store.Matched:
+		s.Reason = matchedReason(m)
+	case store.TopicNotSubscribed:
+		s.Reason = "it was not subscribed to " + e.Topic + " when the event was accepted"
+	case store.FilterFailed:
+		s.Reason = filterReason(m, e)
+	case store.CreatedAfter:
+		s.Reason = "it begins with later events"
+	}
+	return s
+}
+
+func matchedReason(m *store.Match) string {
+	d := m.Delivery
+	if d == nil {
+		return "it wanted the event"
+	}
+	reason := map[hook.DeliveryStatus]string{
+		hook.Pending:   "it wanted the event, which waits for its turn",
+		hook.Retrying:  "it wanted the event; the last attempt failed and it will be sent again",
+		hook.Held:      "it wanted the event, which waits for an earlier one of the same object",
+		hook.Delivered: "it wanted the event and got it",
+		hook.Failed:    "it wanted the event, and all attempts failed",
+		hook.Skipped:   "it wanted the event, which was skipped",
+	}[d.Status]
+	if d.Reason != "" && d.Status != hook.Delivered {
+		reason += " (" + d.Reason + ")"
+	}
+	return reason
+}
+
+// filterReason names the clause that said no.
+func filterReason(m *store.Match, e *hook.Event) string {
+	const no = "its filter said no"
+	if m.Rule == nil {
+		return no
+	}
+	p, err := filter.Compile(m.Rule.Filter)
+	if err != nil {
+		return no
+	}
+	if clause := p.Failed(e.Topic, e.Data); clause != "" {
+		return no + ": " + strings.Join(strings.Fields(clause), " ")
+	}
+	return no
+}

@@ -1,0 +1,109 @@
+// Package httpapi is the API over HTTP: routes, keys, errors, paging, and the document that
+// describes them.
+//
+// A route is a function from a typed input to a typed output or an error; what is the same for all
+// of them stands around it, in this order: the exchange (request id, log line, panic), the key and
+// what it may do, the rate, the Idempotency-Key, the input by its schema. The same declarations
+// make the OpenAPI document, so that it cannot say anything else than what is done.
+//
+// Errors are problems (RFC 9457) with a stable code; one table maps the kinds of [hook.Error] to a
+// status. Everything that is not such an error is a 500 without details, and a line in the log.
+//
+// The two publish routes are the hot path: plain handlers around package intake, described by hand.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+)
+
+// Engine is what the API needs of the running deliveries. Without one (nil) the routes that need it
+// answer 503.
+type Engine interface {
+	// Kick says that a wish for a webhook was committed (a retry, a replay, a change).
+	Kick(w hook.WebhookKey)
+	// Health is what the lane of a webhook knows now. Live is false where nobody runs it, and then
+	// only the stored part is there.
+	Health(ctx context.Context, w *hook.Webhook) (Health, error)
+	// Test makes one attempt beside the lane: in any status, never retried, held, ordered or
+	// counted. The event has an id, a topic and data, and no offset. An endpoint that fails is an
+	// outcome of the attempt; the error is that the attempt could not be made.
+	Test(ctx context.Context, w *hook.Webhook, e *hook.Event) (*hook.Attempt, error)
+}
+
+// Prober tries an endpoint out without sending anything.
+type Prober interface {
+	Preflight(ctx context.Context, endpoint string, company Networks) egress.Report
+}
+
+// Meter counts requests; route is a pattern, never a path.
+type Meter interface {
+	Request(route, method string, status int, took time.Duration)
+}
+
+// Options are what the API is made of. Store, Intake and Policy are required.
+type Options struct {
+	Config  config.Config // with defaults
+	Version string
+	Store   Store
+	Intake  *intake.Intake
+	Policy  *egress.Policy // which endpoints may be saved
+	Prober  Prober         // nil: preflight goes by the rules alone
+	Engine  Engine
+	Meter   Meter
+	Log     *slog.Logger
+	Now     func() time.Time // nil means time.Now
+	// Ready answers whether this node serves (store, leases); nil asks the store.
+	Ready func(context.Context) error
+}
+
+// API is the http.Handler. It has no goroutines of its own.
+type API struct {
+	opt      Options
+	mux      *http.ServeMux
+	huma     huma.API
+	keys     *keyring
+	limits   limits
+	document document
+	tests    pacer
+}
+
+// New returns the API. It panics where a declaration of ours is wrong, which a test finds.
+func New(opt Options) *API {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Ready == nil {
+		opt.Ready = opt.Store.Ping
+	}
+	a := &API{opt: opt, mux: http.NewServeMux()}
+	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
+	a.limits.perSecond = opt.Config.RateLimitCompanyKey
+	a.huma = a.newHuma()
+	a.publishRoutes()
+	a.topicRoutes()
+	a.webhookRoutes()
+	a.secretRoutes()
+	a.deliveryRoutes()
+	a.eventRoutes()
+	a.companyRoutes()
+	a.keyRoutes()
+	a.historyRoutes()
+	a.openRoutes()
+	a.finishDocument()
+	return a
+}
+
+func (a *API) now() time.Time { return hook.Now(a.opt.Now()) }

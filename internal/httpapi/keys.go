@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// Key is an API key. Its text is in the answer to its creation only.
+type Key struct {
+	ID         string     `json:"id"`
+	Key        string     `json:"key,omitempty" doc:"Only in the answer to its creation; it is not kept."`
+	CompanyID  string     `json:"company_id"`
+	Name       string     `json:"name"`
+	Scope      string     `json:"scope" enum:"read,write"`
+	Hint       string     `json:"hint" doc:"Its last four characters."`
+	CreatedBy  string     `json:"created_by"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	LastUsedAt *time.Time `json:"last_used_at" doc:"To within ten minutes."`
+	RevokedAt  *time.Time `json:"revoked_at"`
+}
+
+// KeyCreate is the body of a key's creation.
+type KeyCreate struct {
+	Name      string     `json:"name,omitempty" maxLength:"128"`
+	Scope     string     `json:"scope" enum:"read,write"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+type keyCreateIn struct {
+	CompanyPath
+	Body KeyCreate
+}
+
+type keyOut struct{ Body Key }
+
+type keysIn struct {
+	CompanyPath
+	Paging
+}
+
+type keysOut struct{ Body *List[Key] }
+
+type keyPath struct {
+	CompanyPath
+	KeyID string `path:"key_id"`
+}
+
+func (a *API) keyRoutes() {
+	const tag = "Keys"
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/companies/{company_id}/keys", id: "create-key", tag: tag, need: pathWrite, status: http.StatusCreated, creates: true,
+		summary: "Create a company key", description: "A company's own write key can create read keys.",
+	}, a.createKey)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/companies/{company_id}/keys", id: "list-keys", tag: tag, need: pathWrite, summary: "List a company's keys",
+	}, func(ctx context.Context, x *exchange, in *keysIn) (*keysOut, error) {
+		page, err := in.page()
+		if err != nil {
+			return nil, err
+		}
+		list, more, err := a.opt.Store.Keys(ctx, x.company.Key, page)
+		if err != nil {
+			return nil, err
+		}
+		return &keysOut{listByID(in.Paging, list, more, shapeKey)}, nil
+	})
+	handle(a, route{
+		method: http.MethodDelete, path: "/v1/companies/{company_id}/keys/{key_id}", id: "revoke-key", tag: tag, need: pathWrite,
+		summary: "Revoke a key", description: "It opens nothing any more within five seconds, on all nodes.",
+	}, func(ctx context.Context, x *exchange, in *keyPath) (*struct{}, error) {
+		err := a.opt.Store.RevokeKey(ctx, x.company.Key, in.KeyID, x.audit("key.revoked", nil))
+		a.keys.forget(in.KeyID)
+		return nil, err
+	})
+}
+
+func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*keyOut, error) {
+	b := in.Body
+	if !x.caller.operator() && b.Scope != string(store.ScopeRead) {
+		return nil, errOperator
+	}
+	if b.ExpiresAt != nil && !b.ExpiresAt.After(a.opt.Now()) {
+		return nil, hook.Invalid("expires_at", "invalid_time", "lies in the past")
+	}
+	n := store.NewKey{Company: x.company.Key, Name: b.Name, Scope: store.Scope(b.Scope), ExpiresAt: b.ExpiresAt, Text: "awc_" + rand.Text() + rand.Text()}
+	k, err := a.opt.Store.CreateKey(ctx, n, x.audit("key.created", map[string]any{"name": b.Name, "scope": b.Scope}))
+	if err != nil {
+		return nil, err
+	}
+	out := &keyOut{shapeKey(k)}
+	out.Body.Key = n.Text
+	return out, nil
+}
+
+func shapeKey(k *store.Key) Key {
+	return Key{
+		ID: k.ID, CompanyID: k.CompanyID, Name: k.Name, Scope: string(k.Scope), Hint: k.Hint, CreatedBy: k.CreatedBy,
+		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt, RevokedAt: k.RevokedAt,
+	}
+}

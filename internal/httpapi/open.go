@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// openRoutes are those that need no key. They are not in the document: it describes the API.
+func (a *API) openRoutes() {
+	a.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = jsonContent
+		fmt.Fprintln(w, `{"status":"ok"}`)
+	})
+	a.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := a.opt.Ready(ctx); err != nil {
+			w.(*exchange).fail(&hook.Error{Kind: hook.KindUnavailable, Code: "not_ready", Detail: "this node does not serve now", Err: err, RetryAfter: time.Second})
+			return
+		}
+		w.Header()["Content-Type"] = jsonContent
+		fmt.Fprintln(w, `{"status":"ready"}`)
+	})
+	a.mux.HandleFunc("GET /openapi.json", a.static("application/json", func() []byte { return a.document.json }))
+	a.mux.HandleFunc("GET /openapi.yaml", a.static("application/yaml", func() []byte { return a.document.yaml }))
+	a.mux.HandleFunc("GET /docs", a.page(func() []byte { return a.document.page }))
+	a.mux.HandleFunc("GET /{$}", a.page(func() []byte { return a.document.front }))
+}
+
+// static serves bytes that are made once.
+func (a *API) static(contentType string, body func() []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("Cache-Control", "no-cache")
+		w.Write(body())
+	}
+}
+
+// page serves HTML that needs nothing from elsewhere, and cannot get it.
+func (a *API) page(body func() []byte) http.HandlerFunc {
+	serve := a.static("text/html; charset=utf-8", body)
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+a.document.styleHash+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Frame-Options", "DENY")
+		serve(w, r)
+	}
+}
+
+// frontPage names the next commands until there is a console.
+var frontPage = template.Must(template.New("front").Parse(strings.TrimSpace(`
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Atlas Webhooks</title>
+<style>{{.Style}}</style>
+<main>
+<h1>Atlas Webhooks</h1>
+<p>This server is running, version {{.Version}}. Next:</p>
+<h2>See what can happen</h2>
+<pre>atlas-webhooks topics</pre>
+<h2>Start a receiver that shows what it gets</h2>
+<pre>atlas-webhooks receiver</pre>
+<h2>Subscribe it</h2>
+<pre>curl -X POST {{.URL}}/v1/webhooks \
+  -H "Authorization: Bearer $ATLAS_WEBHOOKS_API_KEY" -H "X-Atlas-Company-Id: c1" \
+  -H "Content-Type: application/json" \
+  -d '{"endpoint": "https://example.com/hooks", "events": ["conversation.*"]}'</pre>
+<h2>Let something happen</h2>
+<pre>atlas-webhooks trigger conversation.status --company c1 --wait</pre>
+<p>The API: <a href="/docs">/docs</a>, <a href="/openapi.json">/openapi.json</a>.</p>
+</main>
+`)))

@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"reflect"
+)
+
+// nullable is a field of a change that can be left out, be null, or have a value.
+type nullable[T any] struct {
+	Given bool
+	Value *T // nil for null
+}
+
+// UnmarshalJSONFrom reads the value; it is called for null, too.
+func (n *nullable[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	n.Given = true
+	return json.UnmarshalDecode(dec, &n.Value)
+}
+
+// Schema is that of the value, or null.
+func (n nullable[T]) Schema(r huma.Registry) *huma.Schema {
+	s := *r.Schema(reflect.TypeFor[T](), true, "")
+	s.Nullable = true
+	return &s
+}
+
+// Object is a JSON object that is kept as it is written.
+type Object jsontext.Value
+
+// MarshalJSON is the object itself.
+func (o Object) MarshalJSON() ([]byte, error) {
+	if len(o) == 0 {
+		return []byte("{}"), nil
+	}
+	return o, nil
+}
+
+// UnmarshalJSON keeps a copy.
+func (o *Object) UnmarshalJSON(b []byte) error {
+	*o = append((*o)[:0:0], b...)
+	return nil
+}
+
+// Schema is any object.
+func (o Object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+// Document is any JSON value, kept as it is written.
+type Document jsontext.Value
+
+// MarshalJSON is the document itself.
+func (d Document) MarshalJSON() ([]byte, error) {
+	if len(d) == 0 {
+		return []byte("null"), nil
+	}
+	return d, nil
+}
+
+// UnmarshalJSON keeps a copy.
+func (d *Document) UnmarshalJSON(b []byte) error {
+	*d = append((*d)[:0:0], b...)
+	return nil
+}
+
+// Schema is any value.
+func (d Document) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "Any JSON value."}
+}

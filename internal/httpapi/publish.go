@@ -1,0 +1,255 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+)
+
+// Publish is the envelope of an event, as package intake reads it; here it only makes the document.
+type Publish struct {
+	CompanyID  string     `json:"company_id" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1"`
+	Event      string     `json:"event" example:"conversation.status" doc:"The topic."`
+	Data       Document   `json:"data" doc:"The document, any JSON value. Its text is kept."`
+	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,128}$" doc:"The event's id; the Idempotency-Key, or a new one, when left out."`
+	ObjectID   string     `json:"object_id,omitempty" minLength:"1" maxLength:"256" doc:"What the event is about; data's top-level id when left out."`
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+}
+
+// Published is the answer to a publish.
+type Published struct {
+	ID         string    `json:"id"`
+	CompanyID  string    `json:"company_id"`
+	Event      string    `json:"event"`
+	ObjectID   *string   `json:"object_id"`
+	AcceptedAt time.Time `json:"accepted_at"`
+	Duplicate  bool      `json:"duplicate" doc:"The same event was published before; this is what was answered then."`
+}
+
+// PublishedBatch is the answer to a batch.
+type PublishedBatch struct {
+	Accepted   int `json:"accepted"`
+	Duplicates int `json:"duplicates"`
+	Data       []struct {
+		ID        string `json:"id"`
+		Duplicate bool   `json:"duplicate"`
+	} `json:"data"`
+}
+
+const ndjson = "application/x-ndjson"
+
+func (a *API) publishRoutes() {
+	a.mux.HandleFunc("POST /v1/events", a.hot(a.publish))
+	a.mux.HandleFunc("POST /v1/events/batch", a.hot(a.publishBatch))
+	a.describePublish(route{
+		method: http.MethodPost, path: "/v1/events", id: "publish-event", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
+		summary:     "Publish an event",
+		description: "The answer 202 means that the event is on disk. Publishing it again under the same id, with the same topic, object and bytes of data, answers the original with duplicate: true; anything else is 409.",
+	}, Publish{}, Published{})
+	a.describePublish(route{
+		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, conflicts: true,
+		summary:     "Publish up to 1,000 events",
+		description: "An array, or one event a line (application/x-ndjson). All are accepted or none. At most 8 MiB.",
+	}, []Publish{}, PublishedBatch{})
+}
+
+// hot is the frame of the two hot routes: what [handle] does, without reflection.
+func (a *API) hot(fn func(x *exchange) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		x := w.(*exchange)
+		err := x.admit(operatorOnly)
+		if err == nil {
+			err = fn(x)
+		}
+		if err != nil {
+			x.fail(err)
+		}
+	}
+}
+
+func (a *API) publish(x *exchange) error {
+	p, err := publishing(x.r)
+	if err != nil {
+		return err
+	}
+	if p.Lines {
+		return errNotJSON
+	}
+	body, err := a.opt.Intake.ReadEvent(x.r.Body, x.r.ContentLength)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	accepted, err := a.opt.Intake.Publish(x.r.Context(), body.Bytes, p)
+	if err != nil {
+		return err
+	}
+	x.answerAccepted(appendPublished(make([]byte, 0, 256), &accepted))
+	return nil
+}
+
+func (a *API) publishBatch(x *exchange) error {
+	p, err := publishing(x.r)
+	if err != nil {
+		return err
+	}
+	p.Key = ""
+	body, err := a.opt.Intake.ReadBatch(x.r.Body, x.r.ContentLength)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	accepted, err := a.opt.Intake.PublishBatch(x.r.Context(), body.Bytes, p)
+	if err != nil {
+		return err
+	}
+	x.answerAccepted(appendBatch(make([]byte, 0, 64+64*len(accepted)), accepted))
+	return nil
+}
+
+var (
+	jsonContent = []string{"application/json"}
+	errNotJSON  = &hook.Error{Kind: kindMediaType, Code: "unsupported_media_type", Detail: "send Content-Type: application/json"}
+)
+
+// kindMediaType is 415, which no other layer knows.
+const kindMediaType hook.ErrorKind = "media_type"
+
+// publishing reads what the request says outside its body.
+func publishing(r *http.Request) (p intake.Publishing, err error) {
+	if p.Lines, err = isLines(r.Header.Get("Content-Type")); err != nil {
+		return p, err
+	}
+	p.Key = r.Header.Get("Idempotency-Key")
+	if r.URL.RawQuery == "" {
+		return p, nil
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return p, badParameter("", "invalid_parameter", "the query cannot be read")
+	}
+	for name, values := range query {
+		if name != "allow_string_data" {
+			return p, badParameter(name, "unknown_parameter", "unknown query parameter")
+		}
+		if p.AllowStringData, err = strconv.ParseBool(values[0]); err != nil {
+			return p, badParameter(name, "invalid_parameter", "must be true or false")
+		}
+	}
+	return p, nil
+}
+
+func badParameter(name, code, detail string) *hook.Error {
+	e := hook.InvalidFields(hook.FieldError{Field: name, Code: code, Detail: detail})
+	e.Kind = hook.KindMalformed
+	return e
+}
+
+// isLines tells the two forms of a batch apart by its content type.
+func isLines(contentType string) (bool, error) {
+	switch contentType {
+	case "application/json", "":
+		return false, nil
+	case ndjson:
+		return true, nil
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err == nil && media == "application/json":
+		return false, nil
+	case err == nil && media == ndjson:
+		return true, nil
+	}
+	return false, errNotJSON
+}
+
+func (x *exchange) answerAccepted(body []byte) {
+	h := x.Header()
+	h["Content-Type"] = jsonContent
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	x.WriteHeader(http.StatusAccepted)
+	x.Write(body)
+}
+
+// appendPublished writes a [Published]. Ids and topics need no escaping; an object's id may.
+func appendPublished(b []byte, a *intake.Accepted) []byte {
+	e := a.Event
+	b = append(b, `{"id":"`...)
+	b = append(b, e.ID...)
+	b = append(b, `","company_id":"`...)
+	b = append(b, a.CompanyID...)
+	b = append(b, `","event":"`...)
+	b = append(b, e.Topic...)
+	b = append(b, `","object_id":`...)
+	if object := e.ObjectID(); object == "" {
+		b = append(b, "null"...)
+	} else {
+		b, _ = jsontext.AppendQuote(b, object) // printable ASCII
+	}
+	b = append(b, `,"accepted_at":"`...)
+	b = e.AcceptedAt.AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","duplicate":`...)
+	b = strconv.AppendBool(b, a.Duplicate)
+	return append(b, "}\n"...)
+}
+
+// appendBatch writes a [PublishedBatch].
+func appendBatch(b []byte, accepted []intake.Accepted) []byte {
+	duplicates := 0
+	for i := range accepted {
+		if accepted[i].Duplicate {
+			duplicates++
+		}
+	}
+	b = append(b, `{"accepted":`...)
+	b = strconv.AppendInt(b, int64(len(accepted)-duplicates), 10)
+	b = append(b, `,"duplicates":`...)
+	b = strconv.AppendInt(b, int64(duplicates), 10)
+	b = append(b, `,"data":[`...)
+	for i := range accepted {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"id":"`...)
+		b = append(b, accepted[i].Event.ID...)
+		b = append(b, `","duplicate":`...)
+		b = strconv.AppendBool(b, accepted[i].Duplicate)
+		b = append(b, '}')
+	}
+	return append(b, "]}\n"...)
+}
+
+// describePublish puts a hot route into the document.
+func (a *API) describePublish(r route, in, out any) {
+	op := a.operation(r)
+	op.Errors = append(op.Errors, http.StatusUnprocessableEntity, http.StatusInternalServerError)
+	op.Parameters = append(op.Parameters, &huma.Param{
+		Name: "allow_string_data", In: "query", Schema: &huma.Schema{Type: "boolean"},
+		Description: "Accept data that is a string holding JSON. Without it such data is refused as encoded twice.",
+	})
+	input, output := a.schemaOf(in), a.schemaOf(out)
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: input}}}
+	if _, batch := in.([]Publish); batch {
+		op.RequestBody.Content[ndjson] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Description: "One event a line."}}
+	}
+	op.Responses = map[string]*huma.Response{strconv.Itoa(r.status): {
+		Description: "Accepted: on disk.", Content: map[string]*huma.MediaType{"application/json": {Schema: output}},
+	}}
+	for _, status := range op.Errors {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: a.schemaOf(Problem{})}},
+		}
+	}
+	a.huma.OpenAPI().AddOperation(&op)
+}
+
+var _ json.Marshaler = Document{}

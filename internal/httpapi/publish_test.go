@@ -1,0 +1,145 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+func auditOf(actor string) store.Audit { return store.Audit{Actor: actor, Action: "test"} }
+
+func failing(*hook.Webhook, *hook.Event) (*hook.Attempt, error) { return nil, errDisk }
+
+func panicking(*hook.Webhook, *hook.Event) (*hook.Attempt, error) { panic("on fire") }
+
+func TestPublishEvent(t *testing.T) {
+	s := newServer(t)
+	const body = `{"company_id":"c1","event":"conversation.status","data":{"id":"a\"b","status":"CLOSED"}}`
+	first := s.with("Idempotency-Key", "order-7").call("POST", "/v1/events", body).ok(202)
+	if first["id"] != "order-7" || first["company_id"] != "c1" || first["event"] != "conversation.status" || first["object_id"] != `a"b` || first["duplicate"] != false {
+		t.Errorf("first: %v", first)
+	}
+	again := s.with("Idempotency-Key", "order-7").call("POST", "/v1/events", body).ok(202)
+	if again["duplicate"] != true || again["accepted_at"] != first["accepted_at"] || again["object_id"] != first["object_id"] || again["company_id"] != "c1" {
+		t.Errorf("again: %v, first %v", again, first)
+	}
+	s.with("Idempotency-Key", "order-7").call("POST", "/v1/events", strings.Replace(body, "CLOSED", "OPEN", 1)).problem(409, "event_conflict")
+	if got := s.call("POST", "/v1/events", `{"company_id":"c1","event":"customer","data":1}`).ok(202); got["object_id"] != nil || !strings.HasPrefix(got["id"].(string), "evt_") {
+		t.Errorf("without an object: %v", got)
+	}
+}
+
+func TestPublishRefuses(t *testing.T) {
+	s := newServer(t)
+	post := func(query, body string) *answer { return s.call("POST", "/v1/events"+query, body) }
+	post("", ``).problem(400, "invalid_json")
+	post("", `{"company_id":"c1","event":"customer","event":"customer","data":{}}`).problem(400, "duplicate_field")
+	post("", `{"company_id":"c1","event":"customer","data":{},"url":1}`).problem(422, "unknown_field", "url")
+	post("", `{"company_id":"c1","event":"conversation.state","data":{}}`).problem(422, "unknown_topic", "event")
+	post("", `{"company_id":"c1","event":"customer","data":"{}"}`).problem(422, "data_already_encoded", "data")
+	post("?allow_string_data=true", `{"company_id":"c1","event":"customer","data":"{}"}`).ok(202)
+	post("?allow_string_data=maybe", `{}`).problem(400, "invalid_parameter", "allow_string_data")
+	post("?allow=1", `{}`).problem(400, "unknown_parameter", "allow")
+	post("?%zz", `{}`).problem(400, "invalid_parameter")
+	post("", `{"company_id":"c1","event":"customer","data":"`+strings.Repeat("x", 2<<20)+`"}`).problem(413, "body_too_large")
+	post("", `{"company_id":"c1","event":"customer","data":"`+strings.Repeat("x", 1<<20)+`"}`).problem(413, "event_too_large")
+	s.with("Idempotency-Key", "a.b").call("POST", "/v1/events", `{"company_id":"c1","event":"customer","data":{}}`).problem(422, "invalid_event_id", "Idempotency-Key")
+}
+
+func TestPublishBatch(t *testing.T) {
+	s := newServer(t)
+	const one = `{"company_id":"c1","event":"customer","id":"a","data":{"id":1}}`
+	got := s.call("POST", "/v1/events/batch", "["+one+","+one+`,{"company_id":"c2","event":"customer","id":"b","data":{}}]`).ok(202)
+	if got["accepted"] != 2.0 || got["duplicates"] != 1.0 || fmt.Sprint(got["data"]) != "[map[duplicate:false id:a] map[duplicate:true id:a] map[duplicate:false id:b]]" {
+		t.Errorf("batch: %v", got)
+	}
+	lines := s.with("Content-Type", "application/x-ndjson; charset=utf-8")
+	got = lines.call("POST", "/v1/events/batch", one+"\n\n"+strings.Replace(one, `"a"`, `"c"`, 1)+"\n").ok(202)
+	if got["accepted"] != 1.0 || got["duplicates"] != 1.0 {
+		t.Errorf("lines: %v", got)
+	}
+	s.call("POST", "/v1/events/batch", `[]`).problem(422, "empty_batch")
+	s.call("POST", "/v1/events/batch", `[`+one+`,{"company_id":"c1","event":"x","data":1}]`).problem(422, "unknown_topic", "[1].event")
+	s.call("POST", "/v1/events/batch", `[{"company_id":"c1","event":"customer","id":"new","data":1},`+strings.Replace(one, `"id":1`, `"id":2`, 1)+`]`).problem(409, "event_conflict", "[1].id")
+	s.call("GET", "/v1/events/new", "").problem(404, "not_found")
+	s.call("POST", "/v1/events/batch", `[`+strings.Repeat(one+",", 1000)+one+`]`).problem(413, "too_many_events")
+	lines.call("POST", "/v1/events/batch", strings.Repeat("\n", 9<<20)).problem(413, "body_too_large")
+}
+
+// Bombs are refused, a thousand at once, and leave no memory behind (K3).
+func TestBombs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a minute of the race detector's time")
+	}
+	s := newServer(t)
+	const head = `{"company_id":"c1","event":"customer","data":`
+	bombs := []string{
+		head + strings.Repeat("[", 500_000), head + strings.Repeat(`{"a":`, 100_000), head + `"` + "\xff" + strings.Repeat("x", 100_000) + `"}`,
+		"{" + strings.Repeat(`"x":1,`, 100_000), "[" + strings.Repeat("[],", 100_000),
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var work sync.WaitGroup
+	gate := make(chan struct{}, 1000)
+	for i := range 1000 {
+		gate <- struct{}{}
+		work.Go(func() {
+			defer func() { <-gate }()
+			path := []string{"/v1/events", "/v1/events/batch", "/v1/webhooks"}[i%3]
+			if a := s.call("POST", path, bombs[i%len(bombs)]); a.status < 400 || a.status > 499 && a.status != 503 {
+				t.Errorf("%s: %d %s", a.what, a.status, a.text)
+			}
+		})
+	}
+	work.Wait()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+}
+
+// BenchmarkPublish is the hot path with its answer, without a network and with a real store.
+func BenchmarkPublish(b *testing.B) {
+	for _, parallel := range []int{1, 32} {
+		b.Run(fmt.Sprintf("clients=%d", parallel), func(b *testing.B) {
+			api, stop := benchAPI(b)
+			defer stop()
+			topic, _ := hook.LookupTopic("conversation.status")
+			body := []byte(`{"company_id":"company-1","event":"conversation.status","data":` + topic.Sample + `}`)
+			b.ReportAllocs()
+			b.SetParallelism(parallel)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					r := httptest.NewRequest("POST", "/v1/events", bytes.NewReader(body))
+					r.Header.Set("Authorization", "Bearer "+operatorKey)
+					r.Header.Set("Content-Type", "application/json")
+					w := httptest.NewRecorder()
+					api.ServeHTTP(w, r)
+					if w.Code != http.StatusAccepted {
+						b.Fatal(w.Body)
+					}
+				}
+			})
+		})
+	}
+}
+
+func benchAPI(b *testing.B) (*httpapi.API, func()) {
+	s, err := store.OpenSQLite(b.Context(), store.Options{Dir: b.TempDir(), MasterKey: make([]byte, 32), Now: time.Now, MinFreeDisk: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return apiOver(s), func() { s.Close() }
+}

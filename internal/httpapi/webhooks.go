@@ -1,0 +1,274 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// WebhookPath is the part of a path that names a webhook.
+type WebhookPath struct {
+	ID string `path:"id" doc:"The webhook's id."`
+}
+
+type webhookOut struct {
+	ETag string `header:"ETag" doc:"The webhook's version, for If-Match."`
+	Body Webhook
+}
+
+type createIn struct{ Body WebhookCreate }
+
+type updateIn struct {
+	WebhookPath
+	IfMatch string `header:"If-Match" doc:"Change it only if it is still at this version."`
+	Body    WebhookUpdate
+}
+
+type deleteIn struct {
+	WebhookPath
+	IfMatch string `header:"If-Match" doc:"Delete it only if it is still at this version."`
+}
+
+type listWebhooksIn struct {
+	Status string `query:"status" enum:"ACTIVE,PAUSED,INACTIVE"`
+	Event  string `query:"event" doc:"Subscribed to this topic."`
+	Cursor int    `query:"cursor" minimum:"0" default:"0" doc:"How many to leave out at the beginning."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"250" default:"50"`
+}
+
+type listWebhooksOut struct {
+	Body struct {
+		Data   []Webhook `json:"data"`
+		Total  int       `json:"total"`
+		Cursor int       `json:"cursor"`
+		Limit  int       `json:"limit"`
+	}
+}
+
+func (a *API) webhookRoutes() {
+	const tag = "Webhooks"
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks", id: "create-webhook", tag: tag, need: companyWrite, status: http.StatusCreated, creates: true,
+		summary:     "Subscribe",
+		description: "The answer holds signing_secret, which later only GET /v1/webhooks/{id}/secret shows. The same endpoint and topics twice among the ACTIVE and PAUSED ones is 409 duplicate_webhook.",
+	}, a.createWebhook)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/webhooks", id: "list-webhooks", tag: tag, need: companyRead,
+		summary: "List webhooks", description: "By offset: cursor, limit and total are integers, and a page beyond the end is empty.",
+	}, a.listWebhooks)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/webhooks/{id}", id: "get-webhook", tag: tag, need: companyRead,
+		summary: "One webhook, with its health",
+	}, a.getWebhook)
+	change := route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}", id: "update-webhook", tag: tag, need: companyWrite, conflicts: true, etag: true,
+		summary:     "Change a webhook",
+		description: "New topics or a new filter apply to events accepted from then on; everything else to the next attempt. PATCH does the same.",
+	}
+	handle(a, change, a.updateWebhook)
+	change.method, change.id = http.MethodPatch, "patch-webhook"
+	handle(a, change, a.updateWebhook)
+	handle(a, route{
+		method: http.MethodDelete, path: "/v1/webhooks/{id}", id: "delete-webhook", tag: tag, need: companyWrite, etag: true,
+		summary: "Unsubscribe", description: "Attempts in flight end. Its history answers 404 from then on.",
+	}, a.deleteWebhook)
+}
+
+func (a *API) createWebhook(ctx context.Context, x *exchange, in *createIn) (*webhookOut, error) {
+	s := in.Body.Settings
+	var missing []hook.FieldError
+	if s.Endpoint == nil {
+		missing = append(missing, hook.FieldError{Field: "endpoint", Code: "required", Detail: "is required"})
+	}
+	if s.Event == nil && s.Events == nil {
+		missing = append(missing, hook.FieldError{Field: "event", Code: "required", Detail: "give event or events"})
+	}
+	if missing != nil {
+		return nil, hook.InvalidFields(missing...)
+	}
+	company, err := a.opt.Store.Company(ctx, x.company.ID)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.check(s, company)
+	if err != nil {
+		return nil, err
+	}
+	w := a.defaults(company)
+	if err := c.apply(&w); err != nil {
+		return nil, err
+	}
+	if s.SigningSecret != nil {
+		w.Secrets.Current = *s.SigningSecret
+	}
+	created, err := a.opt.Store.CreateWebhook(ctx, w, in.Body.StartAt, x.audit("webhook.created", map[string]any{"endpoint": w.Endpoint, "events": w.Topics}))
+	if err != nil {
+		return nil, err
+	}
+	a.kick(created.Key)
+	out := &webhookOut{ETag: etag(created.Version), Body: shapeWebhook(created)}
+	out.Body.SigningSecret = created.Secrets.Current
+	return out, nil
+}
+
+// defaults is a webhook whose owner set nothing: the company's defaults before the server's.
+func (a *API) defaults(company *store.Company) hook.Webhook {
+	w := hook.Webhook{
+		Company: company.Key, Status: hook.Active, Scheme: a.opt.Config.DefaultSignatureScheme, Format: a.opt.Config.DefaultDataFormat,
+		Ordering: hook.Relaxed, MaxConcurrency: hook.DefaultWindow, Timeout: hook.DefaultTimeout, RetrySchedule: hook.DefaultRetrySchedule(),
+	}
+	if company.Scheme != "" {
+		w.Scheme = company.Scheme
+	}
+	if company.Format != "" {
+		w.Format = company.Format
+	}
+	return w
+}
+
+func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn) (*listWebhooksOut, error) {
+	if _, ok := hook.LookupTopic(in.Event); in.Event != "" && !ok {
+		return nil, badParameter("event", "unknown_topic", unknownTopic(in.Event))
+	}
+	list, total, err := a.opt.Store.Webhooks(ctx, x.company.Key, store.WebhookFilter{Status: hook.Status(in.Status), Topic: in.Event}, in.Cursor, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := &listWebhooksOut{}
+	out.Body.Total, out.Body.Cursor, out.Body.Limit = total, in.Cursor, in.Limit
+	out.Body.Data = make([]Webhook, len(list))
+	for i, w := range list {
+		out.Body.Data[i] = shapeWebhook(w)
+	}
+	return out, nil
+}
+
+func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*webhookOut, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	health, err := a.health(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	out := &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w)}
+	out.Body.Health = health
+	return out, nil
+}
+
+// failingAfter is how many failures in a row make a webhook failing (CONTRACT.md).
+const failingAfter = 10
+
+// health joins what the store knows with what the webhook's lane knows, if it runs here.
+func (a *API) health(ctx context.Context, w *hook.Webhook) (*Health, error) {
+	s, err := a.opt.Store.Standing(ctx, w.Key)
+	if err != nil {
+		return nil, err
+	}
+	h := Health{
+		State: "healthy", Since: s.Cursor.FailingSince, ConsecutiveFailures: s.Cursor.ConsecutiveFailures, LastSuccessAt: s.Cursor.LastSuccessAt,
+		LastFailureAt: s.Cursor.LastFailureAt, NextProbeAt: s.Cursor.ProbeAt,
+	}
+	switch {
+	case h.NextProbeAt != nil:
+		h.State = "down"
+	case h.ConsecutiveFailures >= failingAfter:
+		h.State = "failing"
+	}
+	if a.opt.Engine != nil {
+		live, err := a.opt.Engine.Health(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if live.Live {
+			h = live
+		}
+	}
+	h.Backlog, h.OldestPendingAt, h.Parked = Backlog{s.Backlog, s.BacklogExact}, s.OldestPendingAt, s.Parked
+	if s.OldestPendingAt != nil && a.opt.Config.RetentionDays > 0 {
+		end := s.OldestPendingAt.Add(time.Duration(a.opt.Config.RetentionDays) * 24 * time.Hour)
+		h.ExpiresAt = &end
+	}
+	return &h, nil
+}
+
+func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*webhookOut, error) {
+	company, err := a.opt.Store.Company(ctx, x.company.ID)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.check(in.Body.Settings, company)
+	if err != nil {
+		return nil, err
+	}
+	if c.SigningSecret != nil {
+		return nil, hook.Invalid("signing_secret", "use_rotation", "a secret is replaced by POST /v1/webhooks/%s/secret/rotate", in.ID)
+	}
+	change := store.Change{IfMatch: parseIfMatch(in.IfMatch), Apply: c.apply, Audit: x.audit("webhook.updated", c.changes())}
+	if in.Body.Resume != nil {
+		if c.Status == nil || *c.Status != hook.Active {
+			return nil, hook.Invalid("resume", "resume_needs_active", "goes with status ACTIVE")
+		}
+		change.Resume = store.Resume(*in.Body.Resume)
+	}
+	w, err := a.opt.Store.UpdateWebhook(ctx, x.company.Key, in.ID, change)
+	if err != nil {
+		return nil, err
+	}
+	a.kick(w.Key)
+	return &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w)}, nil
+}
+
+// changes is what was asked for, for the audit log: names of everything, values where they are no
+// secret and short.
+func (c *checked) changes() map[string]any {
+	detail := map[string]any{}
+	if c.endpoint != "" {
+		detail["endpoint"] = c.endpoint
+	}
+	if c.topics != nil {
+		detail["events"] = c.topics
+	}
+	if c.Status != nil {
+		detail["status"] = *c.Status
+	}
+	var others []string
+	for name, given := range map[string]bool{
+		"description": c.Description != nil, "metadata": c.Metadata != nil, "signature_scheme": c.SignatureScheme != nil, "data_format": c.DataFormat != nil,
+		"headers": c.Headers != nil, "ordering": c.Ordering != nil, "max_concurrency": c.MaxConcurrency != nil, "rate_limit_per_second": c.RateLimit.Given,
+		"timeout_ms": c.TimeoutMS != nil, "retry_schedule_seconds": c.RetrySchedule != nil, "filter": c.Filter.Given,
+	} {
+		if given {
+			others = append(others, name)
+		}
+	}
+	if others != nil {
+		slices.Sort(others)
+		detail["changed"] = others
+	}
+	return detail
+}
+
+func (a *API) deleteWebhook(ctx context.Context, x *exchange, in *deleteIn) (*struct{}, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.opt.Store.DeleteWebhook(ctx, x.company.Key, in.ID, parseIfMatch(in.IfMatch), x.audit("webhook.deleted", map[string]any{"endpoint": w.Endpoint})); err != nil {
+		return nil, err
+	}
+	a.kick(w.Key)
+	return nil, nil
+}
+
+// kick hints to the engine that something was committed for a webhook.
+func (a *API) kick(key hook.WebhookKey) {
+	if a.opt.Engine != nil {
+		a.opt.Engine.Kick(key)
+	}
+}
