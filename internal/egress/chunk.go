@@ -97,6 +97,7 @@ func (c *chunks) framing(b byte) {
 		}
 	case chunkEndLF:
 		c.expect(b, '\n', func() { c.state = chunkDone })
+	case chunkData, chunkDone, chunkBroken: // eat does not ask then
 	}
 }
 

@@ -242,7 +242,7 @@ func (d *dialer) dialAddr(ctx context.Context, to netip.AddrPort, policy *Policy
 		return policy.Judge(at)
 	}}
 	nc, err := nd.DialContext(ctx, "tcp", to.String())
-	if err != nil && noRoute(err) && unroutable(to) {
+	if err != nil && noRoute(err) && unroutable(ctx, to) {
 		return nil, fail(hook.ErrOwnFault, PhaseConnect, err, "this server has no route to %s", to.Addr())
 	}
 	return nc, err
@@ -250,8 +250,8 @@ func (d *dialer) dialAddr(ctx context.Context, to netip.AddrPort, policy *Policy
 
 // unroutable asks the kernel alone whether there is a route: connecting a datagram socket sends
 // nothing. So an "unreachable" that a router far away sent is told from our own lack of a network.
-func unroutable(to netip.AddrPort) bool {
-	nc, err := net.Dial("udp", netip.AddrPortFrom(to.Addr(), max(to.Port(), 1)).String())
+func unroutable(ctx context.Context, to netip.AddrPort) bool {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "udp", netip.AddrPortFrom(to.Addr(), max(to.Port(), 1)).String())
 	if err != nil {
 		return noRoute(err)
 	}

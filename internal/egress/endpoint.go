@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -64,10 +65,9 @@ func (p *Policy) judgeTarget(t *target) *Refusal {
 			err = p.Judge(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), t.port))
 		}
 	}
-	if err != nil {
-		return err.(*Refusal)
-	}
-	return nil
+	var refusal *Refusal
+	errors.As(err, &refusal)
+	return refusal
 }
 
 func localName(host string) bool { return host == "localhost" || strings.HasSuffix(host, ".localhost") }

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -52,7 +53,7 @@ func (c *conn) exchange(r *Request, a *Answer) (keep bool, err error) {
 	writeErr := x.write()
 	h, err := x.readHead()
 	if err != nil {
-		x.finishWriting(true)
+		_ = x.finishWriting(true) // the error of reading is the one that counts
 		return false, x.explain(err, writeErr)
 	}
 	a.Status = h.status
@@ -192,7 +193,7 @@ func (x *http1) keepHead(h *head, behind []byte) {
 	}
 	kept := make([]byte, len(h.fields), len(h.fields)+room)
 	copy(kept, h.fields)
-	x.answer.Header = kept[:len(kept):len(kept)]
+	x.answer.Header = slices.Clip(kept)
 	x.answer.Body = kept[len(kept):]
 	x.answer.RetryAfter = string(h.retry)
 	x.s.in = x.s.in[:copy(x.s.in, behind)]

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,7 +39,7 @@ type findings struct {
 
 func TestNoSpellingReachesAPrivateAddress(t *testing.T) {
 	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("CI") != "" { //nolint:forbidigo // a test may ask where it runs
 			t.Fatal("this needs root and the command ip (package iproute2) to make a network namespace")
 		}
 		t.Skip("needs root and the command ip to make a network namespace; CI insists on it")
@@ -46,7 +47,7 @@ func TestNoSpellingReachesAPrivateAddress(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^$")
-	child.Env = append(os.Environ(), namespaceChild+"=1")
+	child.Env = append(os.Environ(), namespaceChild+"=1") //nolint:forbidigo // the child is this test again
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	child.Stderr = os.Stderr
 	out, err := child.Output()
@@ -83,7 +84,7 @@ func TestNoSpellingReachesAPrivateAddress(t *testing.T) {
 
 // runNetworkNamespaceChild is the child's main; TestMain calls it.
 func runNetworkNamespaceChild() bool {
-	if os.Getenv(namespaceChild) == "" {
+	if os.Getenv(namespaceChild) == "" { //nolint:forbidigo // how the child knows itself
 		return false
 	}
 	var f findings
@@ -252,7 +253,7 @@ func tryEveryWay(c *Client, url string) {
 
 func classOf(c *Client, url string) string {
 	_, err := c.Do(context.Background(), request(url, 2*time.Second))
-	if e, ok := err.(*Error); ok {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return string(e.Class)
 	}
 	return fmt.Sprint(err)

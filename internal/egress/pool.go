@@ -40,14 +40,15 @@ type poolKey struct {
 
 // pool holds the connections of one version of one webhook's endpoint.
 type pool struct {
-	key    poolKey
-	target *target
-	conns  []*conn // idle ones of HTTP/1.1, the longest idle first; all of HTTP/2
-	users  int     // requests between acquire and release
+	key      poolKey
+	endpoint string // as its requests name it
+	target   *target
+	conns    []*conn // idle ones of HTTP/1.1, the longest idle first; all of HTTP/2
+	users    int     // requests between acquire and release
 }
 
 // pools keeps connections for their next request: all under one mutex, which is held for a few
-// hundred nanoseconds.
+// hundred nanoseconds. No connection is closed under it: that can take the kernel milliseconds.
 type pools struct {
 	maxIdle    int
 	maxPerPool int
@@ -59,7 +60,18 @@ type pools struct {
 	newest *conn
 	idle   int
 	reaper *time.Timer // nil while nothing is idle
+	doomed []*conn     // to be closed once the mutex is free
 	closed bool
+}
+
+// unlock frees the mutex and closes what was given up under it.
+func (ps *pools) unlock() {
+	doomed := ps.doomed
+	ps.doomed = nil
+	ps.mu.Unlock()
+	for _, c := range doomed {
+		c.close()
+	}
 }
 
 // acquire returns a connection that can take the request: a kept one that is quiet, or a new one.
@@ -134,26 +146,38 @@ func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*
 
 // enter finds or makes the pool of a request's webhook.
 func (ps *pools) enter(r *Request) (*pool, error) {
+	if p := ps.find(r, nil); p != nil {
+		return p, nil
+	}
+	t, refusal := parseEndpoint(r.Endpoint)
+	if refusal != nil {
+		return nil, fail(hook.ErrAddress, PhaseNone, refusal, "%s", refusal.Rule)
+	}
+	return ps.find(r, t), nil
+}
+
+// find returns the request's pool, entered. If there is none it makes one for the target, or
+// returns nil where that is nil.
+func (ps *pools) find(r *Request, t *target) *pool {
 	key := poolKey{r.Webhook, r.EndpointVersion}
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	p := ps.byKey[key]
-	if p == nil || p.target.endpoint != r.Endpoint {
-		t, refusal := parseEndpoint(r.Endpoint)
-		if refusal != nil {
-			return nil, fail(hook.ErrAddress, PhaseNone, refusal, "%s", refusal.Rule)
+	if p == nil || p.endpoint != r.Endpoint {
+		if t == nil {
+			return nil
 		}
-		p = &pool{key: key, target: t}
+		p = &pool{key: key, endpoint: r.Endpoint, target: t}
 		ps.byKey[key] = p
 	}
 	p.users++
-	return p, nil
+	return p
 }
 
 // leave ends a request's use of its pool; a pool without use and connections is forgotten.
 func (ps *pools) leave(p *pool) {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	p.users--
 	ps.forget(p)
 }
@@ -168,9 +192,8 @@ func (ps *pools) forget(p *pool) {
 // lets the others age.
 func (ps *pools) take(p *pool) *conn {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	for i := len(p.conns) - 1; i >= 0; i-- {
-		c := p.conns[i]
+	defer ps.unlock()
+	for i, c := range slices.Backward(p.conns) {
 		if c.h2 != nil && (c.dead || c.h2.Reserve() != nil) {
 			continue
 		}
@@ -193,14 +216,14 @@ func (ps *pools) take(p *pool) *conn {
 // add puts a new connection of HTTP/2 where further requests find it.
 func (ps *pools) add(c *conn) {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	c.pool.conns = append(c.pool.conns, c)
 }
 
 // drop gives a taken connection up, without ending the request's use of the pool.
 func (ps *pools) drop(c *conn) {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	if c.h2 != nil {
 		c.h2.Release()
 	}
@@ -211,7 +234,7 @@ func (ps *pools) drop(c *conn) {
 // release ends a request on a connection. With keep the connection waits for the next one.
 func (ps *pools) release(c *conn, keep bool) {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	c.pool.users--
 	c.dead = c.dead || !keep || ps.closed
 	ps.settle(c)
@@ -258,21 +281,20 @@ func (ps *pools) evictFrom(p *pool) {
 	}
 }
 
-// evict closes an idle connection.
+// evict dooms an idle connection.
 func (ps *pools) evict(c *conn) {
 	ps.unlink(c)
 	ps.discard(c)
 	ps.forget(c.pool)
 }
 
-// discard closes a connection that is in no list of idle ones. Closing may write (TLS says goodbye),
-// so that is bounded; the kernel's buffer takes it at once.
+// discard dooms a connection that is in no list of idle ones.
 func (ps *pools) discard(c *conn) {
 	c.dead = true
 	if i := slices.Index(c.pool.conns, c); i >= 0 {
 		c.pool.conns = slices.Delete(c.pool.conns, i, i+1)
 	}
-	c.close()
+	ps.doomed = append(ps.doomed, c)
 }
 
 // reapEvery is how often idle connections are looked through for those that have expired or that
@@ -281,7 +303,7 @@ const reapEvery = 5 * time.Second
 
 func (ps *pools) reap() {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	now := time.Now()
 	for c := ps.oldest; c != nil; {
 		next := c.next
@@ -298,7 +320,7 @@ func (ps *pools) reap() {
 
 func (ps *pools) close() {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
+	defer ps.unlock()
 	ps.closed = true
 	if ps.reaper != nil {
 		ps.reaper.Stop()

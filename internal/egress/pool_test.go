@@ -298,6 +298,21 @@ func TestConnectionsAreNotShared(t *testing.T) {
 	}
 }
 
+// A version that names two endpoints (it should not) does not use the one's connections for the
+// other; an endpoint that is not in normal form has kept connections, too.
+func TestConnectionsBelongToTheEndpoint(t *testing.T) {
+	one, two := newReceiver(t, receiver.Config{}), newReceiver(t, receiver.Config{})
+	c := newClient(t)
+	for _, url := range []string{one.URL(), two.URL(), strings.TrimSuffix(two.URL(), "/"), strings.TrimSuffix(two.URL(), "/")} {
+		if a, err := c.Do(t.Context(), request(url, 5*time.Second)); err != nil || a.Status != 200 {
+			t.Fatal(a.Status, err)
+		}
+	}
+	if one.Connections() != 1 || two.Connections() != 2 {
+		t.Errorf("%d and %d connections, want 1 and 2", one.Connections(), two.Connections())
+	}
+}
+
 func TestIdleConnectionsAreBounded(t *testing.T) {
 	r := newReceiver(t, receiver.Config{})
 	c := newClient(t, func(config *Config) { config.MaxIdle = 3 })

@@ -48,8 +48,10 @@ func TestParse(t *testing.T) {
 func TestScript(t *testing.T) {
 	const secret = "0123456789abcdef"
 	got := make(chan Delivery, 1)
-	r, err := New(Config{Secret: secret, Script: []Behaviour{{Name: "fail", Status: 503, Count: 2}, {Name: "reset", Count: 1}},
-		Journal: func(d Delivery) { got <- d }})
+	r, err := New(Config{
+		Secret: secret, Script: []Behaviour{{Name: "fail", Status: 503, Count: 2}, {Name: "reset", Count: 1}},
+		Journal: func(d Delivery) { got <- d },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +101,10 @@ func post(t *testing.T, client *http.Client, url, secret string) (status int) {
 func TestEveryBehaviourEnds(t *testing.T) {
 	for _, usage := range Names() {
 		name, _, _ := strings.Cut(usage, "[")
-		text, ok := map[string]string{"fail STATUS": "fail 500", "status STATUS": "status 500", "slow DURATION": "slow 1h",
-			"retry-after VALUE": "retry-after 1", "redirect STATUS LOCATION": "redirect 301 /x"}[name]
+		text, ok := map[string]string{
+			"fail STATUS": "fail 500", "status STATUS": "status 500", "slow DURATION": "slow 1h",
+			"retry-after VALUE": "retry-after 1", "redirect STATUS LOCATION": "redirect 301 /x",
+		}[name]
 		if !ok {
 			text = name
 		}

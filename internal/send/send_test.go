@@ -267,3 +267,18 @@ func TestRotation(t *testing.T) {
 		t.Errorf("%v: %v", d.Invalid, d.Header)
 	}
 }
+
+// What an attempt costs besides the network: signing by two schemes, headers, classification.
+func BenchmarkSend(b *testing.B) {
+	s := New(door(func(context.Context, *egress.Request) (egress.Answer, error) {
+		return egress.Answer{Status: 200}, nil
+	}), "bench", nil)
+	q := request("http://127.0.0.1/")
+	q.Body = wire.Body("conversation", []byte(strings.Repeat(`{"id":1} `, 100)), hook.DataString)
+	b.ReportAllocs()
+	for b.Loop() {
+		if got := s.Send(b.Context(), q); !got.Delivered() {
+			b.Fatal(got.Detail)
+		}
+	}
+}
