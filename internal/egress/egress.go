@@ -18,8 +18,8 @@
 // HTTP/2, when the receiver says that it has not looked at it).
 //
 // HTTP/1.1 is spoken here, on our own connections. Go's transport runs two goroutines for each
-// connection and hands each request over channels; one goroutine that writes and reads in place
-// costs about half as much, and knows what was sent. HTTP/2, which endpoints choose during the TLS
+// connection and hands each request over channels; one goroutine that writes and reads in place is
+// cheaper (see the benchmark) and knows what was sent. HTTP/2, which endpoints choose during the TLS
 // handshake, is the standard library's, one connection at a time.
 //
 // Everything that a receiver can draw out has a bound: the deadline covers connecting, TLS, headers
