@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -37,9 +36,8 @@ type work struct {
 // writer owns the one connection that writes. It takes whatever waits, does it in one transaction
 // and commits; what arrives meanwhile is the next group.
 type writer struct {
+	*session
 	l       *lite
-	conn    *sql.Conn
-	stmts   map[string]*sql.Stmt
 	queue   chan *work
 	quit    chan struct{}
 	written chan struct{}           // tells the checkpointer that something was committed
@@ -65,14 +63,14 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 		return nil, err
 	}
 	w := &writer{
-		l: l, conn: conn, stmts: map[string]*sql.Stmt{}, seen: map[eventID]*hook.Event{},
+		session: newSession(conn), l: l, seen: map[eventID]*hook.Event{},
 		queue: make(chan *work, groupWorks), quit: make(chan struct{}), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
 	}
-	err = one(ctx, w, `SELECT coalesce(max(offset), 0), coalesce(max(accepted_at), 0) FROM (SELECT offset, accepted_at FROM events ORDER BY offset DESC LIMIT 1)`, nil, &w.head, &w.last)
+	err = one(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
 		// A purge may have emptied the log; no offset is ever given twice.
 		var swept int64
-		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max(offset) FROM cursors), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
+		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
 		w.head = max(w.head, hook.Offset(swept))
 	}
 	return w, err
@@ -103,7 +101,7 @@ func (w *writer) do(ctx context.Context, k *work) error {
 func (w *writer) stop() { close(w.quit) }
 
 func (w *writer) run() {
-	defer w.conn.Close()
+	defer w.close()
 	for {
 		select {
 		case k := <-w.queue:
@@ -275,35 +273,12 @@ func savepoint(ctx context.Context, q tx, fn func() error) error {
 	return errors.Join(err, release)
 }
 
-// prepared returns the writer's own prepared statement of a text.
-func (w *writer) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := w.stmts[query]; ok {
-		return s, nil
-	}
-	s, err := w.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("prepare %q: %w", query, err)
-	}
-	w.stmts[query] = s
-	return s, nil
-}
-
+// exec and query run whatever the caller's context says: SQLite answers an interrupted statement by
+// rolling the whole transaction back, which is everybody's.
 func (w *writer) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	s, err := w.prepared(ctx, query)
-	if err != nil {
-		return 0, err
-	}
-	r, err := s.ExecContext(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
+	return w.session.exec(context.WithoutCancel(ctx), query, args...)
 }
 
 func (w *writer) query(ctx context.Context, query string, args ...any) (rows, error) {
-	s, err := w.prepared(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return s.QueryContext(ctx, args...)
+	return w.session.query(context.WithoutCancel(ctx), query, args...)
 }

@@ -75,7 +75,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (plac
 		}
 		err = each(ctx, q, `
 			SELECT k.webhook, k.from_offset, k.to_offset, k.reason FROM skips k JOIN cursors c ON c.webhook = k.webhook
-			WHERE k.to_offset > c.offset AND k.webhook IN (SELECT w.key`+where+`) ORDER BY k.webhook, k.from_offset`, args, func(r rows) error {
+			WHERE k.to_offset > c."offset" AND k.webhook IN (SELECT w.key`+where+`) ORDER BY k.webhook, k.from_offset`, args, func(r rows) error {
 			var w hook.WebhookKey
 			var k SkipRange
 			if err := r.Scan(&w, &k.From, &k.To, &k.Reason); err != nil {
@@ -107,7 +107,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (plac
 	return places, swept, version, nil
 }
 
-const cursorColumns = `webhook, detached, offset, sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
+const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
 	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step`
 
 func scanCursor(r rows) (c hook.Cursor, err error) {
@@ -156,7 +156,7 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 			return err
 		}
 		at := map[hook.Offset]int{}
-		err = each(ctx, q, `SELECT offset, number, kind, outcome FROM attempts WHERE webhook = $1 AND offset > $2 ORDER BY offset, number`,
+		err = each(ctx, q, `SELECT "offset", number, kind, outcome FROM attempts WHERE webhook = $1 AND "offset" > $2 ORDER BY "offset", number`,
 			[]any{int64(key), int64(place)}, func(r rows) error {
 				var a Above
 				var kind hook.Kind
@@ -177,7 +177,7 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		if err != nil {
 			return err
 		}
-		err = each(ctx, q, `SELECT offset, attempts FROM parked WHERE webhook = $1 AND kind = 'live' AND offset > $2 ORDER BY offset`,
+		err = each(ctx, q, `SELECT "offset", attempts FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2 ORDER BY "offset"`,
 			[]any{int64(key), int64(place)}, func(r rows) error {
 				a := Above{Settled: true}
 				if err := r.Scan(&a.Offset, &a.Attempts); err != nil {
@@ -226,8 +226,8 @@ func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now t
 	err = s.read(ctx, func(q tx) error {
 		err := each(ctx, q, `
 			SELECT `+parkedColumns+` FROM parked
-			WHERE partition = $1 AND due_at IS NOT NULL AND due_at >= $2 AND due_at <= $3 AND (due_at, webhook, kind, offset) > ($2, $4, $5, $6)
-			ORDER BY due_at, webhook, kind, offset LIMIT $7`,
+			WHERE partition = $1 AND due_at IS NOT NULL AND due_at >= $2 AND due_at <= $3 AND (due_at, webhook, kind, "offset") > ($2, $4, $5, $6)
+			ORDER BY due_at, webhook, kind, "offset" LIMIT $7`,
 			[]any{int64(p), micros(after.DueAt), micros(now), int64(after.Webhook), string(after.Kind), int64(after.Offset), int64(limit)}, func(r rows) error {
 				x, err := scanParked(r)
 				due = append(due, x)

@@ -92,7 +92,7 @@ func (w *writer) known(ctx context.Context, group []*work) error {
 			return nil
 		}
 		n := len(args) / 2
-		query := `SELECT e.offset, e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
+		query := `SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
 			strings.Repeat("(?,?),", n-1) + `(?,?)) AS v JOIN events e ON e.company = v.column1 AND e.id = v.column2`
 		err := each(ctx, w, query, args, func(r rows) error {
 			e, err := scanEventHead(r)
@@ -144,7 +144,7 @@ func scanEventHead(r rows) (*hook.Event, error) {
 
 // insertEvents is the text that inserts n events.
 func insertEvents(n int) string {
-	return `INSERT INTO events (offset, id, company, topic, object_key, data, digest, occurred_at, accepted_at) VALUES ` +
+	return `INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at) VALUES ` +
 		strings.Repeat("(?,?,?,?,?,?,?,?,?),", n-1) + "(?,?,?,?,?,?,?,?,?)"
 }
 
@@ -184,8 +184,8 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 			return err
 		}
 		r, err := q.query(ctx, `
-			SELECT offset, id, company, topic, object_key, digest, occurred_at, accepted_at, data
-			FROM events WHERE offset > $1 ORDER BY offset LIMIT $2`, int64(after), int64(limit))
+			SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
+			FROM events WHERE "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
 		if err != nil {
 			return err
 		}
@@ -239,8 +239,8 @@ type Ref struct {
 func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []Ref, err error) {
 	err = s.read(ctx, func(q tx) error {
 		return each(ctx, q, `
-			SELECT offset, topic, object_key FROM events INDEXED BY events_company
-			WHERE company = $1 AND offset > $2 AND offset <= $3 ORDER BY offset LIMIT $4`,
+			SELECT "offset", topic, object_key FROM events INDEXED BY events_company
+			WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
 			[]any{int64(c), int64(after), int64(upTo), int64(limit)}, func(r rows) error {
 				var e Ref
 				if err := r.Scan(&e.Offset, &e.Topic, &e.ObjectKey); err != nil {
@@ -261,8 +261,8 @@ func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Off
 	err = s.read(ctx, func(q tx) error {
 		for _, o := range offsets {
 			err := each(ctx, q, `
-				SELECT offset, id, company, topic, object_key, digest, occurred_at, accepted_at, data
-				FROM events WHERE offset = $1`, []any{int64(o)}, func(r rows) error {
+				SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
+				FROM events WHERE "offset" = $1`, []any{int64(o)}, func(r rows) error {
 				e, err := scanEvent(r)
 				if err == nil {
 					events = append(events, e)

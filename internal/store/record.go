@@ -189,8 +189,8 @@ func setAside(ctx context.Context, q tx, item Item, at time.Time, cause error, o
 				return err
 			}
 			_, err := q.exec(ctx, `
-				INSERT INTO unrecordable (webhook, offset, number, at, error) VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (webhook, offset, number) DO NOTHING`,
+				INSERT INTO unrecordable (webhook, "offset", number, at, error) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (webhook, "offset", number) DO NOTHING`,
 				int64(a.Webhook), int64(a.Offset), int64(a.Number), micros(at), []byte(cause.Error()))
 			return err
 		})
@@ -212,7 +212,7 @@ func transient(err error) bool {
 		errors.Is(err, errCursorMovedBack) || storeFault(err)
 }
 
-const attemptColumns = `webhook, offset, number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
+const attemptColumns = `webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
 	dns_us, connect_us, tls_us, first_byte_us, total_us, outcome, status_code, error_class, error_detail, answer_header, answer_body`
 
 func insertAttempts(n int) string {
@@ -262,9 +262,9 @@ func bytesOrNull(b []byte) any {
 func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
 		_, err := q.exec(ctx, `
-			INSERT INTO parked (webhook, kind, offset, partition, sequence, object_key, attempts, step, due_at, reason, replay)
+			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-			ON CONFLICT (webhook, kind, offset) DO UPDATE SET
+			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET
 				attempts = excluded.attempts, step = excluded.step, due_at = excluded.due_at, reason = excluded.reason, replay = excluded.replay`,
 			int64(p.Webhook), string(p.Kind), int64(p.Offset), int64(p.Partition), p.Sequence, p.ObjectKey,
 			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), p.Reason, p.Replay)
@@ -273,14 +273,14 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 		}
 	}
 	if k := item.Unpark; k != nil {
-		if _, err := q.exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND offset = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
+		if _, err := q.exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND "offset" = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
 			return fmt.Errorf("unpark: %w", err)
 		}
 	}
 	if k := item.Release; k != nil {
 		return each(ctx, q, `
-			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND offset =
-				(SELECT min(offset) FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
+			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
+				(SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
 			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), k.Object}, func(r rows) error {
 			p, err := scanParked(r)
 			out.Released = append(out.Released, p)
@@ -290,7 +290,7 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	return nil
 }
 
-const parkedColumns = `webhook, kind, offset, partition, sequence, object_key, attempts, step, due_at, reason, replay`
+const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay`
 
 func scanParked(r rows) (p hook.Parked, err error) {
 	var due *int64
@@ -336,8 +336,8 @@ func recordExtras(ctx context.Context, q tx, r *Record) error {
 	for i := range r.Answers {
 		a := &r.Answers[i]
 		if _, err := q.exec(ctx, `
-			INSERT INTO answers (webhook, slot, offset, number, header, body) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (webhook, slot) DO UPDATE SET offset = excluded.offset, number = excluded.number, header = excluded.header, body = excluded.body`,
+			INSERT INTO answers (webhook, slot, "offset", number, header, body) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (webhook, slot) DO UPDATE SET "offset" = excluded."offset", number = excluded.number, header = excluded.header, body = excluded.body`,
 			int64(a.Webhook), int64(a.Slot), int64(a.Offset), int64(a.Number), append([]byte{}, a.Header...), append([]byte{}, a.Body...)); err != nil {
 			return fmt.Errorf("keep answer: %w", err)
 		}
@@ -353,10 +353,10 @@ func recordExtras(ctx context.Context, q tx, r *Record) error {
 // moveCursor never moves one back: a row that is not there, or is further, is a broken invariant.
 func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
 	n, err := q.exec(ctx, `
-		UPDATE cursors SET detached = $1, offset = $2, sequence = $3, delivered = delivered + $4, failed = failed + $5, skipped = skipped + $6,
+		UPDATE cursors SET detached = $1, "offset" = $2, sequence = $3, delivered = delivered + $4, failed = failed + $5, skipped = skipped + $6,
 			failing_since = $7, failing_hours = $8, last_failing_hour = $9, consecutive_failures = $10,
 			last_success_at = $11, last_failure_at = $12, probe_at = $13, probe_step = $14
-		WHERE webhook = $15 AND offset <= $2 AND sequence <= $3`,
+		WHERE webhook = $15 AND "offset" <= $2 AND sequence <= $3`,
 		flag(c.Detached), int64(c.Offset), c.Sequence, c.Delivered, c.Failed, c.Skipped,
 		microsOrNull(c.Health.FailingSince), int64(c.Health.FailingHours), c.Health.LastFailingHour, int64(c.Health.ConsecutiveFailures),
 		microsOrNull(c.Health.LastSuccessAt), microsOrNull(c.Health.LastFailureAt), microsOrNull(c.Health.ProbeAt), int64(c.Health.ProbeStep),

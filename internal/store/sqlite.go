@@ -27,6 +27,9 @@ var sqliteMigrations embed.FS
 // minSQLite is the first version without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
 const minSQLite = "3.51.3"
 
+// readersOpen is how many reads may run at once.
+const readersOpen = 8
+
 // lite is the embedded engine: one file, one writer connection that takes appends, records and
 // mutations in one group commit (group.go), and a pool of read-only connections.
 type lite struct {
@@ -35,8 +38,7 @@ type lite struct {
 	lock    *os.File // flock: one process per file
 	writer  *writer
 	writeDB *sql.DB
-	readDB  *sql.DB
-	stmts   sync.Map // SQL text → *sql.Stmt on readDB
+	readers *readers
 	gate    sync.RWMutex
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -94,13 +96,13 @@ func (l *lite) open(ctx context.Context) error {
 	if err := migrateSQLite(ctx, l.writeDB); err != nil {
 		return err
 	}
-	if l.readDB, err = sql.Open("sqlite", l.dsn(url.Values{
+	readDB, err := sql.Open("sqlite", l.dsn(url.Values{
 		"_pragma": {"query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"},
-	})); err != nil {
+	}))
+	if err != nil {
 		return err
 	}
-	l.readDB.SetMaxOpenConns(8)
-	l.readDB.SetMaxIdleConns(8)
+	l.readers = newReaders(readDB, readersOpen)
 	if l.writer, err = newWriter(ctx, l); err != nil {
 		return err
 	}
@@ -188,12 +190,7 @@ func (l *lite) partitions() int { return 1 }
 func (l *lite) read(ctx context.Context, fn func(tx) error) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()
-	t, err := l.readDB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return l.mapError(err)
-	}
-	defer t.Rollback()
-	return l.mapError(fn(&readTx{l: l, tx: t}))
+	return l.mapError(l.readers.read(ctx, fn))
 }
 
 func (l *lite) write(ctx context.Context, fn func(tx) error) error {
@@ -240,10 +237,11 @@ func (l *lite) close() error {
 
 func (l *lite) release() error {
 	var errs []error
-	for _, db := range []*sql.DB{l.readDB, l.writeDB} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if l.readers != nil {
+		errs = append(errs, l.readers.close())
+	}
+	if l.writeDB != nil {
+		errs = append(errs, l.writeDB.Close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())
@@ -273,30 +271,6 @@ const (
 	sqliteIOErr  = 10
 	sqliteFull   = 13
 )
-
-// readTx prepares each statement once per connection and keeps it.
-type readTx struct {
-	l  *lite
-	tx *sql.Tx
-}
-
-func (r *readTx) exec(context.Context, string, ...any) (int64, error) {
-	return 0, errors.New("exec in a read transaction")
-}
-
-func (r *readTx) query(ctx context.Context, query string, args ...any) (rows, error) {
-	cached, ok := r.l.stmts.Load(query)
-	if !ok {
-		stmt, err := r.l.readDB.PrepareContext(context.WithoutCancel(ctx), query)
-		if err != nil {
-			return nil, fmt.Errorf("prepare %q: %w", query, err)
-		}
-		if cached, ok = r.l.stmts.LoadOrStore(query, stmt); ok {
-			stmt.Close()
-		}
-	}
-	return r.tx.StmtContext(ctx, cached.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:sqlclosecheck // closed with the transaction
-}
 
 // storeFault reports whether an error is about the database rather than about what was to be
 // written: only constraint, type and size errors are an item's own.

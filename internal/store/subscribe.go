@@ -40,6 +40,9 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if n.Status == "" {
 			n.Status = hook.Active
 		}
+		if len(n.Metadata) == 0 {
+			n.Metadata = json.RawMessage("{}")
+		}
 		if n.Secrets.Current == "" {
 			n.Secrets.Current = hook.NewSecret()
 		}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// session is one connection to SQLite with its prepared statements: each text is prepared once, on
+// the connection that runs it. It belongs to one goroutine at a time.
+type session struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func newSession(conn *sql.Conn) *session {
+	return &session{conn: conn, stmts: map[string]*sql.Stmt{}}
+}
+
+func (s *session) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := s.stmts[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := s.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", query, err)
+	}
+	s.stmts[query] = stmt
+	return stmt, nil
+}
+
+func (s *session) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	stmt, err := s.prepared(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
+	if err != nil {
+		return 0, err
+	}
+	r, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (s *session) query(ctx context.Context, query string, args ...any) (rows, error) {
+	stmt, err := s.prepared(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...) //nolint:rowserrcheck,sqlclosecheck // each and one do
+}
+
+func (s *session) close() error {
+	var errs []error
+	for _, stmt := range s.stmts {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, s.conn.Close())...)
+}
+
+// readers are the connections that only read. A reader holds one for its whole transaction and
+// waits for nothing else meanwhile.
+type readers struct {
+	db   *sql.DB
+	free chan *session // a nil one is still to be opened
+}
+
+func newReaders(db *sql.DB, n int) *readers {
+	db.SetMaxOpenConns(n)
+	r := &readers{db: db, free: make(chan *session, n)}
+	for range n {
+		r.free <- nil
+	}
+	return r
+}
+
+// read runs fn on a snapshot. The statements of a cancelled caller are interrupted.
+func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
+	var s *session
+	select {
+	case s = <-r.free:
+	case <-ctx.Done():
+		return unavailable("store_busy", ctx.Err())
+	}
+	defer func() { r.free <- s }()
+	if s == nil {
+		conn, err := r.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		s = newSession(conn)
+	}
+	if _, err := s.exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	defer func() {
+		if _, end := s.exec(context.WithoutCancel(ctx), "ROLLBACK"); end != nil {
+			s.close() // nothing is known of this connection any more
+			s = nil
+			err = errors.Join(err, end)
+		}
+	}()
+	return fn(s)
+}
+
+// close waits for the readers.
+func (r *readers) close() error {
+	var errs []error
+	for range cap(r.free) {
+		if s := <-r.free; s != nil {
+			errs = append(errs, s.close())
+		}
+	}
+	return errors.Join(append(errs, r.db.Close())...)
+}

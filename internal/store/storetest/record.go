@@ -1,0 +1,307 @@
+package storetest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+func recordMovesEverything(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 3)
+	due := f.clock().Add(5 * time.Second)
+	stat := store.Stat{Webhook: w.Key, Bucket: 100, Delivered: 1, Failed: 1, Retried: 1}
+	stat.Latency.Add(time.Millisecond)
+	f.record(store.Record{
+		Items: []store.Item{
+			{Attempt: f.attempt(w, o[0], 1, 1, hook.OutcomeDelivered)},
+			{Attempt: f.attempt(w, o[1], 1, 2, hook.OutcomeRetry), Park: f.park(w, o[1], 2, &due)},
+		},
+		Cursors: []store.CursorMove{{Webhook: w.Key, Detached: true, Offset: o[1], Sequence: 2, Delivered: 1, Health: store.Health{ConsecutiveFailures: 1, LastFailureAt: &due}}},
+		Swept:   map[hook.Partition]hook.Offset{w.Partition: o[2]},
+		Stats:   []store.Stat{stat},
+		Answers: []store.Answer{{Webhook: w.Key, Slot: 3, Offset: o[0], Number: 1, Header: []byte("h"), Body: []byte("b")}},
+		Notices: []store.Notice{{Webhook: w.Key, Kind: "down", Detail: "it is down"}},
+	})
+	lane, err := f.LoadLane(f.ctx, w.Key, 0)
+	f.must(err)
+	c := lane.Cursor
+	equal(f, "cursor", []any{c.Detached, c.Offset, c.Sequence, c.Delivered, c.ConsecutiveFailures, *c.LastFailureAt}, []any{true, o[1], int64(2), int64(1), 1, due})
+	equal(f, "parked", lane.Parked, 1)
+	places, swept, _, err := f.Places(f.ctx, w.Partition, -1)
+	f.must(err)
+	equal(f, "swept", swept, o[2])
+	equal(f, "places", places[0].Cursor, c)
+
+	// The delivery that was parked is made: one row less.
+	f.record(store.Record{
+		Items: []store.Item{{
+			Attempt: f.attempt(w, o[1], 2, 2, hook.OutcomeDelivered), Unpark: &store.ParkedKey{Webhook: w.Key, Kind: hook.Live, Offset: o[1]},
+		}},
+		Stats: []store.Stat{stat},
+	})
+	lane, err = f.LoadLane(f.ctx, w.Key, 0)
+	f.must(err)
+	equal(f, "parked", lane.Parked, 0)
+	stats, err := f.Stats(f.ctx, store.StatsQuery{Company: f.company.Key, Webhook: w.Key, From: 0, To: 1000})
+	f.must(err)
+	equal(f, "stats", []int64{stats[0].Delivered, stats[0].Retried, stats[0].Latency.Count()}, []int64{2, 2, 2})
+	notices, _, err := f.Notices(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "notice", []string{notices[0].WebhookID, notices[0].Kind, notices[0].Detail}, []string{w.ID, "down", "it is down"})
+}
+
+// recordNeverMovesBack: a record that would move a cursor back is refused as a whole.
+func recordNeverMovesBack(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 3)
+	f.deliver(w, 1, o...)
+	for _, m := range []store.CursorMove{move(w, o[1], 3, 0, 0, 0), move(w, o[2], 2, 0, 0, 0)} {
+		_, err := f.Record(f.ctx, &store.Record{
+			At: f.clock(), Items: []store.Item{{Attempt: f.attempt(w, o[0], 2, 1, hook.OutcomeDelivered)}}, Cursors: []store.CursorMove{m},
+		})
+		if err == nil {
+			f.Errorf("%+v was recorded", m)
+		}
+	}
+	d, err := f.Delivery(f.ctx, w.Key, "e1")
+	f.must(err)
+	equal(f, "attempts of the refused records", len(d.History), 1)
+	f.sweep(3)
+	f.sweep(2)
+	_, swept, _, err := f.Places(f.ctx, w.Partition, -1)
+	f.must(err)
+	equal(f, "swept", swept, 3)
+}
+
+// recordSetsPoisonAside: of a hundred items one clashes with what is there. It is set aside with its
+// reason; what became of its delivery is kept, and the other 99 are recorded.
+func recordSetsPoisonAside(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 100)
+	f.record(store.Record{Items: []store.Item{{Attempt: f.attempt(w, o[41], 1, 42, hook.OutcomeRetry), Park: f.park(w, o[41], 42, nil)}}})
+
+	r := store.Record{Cursors: []store.CursorMove{move(w, o[99], 100, 100, 0, 0)}}
+	for i := range o {
+		r.Items = append(r.Items, store.Item{Attempt: f.attempt(w, o[i], 1, int64(i+1), hook.OutcomeDelivered)})
+	}
+	r.Items[41].Unpark = &store.ParkedKey{Webhook: w.Key, Kind: hook.Live, Offset: o[41]}
+	done := f.record(r)
+	equal(f, "set aside", done.SetAside, []store.ParkedKey{{Webhook: w.Key, Kind: hook.Live, Offset: o[41]}})
+	aside, err := f.SetAside(f.ctx, w.Key, 10)
+	f.must(err)
+	equal(f, "its event", []string{aside[0].WebhookID, aside[0].EventID}, []string{w.ID, "e42"})
+	list, _, err := f.Deliveries(f.ctx, w.Key, store.DeliveryQuery{Status: hook.Delivered, Limit: 250})
+	f.must(err)
+	equal(f, "recorded", len(list), 99)
+	lane, err := f.LoadLane(f.ctx, w.Key, o[99])
+	f.must(err)
+	equal(f, "still parked", lane.Parked, 0)
+	equal(f, "cursor", lane.Cursor.Offset, o[99])
+}
+
+func recordReleasesHeld(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publish(f.event("e1", "conversation", "7", `1`), f.event("e2", "conversation", "7", `2`), f.event("e3", "conversation", "7", `3`), f.event("e4", "conversation", "8", `4`))
+	due := f.clock().Add(time.Minute)
+	var items []store.Item
+	for i := range o {
+		p := f.park(w, o[i], int64(i+1), nil)
+		p.ObjectKey = "CONVERSATION:7"
+		if i == 0 {
+			p.DueAt = &due
+		}
+		if i == 3 {
+			p.ObjectKey = "CONVERSATION:8"
+		}
+		items = append(items, store.Item{Park: p})
+	}
+	f.record(store.Record{Items: items})
+	done := f.record(store.Record{Items: []store.Item{{
+		Attempt: f.attempt(w, o[0], 1, 1, hook.OutcomeDelivered), Unpark: &store.ParkedKey{Webhook: w.Key, Kind: hook.Live, Offset: o[0]},
+		Release: &store.ParkedKey{Webhook: w.Key, Object: "CONVERSATION:7"},
+	}}})
+	equal(f, "released", len(done.Released), 1)
+	equal(f, "released", []any{done.Released[0].Offset, *done.Released[0].DueAt, done.Released[0].Reason}, []any{o[1], hook.Now(f.clock()), "released"})
+	// Nothing more is released while that one is parked.
+	done = f.record(store.Record{Items: []store.Item{{Release: &store.ParkedKey{Webhook: w.Key, Object: "CONVERSATION:7"}}}})
+	equal(f, "released", len(done.Released), 0)
+}
+
+// recordStatusOfOneEndpoint: a late 410 of the old endpoint does not hit the new one.
+func recordStatusOfOneEndpoint(f *fixture) {
+	w := f.subscribe("*")
+	late := store.StatusChange{Webhook: w.Key, Partition: w.Partition, EndpointVersion: w.EndpointVersion, Status: hook.Inactive, Reason: hook.ReasonGone}
+	w = f.update(w, "", func(w *hook.Webhook) { w.Endpoint += "/new" })
+	f.record(store.Record{Status: []store.StatusChange{late}})
+	w, err := f.Webhook(f.ctx, f.company.Key, w.ID)
+	f.must(err)
+	equal(f, "status", w.Status, hook.Active)
+
+	late.EndpointVersion = w.EndpointVersion
+	f.record(store.Record{Status: []store.StatusChange{late}})
+	w, err = f.Webhook(f.ctx, f.company.Key, w.ID)
+	f.must(err)
+	equal(f, "status", []string{string(w.Status), w.StatusReason}, []string{"INACTIVE", "gone"})
+	log, _, err := f.AuditLog(f.ctx, f.company.Key, store.Page{Limit: 1})
+	f.must(err)
+	equal(f, "audit", []string{log[0].Actor, log[0].Action, log[0].Object}, []string{"engine", "webhook.disabled", w.ID})
+}
+
+// laneLoadsWhatIsAbove: what was settled or parked out of order above the place is not made again.
+func laneLoadsWhatIsAbove(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 6)
+	due := f.clock()
+	f.record(store.Record{
+		Items: []store.Item{
+			{Attempt: f.attempt(w, o[0], 1, 1, hook.OutcomeDelivered)},
+			{Attempt: f.attempt(w, o[2], 1, 3, hook.OutcomeThrottled)},
+			{Attempt: f.attempt(w, o[3], 1, 4, hook.OutcomeRetry), Park: f.park(w, o[3], 4, &due)},
+			{Park: f.park(w, o[4], 5, nil)},
+			{Attempt: f.attempt(w, o[5], 1, 6, hook.OutcomeDelivered)},
+		},
+		Cursors: []store.CursorMove{move(w, o[0], 1, 2, 0, 0)},
+	})
+	lane, err := f.LoadLane(f.ctx, w.Key, o[0])
+	f.must(err)
+	slices.SortFunc(lane.Above, func(a, b store.Above) int { return int(a.Offset - b.Offset) })
+	equal(f, "above", lane.Above, []store.Above{
+		{Offset: o[2], Attempts: 1}, {Offset: o[3], Attempts: 1, Settled: true}, {Offset: o[4], Settled: true}, {Offset: o[5], Attempts: 1, Settled: true},
+	})
+	equal(f, "parked", lane.Parked, 2)
+	if lane.Webhook.ID != w.ID || lane.Webhook.Secrets != w.Secrets {
+		f.Errorf("loaded %+v", lane.Webhook)
+	}
+}
+
+func dueInOrder(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 6)
+	var items []store.Item
+	for i, minutes := range []int{3, 1, 2, 1, 9} {
+		due := f.clock().Add(time.Duration(minutes) * time.Minute)
+		items = append(items, store.Item{Park: f.park(w, o[i], int64(i+1), &due)})
+	}
+	items = append(items, store.Item{Park: f.park(w, o[5], 6, nil)})
+	f.record(store.Record{Items: items})
+
+	now := f.clock().Add(5 * time.Minute)
+	var after store.DuePlace
+	var got []hook.Offset
+	for {
+		due, next, err := f.Due(f.ctx, w.Partition, after, now, 3)
+		f.must(err)
+		equal(f, "next", *next, f.clock().Add(9*time.Minute))
+		if len(due) == 0 {
+			break
+		}
+		for _, p := range due {
+			got = append(got, p.Offset)
+		}
+		last := due[len(due)-1]
+		after = store.DuePlace{DueAt: *last.DueAt, Webhook: last.Webhook, Kind: last.Kind, Offset: last.Offset}
+	}
+	equal(f, "due", got, []hook.Offset{o[1], o[3], o[2], o[0]})
+	due, err := f.DueOf(f.ctx, w.Key, f.clock(), false, 10)
+	f.must(err)
+	equal(f, "due now", len(due), 0)
+	due, err = f.DueOf(f.ctx, w.Key, f.clock(), true, 10)
+	f.must(err)
+	equal(f, "to probe with", len(due), 5)
+}
+
+func placesTellWhatChanged(f *fixture) {
+	a := f.subscribe("conversation")
+	b := f.subscribe("customer")
+	_, _, version, err := f.Places(f.ctx, a.Partition, -1)
+	f.must(err)
+	equal(f, "version", version, 2)
+	f.update(b, "", func(w *hook.Webhook) { w.Topics = []string{"customer.*"} })
+	f.must(f.DeleteWebhook(f.ctx, a.Company, a.ID, nil, audit))
+	places, _, version, err := f.Places(f.ctx, a.Partition, version)
+	f.must(err)
+	equal(f, "changed", len(places), 2)
+	slices.SortFunc(places, func(a, b store.Place) int { return int(a.Webhook - b.Webhook) })
+	equal(f, "deleted", places[0].Webhook == a.Key && places[0].Deleted, true)
+	equal(f, "version", version, 4)
+	equal(f, "rules", len(places[1].Rules), 1) // no event between the two: the second replaced the first
+	places, _, _, err = f.Places(f.ctx, a.Partition, -1)
+	f.must(err)
+	equal(f, "all", len(places), 1)
+}
+
+func reopenKeepsEverything(f *fixture) {
+	w := f.subscribe("*")
+	data := bytes.Repeat([]byte(`"\u0000\ud800"`), 1000)
+	o := f.publish(f.event("e1", "conversation", "7", string(data)), f.event("e2", "conversation", "", `2`))
+	f.deliver(w, 1, o[0])
+	f.reopen()
+	e, err := f.Event(f.ctx, f.company.Key, "e1")
+	f.must(err)
+	equal(f, "data", e.Data, data)
+	got, err := f.Webhook(f.ctx, f.company.Key, w.ID)
+	f.must(err)
+	equal(f, "webhook", got, w)
+	equal(f, "the next offset", f.publishN("n", "conversation", 1)[0], o[1]+1)
+	d, err := f.Delivery(f.ctx, w.Key, "e1")
+	f.must(err)
+	equal(f, "status", d.Status, hook.Delivered)
+}
+
+func refusesSecondProcess(f *fixture) {
+	if s, err := f.open(f.opt); err == nil {
+		s.Close()
+		f.Error("two stores on one directory")
+	}
+}
+
+func refusesOtherMasterKey(f *fixture) {
+	f.must(f.Close())
+	opt := f.opt
+	opt.MasterKey = bytes.Repeat([]byte("x"), 32)
+	if s, err := f.open(opt); err == nil {
+		s.Close()
+		f.Error("opened with another master key")
+	}
+	opt.MasterKey = []byte("short")
+	if s, err := f.open(opt); err == nil {
+		s.Close()
+		f.Error("opened with a short master key")
+	}
+	s, err := f.open(f.opt)
+	f.must(err)
+	f.Store = s
+}
+
+// manyReadersAtOnce: more readers than connections, each with a statement that is new to it.
+func manyReadersAtOnce(f *fixture) {
+	w := f.subscribe("*")
+	f.publishN("e", "conversation", 20)
+	errs := make(chan error, 64)
+	for i := range cap(errs) {
+		go func() {
+			var err error
+			switch i % 4 {
+			case 0:
+				_, err = f.Event(f.ctx, f.company.Key, "e1")
+			case 1:
+				_, _, err = f.Deliveries(f.ctx, w.Key, store.DeliveryQuery{Limit: 10})
+			case 2:
+				_, err = f.Feed(f.ctx, w.Key, 0, 5)
+			case 3:
+				_, _, err = f.Companies(f.ctx, store.Page{Limit: 5})
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			f.Error(fmt.Errorf("read: %w", err))
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+func conservationHolds(f *fixture) {
+	s := newScene(f)
+	list, _, err := f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	want := store.Balance{WebhookID: s.w.ID, Matched: 9, Delivered: 2, Failed: 1, Skipped: 2, Parked: 3, Pending: 1, PendingExact: true, Balanced: true}
+	equal(f, "counters", list[0], want)
+	r, err := f.Recount(f.ctx, s.w.Key)
+	f.must(err)
+	equal(f, "recount", *r, store.Recount{Balance: want, Since: f.clock(), Complete: true})
+
+	// A manual attempt and a replay change neither.
+	manual := f.attempt(s.w, 3, 2, 2, hook.OutcomeDelivered)
+	manual.Kind = hook.Manual
+	replayed := f.attempt(s.w, 7, 1, 5, hook.OutcomeDelivered)
+	replayed.Kind = hook.Replay
+	f.record(store.Record{Items: []store.Item{{Attempt: manual}, {Attempt: replayed}}})
+	list, _, err = f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "counters", list[0], want)
+	r, err = f.Recount(f.ctx, s.w.Key)
+	f.must(err)
+	equal(f, "recount", r.Balance, want)
+}
+
+// conservationNoticesLoss is the control: a count that cannot fail proves nothing.
+func conservationNoticesLoss(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 3)
+	f.record(store.Record{
+		Items:   []store.Item{{Attempt: f.attempt(w, o[0], 1, 1, hook.OutcomeDelivered)}},
+		Cursors: []store.CursorMove{move(w, o[1], 2, 1, 0, 0)},
+	})
+	list, _, err := f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "the cursor passed a delivery without a trace", list[0].Balanced, false)
+	r, err := f.Recount(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "recount", []any{r.Unexplained, r.Balanced}, []any{int64(1), false})
+}
+
+// purge runs steps until there is no more to do.
+func (f *fixture) purge(before time.Time, limit int) (total int) {
+	f.Helper()
+	for range 1000 {
+		n, err := f.PurgeCompanyStep(f.ctx, f.company.Key, before, limit)
+		f.must(err)
+		if total += n; n == 0 {
+			return total
+		}
+		if n > 2*limit {
+			f.Fatalf("a step of %d rows deleted %d", limit, n)
+		}
+	}
+	f.Fatal("the purge does not end")
+	return 0
+}
+
+func purgeInSteps(f *fixture) {
+	w := f.subscribe("conversation")
+	other, err := f.EnsureCompany(f.ctx, "c2")
+	f.must(err)
+	foreign := f.event("x1", "conversation", "", `{}`)
+	foreign.Company = other.Key
+	f.publish(foreign)
+	old := f.publishN("e", "conversation", 30)
+	f.deliver(w, 1, old...)
+	f.record(store.Record{Stats: []store.Stat{{Webhook: w.Key, Bucket: f.clock().Unix() / 60, Delivered: 30}}, Notices: []store.Notice{{Webhook: w.Key, Kind: "down"}}})
+	boundary := f.advance(time.Hour)
+	young := f.publishN("y", "conversation", 5)
+	f.deliver(w, 31, young...)
+	f.sweep(f.head())
+	before, _, err := f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+
+	// From the first step on, nothing half gone is shown or counted.
+	_, err = f.PurgeCompanyStep(f.ctx, f.company.Key, boundary, 10)
+	f.must(err)
+	equal(f, "deliveries in the middle of it", len(f.deliveries(w, store.DeliveryQuery{})), 5)
+	r, err := f.Recount(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "recount in the middle of it", []any{r.Balanced, r.Complete, r.Matched, r.Unexplained}, []any{true, false, int64(5), int64(0)})
+
+	f.purge(boundary, 10)
+	list, _, err := f.EventsPage(f.ctx, f.company.Key, store.EventFilter{}, 0, 100)
+	f.must(err)
+	equal(f, "events left", len(list), 5)
+	_, err = f.Event(f.ctx, other.Key, "x1")
+	f.must(err) // another company's
+	after, _, err := f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "counters survive", after[0], before[0])
+	equal(f, "numbers survive", f.feed(w, 10), "31:y1 32:y2 33:y3 34:y4 35:y5 ")
+	notices, _, err := f.Notices(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "notices", len(notices), 0)
+	f.publishN("e", "conversation", 1) // an id that was purged may be used again
+}
+
+// purgeStopsAtUnsettled: what some webhook has not passed, or still has parked, stays.
+func purgeStopsAtUnsettled(f *fixture) {
+	a, b := f.subscribe("conversation"), f.subscribe("*")
+	o := f.publishN("e", "conversation", 20)
+	f.deliver(a, 1, o...)
+	f.deliver(b, 1, o[:10]...)
+	boundary := f.advance(time.Hour)
+	f.publishN("y", "conversation", 1)
+	f.purge(boundary, 7)
+	events, _, err := f.EventsPage(f.ctx, f.company.Key, store.EventFilter{}, 0, 100)
+	f.must(err)
+	equal(f, "events left", len(events), 11)
+
+	due := f.clock()
+	f.record(store.Record{
+		Items:   []store.Item{{Attempt: f.attempt(b, o[12], 1, 13, hook.OutcomeRetry), Park: f.park(b, o[12], 13, &due)}},
+		Cursors: []store.CursorMove{move(b, o[19], 20, 9, 0, 0)},
+	})
+	f.purge(boundary, 7)
+	events, _, err = f.EventsPage(f.ctx, f.company.Key, store.EventFilter{}, 0, 100)
+	f.must(err)
+	equal(f, "events left", fmt.Sprint(len(events), events[len(events)-1].ID), "9e13")
+	f.must(f.DeleteWebhook(f.ctx, b.Company, b.ID, nil, audit))
+	f.purge(boundary, 7)
+	events, _, err = f.EventsPage(f.ctx, f.company.Key, store.EventFilter{}, 0, 100)
+	f.must(err)
+	equal(f, "events left", len(events), 1)
+}
+
+// purgeNumbersOn: the last event of the log stays, so that no offset is given twice.
+func purgeNumbersOn(f *fixture) {
+	o := f.publishN("e", "conversation", 5)
+	f.purge(f.advance(24*time.Hour), 100)
+	equal(f, "head", f.head(), o[4])
+	f.reopen()
+	equal(f, "the next offset", f.publishN("y", "conversation", 1)[0], o[4]+1)
+	f.purge(f.clock(), 100)
+	events, _, err := f.EventsPage(f.ctx, f.company.Key, store.EventFilter{}, 0, 100)
+	f.must(err)
+	equal(f, "events left", len(events), 1)
+}
+
+func eraseDeleted(f *fixture) {
+	w, other := f.subscribe("*"), f.subscribe("conversation")
+	o := f.publishN("e", "conversation", 30)
+	f.deliver(w, 1, o...)
+	f.deliver(other, 1, o...)
+	f.record(store.Record{
+		Items:   []store.Item{{Park: f.park(w, o[0], 1, nil)}},
+		Stats:   []store.Stat{{Webhook: w.Key, Bucket: 1}},
+		Notices: []store.Notice{{Webhook: w.Key, Kind: "down"}, {Webhook: other.Key, Kind: "down"}},
+		Answers: []store.Answer{{Webhook: w.Key, Offset: 1, Number: 1, Header: []byte{}, Body: []byte{}}},
+	})
+	_, err := f.CreateReplay(f.ctx, w.Key, store.NewReplay{From: f.clock(), Covers: store.CoversAll}, audit)
+	f.must(err)
+	f.must(f.DeleteWebhook(f.ctx, w.Company, w.ID, nil, audit))
+	n, err := f.EraseDeletedStep(f.ctx, f.clock(), 10)
+	f.must(err)
+	equal(f, "erased before its time", n, 0)
+	now, total := f.advance(time.Minute), 0
+	for range 100 {
+		n, err := f.EraseDeletedStep(f.ctx, now, 10)
+		f.must(err)
+		if total += n; n == 0 {
+			break
+		}
+	}
+	equal(f, "rows", total, 30+1+1+1+1+1+1+1+1) // attempts, parked, stats, replay, notice, answer, rule, cursor, webhook
+	equal(f, "another's deliveries", len(f.deliveries(other, store.DeliveryQuery{})), 30)
+	notices, _, err := f.Notices(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "notices", len(notices), 1)
+}
+
+func testsAreKept(f *fixture) {
+	w := f.subscribe("*")
+	for i := range 60 {
+		f.must(f.SaveTest(f.ctx, &store.TestDelivery{
+			ID: hook.NewID(hook.TestPrefix, f.clock()), Webhook: w.Key, At: f.clock(), Topic: "conversation", Data: []byte(`{}`),
+			Attempt: hook.Attempt{Number: i, StatusCode: 200, AnswerBody: []byte{0, 255}, Phases: hook.Phases{Total: time.Second}},
+		}))
+	}
+	list, more, err := f.Tests(f.ctx, w.Key, store.Page{Limit: 45})
+	f.must(err)
+	equal(f, "newest", []any{list[0].Attempt.Number, string(list[0].Attempt.AnswerBody), list[0].Attempt.Phases.Total, more}, []any{59, "\x00\xff", time.Second, list[44].ID})
+	list, more, err = f.Tests(f.ctx, w.Key, store.Page{Limit: 45, Before: more})
+	f.must(err)
+	equal(f, "the rest", []any{len(list), more}, []any{5, ""})
+}
