@@ -127,7 +127,8 @@ func canary(t *testing.T, address string) (port string, hits *atomic.Int64) {
 }
 
 // rebind sends deliveries to a name that resolves now to an open address, now to a refused one, now
-// to both. 127.1.0.0/16 plays the public network here, 127.2.0.1 the private one.
+// to both. 127.1.0.0/16 plays the public network here, the rest of 127.0.0.0/8 the private one: also
+// where a guard is off or broken, nothing leaves this machine.
 func rebind(t *testing.T, deliveries int, unsafe bool) (delivered, hits int64) {
 	port, seen := canary(t, "127.2.0.1:0")
 	l, err := net.Listen("tcp", "127.1.0.1:"+port)
@@ -142,7 +143,7 @@ func rebind(t *testing.T, deliveries int, unsafe bool) (delivered, hits int64) {
 			{addrs: []string{"127.2.0.1"}},
 			{addrs: []string{"127.2.0.1", "127.1.0.1"}},
 			{addrs: []string{"::ffff:127.2.0.1"}},
-			{addrs: []string{"127.1.0.1", "127.2.0.1", "::1", "169.254.169.254"}},
+			{addrs: []string{"127.1.0.1", "127.2.0.1", "::1", "127.3.0.1"}},
 		}[query%5]
 	})
 	c := newClient(t, func(config *Config) {
@@ -220,7 +221,7 @@ func TestNameErrors(t *testing.T) {
 		case "other.example":
 			return &dnsAnswer{addrs: []string{"127.0.0.1"}}
 		case "private.example":
-			return &dnsAnswer{addrs: []string{"10.0.0.1", "fd00::1"}}
+			return &dnsAnswer{addrs: []string{"127.2.0.1", "::1"}} // outside what is allowed below
 		}
 		if silent.Load() {
 			return nil
@@ -228,7 +229,9 @@ func TestNameErrors(t *testing.T) {
 		return &dnsAnswer{addrs: []string{"127.0.0.1"}}
 	})
 	port, _ := canary(t, "127.0.0.1:0")
-	c := newClient(t, func(config *Config) { config.Resolver = ns.resolver() })
+	c := newClient(t, func(config *Config) {
+		config.Resolver, config.Policy.AllowNetworks = ns.resolver(), prefixes(t, "127.0.0.0/16")
+	})
 	do := func(host string, timeout time.Duration) error {
 		_, err := c.Do(t.Context(), request("http://"+host+":"+port+"/", timeout))
 		return err

@@ -242,7 +242,7 @@ func TestPreflight(t *testing.T) {
 	if r = c.Preflight(ctx, plain.URL(), nil); !r.OK() || r.Protocol != "http/1.1" || r.TLS != nil || received.Load() != 0 {
 		t.Errorf("plain: %+v", r)
 	}
-	if r = c.Preflight(ctx, "https://10.0.0.1/", nil); r.OK() || r.Refused[0].Code != CodeAddress {
+	if r = c.Preflight(ctx, "https://127.0.0.1:22/", nil); r.OK() || r.Refused[0].Code != CodePort {
 		t.Errorf("refused: %+v", r)
 	}
 	if idle, _ := c.idle(); idle != 0 {
