@@ -43,6 +43,10 @@ func (a *API) outline() *huma.OpenAPI {
 // apiVersion is the contract's, not the program's.
 const apiVersion = "1.0.0"
 
+func response(description string, s *huma.Schema) *huma.Response {
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: s}}}
+}
+
 func (a *API) schemaOf(v any) *huma.Schema {
 	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")
 }

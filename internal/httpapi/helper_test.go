@@ -18,6 +18,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
@@ -44,8 +45,12 @@ type server struct {
 func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	t.Helper()
 	s := &server{t: t, key: operatorKey, log: &bytes.Buffer{}, header: http.Header{"X-Atlas-Company-Id": {"c1"}}}
+	var filters filter.Cache
 	var err error
-	s.store, err = store.OpenSQLite(t.Context(), store.Options{Dir: t.TempDir(), MasterKey: make([]byte, 32), Now: s.now, MinFreeDisk: -1})
+	s.store, err = store.OpenSQLite(t.Context(), store.Options{
+		Dir: t.TempDir(), MasterKey: make([]byte, 32), Now: s.now, MinFreeDisk: -1,
+		Filter: func(source string, e *hook.Event) bool { return filters.Match(source, e.Topic, e.Data) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,7 @@ type API struct {
 	limits   limits
 	document document
 	tests    pacer
+	hub      *hub
 }
 
 // New returns the API. It panics where a declaration of ours is wrong, which a test finds.
@@ -91,6 +92,7 @@ func New(opt Options) *API {
 	a := &API{opt: opt, mux: http.NewServeMux()}
 	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
+	a.hub = newHub(opt.Now())
 	a.huma = a.newHuma()
 	a.publishRoutes()
 	a.topicRoutes()
@@ -101,6 +103,13 @@ func New(opt Options) *API {
 	a.companyRoutes()
 	a.keyRoutes()
 	a.historyRoutes()
+	a.preflightRoutes()
+	a.filterRoutes()
+	a.replayRoutes()
+	a.feedRoutes()
+	a.exportRoutes()
+	a.statsRoutes()
+	a.streamRoutes()
 	a.openRoutes()
 	a.finishDocument()
 	return a
