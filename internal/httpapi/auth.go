@@ -152,6 +152,7 @@ type keyring struct {
 
 type knownKey struct {
 	caller  caller
+	dead    bool      // revoked, or expired when its row was read
 	expires time.Time // zero: never
 	read    time.Time // when its row was read
 	touched time.Time
@@ -198,7 +199,7 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 			return caller{}, err
 		}
 	}
-	if !known.expires.IsZero() && !now.Before(known.expires) {
+	if known.dead || !known.expires.IsZero() && !now.Before(known.expires) {
 		return caller{}, errUnauthorized
 	}
 	return known.caller, nil
@@ -207,20 +208,12 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 // read asks the store for a key that is unknown, or known for too long.
 func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now time.Time) (*knownKey, error) {
 	row, err := k.store.KeyByHash(ctx, hash)
-	if err == nil && !row.ValidAt(now) {
-		err = hook.NotFound("key")
-	}
 	if err != nil {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if hook.IsKind(err, hook.KindNotFound) {
-			delete(k.known, hash)
-		}
 		return nil, err
 	}
 	fresh := &knownKey{
 		caller: caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID},
-		read:   now,
+		dead:   !row.ValidAt(now), read: now,
 	}
 	if row.ExpiresAt != nil {
 		fresh.expires = *row.ExpiresAt
@@ -231,7 +224,7 @@ func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now
 	if before != nil && before.touched.After(fresh.touched) {
 		fresh.touched = before.touched
 	}
-	touch := now.Sub(fresh.touched) >= touchedBy
+	touch := !fresh.dead && now.Sub(fresh.touched) >= touchedBy
 	if touch {
 		fresh.touched = now
 	}

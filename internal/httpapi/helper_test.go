@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -266,4 +267,25 @@ func apiOver(s httpapi.Store) *httpapi.API {
 	return httpapi.New(httpapi.Options{
 		Config: config.Config{OperatorKey: operatorKey}.WithDefaults(), Version: "1.2.3", Store: s, Intake: intake.New(log, intake.Options{}), Policy: &egress.Policy{},
 	})
+}
+
+// shared is the server of fuzz targets: what they do to it does not add up.
+var shared struct {
+	sync.Once
+	server *server
+}
+
+func fuzzServer(t *testing.T) *server {
+	shared.Do(func() {
+		dir, err := os.MkdirTemp("", "httpapi-fuzz-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := store.OpenSQLite(context.Background(), store.Options{Dir: dir, MasterKey: make([]byte, 32), MinFreeDisk: -1}) //nolint:usetesting // outlives the test
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.server = &server{store: st, api: apiOver(st)}
+	})
+	return shared.server
 }

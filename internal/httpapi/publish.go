@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"mime"
 	"net/http"
 	"net/url"
@@ -37,12 +36,15 @@ type Published struct {
 
 // PublishedBatch is the answer to a batch.
 type PublishedBatch struct {
-	Accepted   int `json:"accepted"`
-	Duplicates int `json:"duplicates"`
-	Data       []struct {
-		ID        string `json:"id"`
-		Duplicate bool   `json:"duplicate"`
-	} `json:"data"`
+	Accepted   int         `json:"accepted"`
+	Duplicates int         `json:"duplicates"`
+	Data       []BatchItem `json:"data"`
+}
+
+// BatchItem is one event of a batch, in the order in which they were sent.
+type BatchItem struct {
+	ID        string `json:"id"`
+	Duplicate bool   `json:"duplicate"`
 }
 
 const ndjson = "application/x-ndjson"
@@ -251,5 +253,3 @@ func (a *API) describePublish(r route, in, out any) {
 	}
 	a.huma.OpenAPI().AddOperation(&op)
 }
-
-var _ json.Marshaler = Document{}

@@ -16,11 +16,12 @@ type Topic struct {
 	Sample      Document `json:"sample" doc:"A document as it might be published."`
 }
 
-type topicsOut struct {
-	Body struct {
-		Data []Topic `json:"data"`
-	}
+// TopicList is the catalogue.
+type TopicList struct {
+	Data []Topic `json:"data"`
 }
+
+type topicsOut struct{ Body TopicList }
 
 func (a *API) topicRoutes() {
 	handle(a, route{

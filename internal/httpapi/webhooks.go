@@ -40,14 +40,15 @@ type listWebhooksIn struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"250" default:"50"`
 }
 
-type listWebhooksOut struct {
-	Body struct {
-		Data   []Webhook `json:"data"`
-		Total  int       `json:"total"`
-		Cursor int       `json:"cursor"`
-		Limit  int       `json:"limit"`
-	}
+// WebhookList is a page of webhooks, by offset.
+type WebhookList struct {
+	Data   []Webhook `json:"data"`
+	Total  int       `json:"total"`
+	Cursor int       `json:"cursor"`
+	Limit  int       `json:"limit"`
 }
+
+type listWebhooksOut struct{ Body WebhookList }
 
 func (a *API) webhookRoutes() {
 	const tag = "Webhooks"

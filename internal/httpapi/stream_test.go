@@ -1,0 +1,158 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// watcher reads a live stream.
+type watcher struct {
+	t    *testing.T
+	scan *bufio.Scanner
+	stop func()
+}
+
+func watch(t *testing.T, url, key, lastID string) *watcher {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	if lastID != "" {
+		r.Header.Set("Last-Event-ID", lastID)
+	}
+	resp, err := http.DefaultClient.Do(r) //nolint:forbidigo // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("stream: %s %v", resp.Status, resp.Header)
+	}
+	w := &watcher{t: t, scan: bufio.NewScanner(resp.Body), stop: func() { resp.Body.Close() }}
+	w.event() // the retry line: the stream stands
+	return w
+}
+
+// event reads the next one.
+func (w *watcher) event() map[string]string {
+	w.t.Helper()
+	e := map[string]string{}
+	for w.scan.Scan() {
+		if w.scan.Text() == "" {
+			return e
+		}
+		name, value, _ := strings.Cut(w.scan.Text(), ": ")
+		e[name] = value
+	}
+	return nil
+}
+
+func TestStream(t *testing.T) {
+	s := newServer(t)
+	mine, _ := s.companyKey("c1", "read")
+	theirs, _ := s.companyKey("c2", "read")
+	first, second := s.subscribe("*"), s.subscribe("*")
+	event := s.publish("customer", `{"id":"8"}`)
+	live := httptest.NewServer(s.api)
+	defer live.Close()
+	attempt := func(webhook string) {
+		s.record(webhook, event, func(a *hook.Attempt, r *store.Record) {
+			a.Number = int(s.now().UnixNano() % 1e9)
+			a.AnswerBody = []byte("not shown")
+			s.api.Attempted(a)
+		})
+	}
+	one := watch(t, live.URL+"/v1/stream", mine, "")
+	other := watch(t, live.URL+"/v1/stream", theirs, "")
+	only := watch(t, live.URL+"/v1/stream?webhook_id="+second, mine, "")
+	attempt(first)
+	attempt(second)
+	got := one.event()
+	var data map[string]any
+	if err := json.Unmarshal([]byte(got["data"]), &data); err != nil || got["event"] != "attempt" || data["webhook_id"] != first || data["event_id"] != event ||
+		data["object_id"] != "8" || data["outcome"] != "delivered" || data["status_code"] != 200.0 || strings.Contains(got["data"], "not shown") {
+		t.Fatalf("event: %v", got)
+	}
+	if next := one.event(); !strings.Contains(next["data"], second) {
+		t.Errorf("next: %v", next)
+	}
+	if e := only.event(); !strings.Contains(e["data"], second) {
+		t.Errorf("of one webhook: %v", e)
+	}
+	one.stop()
+
+	resumed := watch(t, live.URL+"/v1/stream", mine, got["id"])
+	if e := resumed.event(); !strings.Contains(e["data"], second) || e["event"] != "attempt" {
+		t.Errorf("resumed: %v", e)
+	}
+	lost := watch(t, live.URL+"/v1/stream", mine, "elsewhere-7")
+	if e := lost.event(); e["event"] != "gap" {
+		t.Errorf("resumed elsewhere: %v", e)
+	}
+	s.api.EndStreams()
+	for e := other.event(); e != nil; e = other.event() {
+		t.Errorf("the other company saw %v", e)
+	}
+	s.call("GET", "/v1/stream", "").problem(503, "too_many_streams")
+	s.call("GET", "/v1/stream?webhook_id=wh_x", "").problem(404, "not_found")
+}
+
+func TestPreflight(t *testing.T) {
+	prober := &fakeProber{}
+	s := newServer(t, func(o *httpapi.Options) { o.Prober = prober })
+	prober.report = egress.Report{
+		Endpoint: "https://example.com/", Protocol: "h2", TLS: &egress.TLSFacts{Version: "TLS 1.3", Subject: "example.com", Names: []string{"example.com"}, Verified: true},
+	}
+	got := s.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://example.com"}`).ok(200)
+	if got["ok"] != true || got["protocol"] != "h2" || got["tls"].(map[string]any)["verified"] != true || got["failure"] != nil {
+		t.Errorf("preflight: %v", got)
+	}
+	prober.report = egress.Report{Endpoint: "https://example.com/", Failure: &egress.Error{Class: hook.ErrDNS, Detail: "no such host"}}
+	got = s.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://example.com"}`).ok(200)
+	if failure := got["failure"].(map[string]any); got["ok"] != false || failure["error_class"] != "dns" || failure["advice"] == "" {
+		t.Errorf("failure: %v", got)
+	}
+	s.call("POST", "/v1/webhooks/preflight", `{}`).problem(422, "required", "endpoint")
+	rules := newServer(t)
+	got = rules.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://10.0.0.1"}`).ok(200)
+	if refused := got["refused"].([]any); got["ok"] != false || got["endpoint"] != nil || refused[0].(map[string]any)["code"] != "address_not_allowed" {
+		t.Errorf("by the rules: %v", got)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := newServer(t)
+	id := s.subscribe("*")
+	event := s.publish("customer", `{}`)
+	path := "/v1/webhooks/" + id
+	h := s.call("GET", path, "").ok(200)["health"].(map[string]any)
+	if h["state"] != "healthy" || h["live"] != false || h["backlog"].(map[string]any)["count"] != 1.0 || h["oldest_pending_at"] == nil || h["expires_at"] == nil {
+		t.Errorf("stored: %v", h)
+	}
+	s.record(id, event, func(a *hook.Attempt, r *store.Record) {
+		failed := r.At
+		a.Outcome, a.ErrorClass = hook.OutcomeRetry, hook.ErrConnect
+		r.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Health: store.Health{
+			FailingSince: &failed, LastFailureAt: &failed, ConsecutiveFailures: 10, ProbeAt: &failed,
+		}}}
+	})
+	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "down" || h["consecutive_failures"] != 10.0 || h["next_probe_at"] == nil {
+		t.Errorf("down: %v", h)
+	}
+	reason := "connect: refused"
+	s.engine.health = httpapi.Health{State: "failing", Reason: &reason, Live: true}
+	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "failing" || h["reason"] != reason || h["live"] != true {
+		t.Errorf("live: %v", h)
+	}
+}
