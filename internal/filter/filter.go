@@ -75,8 +75,7 @@ func Compile(source string) (*Program, error) {
 
 // readable is the compiler's complaint on one line, without the drawing of the place.
 func readable(err error) error {
-	var at *file.Error
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*file.Error](err); ok {
 		return fmt.Errorf("%s (at character %d)", at.Message, at.Column+1)
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")

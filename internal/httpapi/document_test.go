@@ -111,7 +111,8 @@ func TestDocumentIsSound(t *testing.T) {
 					Name     string `json:"name"`
 					In       string `json:"in"`
 					Required bool   `json:"required"`
-				}) bool {
+				},
+				) bool {
 					return p.Name == name && p.In == "path" && p.Required
 				}) {
 					t.Errorf("%s %s does not describe %s", method, path, name)

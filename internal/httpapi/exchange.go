@@ -160,7 +160,7 @@ func (x *exchange) writeProblem(p *Problem) {
 	x.status = p.Status
 	x.ResponseWriter.WriteHeader(p.Status)
 	if x.r.Method != http.MethodHead {
-		x.ResponseWriter.Write(body)
+		_, _ = x.ResponseWriter.Write(body) // the client may have gone
 	}
 }
 

@@ -79,12 +79,18 @@ func (a *API) exportPages(ctx context.Context, key hook.WebhookKey, q store.Deli
 		q.Before = more
 		var err error
 		if page, more, err = a.opt.Store.Deliveries(ctx, key, q); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return unlessGone(ctx, err)
 		}
 	}
+}
+
+// unlessGone is an error that is worth a line in the log: one that came because the client has gone
+// is not.
+func unlessGone(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 type lineWriter interface {
@@ -102,7 +108,7 @@ type csvLines struct{ w *csv.Writer }
 
 func newCSV(w io.Writer) csvLines {
 	l := csvLines{csv.NewWriter(w)}
-	l.w.Write([]string{
+	_ = l.w.Write([]string{ // the next flush says what became of it
 		"event_id", "event", "object_id", "sequence", "status", "reason", "attempts", "last_status_code", "last_duration_ms",
 		"last_attempt_at", "next_attempt_at", "accepted_at",
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -116,9 +117,7 @@ func (s *server) call(method, path, body string) *answer {
 	if s.key != "" {
 		r.Header.Set("Authorization", "Bearer "+s.key)
 	}
-	for name, values := range s.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, s.header)
 	w := httptest.NewRecorder()
 	s.api.ServeHTTP(w, r)
 	return &answer{s.t, method + " " + path + " " + cut(body), w.Code, w.Header(), w.Body.String()}

@@ -43,7 +43,7 @@ func (a *API) idempotent(ctx huma.Context, next func(huma.Context)) {
 		h.Set("Content-Type", "application/json")
 		h.Set("Idempotency-Replayed", "true")
 		x.WriteHeader(saved.Status)
-		x.Write(saved.Body)
+		_, _ = x.Write(saved.Body) // the client may have gone
 		return
 	}
 	x.kept = &bytes.Buffer{}

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/base64"
 	"strconv"
-	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -97,12 +96,4 @@ func (p Paging) place(kind byte) (string, error) {
 // encodeCursor makes a cursor opaque, so that nobody takes it apart.
 func encodeCursor(kind byte, place string) string {
 	return base64.RawURLEncoding.EncodeToString(append([]byte{kind}, place...))
-}
-
-// joinAnd writes a list for people.
-func joinAnd(list []string) string {
-	if len(list) < 2 {
-		return strings.Join(list, "")
-	}
-	return strings.Join(list[:len(list)-1], ", ") + " and " + list[len(list)-1]
 }

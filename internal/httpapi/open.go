@@ -39,7 +39,7 @@ func (a *API) static(contentType string, body func() []byte) http.HandlerFunc {
 		h := w.Header()
 		h.Set("Content-Type", contentType)
 		h.Set("Cache-Control", "no-cache")
-		w.Write(body())
+		_, _ = w.Write(body()) // the client may have gone
 	}
 }
 

@@ -1,10 +1,11 @@
 package httpapi
 
 import (
+	"reflect"
+
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"reflect"
 )
 
 // nullable is a field of a change that can be left out, be null, or have a value.

@@ -179,7 +179,7 @@ func (x *exchange) answerAccepted(body []byte) {
 	h["Content-Type"] = jsonContent
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.WriteHeader(http.StatusAccepted)
-	x.Write(body)
+	_, _ = x.Write(body) // the client may have gone; the event is on disk
 }
 
 // appendPublished writes a [Published]. Ids and topics need no escaping; an object's id may.

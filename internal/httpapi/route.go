@@ -146,8 +146,7 @@ func unmarshal(data []byte, v any) error {
 
 // plain takes an error out of its wrapping: huma passes on its text only.
 func plain(err error) error {
-	var e *hook.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*hook.Error](err); ok {
 		return e
 	}
 	return err

@@ -191,19 +191,19 @@ func (s *streaming) run(ctx context.Context) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	if _, err := fmt.Fprint(s.out, "retry: 1000\n\n"); err != nil {
-		return nil //nolint:nilerr // the client has gone
+		return nil // the client has gone
 	}
 	for {
 		list, next, wait, lost, stopped := s.api.hub.after(s.next)
 		s.gap = s.gap || lost
 		if err := control.SetWriteDeadline(time.Now().Add(2 * heartbeat)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return nil //nolint:nilerr // the client has gone
+			return nil // the client has gone
 		}
 		if err := s.write(ctx, list, next); err != nil {
 			return err
 		}
 		if err := control.Flush(); err != nil || stopped {
-			return nil //nolint:nilerr // the client has gone
+			return nil // the client has gone
 		}
 		select {
 		case <-ctx.Done():
@@ -211,7 +211,7 @@ func (s *streaming) run(ctx context.Context) error {
 		case <-wait:
 		case <-beat.C:
 			if _, err := fmt.Fprint(s.out, ": still here\n\n"); err != nil {
-				return nil //nolint:nilerr // the client has gone
+				return nil // the client has gone
 			}
 		}
 	}
@@ -256,10 +256,7 @@ func (s *streaming) webhook(ctx context.Context, key hook.WebhookKey) (*hook.Web
 	}
 	w, err := s.api.opt.Store.WebhookForSend(ctx, key)
 	if err != nil && !hook.IsKind(err, hook.KindNotFound) {
-		if ctx.Err() != nil {
-			return nil, nil
-		}
-		return nil, err
+		return nil, unlessGone(ctx, err)
 	}
 	if err != nil || w.Company != s.company {
 		w = nil
@@ -274,10 +271,7 @@ func (s *streaming) webhook(ctx context.Context, key hook.WebhookKey) (*hook.Web
 func (s *streaming) event(ctx context.Context, w *hook.Webhook, a *hook.Attempt) (*StreamEvent, error) {
 	events, err := s.api.opt.Store.Events(ctx, w.Partition, []hook.Offset{a.Offset})
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, nil
-		}
-		return nil, err
+		return nil, unlessGone(ctx, err)
 	}
 	if len(events) == 0 || events[0].Company != s.company {
 		return nil, nil // purged, or a test

@@ -203,8 +203,7 @@ func syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return malformed("the document ends too early")
 	}
-	var s *jsontext.SyntacticError
-	if errors.As(err, &s) {
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return malformed("not JSON at byte %d: %s", s.ByteOffset, clip(s.Err.Error()))
 	}
 	return malformed("not JSON")
