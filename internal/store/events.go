@@ -175,7 +175,9 @@ func (s *Store) OffsetAt(ctx context.Context, company hook.CompanyKey, t time.Ti
 // offsetAt is a binary search: accepted_at never goes backwards within a partition.
 func offsetAt(ctx context.Context, q tx, company hook.CompanyKey, t time.Time) (hook.Offset, error) {
 	var low, high hook.Offset
-	err := one(ctx, q, `SELECT coalesce(min("offset"), 1), coalesce(max("offset"), 0) + 1 FROM events WHERE company = $1`, []any{int64(company)}, &low, &high)
+	err := one(ctx, q, `
+		SELECT coalesce((SELECT "offset" FROM events WHERE company = $1 ORDER BY "offset" LIMIT 1), 1),
+			coalesce((SELECT "offset" FROM events WHERE company = $1 ORDER BY "offset" DESC LIMIT 1), 0) + 1`, []any{int64(company)}, &low, &high)
 	for err == nil && low < high {
 		middle := low + (high-low)/2
 		var o hook.Offset

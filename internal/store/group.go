@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -31,6 +32,8 @@ type work struct {
 	recorded Recorded
 	err      error
 	done     chan struct{}
+	// taken is set once, by the writer that begins it or by the caller who gives it up before.
+	taken atomic.Bool
 }
 
 // writer owns the one connection that writes. It takes whatever waits, does it in one transaction
@@ -39,7 +42,8 @@ type writer struct {
 	*session
 	l       *lite
 	queue   chan *work
-	quit    chan struct{}
+	quit    chan struct{}           // closed by stop
+	ended   chan struct{}           // closed when run has returned
 	written chan struct{}           // tells the checkpointer that something was committed
 	pause   chan chan struct{}      // the checkpointer asks for a moment between two groups
 	broken  error                   // after a failed commit nothing is done any more
@@ -64,7 +68,7 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	}
 	w := &writer{
 		session: newSession(conn), l: l, seen: map[eventID]*hook.Event{},
-		queue: make(chan *work, groupWorks), quit: make(chan struct{}), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
+		queue: make(chan *work, groupWorks), quit: make(chan struct{}), ended: make(chan struct{}), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
 	}
 	err = one(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
@@ -76,31 +80,45 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	return w, err
 }
 
-// do hands work to the writer and waits for its commit. A caller whose context ends stops waiting;
-// its work may still be done.
+// do hands work to the writer and waits for its commit. A caller whose context ends before the
+// writer has begun gives the work up: it is not done. Afterwards an append leaves its caller with an
+// unknown outcome; records and functions, which write into what their caller holds, are waited for.
 func (w *writer) do(ctx context.Context, k *work) error {
 	k.done = make(chan struct{})
+	closed := unavailable("store_closed", errors.New("the store is closed"))
 	select {
 	case w.queue <- k:
 	case <-ctx.Done():
 		return unavailable("store_busy", ctx.Err())
 	case <-w.quit:
-		return unavailable("store_closed", errors.New("the store is closed"))
+		return closed
 	}
 	select {
 	case <-k.done:
 		return k.err
+	case <-w.ended:
+		if k.taken.CompareAndSwap(false, true) {
+			return closed
+		}
 	case <-ctx.Done():
-		return &hook.Error{
-			Kind: hook.KindUnavailable, Code: "outcome_unknown", RetryAfter: time.Second,
-			Detail: "the commit did not finish in time; try again with the same id", Err: ctx.Err(),
+		if k.taken.CompareAndSwap(false, true) {
+			return unavailable("store_busy", ctx.Err())
+		}
+		if k.events != nil {
+			return &hook.Error{
+				Kind: hook.KindUnavailable, Code: "outcome_unknown", RetryAfter: time.Second,
+				Detail: "the commit did not finish in time; try again with the same id", Err: ctx.Err(),
+			}
 		}
 	}
+	<-k.done
+	return k.err
 }
 
 func (w *writer) stop() { close(w.quit) }
 
 func (w *writer) run() {
+	defer close(w.ended)
 	defer w.close()
 	for {
 		select {
@@ -112,7 +130,7 @@ func (w *writer) run() {
 			for {
 				select {
 				case k := <-w.queue:
-					w.commit([]*work{k})
+					w.commit(w.gather(k))
 				default:
 					return
 				}
@@ -122,21 +140,24 @@ func (w *writer) run() {
 }
 
 // gather takes what waits; under load it lingers a moment for more.
-func (w *writer) gather(first *work) []*work {
-	group, events, bytes := []*work{first}, 0, 0
-	count := func(k *work) {
+func (w *writer) gather(first *work) (group []*work) {
+	events, bytes := 0, 0
+	take := func(k *work) {
+		if !k.taken.CompareAndSwap(false, true) {
+			return // given up
+		}
+		group = append(group, k)
 		events += len(k.events)
 		for _, e := range k.events {
 			bytes += len(e.Data)
 		}
 	}
-	count(first)
+	take(first)
 	var timeout <-chan time.Time
 	for len(group) < groupWorks && events < groupEvents && bytes < groupBytes {
 		select {
 		case k := <-w.queue:
-			group = append(group, k)
-			count(k)
+			take(k)
 			continue
 		default:
 		}
@@ -148,8 +169,7 @@ func (w *writer) gather(first *work) []*work {
 		}
 		select {
 		case k := <-w.queue:
-			group = append(group, k)
-			count(k)
+			take(k)
 			continue
 		case <-timeout:
 		}
@@ -162,6 +182,9 @@ func (w *writer) gather(first *work) []*work {
 // commit does a group and answers its callers. If the group fails, each work is tried on its own,
 // so that one cannot refuse the others.
 func (w *writer) commit(group []*work) {
+	if len(group) == 0 {
+		return
+	}
 	start := time.Now()
 	err := w.broken
 	if err == nil {
@@ -195,7 +218,7 @@ func (w *writer) transaction(group []*work) (err error) {
 	defer func() {
 		if err != nil {
 			w.head, w.last = head, last
-			w.conn.ExecContext(ctx, "ROLLBACK") // fails when SQLite has rolled back already
+			_, _ = w.exec(ctx, "ROLLBACK") // fails when SQLite has rolled back already
 		}
 	}()
 	if err := w.appendAll(ctx, group); err != nil {

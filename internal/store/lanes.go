@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -129,6 +130,9 @@ type Lane struct {
 	Parked int
 	// Blocked counts them by object, for strict orders (nil otherwise).
 	Blocked map[string]int
+	// Stranded are held deliveries that nothing will release: the first of their object, or held
+	// under an order that is no longer the webhook's.
+	Stranded []hook.Offset
 }
 
 // Above is a delivery above the cursor that has a history.
@@ -193,6 +197,9 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		if err != nil {
 			return err
 		}
+		if err := stranded(ctx, q, &l); err != nil {
+			return err
+		}
 		if l.Webhook.Ordering == hook.ObjectOrder {
 			l.Blocked = map[string]int{}
 			return each(ctx, q, `SELECT object_key, count(*) FROM parked WHERE webhook = $1 AND kind = 'live' GROUP BY object_key`, []any{int64(key)}, func(r rows) error {
@@ -210,6 +217,19 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		return Lane{}, fmt.Errorf("load lane: %w", err)
 	}
 	return l, nil
+}
+
+func stranded(ctx context.Context, q tx, l *Lane) error {
+	return each(ctx, q, `
+		SELECT "offset" FROM parked p WHERE webhook = $1 AND kind = 'live' AND due_at IS NULL AND ($2 = 0 OR NOT EXISTS (
+			SELECT 1 FROM parked e WHERE e.webhook = p.webhook AND e.object_key = p.object_key AND e.kind = 'live' AND e."offset" < p."offset"))
+		ORDER BY "offset" LIMIT 10000`,
+		[]any{int64(l.Webhook.Key), flag(l.Webhook.Ordering == hook.ObjectOrder)}, func(r rows) error {
+			var o hook.Offset
+			err := r.Scan(&o)
+			l.Stranded = append(l.Stranded, o)
+			return err
+		})
 }
 
 // DuePlace is a position in the order of due times.
@@ -247,15 +267,18 @@ func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now t
 	return due, next, nil
 }
 
-// DueOf reads one webhook's parked deliveries that are due by now: live ones first, each kind in
-// the order of offsets, after a position. With probe set, the due time does not matter: a down
-// endpoint is probed with whatever waits.
+// DueOf reads one webhook's parked deliveries that are due by now, in the order of their due times.
+// With probe set, the due time does not matter: a down endpoint is probed with whatever waits.
 func (s *Store) DueOf(ctx context.Context, key hook.WebhookKey, now time.Time, probe bool, limit int) (due []hook.Parked, err error) {
+	dueBy := micros(now)
+	if probe {
+		dueBy = math.MaxInt64
+	}
 	err = s.read(ctx, func(q tx) error {
 		return each(ctx, q, `
-			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND (due_at <= $2 OR $3 = 1)
-			ORDER BY due_at LIMIT $4`,
-			[]any{int64(key), micros(now), flag(probe), int64(limit)}, func(r rows) error {
+			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
+			ORDER BY due_at LIMIT $3`,
+			[]any{int64(key), dueBy, int64(limit)}, func(r rows) error {
 				x, err := scanParked(r)
 				due = append(due, x)
 				return err

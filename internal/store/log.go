@@ -17,7 +17,8 @@ type Batch struct {
 
 // Append accepts events of one partition: it joins the partition's group commit and returns after
 // the fsync. Offsets are gapless and in the order of commits; an id that is there already takes no
-// offset. An event whose ID was made by us a moment ago is marked by fresh ids and is not looked up.
+// offset. An event with FreshID set is not looked up: nobody can have used its id. After an error
+// outcome_unknown the events still belong to the writer; try again with copies.
 func (s *Store) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
 	return s.engine.append(ctx, p, events)
 }
@@ -239,7 +240,7 @@ type Ref struct {
 func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []Ref, err error) {
 	err = s.read(ctx, func(q tx) error {
 		return each(ctx, q, `
-			SELECT "offset", topic, object_key FROM events INDEXED BY events_company
+			SELECT "offset", topic, object_key FROM events
 			WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
 			[]any{int64(c), int64(after), int64(upTo), int64(limit)}, func(r rows) error {
 				var e Ref

@@ -109,8 +109,9 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 	return nil
 }
 
+// webhooks leaves out the deleted ones, which are erased as a whole.
 func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err error) {
-	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1`, []any{int64(p.company)}, func(r rows) error {
+	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(p.company)}, func(r rows) error {
 		var key hook.WebhookKey
 		err := r.Scan(&key)
 		keys = append(keys, key)
@@ -136,8 +137,12 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 			`DELETE FROM unrecordable WHERE webhook = $1 AND "offset" <= $2`, boundary,
 		},
 		{
-			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			`DELETE FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" <= $2`, boundary,
+			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			`DELETE FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" <= $2`, boundary,
+		},
+		{
+			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			`DELETE FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" <= $2`, boundary,
 		},
 		{
 			`SELECT to_offset FROM skips WHERE webhook = $1 AND to_offset <= $2 ORDER BY to_offset LIMIT $3`,

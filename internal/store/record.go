@@ -31,6 +31,8 @@ type Item struct {
 	Unpark  *ParkedKey    // remove
 	// Release is an object key (of the attempt's webhook) whose next held delivery becomes due.
 	Release *ParkedKey
+	// Free is one held delivery that nothing would release; it becomes due.
+	Free *ParkedKey
 }
 
 // ParkedKey names a parked delivery; for a release, Object names the object.
@@ -277,6 +279,18 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 			return fmt.Errorf("unpark: %w", err)
 		}
 	}
+	if k := item.Free; k != nil {
+		err := each(ctx, q, `
+			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
+			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), int64(k.Offset)}, func(r rows) error {
+			p, err := scanParked(r)
+			out.Released = append(out.Released, p)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("free: %w", err)
+		}
+	}
 	if k := item.Release; k != nil {
 		return each(ctx, q, `
 			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
@@ -385,9 +399,13 @@ func addStat(ctx context.Context, q tx, s *Stat) error {
 	}
 	sum := *s
 	var had hook.Histogram
-	had.UnmarshalBinary(latency)
+	if err := had.UnmarshalBinary(latency); err != nil {
+		return fmt.Errorf("read stats: %w", err)
+	}
 	sum.Latency.Merge(&had)
-	had.UnmarshalBinary(arrival)
+	if err := had.UnmarshalBinary(arrival); err != nil {
+		return fmt.Errorf("read stats: %w", err)
+	}
 	sum.Arrival.Merge(&had)
 	latency, _ = sum.Latency.AppendBinary(nil)
 	arrival, _ = sum.Arrival.AppendBinary(nil)

@@ -47,7 +47,7 @@ func (s *session) query(ctx context.Context, query string, args ...any) (rows, e
 	if err != nil {
 		return nil, err
 	}
-	return stmt.QueryContext(ctx, args...) //nolint:rowserrcheck,sqlclosecheck // each and one do
+	return stmt.QueryContext(ctx, args...) //nolint:rowserrcheck // each and one do
 }
 
 func (s *session) close() error {
@@ -63,11 +63,12 @@ func (s *session) close() error {
 type readers struct {
 	db   *sql.DB
 	free chan *session // a nil one is still to be opened
+	quit chan struct{} // closed when no reader is let in any more
 }
 
 func newReaders(db *sql.DB, n int) *readers {
 	db.SetMaxOpenConns(n)
-	r := &readers{db: db, free: make(chan *session, n)}
+	r := &readers{db: db, free: make(chan *session, n), quit: make(chan struct{})}
 	for range n {
 		r.free <- nil
 	}
@@ -79,6 +80,8 @@ func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
 	var s *session
 	select {
 	case s = <-r.free:
+	case <-r.quit:
+		return unavailable("store_closed", errors.New("the store is closed"))
 	case <-ctx.Done():
 		return unavailable("store_busy", ctx.Err())
 	}
@@ -105,6 +108,7 @@ func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
 
 // close waits for the readers.
 func (r *readers) close() error {
+	close(r.quit)
 	var errs []error
 	for range cap(r.free) {
 		if s := <-r.free; s != nil {

@@ -60,8 +60,7 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 	}
 	l := &lite{opt: opt, path: filepath.Join(opt.Dir, "atlas-webhooks.db")}
 	if err := l.open(ctx); err != nil {
-		l.release()
-		return nil, fmt.Errorf("open %s: %w", l.path, err)
+		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}
 	s := &Store{engine: l, now: opt.Now, aead: aead, filter: opt.Filter}
 	if err := s.checkSeal(ctx, opt.MasterKey); err != nil {
@@ -151,8 +150,8 @@ func (l *lite) guard(ctx context.Context) error {
 
 func olderVersion(a, b string) bool {
 	var x, y [3]int
-	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
-	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	_, _ = fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2]) // what is missing is 0
+	_, _ = fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
 	for i := range x {
 		if x[i] != y[i] {
 			return x[i] < y[i]
@@ -216,8 +215,10 @@ func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Even
 		return Batch{}, unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
 	}
 	w := work{events: events}
-	err := l.writer.do(ctx, &w)
-	return w.batch, err
+	if err := l.writer.do(ctx, &w); err != nil {
+		return Batch{}, err // the writer may still be at it
+	}
+	return w.batch, nil
 }
 
 func (l *lite) record(ctx context.Context, r *Record) (Recorded, error) {
@@ -252,8 +253,7 @@ func (l *lite) release() error {
 // mapError turns what SQLite says into what a caller may see: a full disk or a busy file is
 // unavailable, everything else is what it is.
 func (l *lite) mapError(err error) error {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {
 		case sqliteFull:
 			return unavailable("disk_full", err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,9 +70,10 @@ func addStats(ctx context.Context, q tx, key hook.WebhookKey, from int64, query 
 			if err := r.Scan(&x.Bucket, &x.Delivered, &x.Failed, &x.Retried, &latency, &arrival); err != nil {
 				return err
 			}
+			if err := errors.Join(x.Latency.UnmarshalBinary(latency), x.Arrival.UnmarshalBinary(arrival)); err != nil {
+				return err
+			}
 			n, last = n+1, x.Bucket
-			x.Latency.UnmarshalBinary(latency)
-			x.Arrival.UnmarshalBinary(arrival)
 			bucket := x.Bucket - x.Bucket%query.Step
 			sum, ok := sums[bucket]
 			if !ok {

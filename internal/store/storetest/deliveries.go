@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -39,12 +40,12 @@ func eventsAreListed(f *fixture) {
 	} {
 		list, more, err := f.EventsPage(f.ctx, f.company.Key, x.filter, x.before, x.limit)
 		f.must(err)
-		got := ""
+		var got strings.Builder
 		for _, e := range list {
-			got += e.ID + " "
+			got.WriteString(e.ID + " ")
 			equal(f, "data", string(e.Data), e.ID[1:])
 		}
-		equal(f, fmt.Sprintf("%+v", x), []any{got, more}, []any{x.want, x.more})
+		equal(f, fmt.Sprintf("%+v", x), []any{got.String(), more}, []any{x.want, x.more})
 	}
 	_, err = f.Event(f.ctx, f.company.Key, "e6")
 	f.refused(err, hook.KindNotFound, "event")
@@ -259,28 +260,28 @@ func deliveryDetail(f *fixture) {
 // with thousands of attempts, ends before its time; the next one goes on, and the list is whole.
 func deliveriesEndEarly(f *fixture) {
 	w := f.subscribe("customer")
-	for i := range 8 {
+	for i := range 4 {
 		f.publishN(fmt.Sprintf("c%d-", i), "customer", 1)
 		f.publishN(fmt.Sprintf("x%d-", i), "conversation", 1500)
 	}
-	list, more, err := f.Deliveries(f.ctx, w.Key, store.DeliveryQuery{Limit: 8})
+	list, more, err := f.Deliveries(f.ctx, w.Key, store.DeliveryQuery{Limit: 4})
 	f.must(err)
-	if len(list) == 8 || more == 0 {
+	if len(list) == 4 || more == 0 {
 		f.Errorf("%d deliveries, then %d: the page read everything", len(list), more)
 	}
-	equal(f, "pending", len(f.deliveries(w, store.DeliveryQuery{})), 8)
-	equal(f, "pending", len(f.deliveries(w, store.DeliveryQuery{Status: hook.Pending, Limit: 3})), 8)
+	equal(f, "pending", len(f.deliveries(w, store.DeliveryQuery{})), 4)
+	equal(f, "pending", len(f.deliveries(w, store.DeliveryQuery{Status: hook.Pending, Limit: 3})), 4)
 
-	r := store.Record{Cursors: []store.CursorMove{move(w, f.head(), 8, 8, 0, 0)}}
-	for i := range 8 {
+	r := store.Record{Cursors: []store.CursorMove{move(w, f.head(), 4, 4, 0, 0)}}
+	for i := range 4 {
 		o := hook.Offset(i*1501 + 1)
-		for number := 1; number <= 700; number++ {
+		for number := 1; number <= 1300; number++ {
 			r.Items = append(r.Items, store.Item{Attempt: f.attempt(w, o, number, int64(i+1), hook.OutcomeRetry)})
 		}
-		r.Items = append(r.Items, store.Item{Attempt: f.attempt(w, o, 701, int64(i+1), hook.OutcomeDelivered)})
+		r.Items = append(r.Items, store.Item{Attempt: f.attempt(w, o, 1301, int64(i+1), hook.OutcomeDelivered)})
 	}
 	f.record(r)
-	equal(f, "delivered", len(f.deliveries(w, store.DeliveryQuery{})), 8)
+	equal(f, "delivered", len(f.deliveries(w, store.DeliveryQuery{})), 4)
 	equal(f, "failed", len(f.deliveries(w, store.DeliveryQuery{Status: hook.Failed})), 0)
 }
 

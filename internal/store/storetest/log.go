@@ -100,7 +100,7 @@ func appendSurvivesCancelledNeighbour(f *fixture) {
 			stop := context.AfterFunc(ctx, func() {})
 			defer stop()
 			go cancel()
-			f.EnsureCompany(ctx, fmt.Sprintf("x%d", i)) // may well fail
+			_, _ = f.EnsureCompany(ctx, fmt.Sprintf("x%d", i)) // may well fail
 		})
 		wg.Go(func() {
 			if _, err := f.Append(f.ctx, f.company.Partition, []*hook.Event{f.event(fmt.Sprintf("e%d", i), "conversation", "", `{}`)}); err != nil {
@@ -110,6 +110,44 @@ func appendSurvivesCancelledNeighbour(f *fixture) {
 	}
 	wg.Wait()
 	equal(f, "head", f.head(), 40)
+}
+
+// outcomesOfStalledCommits: a caller who gives up before the writer begins has done nothing; after
+// that the outcome is unknown, and the same id finds it out.
+func outcomesOfStalledCommits(f *fixture) {
+	stalled, resume := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.OnAppend(func([]*hook.Event, int64) {
+		once.Do(func() {
+			close(stalled)
+			<-resume
+		})
+	})
+	appendOne := func(ctx context.Context, id string) error {
+		_, err := f.Append(ctx, f.company.Partition, []*hook.Event{f.event(id, "conversation", "", `{}`)})
+		return err
+	}
+	ctx, cancel := context.WithCancel(f.ctx)
+	first := make(chan error)
+	go func() { first <- appendOne(ctx, "e1") }()
+	<-stalled
+	cancel()
+	f.refused(<-first, hook.KindUnavailable, "outcome_unknown")
+	f.refused(appendOne(ctx, "e2"), hook.KindUnavailable, "store_busy")
+	close(resume)
+	b, err := f.Append(f.ctx, f.company.Partition, []*hook.Event{f.event("e1", "conversation", "", `{}`), f.event("e2", "conversation", "", `{}`)})
+	f.must(err)
+	equal(f, "duplicates", []bool{b.Appended[0].Duplicate, b.Appended[1].Duplicate}, []bool{true, false})
+}
+
+// closedStoreRefuses whoever comes late, instead of letting him wait.
+func closedStoreRefuses(f *fixture) {
+	f.must(f.Close())
+	_, err := f.Append(f.ctx, f.company.Partition, []*hook.Event{f.event("e1", "conversation", "", `{}`)})
+	f.refused(err, hook.KindUnavailable, "store_closed")
+	f.refused(f.Ping(f.ctx), hook.KindUnavailable, "store_closed")
+	f.Store = nil
+	f.reopen()
 }
 
 func acceptedAtNeverGoesBack(f *fixture) {

@@ -254,7 +254,7 @@ func reopenKeepsEverything(f *fixture) {
 }
 
 func refusesSecondProcess(f *fixture) {
-	if s, err := f.open(f.opt); err == nil {
+	if s, err := f.open(f.T, f.opt); err == nil {
 		s.Close()
 		f.Error("two stores on one directory")
 	}
@@ -264,16 +264,16 @@ func refusesOtherMasterKey(f *fixture) {
 	f.must(f.Close())
 	opt := f.opt
 	opt.MasterKey = bytes.Repeat([]byte("x"), 32)
-	if s, err := f.open(opt); err == nil {
+	if s, err := f.open(f.T, opt); err == nil {
 		s.Close()
 		f.Error("opened with another master key")
 	}
 	opt.MasterKey = []byte("short")
-	if s, err := f.open(opt); err == nil {
+	if s, err := f.open(f.T, opt); err == nil {
 		s.Close()
 		f.Error("opened with a short master key")
 	}
-	s, err := f.open(f.opt)
+	s, err := f.open(f.T, f.opt)
 	f.must(err)
 	f.Store = s
 }

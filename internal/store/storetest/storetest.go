@@ -17,13 +17,14 @@ import (
 )
 
 // Open opens the store that lives in opt.Dir; a second call with the same directory finds what the
-// first one left there.
-type Open func(opt store.Options) (*store.Store, error)
+// first one left there. The suite closes it.
+type Open func(t *testing.T, opt store.Options) (*store.Store, error)
 
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
 	for _, test := range []func(*fixture){
-		appendGapless, appendDuplicates, appendAllOrNothing, appendSurvivesCancelledNeighbour, acceptedAtNeverGoesBack,
+		appendGapless, appendDuplicates, appendAllOrNothing, appendSurvivesCancelledNeighbour, outcomesOfStalledCommits, closedStoreRefuses,
+		acceptedAtNeverGoesBack,
 		tailReadsWithinLimits, notifiesInOrder,
 		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordReleasesHeld, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, placesTellWhatChanged,
@@ -66,8 +67,8 @@ func newFixture(t *testing.T, open Open) *fixture {
 		Dir: t.TempDir(), MasterKey: []byte("0123456789abcdef0123456789abcdef"), Now: f.clock, MinFreeDisk: -1,
 		Filter: func(source string, e *hook.Event) bool { return strings.Contains(string(e.Data), source) },
 	}
-	f.reopen()
 	t.Cleanup(func() { f.Store.Close() })
+	f.reopen()
 	var err error
 	f.company, err = f.Company(f.ctx, "c1")
 	if hook.IsKind(err, hook.KindNotFound) {
@@ -96,7 +97,7 @@ func (f *fixture) reopen() {
 	if f.Store != nil {
 		f.must(f.Store.Close())
 	}
-	s, err := f.open(f.opt)
+	s, err := f.open(f.T, f.opt)
 	f.must(err)
 	f.Store = s
 }

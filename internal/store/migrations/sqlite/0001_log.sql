@@ -148,7 +148,7 @@ CREATE TABLE events (
 ) STRICT;
 CREATE UNIQUE INDEX events_id ON events (company, id);
 CREATE INDEX events_company ON events (company, offset, topic, object_key); -- a backlog is read without payloads
-CREATE INDEX events_object ON events (company, object_key, offset) WHERE object_key <> '';
+CREATE INDEX events_object ON events (company, object_key, offset, topic) WHERE object_key <> '';
 
 CREATE TABLE attempts (
     webhook        INTEGER NOT NULL,
@@ -175,7 +175,7 @@ CREATE TABLE attempts (
     answer_body    BLOB,
     PRIMARY KEY (webhook, offset, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX attempts_failed ON attempts (webhook, offset) WHERE outcome <> 'delivered';
+CREATE INDEX attempts_failed ON attempts (webhook, offset, outcome) WHERE outcome <> 'delivered';
 CREATE INDEX attempts_sequence ON attempts (webhook, sequence) WHERE number = 1 AND kind = 'live';
 
 -- What the last 20 successes of a webhook answered: a ring, so that it never needs a purge.
@@ -204,6 +204,7 @@ CREATE TABLE parked (
     PRIMARY KEY (webhook, kind, offset)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parked_due ON parked (partition, due_at) WHERE due_at IS NOT NULL; -- what to load next
+CREATE INDEX parked_webhook ON parked (webhook, due_at) WHERE due_at IS NOT NULL;   -- what a lane loads next
 CREATE INDEX parked_object ON parked (webhook, object_key, offset);             -- what a settled delivery releases
 
 CREATE TABLE skips (

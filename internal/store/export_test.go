@@ -1,0 +1,40 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Texts are the statements that the open store has prepared.
+func (s *Store) Texts() (texts []string) {
+	l := s.engine.(*lite)
+	for range cap(l.readers.free) {
+		r := <-l.readers.free
+		if r != nil {
+			texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
+		}
+		l.readers.free <- r
+	}
+	return slices.AppendSeq(texts, maps.Keys(l.writer.stmts))
+}
+
+// Explain says how SQLite runs a statement, a step a line.
+func (s *Store) Explain(ctx context.Context, text string) (plan string, err error) {
+	args := make([]any, strings.Count(text, "?"))
+	for i := 1; strings.Contains(text, fmt.Sprintf("$%d", i)); i++ {
+		args = append(args, nil)
+	}
+	err = s.read(ctx, func(q tx) error {
+		return each(ctx, q, "EXPLAIN QUERY PLAN "+text, args, func(r rows) error {
+			var id, parent, unused int
+			var detail string
+			err := r.Scan(&id, &parent, &unused, &detail)
+			plan += detail + "\n"
+			return err
+		})
+	})
+	return plan, err
+}
