@@ -44,6 +44,9 @@ func (in *Intake) readBatch(body []byte, p Publishing) ([]*hook.Event, error) {
 
 // array reads [envelope, …].
 func (b *batchReader) array(r *reader, body []byte) error {
+	if err := checkDepth(body); err != nil {
+		return err
+	}
 	r.reset(body)
 	if kind := r.dec.PeekKind(); kind != '[' {
 		if kind == jsontext.KindInvalid {

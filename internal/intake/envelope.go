@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
 // envelope is a publish as its producer wrote it. Missing members are empty.
@@ -76,12 +77,41 @@ func (r *reader) release() {
 
 // single reads a text that is one envelope.
 func (r *reader) single(text []byte) (envelope, error) {
+	if err := checkDepth(text); err != nil {
+		return envelope{}, err
+	}
 	r.reset(text)
 	env, err := r.envelope()
 	if err == nil {
 		err = r.end()
 	}
 	return env, err
+}
+
+// checkDepth refuses a text that nests deeper than any publish can, before the decoder, which
+// recurses, sees it. An envelope stands one level above its data, in a batch two.
+func checkDepth(text []byte) error {
+	const most = wire.MaxDepth + 2
+	if bytes.Count(text, []byte{'['})+bytes.Count(text, []byte{'{'}) <= most {
+		return nil
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			if depth++; depth > most {
+				return hook.Refuse(hook.KindMalformed, "too_deep", "data may nest %d levels deep", wire.MaxDepth)
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return nil
 }
 
 // end refuses whatever follows the text's one value.
