@@ -52,7 +52,11 @@ generate: ## write what is generated: docs/configuration.md
 	$(GO) test -run '^TestReference$$' ./internal/config -update
 
 .PHONY: bench
-bench: ## benchmarks
+bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory
+	./bin/atlas-webhooks bench
+
+.PHONY: microbench
+microbench: ## benchmarks of single functions
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: vulnerabilities

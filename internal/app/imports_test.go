@@ -39,6 +39,7 @@ var layers = map[string]layer{
 	"store":     {"hook", "the log and the cursors know neither who writes nor who reads"},
 	"telemetry": {"hook", "packages that work declare what they measure; they do not import this one"},
 	"receiver":  {"hook wire", "the other side: it must not share the sender's mistakes"},
+	"process":   {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
 	"intake":  {"hook wire filter store", "accepting an event must work while nothing is delivered"},
 	"deliver": {"hook wire filter retry send store", "the engine must work while no API is served"},
@@ -47,12 +48,15 @@ var layers = map[string]layer{
 	"httpapi": {"hook wire filter change config egress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
 
+	"load":  {"hook wire process", "it measures what any client could, from outside"},
+	"proof": {"hook wire receiver process webhook", "what is proved from outside must not be believed from inside"},
+
 	"app": {
 		"hook wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver app webhook client",
+		"hook wire config telemetry receiver process load app webhook client",
 		"commands talk to a server through the API, like anybody; serve and demo run one through app",
 	},
 

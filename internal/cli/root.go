@@ -124,7 +124,7 @@ func (p *Program) root() *cobra.Command {
 		p.completion(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
 	)
 	if p.Open != nil {
-		root.AddCommand(p.demo(), p.serve())
+		root.AddCommand(p.bench(), p.demo(), p.serve())
 	}
 	for _, cmd := range root.Commands() {
 		p.marked(cmd)

@@ -35,6 +35,7 @@ type ServerOptions struct {
 type OpenServer func(ctx context.Context, o ServerOptions) (Server, error)
 
 func (p *Program) serve() *cobra.Command {
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -51,17 +52,28 @@ func (p *Program) serve() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			return p.runServe(cmd.Context(), cfg)
+			return p.runServe(cmd.Context(), cfg, profile)
 		},
 	}
 	config.Flags(cmd.Flags())
+	// For those who work on the server: no setting, so that no file turns it on.
+	cmd.Flags().StringVar(&profile, "profile-listen", "", "loopback address that the profiler (net/http/pprof) listens on")
+	// The flag was added above, so that hiding it cannot fail.
+	_ = cmd.Flags().MarkHidden("profile-listen")
 	return cmd
 }
 
-func (p *Program) runServe(ctx context.Context, cfg config.Config) error {
-	server, err := p.openServer(ctx, cfg)
+func (p *Program) runServe(ctx context.Context, cfg config.Config, profile string) error {
+	server, log, err := p.openServer(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if profile != "" {
+		stop, err := profileServer(ctx, profile, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
@@ -78,12 +90,12 @@ func (p *Program) runServe(ctx context.Context, cfg config.Config) error {
 
 // openServer opens a server that logs to standard error, and logs what an operator should not
 // overlook.
-func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, error) {
+func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, *slog.Logger, error) {
 	log, err := telemetry.NewLogger(p.Stderr, telemetry.LogOptions{
 		Format: cfg.LogFormat, Level: cfg.LogLevel, Plain: config.PlainOutput(),
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
@@ -92,7 +104,8 @@ func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, er
 	if isTerminal(p.Stderr) {
 		o.Terminal = p.Stderr
 	}
-	return p.Open(ctx, o)
+	server, err := p.Open(ctx, o)
+	return server, log, err
 }
 
 // firstSteps shows who tries the server out what to type next. The key is shown to a person only,

@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/load"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
+)
+
+type benchFlags struct {
+	duration    time.Duration
+	rounds      int
+	connections int
+	load        float64
+	only        []string
+	profile     string
+	dataDir     string
+	serve       []string // flags of the own server
+}
+
+func (p *Program) bench() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench [-- FLAG …]",
+		Short: "Put load on a server and measure what arrives",
+		Long: "Publish as fast as deliveries arrive, and measure them: single posts, batches of 100, and batches that go to five " +
+			"webhooks each; then, at a part of that speed, how long a delivery takes. Publisher and receiver are this process. " +
+			"Before and after each measurement stands the ceiling, the same bodies posted straight to the same receiver by plain net/http: the " +
+			"ratio to it says more than the figure. Medians are shown.\n\n" +
+			"Without --api-key it starts a server of its own, with an empty store and the flags of serve that follow --, and ends it. With one it loads the server at " +
+			"--url, which must be able to reach this machine's loopback addresses (serve --dev).",
+		Args: cobra.ArbitraryArgs,
+		Example: example(
+			"atlas-webhooks bench",
+			"atlas-webhooks bench -- --max-in-flight 2048",
+			"atlas-webhooks bench --only single,latency --duration 10s --profile profiles/",
+			"atlas-webhooks bench --url http://localhost:8080 --api-key $(cat data/operator.key)",
+		),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.LoadClient(cmd.Flags())
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			f.serve = args
+			return p.runBench(cmd.Context(), c, &f)
+		},
+	}
+	flags := cmd.Flags()
+	config.ClientFlags(flags)
+	flags.DurationVar(&f.duration, "duration", 4*time.Second, "how long each measurement takes")
+	flags.IntVar(&f.rounds, "rounds", 3, "how often each is taken")
+	flags.IntVar(&f.connections, "connections", 32, "how many keep-alive connections publish")
+	flags.Float64Var(&f.load, "load", 0.3, "part of the speed of single posts at which latency is measured")
+	flags.StringSliceVar(&f.only, "only", nil, "`scenarios` to measure: "+strings.Join(load.Names(), ", ")+" (default: all)")
+	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
+	flags.StringVar(&f.dataDir, "data-dir", "", "directory for the own server's data (default: one for temporary files, removed at the end)")
+	return cmd
+}
+
+func (f *benchFlags) check() error {
+	switch {
+	case f.duration < 100*time.Millisecond:
+		return usage("--duration: at least 100ms")
+	case f.rounds < 1:
+		return usage("--rounds: at least 1")
+	case f.connections < 1 || f.connections > 10_000:
+		return usage("--connections: 1 to 10000")
+	case !(f.load > 0 && f.load <= 1):
+		return usage("--load: above 0, at most 1")
+	}
+	for _, name := range f.only {
+		if !slices.Contains(load.Names(), name) {
+			return usage("--only: there is no scenario %q, but %s", name, strings.Join(load.Names(), ", "))
+		}
+	}
+	return nil
+}
+
+func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	o := load.Options{
+		URL: c.URL, Key: c.APIKey.Reveal(), Duration: f.duration, Rounds: f.rounds, Connections: f.connections, Load: f.load, Only: f.only,
+		Progress: p.benched,
+	}
+	if o.Key != "" {
+		if f.profile != "" || f.dataDir != "" || len(f.serve) > 0 {
+			return usage("--profile, --data-dir and flags after -- are for a server of its own, without --api-key")
+		}
+		return p.measure(ctx, o)
+	}
+	return p.ownServer(ctx, f, func(s *process.Server) error {
+		o.URL, o.Key, o.PID = s.URL, s.Key, s.PID
+		if f.profile != "" {
+			o.During = (&profiler{s.Profile, f.profile}).take
+		}
+		return p.measure(ctx, o)
+	})
+}
+
+// ownServer runs a server in a process of its own while fn runs.
+func (p *Program) ownServer(ctx context.Context, f *benchFlags, fn func(*process.Server) error) error {
+	dir := f.dataDir
+	if dir == "" {
+		made, err := os.MkdirTemp("", "atlas-webhooks-bench-")
+		if err != nil {
+			return err
+		}
+		// What cannot be removed lies in the directory for temporary files: nothing depends on it.
+		defer func() { _ = os.RemoveAll(made) }()
+		dir = made
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--log-level", "info"}, f.serve...)
+	if f.profile != "" {
+		if err := os.MkdirAll(f.profile, 0o750); err != nil {
+			return err
+		}
+		args = append(args, "--profile-listen", "127.0.0.1:0")
+	}
+	server, err := process.Start(ctx, process.Options{Binary: self, Dir: dir, Args: args})
+	if err != nil {
+		return err
+	}
+	err = fn(server)
+	return errors.Join(err, server.Stop(time.Minute))
+}
+
+func (p *Program) measure(ctx context.Context, o load.Options) error {
+	results, err := load.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := records(p, "SCENARIO DELIVERIES/S RATIO CPU RSS P50 P99 LOST DUPLICATES", shapeResults(results), benchRow); err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.Lost > 0 {
+			return fmt.Errorf("%s: %d of %d deliveries did not arrive", r.Scenario, r.Lost, r.Published)
+		}
+	}
+	return nil
+}
+
+// benchRecord is a result as --output json shows it.
+type benchRecord struct {
+	Scenario   string  `json:"scenario"`
+	PerSecond  float64 `json:"deliveries_per_second"`
+	Ratio      float64 `json:"ratio_to_ceiling,omitempty"`
+	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the server; of publisher and sink for the ceiling
+	RSS        int64   `json:"rss_bytes,omitempty"`
+	Published  int64   `json:"published"`
+	Lost       int64   `json:"lost"`
+	Duplicates int64   `json:"duplicates"`
+	Refused    int64   `json:"refused"`
+	P50        float64 `json:"accepted_to_received_p50_ms,omitempty"`
+	P99        float64 `json:"accepted_to_received_p99_ms,omitempty"`
+	SentP50    float64 `json:"sent_to_received_p50_ms,omitempty"`
+	SentP99    float64 `json:"sent_to_received_p99_ms,omitempty"`
+}
+
+func shapeResults(results []load.Result) (list []benchRecord) {
+	for _, r := range results {
+		list = append(list, shapeResult(&r))
+	}
+	return list
+}
+
+func shapeResult(r *load.Result) benchRecord {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return benchRecord{
+		Scenario: r.Scenario, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000, RSS: r.RSS,
+		Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
+		P50: ms(r.Accepted.P50), P99: ms(r.Accepted.P99), SentP50: ms(r.Sent.P50), SentP99: ms(r.Sent.P99),
+	}
+}
+
+func benchRow(r benchRecord) []string {
+	orDash := func(known bool, format string, v any) string {
+		if !known {
+			return "-"
+		}
+		return fmt.Sprintf(format, v)
+	}
+	return []string{
+		r.Scenario, fmt.Sprintf("%.0f", r.PerSecond), orDash(r.Ratio > 0, "%.2f", r.Ratio), orDash(r.CPU > 0, "%.0f µs", r.CPU),
+		orDash(r.RSS > 0, "%d MiB", r.RSS>>20), orDash(r.P50 > 0, "%.1f ms", r.P50), orDash(r.P99 > 0, "%.1f ms", r.P99),
+		strconv.FormatInt(r.Lost, 10), strconv.FormatInt(r.Duplicates, 10),
+	}
+}
+
+// benched tells what one measurement came to.
+func (p *Program) benched(r load.Result) {
+	b := shapeResult(&r)
+	text := fmt.Sprintf("round %d  %-8s %7.0f/s", r.Round, r.Scenario, r.PerSecond)
+	if r.Ratio > 0 {
+		text += fmt.Sprintf("  %.2f of the ceiling", r.Ratio)
+	}
+	if r.CPU > 0 {
+		text += fmt.Sprintf("  %.0f µs CPU each", b.CPU)
+	}
+	if b.P50 > 0 {
+		text += fmt.Sprintf("  accepted to received p50 %.1f ms p99 %.1f ms, sent to received p50 %.1f ms p99 %.1f ms", b.P50, b.P99, b.SentP50, b.SentP99)
+	}
+	if r.Refused > 0 {
+		text += fmt.Sprintf("  %d publishes asked to come later", r.Refused)
+	}
+	p.progress("%s", text)
+}
+
+// profiler asks the own server for CPU profiles.
+type profiler struct{ url, dir string }
+
+func (f *profiler) take(ctx context.Context, scenario string, length time.Duration) (err error) {
+	seconds := max(1, int(length.Seconds()))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"/debug/pprof/profile?seconds="+strconv.Itoa(seconds), http.NoBody)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: length + time.Minute}
+	defer client.CloseIdleConnections()
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the profiler answered %d", answer.StatusCode)
+	}
+	file, err := os.Create(filepath.Join(f.dir, scenario+".pprof"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	_, err = io.Copy(file, answer.Body)
+	return err
+}

@@ -1,0 +1,340 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// bench is a publisher and the sink that its deliveries come to.
+type bench struct {
+	opt    Options
+	sink   *sink
+	client *http.Client
+	topic  hook.Topic
+	tag    string // makes ids and companies of this bench its own
+}
+
+// outstanding is how many deliveries may be on their way before the publisher waits: enough that the
+// server never runs dry, few enough that the run measures a steady state and not a growing backlog.
+const outstanding = 4000
+
+func newBench(ctx context.Context, o Options) (*bench, error) {
+	s, err := newSink(ctx)
+	if err != nil {
+		return nil, err
+	}
+	topic, _ := hook.LookupTopic("conversation.status")
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	return &bench{
+		opt: o, sink: s, topic: topic, tag: strconv.FormatInt(time.Now().UnixNano(), 36),
+		client: &http.Client{
+			Timeout: 30 * time.Second,
+			Transport: &http.Transport{
+				DialContext: dialer.DialContext, MaxIdleConnsPerHost: o.Connections, MaxConnsPerHost: o.Connections, DisableCompression: true,
+			},
+		},
+	}, nil
+}
+
+func (b *bench) close() {
+	b.client.CloseIdleConnections()
+	b.sink.close()
+}
+
+// each runs one function for each connection until ctx ends, and returns the first error.
+func (b *bench) each(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for range b.opt.Connections {
+		all.Go(func() {
+			if err := fn(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// ceiling posts the bodies that deliveries have straight to the sink.
+func (b *bench) ceiling(ctx context.Context, round int) (Result, error) {
+	data, err := wire.Escape([]byte(b.topic.Sample))
+	if err != nil {
+		return Result{}, err
+	}
+	body := wire.Body(b.topic.Name, data, hook.DataString)
+	posting, stop := context.WithCancel(ctx)
+	defer stop()
+	m := meter{pid: os.Getpid(), count: b.sink.received.Load}
+	measured := make(chan error, 1)
+	go func() {
+		defer stop()
+		measured <- measure(posting, b.opt.Duration/4, &m, nil)
+	}()
+	err = b.each(posting, func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			// A request under way when the time is over comes to its end.
+			_, err := b.post(context.WithoutCancel(ctx), b.sink.url(), body, nil)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err = errors.Join(err, <-measured)
+	if err != nil {
+		return Result{}, fmt.Errorf("ceiling: %w", err)
+	}
+	return Result{Scenario: Ceiling, Round: round, PerSecond: m.perSecond, CPU: m.cpu}, nil
+}
+
+// measure lets a load warm up for a fifth of the time, and meters the rest.
+func measure(ctx context.Context, length time.Duration, m *meter, during func(context.Context, time.Duration) error) error {
+	warm := length / 5
+	if !pause(ctx, warm) {
+		return ctx.Err()
+	}
+	if err := m.start(); err != nil {
+		return err
+	}
+	profiled := make(chan error, 1)
+	go func() {
+		if during == nil {
+			profiled <- nil
+			return
+		}
+		profiled <- during(ctx, length-warm)
+	}()
+	if !pause(ctx, length-warm) {
+		return errors.Join(ctx.Err(), <-profiled)
+	}
+	return errors.Join(m.stop(), <-profiled)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// subscribe makes the webhooks of a run, in a company of its own.
+func (b *bench) subscribe(ctx context.Context, company string, webhooks int) (ids []string, err error) {
+	for i := range webhooks {
+		body := fmt.Sprintf(`{"endpoint": "%s/%d", "event": %q}`, b.sink.url(), i, b.topic.Name)
+		answer, err := b.call(ctx, http.MethodPost, "/v1/webhooks", company, []byte(body))
+		if err != nil {
+			return ids, fmt.Errorf("create a webhook: %w", err)
+		}
+		var made struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal(answer, &made); err != nil {
+			return ids, err
+		}
+		ids = append(ids, made.ID)
+	}
+	return ids, nil
+}
+
+func (b *bench) unsubscribe(ctx context.Context, company string, ids []string) error {
+	for _, id := range ids {
+		if _, err := b.call(ctx, http.MethodDelete, "/v1/webhooks/"+id, company, nil); err != nil {
+			return fmt.Errorf("delete a webhook: %w", err)
+		}
+	}
+	return nil
+}
+
+// begin makes everything that a run needs.
+func (b *bench) begin(ctx context.Context, s scenario, round int) (n *run, company string, ids []string, err error) {
+	company = fmt.Sprintf("bench-%s-%s-%d", b.tag, s.name, round)
+	n = &run{
+		name: fmt.Sprintf("%s-%s-%d", b.tag, s.name, round), webhooks: s.webhooks, progress: make(chan struct{}, 1), seen: make([][]uint64, s.webhooks),
+	}
+	b.sink.run.Store(n)
+	ids, err = b.subscribe(ctx, company, s.webhooks)
+	return n, company, ids, err
+}
+
+// full publishes as fast as deliveries arrive.
+func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error) {
+	n, company, ids, err := b.begin(ctx, s, round)
+	if err != nil {
+		return Result{}, err
+	}
+	publishing, stop := context.WithCancel(ctx)
+	defer stop()
+	m := meter{pid: b.opt.PID, count: n.arrived.Load}
+	var during func(context.Context, time.Duration) error
+	if b.opt.During != nil && round == 1 {
+		during = func(ctx context.Context, d time.Duration) error { return b.opt.During(ctx, s.name, d) }
+	}
+	measured := make(chan error, 1)
+	go func() {
+		defer stop()
+		measured <- measure(publishing, b.opt.Duration, &m, during)
+	}()
+	var refused atomic.Int64
+	err = b.each(publishing, func(ctx context.Context) error {
+		p := publisher{bench: b, run: n, company: company, batch: s.batch, refused: &refused}
+		return p.publish(ctx)
+	})
+	err = errors.Join(err, <-measured)
+	lost := int64(0)
+	if err == nil {
+		lost = n.drain(ctx)
+	}
+	err = errors.Join(err, b.unsubscribe(ctx, company, ids))
+	return Result{
+		Scenario: s.name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, RSS: m.used.RSS,
+		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
+	}, err
+}
+
+// publisher is one connection.
+type publisher struct {
+	*bench
+	run     *run
+	company string
+	batch   int
+	refused *atomic.Int64
+	body    []byte
+}
+
+// publish posts one request after the other. It waits while too much is on its way.
+func (p *publisher) publish(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if p.run.waiting() > outstanding {
+			pause(ctx, time.Millisecond)
+			continue
+		}
+		from := p.run.published.Add(int64(p.batch)) - int64(p.batch)
+		if _, err := p.send(ctx, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send publishes the events from a number on, and repeats what the server asks to repeat. It is not
+// cut short: an event whose fate is unknown could not be counted.
+func (p *publisher) send(ctx context.Context, from int64) ([]byte, error) {
+	p.body = p.body[:0]
+	path := "/v1/events"
+	if p.batch == 1 {
+		p.body = p.event(p.body, from)
+	} else {
+		path = "/v1/events/batch"
+		for i := range p.batch {
+			p.body = append(p.body, "[,"[min(i, 1)])
+			p.body = p.event(p.body, from+int64(i))
+		}
+		p.body = append(p.body, ']')
+	}
+	for {
+		answer, err := p.call(context.WithoutCancel(ctx), http.MethodPost, path, "", p.body)
+		var later *retryLater
+		if !errors.As(err, &later) {
+			return answer, err
+		}
+		p.refused.Add(1)
+		pause(context.WithoutCancel(ctx), later.after)
+	}
+}
+
+// event appends one publish.
+func (p *publisher) event(to []byte, number int64) []byte {
+	to = append(to, `{"company_id":"`...)
+	to = append(to, p.company...)
+	to = append(to, `","event":"`...)
+	to = append(to, p.topic.Name...)
+	to = append(to, `","id":"`...)
+	to = p.run.id(to, number)
+	// Objects differ, so that order keeps no two deliveries apart.
+	to = append(to, `","object_id":"`...)
+	to = strconv.AppendInt(to, number, 10)
+	to = append(to, `","data":`...)
+	to = append(to, p.topic.Sample...)
+	return append(to, '}')
+}
+
+func (n *run) id(to []byte, number int64) []byte {
+	to = append(to, n.name...)
+	to = append(to, '_')
+	return strconv.AppendInt(to, number, 10)
+}
+
+// retryLater is what a server answers that is full.
+type retryLater struct {
+	status int
+	after  time.Duration
+}
+
+func (e *retryLater) Error() string { return fmt.Sprintf("the server answered %d", e.status) }
+
+// call makes a request to the server.
+func (b *bench) call(ctx context.Context, method, path, company string, body []byte) ([]byte, error) {
+	return b.request(ctx, method, b.opt.URL+path, body, func(h http.Header) {
+		h.Set("Authorization", "Bearer "+b.opt.Key)
+		if company != "" {
+			h.Set("X-Atlas-Company-Id", company)
+		}
+	})
+}
+
+func (b *bench) post(ctx context.Context, url string, body []byte, header func(http.Header)) ([]byte, error) {
+	return b.request(ctx, http.MethodPost, url, body, header)
+}
+
+func (b *bench) request(ctx context.Context, method, url string, body []byte, header func(http.Header)) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if header != nil {
+		header(r.Header)
+	}
+	answer, err := b.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable:
+		seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+		if err != nil {
+			seconds = 1
+		}
+		return nil, &retryLater{answer.StatusCode, time.Duration(seconds) * time.Second}
+	case answer.StatusCode/100 != 2:
+		return nil, fmt.Errorf("%s %s: %d %.300s", method, url, answer.StatusCode, text)
+	}
+	return text, nil
+}

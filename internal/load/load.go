@@ -1,0 +1,248 @@
+// Package load measures a server by what arrives.
+//
+// A [Bench] is publisher and receiver at once: it publishes to a server and counts, in the same
+// process, the requests that reach its own [sink]. Beside each figure stands the ceiling just before
+// and after it: plain net/http posting the same bodies straight to the same sink over as many
+// connections. The machine, and whatever else runs on it, is in both, so that the ratio travels
+// where the figure does not.
+//
+// What is published is followed to its end: a round that lost a delivery, or got one twice, says
+// so beside its speed.
+package load
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
+)
+
+// Options of a Bench. URL and Key are required; the zero value of the rest works.
+type Options struct {
+	URL string // of the server
+	Key string // an operator key
+	PID int    // of the server's process, 0 = unknown: no CPU and memory
+	// Duration is how long each measurement takes; 0 means 4 s.
+	Duration time.Duration
+	// Rounds is how often each is taken; the median counts. 0 means 3.
+	Rounds int
+	// Connections is how many keep-alive connections publish at once; 0 means 32.
+	Connections int
+	// Load is the part of the speed of single posts at which latency is measured; 0 means 0.3.
+	Load float64
+	// Only names the scenarios to run; none means all.
+	Only []string
+	// Progress is told what is measured, and each result.
+	Progress func(Result)
+	// During is called while a scenario of the first round is under load, beside it: a profiler.
+	During func(ctx context.Context, scenario string, length time.Duration) error
+}
+
+// Result is one measurement.
+type Result struct {
+	Scenario   string
+	Round      int
+	PerSecond  float64       // deliveries
+	Ratio      float64       // to the ceilings just before and after; 0 for a ceiling itself
+	CPU        time.Duration // of the server for each delivery; of publisher and sink for the ceiling
+	RSS        int64         // of the server, at the end
+	Published  int64
+	Lost       int64 // did not arrive within a minute of the last one that did
+	Duplicates int64
+	Refused    int64 // publishes that the server asked to repeat later
+	// Accepted and Sent are how long deliveries took to be received, from accepted_at and from the
+	// moment before the publish was sent; measured at a part of the full load only.
+	Accepted, Sent Quantiles
+}
+
+// Quantiles of a time.
+type Quantiles struct{ P50, P99 time.Duration }
+
+// scenario is a way of publishing.
+type scenario struct {
+	name     string
+	batch    int // events of one request
+	webhooks int // that each event goes to
+}
+
+// Ceiling and Latency are scenarios of another kind.
+const (
+	Ceiling = "ceiling"
+	Latency = "latency"
+)
+
+var scenarios = []scenario{{"single", 1, 1}, {"batch", 100, 1}, {"fan-out", 100, 5}}
+
+// Names lists the scenarios.
+func Names() []string {
+	names := []string{Latency}
+	for _, s := range scenarios {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func (o *Options) defaults() {
+	o.Duration = cmp.Or(o.Duration, 4*time.Second)
+	o.Rounds = cmp.Or(o.Rounds, 3)
+	o.Connections = cmp.Or(o.Connections, 32)
+	o.Load = cmp.Or(o.Load, 0.3)
+	if o.Progress == nil {
+		o.Progress = func(Result) {}
+	}
+}
+
+func (o *Options) wants(name string) bool { return len(o.Only) == 0 || slices.Contains(o.Only, name) }
+
+// Run takes all measurements, round after round, and returns the median of each scenario. The
+// latency comes last, at a part of the speed of single posts that was found before.
+func Run(ctx context.Context, o Options) ([]Result, error) {
+	o.defaults()
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	var all []Result
+	for round := 1; round <= o.Rounds; round++ {
+		for _, s := range scenarios {
+			if !o.wants(s.name) && !(s.name == "single" && o.wants(Latency)) {
+				continue
+			}
+			pair, err := b.pair(ctx, s, round)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, pair...)
+		}
+	}
+	if o.wants(Latency) {
+		rate := o.Load * median(all, "single").PerSecond
+		for round := 1; round <= o.Rounds; round++ {
+			r, err := b.latency(ctx, rate, round)
+			if err != nil {
+				return nil, fmt.Errorf("latency: %w", err)
+			}
+			o.Progress(r)
+			all = append(all, r)
+		}
+	}
+	return medians(all), nil
+}
+
+// pair measures a scenario with the ceiling before it and the one after: what else runs on the
+// machine changes from one second to the next.
+func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, error) {
+	before, err := b.ceiling(ctx, round)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.full(ctx, s, round)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	after, err := b.ceiling(ctx, round)
+	if err != nil {
+		return nil, err
+	}
+	r.Ratio = 2 * r.PerSecond / (before.PerSecond + after.PerSecond)
+	for _, m := range []Result{before, after, r} {
+		b.opt.Progress(m)
+	}
+	return []Result{before, after, r}, nil
+}
+
+// medians is one result for each scenario, in the order in which they ran.
+func medians(all []Result) (list []Result) {
+	var names []string
+	for _, r := range all {
+		if !slices.Contains(names, r.Scenario) {
+			names = append(names, r.Scenario)
+			list = append(list, median(all, r.Scenario))
+		}
+	}
+	return list
+}
+
+// median takes the middle of each figure; what was lost, doubled or refused is added up, and the
+// memory is the most.
+func median(all []Result, scenario string) Result {
+	m := Result{Scenario: scenario}
+	var of []Result
+	for _, r := range all {
+		if r.Scenario == scenario {
+			of = append(of, r)
+			m.Published += r.Published
+			m.Lost += r.Lost
+			m.Duplicates += r.Duplicates
+			m.Refused += r.Refused
+			m.RSS = max(m.RSS, r.RSS)
+		}
+	}
+	if len(of) == 0 {
+		return m
+	}
+	m.PerSecond = middle(of, func(r Result) float64 { return r.PerSecond })
+	m.Ratio = middle(of, func(r Result) float64 { return r.Ratio })
+	m.CPU = middle(of, func(r Result) time.Duration { return r.CPU })
+	m.Accepted.P50 = middle(of, func(r Result) time.Duration { return r.Accepted.P50 })
+	m.Accepted.P99 = middle(of, func(r Result) time.Duration { return r.Accepted.P99 })
+	m.Sent.P50 = middle(of, func(r Result) time.Duration { return r.Sent.P50 })
+	m.Sent.P99 = middle(of, func(r Result) time.Duration { return r.Sent.P99 })
+	return m
+}
+
+func middle[T cmp.Ordered](of []Result, figure func(Result) T) T {
+	var list []T
+	for _, r := range of {
+		list = append(list, figure(r))
+	}
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+// quantiles sorts the list.
+func quantiles(list []time.Duration) (q Quantiles) {
+	if len(list) == 0 {
+		return q
+	}
+	slices.Sort(list)
+	at := func(part float64) time.Duration {
+		return list[min(int(math.Ceil(part*float64(len(list)))), len(list))-1]
+	}
+	return Quantiles{at(0.5), at(0.99)}
+}
+
+// meter measures a stretch of time: deliveries, and what a process used meanwhile.
+type meter struct {
+	pid       int
+	count     func() int64
+	began     time.Time
+	received  int64
+	used      process.Usage
+	perSecond float64
+	cpu       time.Duration // for each
+}
+
+func (m *meter) start() (err error) {
+	m.began, m.received = time.Now(), m.count()
+	if m.pid != 0 {
+		m.used, err = process.UsageOf(m.pid)
+	}
+	return err
+}
+
+func (m *meter) stop() error {
+	took, n := time.Since(m.began), m.count()-m.received
+	m.perSecond = float64(n) / took.Seconds()
+	if m.pid == 0 || n == 0 {
+		return nil
+	}
+	now, err := process.UsageOf(m.pid)
+	m.cpu, m.used = (now.CPU-m.used.CPU)/time.Duration(n), now
+	return err
+}
