@@ -31,8 +31,9 @@ import (
 type Engine interface {
 	// Kick says that a wish for a webhook was committed (a retry, a replay, a change).
 	Kick(w hook.WebhookKey)
-	// Health is what the lane of a webhook knows now. Live is false where nobody runs it, and then
-	// only the stored part is there.
+	// Health is what the lane of a webhook knows now. Live is false where this node does not run the
+	// webhook; State is "" where it does and no lane is there, because there is nothing to do. What
+	// the store knows stands then.
 	Health(ctx context.Context, w *hook.Webhook) (Health, error)
 	// Test makes one attempt beside the lane: in any status, never retried, held, ordered or
 	// counted. The event has an id, a topic and data, and no offset. An endpoint that fails is an

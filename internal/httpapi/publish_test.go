@@ -2,7 +2,9 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -11,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -139,4 +144,51 @@ func benchAPI(b *testing.B) (*httpapi.API, func()) {
 		b.Fatal(err)
 	}
 	return apiOver(s), func() { s.Close() }
+}
+
+// instantLog commits at once.
+type instantLog struct{ company store.Company }
+
+func (l *instantLog) EnsureCompany(context.Context, string) (*store.Company, error) {
+	return &l.company, nil
+}
+
+func (l *instantLog) Append(_ context.Context, _ hook.Partition, events []*hook.Event) (store.Batch, error) {
+	return store.Batch{Appended: []hook.Appended{{Event: events[0]}}}, nil
+}
+
+// silent is a ResponseWriter that keeps nothing.
+type silent struct{ header http.Header }
+
+func (s *silent) Header() http.Header { return s.header }
+
+func (s *silent) Write(b []byte) (int, error) { return len(b), nil }
+
+func (s *silent) WriteHeader(int) {}
+
+// BenchmarkPublishAlone is the hot path without network and store: what the API itself costs.
+func BenchmarkPublishAlone(b *testing.B) {
+	s, err := store.OpenSQLite(b.Context(), store.Options{Dir: b.TempDir(), MasterKey: make([]byte, 32), MinFreeDisk: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	api := httpapi.New(httpapi.Options{
+		Config: config.Config{OperatorKey: operatorKey}.WithDefaults(), Store: s, Intake: intake.New(&instantLog{}, intake.Options{}), Policy: &egress.Policy{},
+	})
+	topic, _ := hook.LookupTopic("conversation.status")
+	body := []byte(`{"company_id":"company-1","event":"conversation.status","data":` + topic.Sample + `}`)
+	r := httptest.NewRequest("POST", "/v1/events", nil)
+	r.Header.Set("Authorization", "Bearer "+operatorKey)
+	r.Header.Set("Content-Type", "application/json")
+	r.ContentLength = int64(len(body))
+	reader := bytes.NewReader(body)
+	r.Body = io.NopCloser(reader)
+	w := &silent{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		reader.Reset(body)
+		clear(w.header)
+		api.ServeHTTP(w, r)
+	}
 }

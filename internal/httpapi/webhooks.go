@@ -186,9 +186,10 @@ func (a *API) health(ctx context.Context, w *hook.Webhook) (*Health, error) {
 		if err != nil {
 			return nil, err
 		}
-		if live.Live {
+		if live.Live && live.State != "" {
 			h = live
 		}
+		h.Live = live.Live
 	}
 	h.Backlog, h.OldestPendingAt, h.Parked = Backlog{s.Backlog, s.BacklogExact}, s.OldestPendingAt, s.Parked
 	if s.OldestPendingAt != nil && a.opt.Config.RetentionDays > 0 {

@@ -39,9 +39,8 @@ func (in *Intake) ReadBatch(r io.Reader, length int64) (Body, error) {
 
 // read reads to the end, in steps that double: what is held is at most twice what arrived.
 func (in *Intake) read(r io.Reader, length, limit int64) (b Body, err error) {
-	tooLarge := hook.Refuse(hook.KindTooLarge, "body_too_large", "the body has more than %d bytes", limit)
 	if length > limit {
-		return b, tooLarge
+		return b, tooLarge(limit)
 	}
 	b.in = in
 	defer func() {
@@ -62,7 +61,7 @@ func (in *Intake) read(r io.Reader, length, limit int64) (b Body, err error) {
 		b.Bytes = b.Bytes[:len(b.Bytes)+n]
 		switch {
 		case int64(len(b.Bytes)) > limit:
-			return b, tooLarge
+			return b, tooLarge(limit)
 		case errors.Is(err, io.EOF):
 			return b, nil
 		case err != nil:
@@ -78,6 +77,10 @@ func (in *Intake) read(r io.Reader, length, limit int64) (b Body, err error) {
 			}
 		}
 	}
+}
+
+func tooLarge(limit int64) error {
+	return hook.Refuse(hook.KindTooLarge, "body_too_large", "the body has more than %d bytes", limit)
 }
 
 // grow makes room for size bytes in all, if the intake has room for them.
