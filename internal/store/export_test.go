@@ -38,3 +38,17 @@ func (s *Store) Explain(ctx context.Context, text string) (plan string, err erro
 	})
 	return plan, err
 }
+
+// LimitPages makes the database full at so many pages more than it has; 0 takes the limit away.
+func (s *Store) LimitPages(ctx context.Context, more int) error {
+	return s.write(ctx, func(q tx) error {
+		var pages, limit int
+		if err := one(ctx, q, `PRAGMA page_count`, nil, &pages); err != nil {
+			return err
+		}
+		if limit = pages + more; more == 0 {
+			limit = 1 << 30
+		}
+		return one(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
+	})
+}

@@ -234,7 +234,9 @@ func (w *writer) transaction(group []*work) (err error) {
 			mutated = true
 			k.err = savepoint(ctx, w, func() error { return k.fn(w) })
 		}
-		if k.err != nil && w.isFatal(k.err) {
+		if k.err != nil && storeFault(k.err) {
+			// SQLite may have rolled everything back by itself (https://sqlite.org/lang_transaction.html,
+			// "Response To Errors Within A Transaction"); what follows would commit on its own.
 			return w.fatal(k.err)
 		}
 		k.err = w.l.mapError(k.err)

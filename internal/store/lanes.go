@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -148,15 +147,7 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		if l.Webhook, err = s.webhookByKey(ctx, q, key); err != nil {
 			return err
 		}
-		r, err := q.query(ctx, `SELECT `+cursorColumns+` FROM cursors WHERE webhook = $1`, int64(key))
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		if !r.Next() {
-			return errors.Join(errNoRow, r.Err())
-		}
-		if l.Cursor, err = scanCursor(r); err != nil {
+		if l.Cursor, _, err = cursorOf(ctx, q, key); err != nil {
 			return err
 		}
 		at := map[hook.Offset]int{}

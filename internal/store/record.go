@@ -304,11 +304,12 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	return nil
 }
 
-const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay`
+const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay,
+	(SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")`
 
 func scanParked(r rows) (p hook.Parked, err error) {
 	var due *int64
-	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &due, &p.Reason, &p.Replay)
+	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &due, &p.Reason, &p.Replay, &p.Number)
 	p.DueAt = fromMicrosOrNull(due)
 	return p, err
 }

@@ -2,6 +2,9 @@ package store_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -16,9 +19,13 @@ import (
 func TestSQLite(t *testing.T) {
 	var mu sync.Mutex
 	texts := map[string]bool{}
+	empty := emptyStore(t)
 	t.Run("suite", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T, opt store.Options) (*store.Store, error) {
 			opt.UnsafeNoSync = true
+			if err := os.CopyFS(opt.Dir, os.DirFS(empty)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return nil, err
+			}
 			s, err := store.OpenSQLite(t.Context(), opt)
 			if err == nil {
 				t.Cleanup(func() { collect(t, s, &mu, texts) })
@@ -43,6 +50,19 @@ func TestSQLite(t *testing.T) {
 			t.Errorf("%s:\n%s\n%s", why, text, plan)
 		}
 	}
+}
+
+// emptyStore is a directory with a store in it, so that not every test runs the migrations.
+func emptyStore(t *testing.T) string {
+	dir := t.TempDir()
+	s, err := store.OpenSQLite(t.Context(), store.Options{Dir: dir, MasterKey: []byte(storetest.MasterKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func collect(t *testing.T, s *store.Store, mu *sync.Mutex, into map[string]bool) {

@@ -27,6 +27,9 @@ func recordMovesEverything(f *fixture) {
 		Answers: []store.Answer{{Webhook: w.Key, Slot: 3, Offset: o[0], Number: 1, Header: []byte("h"), Body: []byte("b")}},
 		Notices: []store.Notice{{Webhook: w.Key, Kind: "down", Detail: "it is down"}},
 	})
+	f.record(store.Record{ // an empty answer is an answer
+		Answers: []store.Answer{{Webhook: w.Key, Slot: 4, Offset: o[0], Number: 1}},
+	})
 	lane, err := f.LoadLane(f.ctx, w.Key, 0)
 	f.must(err)
 	c := lane.Cursor

@@ -139,7 +139,7 @@ func replayNumbers(f *fixture) {
 	}
 	w = f.update(w, store.ResumeNow, func(w *hook.Webhook) { w.Status = hook.Active })
 	f.record(store.Record{Cursors: []store.CursorMove{move(w, all, all, 0, 0, all)}})
-	r, err := f.CreateReplay(f.ctx, w.Key, store.NewReplay{From: from, Covers: store.CoversUndelivered}, audit)
+	r, err := f.CreateReplay(f.ctx, w.Key, store.NewReplay{From: from, Covers: store.CoversAll}, audit)
 	f.must(err)
 	count, _, exact, err := f.ReplayExtent(f.ctx, w.Key, r.NewReplay)
 	f.must(err)

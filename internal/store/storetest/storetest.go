@@ -16,6 +16,9 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
+// MasterKey is what the suite's stores are sealed with.
+const MasterKey = "0123456789abcdef0123456789abcdef"
+
 // Open opens the store that lives in opt.Dir; a second call with the same directory finds what the
 // first one left there. The suite closes it.
 type Open func(t *testing.T, opt store.Options) (*store.Store, error)
@@ -64,7 +67,7 @@ type fixture struct {
 func newFixture(t *testing.T, open Open) *fixture {
 	f := &fixture{T: t, ctx: t.Context(), open: open, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	f.opt = store.Options{
-		Dir: t.TempDir(), MasterKey: []byte("0123456789abcdef0123456789abcdef"), Now: f.clock, MinFreeDisk: -1,
+		Dir: t.TempDir(), MasterKey: []byte(MasterKey), Now: f.clock, MinFreeDisk: -1,
 		Filter: func(source string, e *hook.Event) bool { return strings.Contains(string(e.Data), source) },
 	}
 	t.Cleanup(func() { f.Store.Close() })
