@@ -40,10 +40,12 @@ type core struct {
 	slots      slots
 	timers     timers
 	ledger     ledger
-	payloads   int64 // bytes of events that lanes hold
+	payloads   int64  // bytes of events that lanes hold
+	commits    uint64 // records that came back
 	sweepAt    time.Time
 	stopping   bool
 	swept      bool // a sweep was made since somebody looked
+	restless   bool // the next sweep has something to do
 
 	starts   []start
 	reads    []read
@@ -237,6 +239,7 @@ func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 	l := newLane(pl, at)
 	pl.lane = l
 	c.lanes[pl.webhook] = l
+	c.restless = true
 	c.loadLane(l)
 	return l
 }
@@ -258,7 +261,13 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 	before := l.hook
 	l.hook = from.Webhook
 	l.limit()
+	for _, o := range from.Stranded {
+		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)
+	}
 	if before != nil {
+		if before.Ordering != l.hook.Ordering {
+			c.reorder(l, from.Blocked)
+		}
 		if before.EndpointVersion != l.hook.EndpointVersion {
 			l.health = health{state: Healthy, lastSuccess: l.health.lastSuccess, lastFailure: l.health.lastFailure}
 			l.notBefore, l.throttles, l.ownFaults, l.slow, l.window = time.Time{}, 0, 0, false, newWindow()
@@ -279,6 +288,12 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		c.admit(l, it)
 	}
 	c.touch(l)
+}
+
+// reorder makes a lane follow a new ordering: what merely waits is read again under the new keys.
+func (c *core) reorder(l *lane, blocked map[string]int) {
+	l.blocked = blocked
+	c.detach(l)
 }
 
 // admit gives an offered delivery its place: settled long ago, skipped, or in line.
@@ -314,6 +329,7 @@ func (c *core) detach(l *lane) {
 
 // touch looks what a lane needs and may do, after anything about it changed.
 func (c *core) touch(l *lane) {
+	c.restless = true
 	if l.hook == nil || c.stopping {
 		return
 	}
@@ -349,11 +365,11 @@ func (c *core) supply(l *lane) {
 	}
 	if l.dueMore && len(l.due) == 0 && len(l.known) <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
 		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
-		l.dueReading = true
+		l.dueReading, l.dueAsked = true, c.commits
 		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.now, probe: l.health.state == Down})
 	}
 	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && l.health.state == Healthy && len(l.known) <= maxDue/2 {
-		l.replaying = true
+		l.replaying, l.replayAsked = true, c.commits
 		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
 	}
 }
@@ -373,8 +389,12 @@ func (l *lane) missing() (want []hook.Offset) {
 }
 
 // backlogRead takes in the next matched events of a lane that reads its own backlog.
-func (c *core) backlogRead(l *lane, hits []hit, readTo hook.Offset, err error) {
+func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.Offset, err error) {
 	l.reading = false
+	if after != l.read { // it was cut meanwhile
+		c.touch(l)
+		return
+	}
 	if err != nil {
 		c.timers.in(c.now, time.Second, func() { c.touch(l) })
 		return
@@ -472,17 +492,21 @@ func (c *core) addDue(l *lane, x *hook.Parked) {
 	if _, here := l.known[key]; here {
 		return
 	}
+	if was, ok := l.past[key]; ok && x.Attempts < was.attempts {
+		return // the row was read before its last attempt was recorded
+	}
 	if len(l.due) >= maxDue {
 		l.dueMore = true
 		return
 	}
 	it := &item{
 		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
-		attempts: x.Attempts, step: x.Step, replay: x.Replay, since: c.now,
+		attempts: x.Attempts, number: x.Number, step: x.Step, replay: x.Replay, since: c.now,
 	}
 	if l.hook != nil {
 		it.object = l.orderKey(it.object)
 	}
+	it.number = l.number(it)
 	l.known[key] = it
 	l.enqueue(it)
 }
@@ -526,7 +550,7 @@ func (c *core) pump() (wake time.Time) {
 			continue
 		}
 		if !p.dueReading && !c.now.Before(p.dueAt) {
-			p.dueReading = true
+			p.dueReading, p.dueAsked = true, c.commits
 			c.read(read{kind: readDue, partition: p.id, due: p.dueFrom, now: c.now})
 		}
 		if !p.dueReading && (wake.IsZero() || p.dueAt.Before(wake)) {
@@ -534,14 +558,27 @@ func (c *core) pump() (wake time.Time) {
 		}
 	}
 	if !c.now.Before(c.sweepAt) {
+		c.swept, c.restless = true, false
 		c.sweepAt = c.now.Add(sweepEvery)
-		c.swept = true
 		c.sweep()
 	}
-	if wake.IsZero() || c.sweepAt.Before(wake) {
+	if (wake.IsZero() || c.sweepAt.Before(wake)) && c.unswept() {
 		wake = c.sweepAt
 	}
 	return wake
+}
+
+// unswept says that a sweep has something to do; an idle engine sleeps.
+func (c *core) unswept() bool {
+	if c.restless {
+		return true
+	}
+	for _, p := range c.partitions {
+		if p.tail > p.swept && p.version >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // startOne makes the candidate's attempt, or settles without one what needs none.
@@ -562,7 +599,7 @@ func (c *core) startOne(l *lane) {
 		l.replayNext = c.now.Add(l.replayGap)
 	}
 	it.state, it.probe = running, l.health.state == Down
-	it.attempts++
+	it.attempts = l.number(it) + 1
 	l.inFlight++
 	l.lastStart = c.now
 	c.slots.take(l, it)
@@ -571,4 +608,17 @@ func (c *core) startOne(l *lane) {
 		lane: l, item: it, webhook: l.hook, payload: it.payload, kind: it.kind,
 		attempt: it.attempts, sequence: it.sequence, replayID: l.replayID, at: c.now,
 	})
+}
+
+// number is the highest attempt number that its delivery has, on whose wish ever.
+func (l *lane) number(it *item) int {
+	n := max(it.attempts, it.number)
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		key := parkedKey{kind, it.offset}
+		if x := l.known[key]; x != nil {
+			n = max(n, x.attempts)
+		}
+		n = max(n, l.past[key].attempts)
+	}
+	return n
 }

@@ -46,7 +46,8 @@ type item struct {
 	parked   bool // has a row in parked
 	probe    bool // the running attempt is a probe
 	pooled   bool // it holds one of the slow slots
-	attempts int  // made so far
+	attempts int  // number of its last attempt
+	number   int  // of the delivery's last attempt of any kind, as far as known
 	step     int  // steps of the schedule used
 	replay   int64
 	bytes    int64
@@ -54,9 +55,21 @@ type item struct {
 	since    time.Time // when the lane got it
 }
 
+// past is how a delivery left memory: a row with fewer attempts is older than that.
+type past struct {
+	attempts int
+	commit   uint64 // the engine's count of commits then
+}
+
 type parkedKey struct {
 	kind   hook.Kind
 	offset hook.Offset
+}
+
+// chain is what a lane holds of one object: one delivery in line or in flight, the others behind it.
+type chain struct {
+	head   *item
+	behind []*item
 }
 
 // lane is the consumer of one webhook; it exists only while there is work. Only the engine's loop
@@ -79,37 +92,41 @@ type lane struct {
 	// it stand in its chain.
 	run     []*item
 	due     []*item // parked, or asked for
-	chains  map[string][]*item
+	chains  map[string]*chain
 	replays []*item
 
 	parked  int            // live rows in parked
 	blocked map[string]int // by object, under object order
 	known   map[parkedKey]*item
-	dueMore bool // the store holds more that is due
+	past    map[parkedKey]past // rows that a read under way may show as they were
+	dueMore bool               // the store holds more that is due
 
 	loading, reading, fetching, dueReading, replaying bool
 
-	window     window
-	health     health
-	limiter    *rate.Limiter
-	notBefore  time.Time // the gate
-	gate       string    // why it is closed
-	throttles  int
-	ownFaults  int
-	inFlight   int
-	proven     bool // it has succeeded in this life
-	slow       bool // its last attempt took over a second
-	lastStart  time.Time
-	inLine     bool // for a slot
-	wake       time.Time
-	wakeIndex  int  // in the heap of timers; −1 when not
-	late       bool // its oldest unsettled delivery is older than an attached one may be
-	idleSince  time.Time
-	replayDone bool // nothing is left to look at; only deliveries under way
-	replayAt   hook.Offset
-	replayID   string
-	replayGap  time.Duration // between two of its deliveries
-	replayNext time.Time
+	window      window
+	health      health
+	limiter     *rate.Limiter
+	notBefore   time.Time // the gate
+	gate        string    // why it is closed
+	throttles   int
+	ownFaults   int
+	inFlight    int
+	recording   int    // its news under way to the store
+	dueAsked    uint64 // count of commits when it asked what is due
+	replayAsked uint64 // and what its replay covers
+	proven      bool   // it has succeeded in this life
+	slow        bool   // its last attempt took over a second
+	lastStart   time.Time
+	inLine      bool // for a slot
+	wake        time.Time
+	wakeIndex   int  // in the heap of timers; −1 when not
+	late        bool // its oldest unsettled delivery is older than an attached one may be
+	idleSince   time.Time
+	replayDone  bool // nothing is left to look at; only deliveries under way
+	replayAt    hook.Offset
+	replayID    string
+	replayGap   time.Duration // between two of its deliveries
+	replayNext  time.Time
 
 	// What the next record says of it.
 	touched                    bool
@@ -124,7 +141,7 @@ type lane struct {
 func newLane(p *place, at hook.Offset) *lane {
 	return &lane{
 		place: p, read: at, low: at, sequence: p.sequence, lowSeq: p.sequence, dueMore: true,
-		chains: map[string][]*item{}, known: map[parkedKey]*item{}, window: newWindow(), wakeIndex: -1,
+		chains: map[string]*chain{}, known: map[parkedKey]*item{}, past: map[parkedKey]past{}, window: newWindow(), wakeIndex: -1,
 		health: health{state: Healthy},
 	}
 }
@@ -264,15 +281,31 @@ func (l *lane) admit(it *item) {
 	l.enqueue(it)
 }
 
-// enqueue puts a delivery in line: behind another of its object, if there is one.
+// enqueue puts a delivery in line: behind another of its object, if there is one. A retry of an
+// earlier event goes before a later one that still waits.
 func (l *lane) enqueue(it *item) {
-	if it.object != "" {
-		chain, busy := l.chains[it.object]
-		if busy {
-			l.chains[it.object] = append(chain, it)
-			return
+	if it.object == "" {
+		l.line(it)
+		return
+	}
+	c := l.chains[it.object]
+	switch {
+	case c == nil:
+		l.chains[it.object] = &chain{head: it}
+	case it.parked && c.head.state == waiting && it.offset < c.head.offset:
+		l.take(c.head)
+		c.behind = slices.Insert(c.behind, 0, c.head)
+		c.head = it
+	case it.parked:
+		i := slices.IndexFunc(c.behind, func(x *item) bool { return x.offset > it.offset })
+		if i < 0 {
+			i = len(c.behind)
 		}
-		l.chains[it.object] = nil
+		c.behind = slices.Insert(c.behind, i, it)
+		return
+	default:
+		c.behind = append(c.behind, it)
+		return
 	}
 	l.line(it)
 }
@@ -301,15 +334,20 @@ func (l *lane) again(it *item) {
 	}
 }
 
-// take removes the candidate from its line.
-func (l *lane) take(it *item) {
+// take removes a delivery from its line. It says whether it stood in one.
+func (l *lane) take(it *item) bool {
 	for _, line := range []*[]*item{&l.due, &l.run, &l.replays} {
 		if len(*line) > 0 && (*line)[0] == it {
 			(*line)[0] = nil
 			*line = (*line)[1:]
-			return
+			return true
+		}
+		if i := slices.Index(*line, it); i >= 0 {
+			*line = slices.Delete(*line, i, i+1)
+			return true
 		}
 	}
+	return false
 }
 
 // pass lets the next delivery of an object go when the one before it is settled.
@@ -317,13 +355,13 @@ func (l *lane) pass(object string) {
 	if object == "" {
 		return
 	}
-	chain := l.chains[object]
-	if len(chain) == 0 {
+	c := l.chains[object]
+	if c == nil || len(c.behind) == 0 {
 		delete(l.chains, object)
 		return
 	}
-	l.chains[object] = chain[1:]
-	l.line(chain[0])
+	c.head, c.behind = c.behind[0], c.behind[1:]
+	l.line(c.head)
 }
 
 // advance moves the low-water mark over everything settled, and drops it.
@@ -362,6 +400,12 @@ func (l *lane) lastTouched() int {
 func (l *lane) cut(drop func(*payload)) {
 	keep := l.lastTouched() + 1
 	for _, it := range l.items[keep:] {
+		if it.attempts > 0 { // it was throttled: its next attempt goes on counting
+			if l.above == nil {
+				l.above = map[hook.Offset]store.Above{}
+			}
+			l.above[it.offset] = store.Above{Offset: it.offset, Attempts: it.attempts}
+		}
 		drop(it.payload)
 		it.payload = nil
 		it.offset = 0 // marks it as dropped
@@ -376,10 +420,8 @@ func (l *lane) cut(drop func(*payload)) {
 	dropped := func(it *item) bool { return it.offset == 0 }
 	heads := slices.DeleteFunc(slices.Clone(l.run), func(it *item) bool { return !dropped(it) })
 	l.run = slices.DeleteFunc(l.run, dropped)
-	for object, chain := range l.chains {
-		if len(chain) > 0 {
-			l.chains[object] = slices.DeleteFunc(chain, dropped)
-		}
+	for _, c := range l.chains {
+		c.behind = slices.DeleteFunc(c.behind, dropped)
 	}
 	for _, it := range heads {
 		l.pass(it.object)
@@ -389,7 +431,7 @@ func (l *lane) cut(drop func(*payload)) {
 
 // idle says that nothing is left to do or to remember.
 func (l *lane) idle() bool {
-	return l.hook != nil && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && !l.dueMore &&
+	return l.hook != nil && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
+		len(l.past) == 0 && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
 }

@@ -10,32 +10,33 @@ import (
 // ledger collects what the next record says. One record is under way at a time; what is found out
 // meanwhile is the next group.
 type ledger struct {
-	items   []store.Item
-	done    []outcome // the attempts among them
-	lanes   []*lane   // whose cursor or health changed
-	status  []store.StatusChange
-	stats   []store.Stat
-	notices []store.Notice
-	replays map[int64]*store.ReplayMove
-	swept   map[hook.Partition]hook.Offset
-	writing *writing
+	items     []store.Item
+	done      []outcome // the attempts among them
+	lanes     []*lane   // whose cursor or health changed
+	status    []store.StatusChange
+	stats     []store.Stat
+	notices   []store.Notice
+	replays   map[int64]*store.ReplayMove
+	replaying map[int64]*lane // whose they are
+	swept     map[hook.Partition]hook.Offset
+	writing   *writing
 }
 
-// outcome is an attempt whose slot is freed by the commit.
+// outcome is a delivery's news under way to the store. An attempt's slot is freed by the commit.
 type outcome struct {
-	lane *lane
-	item *item
-	// parked says where the delivery stands after it: in parked, or not.
-	parked    bool
-	throttled bool
+	lane      *lane
+	item      *item // nil when nothing was sent
+	throttled bool  // it stays at the head of its lane
+	due       *time.Time
 }
 
 // writing is a record under way, and what its commit changes.
 type writing struct {
-	record *store.Record
-	done   []outcome
-	places []placed
-	swept  map[hook.Partition]hook.Offset
+	record    *store.Record
+	done      []outcome
+	places    []placed
+	swept     map[hook.Partition]hook.Offset
+	replaying map[int64]*lane
 }
 
 type placed struct {
@@ -48,10 +49,15 @@ type placed struct {
 // unless it stays at the head of its lane.
 func (g *ledger) add(l *lane, news store.Item, it *item) {
 	g.items = append(g.items, news)
+	l.recording++
+	o := outcome{lane: l, item: it}
+	if news.Park != nil {
+		o.due = news.Park.DueAt
+	}
 	if it == nil {
+		g.done = append(g.done, o)
 		return
 	}
-	o := outcome{lane: l, item: it, parked: news.Park != nil}
 	o.throttled = news.Attempt.Outcome == hook.OutcomeThrottled && news.Park == nil
 	g.done = append(g.done, o)
 	if it.kind == hook.Live && !it.parked && !o.throttled {
@@ -76,7 +82,7 @@ func (c *core) record() *store.Record {
 		return nil
 	}
 	r := &store.Record{At: hook.Now(c.now), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept}
-	w := &writing{record: r, done: g.done, swept: g.swept}
+	w := &writing{record: r, done: g.done, swept: g.swept, replaying: g.replaying}
 	for _, m := range g.replays {
 		r.Replays = append(r.Replays, *m)
 	}
@@ -88,6 +94,9 @@ func (c *core) record() *store.Record {
 			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(),
 		})
 		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
+		if !detached {
+			l.place.detached = false // at once: the swept mark must heed it from now on
+		}
 		w.places = append(w.places, placed{l, l.place, detached})
 		l.delivered, l.failed, l.skipped, l.touched = 0, 0, 0, false
 	}
@@ -117,14 +126,21 @@ func (l *lane) flushAnswers(now time.Time) []store.Answer {
 func (c *core) recorded(out store.Recorded) {
 	w := c.ledger.writing
 	c.ledger.writing = nil
+	c.commits++
 	for _, p := range w.places {
-		p.place.detached = p.detached
+		p.place.detached = p.place.detached || p.detached
 	}
 	for id, swept := range w.swept {
 		c.partitions[id].swept = swept
 	}
 	for _, o := range w.done {
 		c.settled(o)
+	}
+	for _, m := range w.record.Replays {
+		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
+			c.endReplay(l)
+			l.place.replay = 0
+		}
 	}
 	for _, p := range w.places {
 		c.touch(p.lane)
@@ -146,13 +162,29 @@ func (c *core) recorded(out store.Recorded) {
 // settled frees an attempt's slot and lets the object's next delivery go.
 func (c *core) settled(o outcome) {
 	l, it := o.lane, o.item
+	l.recording--
+	if o.due != nil && !o.due.After(c.now) {
+		l.dueMore = true // the commit took so long that the partition may have looked past it
+	}
+	if it == nil {
+		return
+	}
 	c.slots.release(l, it)
 	l.inFlight--
 	if o.throttled {
 		l.again(it)
 		return
 	}
-	delete(l.known, parkedKey{it.kind, it.offset})
+	key := parkedKey{it.kind, it.offset}
+	if l.known[key] == it { // else a read has brought it back already
+		delete(l.known, key)
+	}
+	l.past[key] = past{attempts: it.attempts, commit: c.commits}
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
+			x.number = max(x.number, it.attempts)
+		}
+	}
 	c.drop(it.payload)
 	it.payload = nil
 	l.pass(it.object)
@@ -193,12 +225,17 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 	if l.detached() != l.place.detached && l.hook != nil {
 		c.mark(l)
 	}
+	l.forget(p)
 	if l.stat != nil && c.now.Sub(l.statAt) >= statsEvery {
 		c.ledger.stats = append(c.ledger.stats, *l.stat)
 		l.stat = nil
 	}
 	if len(l.answers) > 0 && c.now.Sub(l.answersAt) >= time.Second {
 		c.mark(l)
+	}
+	// A lane that stands still, with its own place written, needs no sweep.
+	if !l.place.detached || l.stat != nil || len(l.answers) > 0 || l.idle() {
+		c.restless = true
 	}
 	switch {
 	case !l.idle():
@@ -217,6 +254,15 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 		return min(p.tail, l.items[0].offset-1)
 	}
 	return min(p.tail, l.low)
+}
+
+// forget drops what no read under way can still bring back.
+func (l *lane) forget(p *partition) {
+	for key, x := range l.past {
+		if (!l.dueReading || l.dueAsked >= x.commit) && (!l.replaying || l.replayAsked >= x.commit) && (!p.dueReading || p.dueAsked >= x.commit) {
+			delete(l.past, key)
+		}
+	}
 }
 
 // letGo ends a lane that has nothing to do; its place remembers where it stood.

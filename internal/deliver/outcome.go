@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -24,7 +25,7 @@ func (c *core) finished(s *start, r *send.Result) {
 	}, c.dice.Float64())
 	c.observe(l, it, &d, r)
 	if d.Outcome == "" {
-		it.attempts--
+		it.attempts-- // it was not made
 		c.slots.release(l, it)
 		l.inFlight--
 		l.again(it)
@@ -112,7 +113,7 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
 	c.count(l, a, it, r)
 	if it.kind == hook.Replay {
-		c.countReplay(it, d.Outcome)
+		c.countReplay(l, it, d.Outcome)
 	}
 	if d.Counted && d.Outcome == hook.OutcomeRetry {
 		it.step++
@@ -249,7 +250,9 @@ func (c *core) expire(l *lane, it *item) {
 	if it.kind == hook.Live {
 		l.skipped++
 	}
-	delete(l.known, parkedKey{it.kind, it.offset})
+	key := parkedKey{it.kind, it.offset}
+	delete(l.known, key)
+	l.past[key] = past{attempts: it.attempts + 1, commit: c.commits + 2} // its commit is the next, or the one after
 	l.remove(it)
 	c.ledger.add(l, out, nil)
 	c.mark(l)
@@ -257,19 +260,9 @@ func (c *core) expire(l *lane, it *item) {
 
 // remove takes a waiting delivery out of its line or chain.
 func (l *lane) remove(it *item) {
-	for _, line := range []*[]*item{&l.due, &l.run, &l.replays} {
-		for i, x := range *line {
-			if x == it {
-				*line = append((*line)[:i], (*line)[i+1:]...)
-				l.pass(it.object)
-				return
-			}
-		}
-	}
-	for i, x := range l.chains[it.object] {
-		if x == it {
-			l.chains[it.object] = append(l.chains[it.object][:i], l.chains[it.object][i+1:]...)
-			return
-		}
+	if l.take(it) {
+		l.pass(it.object)
+	} else if c := l.chains[it.object]; c != nil {
+		c.behind = slices.DeleteFunc(c.behind, func(x *item) bool { return x == it })
 	}
 }

@@ -26,6 +26,7 @@ type partition struct {
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again
 	dueReading bool
+	dueAsked   uint64 // count of commits when it was asked
 }
 
 // company groups the webhooks that the same events are offered to, and its share of the slots.

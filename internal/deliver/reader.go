@@ -62,7 +62,7 @@ func (r *read) do(ctx context.Context, s Store) func(*core) {
 		return func(c *core) { c.laneLoaded(r.lane, l, err) }
 	case readBacklog:
 		hits, readTo, err := r.backlog(ctx, s)
-		return func(c *core) { c.backlogRead(r.lane, hits, readTo, err) }
+		return func(c *core) { c.backlogRead(r.lane, r.after, hits, readTo, err) }
 	case readEvents:
 		events, err := s.Events(ctx, r.partition, r.offsets)
 		return func(c *core) { c.eventsRead(r.lane, r.offsets, events, err) }

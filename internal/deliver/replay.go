@@ -25,8 +25,9 @@ func (c *core) replayRead(l *lane, work replayWork, err error) {
 		}
 		it := &item{
 			offset: x.Offset, sequence: x.Sequence, topic: x.Topic, object: l.orderKey(x.ObjectKey), kind: hook.Replay,
-			attempts: x.Attempts, replay: work.replay.Key, since: c.now,
+			number: x.Attempts, replay: work.replay.Key, since: c.now,
 		}
+		it.number = l.number(it)
 		l.known[key] = it
 		l.enqueue(it)
 	}
@@ -48,28 +49,28 @@ func (c *core) replayMoved(l *lane) {
 			place, underWay = min(place, key.offset-1), true
 		}
 	}
-	m := c.replayNews(l.place.replay)
+	m := c.replayNews(l, l.place.replay)
 	m.Place = max(m.Place, place)
 	m.Done = l.replayDone && !underWay
 }
 
 // replayNews is what the next record says of a replay.
-func (c *core) replayNews(replay int64) *store.ReplayMove {
+func (c *core) replayNews(l *lane, replay int64) *store.ReplayMove {
 	m := c.ledger.replays[replay]
 	if m == nil {
 		if c.ledger.replays == nil {
-			c.ledger.replays = map[int64]*store.ReplayMove{}
+			c.ledger.replays, c.ledger.replaying = map[int64]*store.ReplayMove{}, map[int64]*lane{}
 		}
 		m = &store.ReplayMove{Key: replay}
-		c.ledger.replays[replay] = m
+		c.ledger.replays[replay], c.ledger.replaying[replay] = m, l
 	}
 	return m
 }
 
 // countReplay adds one outcome to its replay's progress.
-func (c *core) countReplay(it *item, outcome hook.Outcome) {
-	m := c.replayNews(it.replay)
-	if !it.parked && it.attempts > 0 {
+func (c *core) countReplay(l *lane, it *item, outcome hook.Outcome) {
+	m := c.replayNews(l, it.replay)
+	if !it.parked {
 		m.Started++
 	}
 	switch outcome {

@@ -44,6 +44,9 @@ func (c *core) place(p *partition, from *store.Place, first bool) {
 		pl = c.newPlace(p, from)
 	}
 	was := pl.status
+	if pl.lane != nil && pl.replay != from.Replay {
+		c.endReplay(pl.lane)
+	}
 	pl.status, pl.version, pl.skips, pl.replay = from.Status, from.Version, from.Skips, from.Replay
 	pl.rules = c.rules(from.Rules)
 	pl.company.byTopic = nil
@@ -111,9 +114,6 @@ func (c *core) renew(l *lane, was hook.Status) {
 				c.skip(l, it)
 			}
 		}
-	}
-	if l.place.replay == 0 {
-		c.endReplay(l)
 	}
 	c.touch(l)
 }

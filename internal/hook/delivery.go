@@ -98,7 +98,8 @@ type Parked struct {
 	Partition Partition
 	Sequence  int64
 	ObjectKey string
-	Attempts  int        // requests made so far
+	Attempts  int        // number of its last attempt of this kind
+	Number    int        // of the delivery's last attempt of any kind; filled when read
 	Step      int        // steps of the schedule used so far
 	DueAt     *time.Time // nil = held
 	Reason    string     // why it waits: an ErrorClass, "held" or "requested"

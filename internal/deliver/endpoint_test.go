@@ -1,0 +1,296 @@
+package deliver
+
+import (
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// change updates a webhook and tells nobody: the engine hears of it by the commit.
+func (w *world) change(h *hook.Webhook, c store.Change) *hook.Webhook {
+	w.t.Helper()
+	c.Audit.Actor = "test"
+	if c.Apply == nil {
+		c.Apply = func(*hook.Webhook) error { return nil }
+	}
+	got, err := w.store.UpdateWebhook(w.t.Context(), w.company.Key, h.ID, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return got
+}
+
+func (w *world) status(h *hook.Webhook) *hook.Webhook {
+	w.t.Helper()
+	got, err := w.store.Webhook(w.t.Context(), w.company.Key, h.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return got
+}
+
+// balanced checks the conservation of every webhook, by the counters and by a recount.
+func (w *world) balanced() {
+	w.t.Helper()
+	list, _, err := w.store.Conservation(w.t.Context(), w.company.Key, store.Page{Limit: 250})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, b := range list {
+		if !b.Balanced {
+			w.t.Errorf("%+v does not balance", b)
+		}
+	}
+}
+
+func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		alive := false
+		w.sender.answer = func(send.Request) send.Result {
+			if alive {
+				return status(200)
+			}
+			return send.Result{Class: hook.ErrConnect}
+		}
+		w.start()
+		w.webhook(nil)
+		began := time.Now()
+		w.publish(5000, nil)
+		time.Sleep(45 * time.Second)
+		burst := len(w.sender.received())
+		if burst < 10 || burst > 60 {
+			t.Errorf("%d requests in the first 45 s, want some 50", burst)
+		}
+		time.Sleep(time.Hour)
+		if probes := len(w.sender.received()) - burst; probes < 11 || probes > 18 {
+			t.Errorf("%d probes in an hour, want one every 5 minutes at the end", probes)
+		}
+		if w.restart(); len(w.sender.received()) > burst+18 {
+			t.Error("a restart made the endpoint look alive")
+		}
+		time.Sleep(10 * time.Minute)
+		if n := len(w.sender.received()); n > burst+22 {
+			t.Errorf("%d requests after a restart", n-burst)
+		}
+		alive = true
+		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() >= 5000 })
+		t.Logf("%d requests for 5000 events and %s of silence", len(w.sender.received()), time.Since(began))
+		w.balanced()
+	})
+}
+
+func TestComingBackStartsSmall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		back := time.Now().Add(20 * time.Minute)
+		inFlight, most := 0, 0
+		var backAt time.Time
+		w.sender.answer = func(send.Request) send.Result {
+			if time.Now().Before(back) {
+				return send.Result{Class: hook.ErrConnect}
+			}
+			w.sender.Lock()
+			if backAt.IsZero() {
+				backAt = time.Now()
+			}
+			inFlight++
+			if time.Since(backAt) < 150*time.Millisecond {
+				most = max(most, inFlight)
+			}
+			w.sender.Unlock()
+			time.Sleep(100 * time.Millisecond)
+			w.sender.Lock()
+			inFlight--
+			w.sender.Unlock()
+			return status(200)
+		}
+		w.start()
+		w.webhook(nil)
+		w.publish(3000, nil)
+		w.settle("drained", 3*time.Hour, func() bool { return w.delivered() >= 3000 })
+		if most > 5 {
+			t.Errorf("%d at once right after the endpoint came back, want at most 5", most)
+		}
+		w.balanced()
+	})
+}
+
+func TestThrottlingUsesNoStepAndParksNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		free := time.Now().Add(6 * time.Hour)
+		w.sender.answer = func(send.Request) send.Result {
+			if time.Now().Before(free) {
+				return status(429)
+			}
+			return status(200)
+		}
+		w.start()
+		w.webhook(nil)
+		w.publish(50, nil)
+		time.Sleep(5 * time.Hour)
+		if n := len(w.sender.received()); n > 100 {
+			t.Errorf("%d requests to an endpoint that throttles, for 5 hours", n)
+		}
+		w.settle("delivered", 3*time.Hour, func() bool { return w.delivered() == 50 })
+		w.balanced()
+	})
+}
+
+func TestRetryAfterGatesTheLane(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		first := true
+		w.sender.answer = func(send.Request) send.Result {
+			w.sender.Lock()
+			defer w.sender.Unlock()
+			if first {
+				first = false
+				return send.Result{StatusCode: 503, RetryAfter: 2 * time.Hour, HasRetryAfter: true}
+			}
+			return status(200)
+		}
+		w.start()
+		w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 1 })
+		w.publish(5, nil)
+		time.Sleep(119 * time.Minute)
+		if n := len(w.sender.received()); n != 1 {
+			t.Fatalf("%d requests within the two hours asked for", n)
+		}
+		w.settle("delivered", 10*time.Minute, func() bool { return w.delivered() == 5 })
+	})
+}
+
+func TestGoneDisablesOnlyTheEndpointThatSaidSo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		old := ""
+		w.sender.answer = func(r send.Request) send.Result {
+			if r.Webhook.Endpoint == old {
+				time.Sleep(10 * time.Second) // the answer comes when the endpoint is another
+				return status(410)
+			}
+			return status(200)
+		}
+		w.start()
+		a := w.webhook(nil)
+		old = a.Endpoint
+		time.Sleep(10 * time.Minute)
+		w.publish(1, nil)
+		time.Sleep(5 * time.Second)
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Endpoint = "https://example.com/new"; return nil }})
+		time.Sleep(time.Minute)
+		if got := w.status(a); got.Status != hook.Active {
+			t.Fatalf("a late 410 of the old endpoint made the new one %s", got.Status)
+		}
+		w.publish(3, nil)
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 3 })
+
+		old = "https://example.com/new" // the control: now the 410 is about this one
+		time.Sleep(10 * time.Minute)
+		w.publish(1, nil)
+		time.Sleep(time.Minute)
+		if got := w.status(a); got.Status != hook.Inactive || got.StatusReason != hook.ReasonGone {
+			t.Fatalf("after a 410: %s %q", got.Status, got.StatusReason)
+		}
+		w.publish(10, nil)
+		time.Sleep(time.Hour)
+		if n := w.delivered(); n != 3 {
+			t.Fatalf("%d delivered to an INACTIVE webhook", n-3)
+		}
+		old = ""
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Status = hook.Active; return nil }, Resume: store.ResumeBacklog})
+		w.settle("backlog", time.Minute, func() bool { return w.delivered() == 13 })
+		w.balanced()
+	})
+}
+
+func TestFiveDaysOfFailureDisable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sender.answer = func(send.Request) send.Result { return status(500) }
+		w.start()
+		a := w.webhook(nil)
+		w.publish(20, nil)
+		time.Sleep(4*24*time.Hour + 23*time.Hour)
+		if got := w.status(a); got.Status != hook.Active {
+			t.Fatalf("%s before five days were over", got.Status)
+		}
+		time.Sleep(4 * time.Hour)
+		if got := w.status(a); got.Status != hook.Inactive || got.StatusReason != hook.ReasonFailing {
+			t.Fatalf("after five days: %s %q", got.Status, got.StatusReason)
+		}
+		w.balanced()
+	})
+}
+
+func TestVerdictsOnOneEventNeverMakeTheEndpointDown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		poison := ""
+		w.sender.answer = func(r send.Request) send.Result {
+			if r.EventID == poison {
+				return status(400)
+			}
+			return status(200)
+		}
+		w.start()
+		a := w.webhook(nil)
+		poison = w.publish(1, nil)[0]
+		for range 100 {
+			w.publish(1, nil)
+			time.Sleep(time.Hour)
+			if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != Healthy {
+				t.Fatalf("%+v", h)
+			}
+		}
+		if n := w.delivered(); n != 100 {
+			t.Fatalf("%d delivered, want 100", n)
+		}
+		w.balanced()
+	})
+}
+
+func TestOwnFaultsCountForNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		mended := time.Now().Add(3 * 24 * time.Hour)
+		w.sender.answer = func(send.Request) send.Result {
+			if time.Now().Before(mended) {
+				return send.Result{Class: hook.ErrOwnFault}
+			}
+			return status(200)
+		}
+		w.start()
+		a := w.webhook(nil)
+		w.publish(30, nil)
+		w.settle("delivered", 4*24*time.Hour, func() bool { return w.delivered() == 30 })
+		for _, r := range w.sender.received() {
+			if r.attempt != 1 {
+				t.Fatalf("an own fault used up an attempt: %+v", r)
+			}
+		}
+		if got := w.status(a); got.Status != hook.Active {
+			t.Fatal(got.Status)
+		}
+		w.balanced()
+	})
+}
+
+func TestRateLimitIsOneBucketForEverything(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.webhook(func(h *hook.Webhook) { h.RateLimit = 5 })
+		w.publish(100, nil)
+		began := time.Now()
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 100 })
+		if took := time.Since(began); took < 18*time.Second || took > 22*time.Second {
+			t.Errorf("100 deliveries at 5 a second took %s", took)
+		}
+	})
+}
