@@ -120,6 +120,7 @@ func (s *server) call(method, path, body string) *answer {
 	maps.Copy(r.Header, s.header)
 	w := httptest.NewRecorder()
 	s.api.ServeHTTP(w, r)
+	covered.note(r.Pattern, w.Code)
 	return &answer{s.t, method + " " + path + " " + cut(body), w.Code, w.Header(), w.Body.String()}
 }
 

@@ -41,7 +41,7 @@ type Problem struct {
 	Code       string            `json:"code" example:"unknown_topic" doc:"What is wrong, for programs. Stable."`
 	RequestID  string            `json:"request_id" doc:"The X-Request-Id of this answer."`
 	Errors     []hook.FieldError `json:"errors,omitempty" doc:"What is wrong with each field, for 400 and 422."`
-	ExistingID string            `json:"existing_id,omitempty" doc:"The webhook that is there already, for duplicate_webhook."`
+	ExistingID string            `json:"existing_id,omitempty" doc:"What is there already, for duplicate_webhook and replay_running."`
 
 	retryAfter time.Duration
 }

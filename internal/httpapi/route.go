@@ -118,8 +118,9 @@ func (a *API) newHuma() huma.API {
 	})
 }
 
-// outgoing keeps a published document's own text in an answer.
-var outgoing = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true), jsontext.PreserveRawStrings(true))
+// outgoing keeps a published document's own text in an answer, and the order of names the same in
+// every answer.
+var outgoing = json.JoinOptions(json.Deterministic(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true), jsontext.PreserveRawStrings(true))
 
 func marshal(w io.Writer, v any) error {
 	body, err := json.Marshal(v, outgoing)

@@ -39,6 +39,7 @@ func watch(t *testing.T, url, key, lastID string) *watcher {
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("stream: %s %v", resp.Status, resp.Header)
 	}
+	covered.note("GET /v1/stream", resp.StatusCode)
 	w := &watcher{t: t, scan: bufio.NewScanner(resp.Body), stop: func() { resp.Body.Close() }}
 	w.event() // the retry line: the stream stands
 	return w

@@ -63,7 +63,7 @@ func shapeWebhook(w *hook.Webhook) Webhook {
 // Health says how a webhook fares. Live is false where the part that only its lane knows is missing.
 type Health struct {
 	State               string     `json:"state" enum:"healthy,failing,down"`
-	Reason              *string    `json:"reason" doc:"What the last failure was, in words."`
+	Reason              *string    `json:"reason" doc:"Why it does what it does now, in a word or two: idle, or what the last failure was."`
 	Since               *time.Time `json:"since" doc:"Of the first failure in a row; null when healthy."`
 	ConsecutiveFailures int        `json:"consecutive_failures"`
 	LastSuccessAt       *time.Time `json:"last_success_at"`

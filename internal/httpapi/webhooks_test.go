@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 func TestWebhookLife(t *testing.T) {
@@ -210,8 +212,45 @@ func TestCompanyDefaults(t *testing.T) {
 	s.call("PATCH", "/v1/companies/c1", `{"name":"x"}`).problem(422, "unknown_field", "name")
 	s.call("PATCH", "/v1/companies/a%20b", `{}`).problem(404, "not_found")
 	s.call("GET", "/v1/companies/nobody", "").problem(404, "not_found")
+	if c = s.call("GET", "/v1/companies/c1", "").ok(200); c["id"] != "c1" || c["default_signature_scheme"] != "base64" {
+		t.Errorf("company: %v", c)
+	}
 	list := s.call("GET", "/v1/companies", "").ok(200)["data"].([]any)
 	if len(list) != 1 || list[0].(map[string]any)["id"] != "c1" {
 		t.Errorf("companies: %v", list)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	s := newServer(t)
+	id := s.subscribe("*")
+	event := s.publish("customer", `{}`)
+	s.record(id, event, func(a *hook.Attempt, r *store.Record) {
+		r.Notices = []store.Notice{{Webhook: a.Webhook, Kind: "down", Detail: "connect: refused"}}
+	})
+	notice := s.call("GET", "/v1/notices", "").ok(200)["data"].([]any)[0].(map[string]any)
+	if notice["kind"] != "down" || notice["webhook_id"] != id || notice["detail"] != "connect: refused" {
+		t.Errorf("notice: %v", notice)
+	}
+	key, keyID := s.companyKey("c1", "write")
+	s.as(key).with("X-Request-Id", "mine").call("PATCH", "/v1/webhooks/"+id, `{"description":"d","headers":{"X-A":"canary"}}`).ok(200)
+	a := s.call("GET", "/v1/audit-log?limit=1", "")
+	page := a.ok(200)
+	entry := page["data"].([]any)[0].(map[string]any)
+	if entry["actor"] != keyID || entry["action"] != "webhook.updated" || entry["object"] != id || entry["request_id"] != "mine" ||
+		fmt.Sprint(entry["detail"]) != "map[changed:[description headers]]" || strings.Contains(a.text, "canary") {
+		t.Errorf("entry: %v", entry)
+	}
+	seen := 1
+	for page["next_cursor"] != nil {
+		page = s.call("GET", "/v1/audit-log?limit=1&cursor="+page["next_cursor"].(string), "").ok(200)
+		seen += len(page["data"].([]any))
+	}
+	if seen != 3 {
+		t.Errorf("%d entries in all", seen)
+	}
+	for _, path := range []string{"/v1/audit-log", "/v1/notices", "/v1/conservation", "/v1/companies", "/v1/companies/c1/keys"} {
+		s.call("GET", path+"?cursor=nonsense", "").problem(400, "invalid_cursor", "cursor")
+		s.call("GET", path+"?limit=0", "").problem(400, "invalid_parameter", "limit")
 	}
 }
