@@ -14,7 +14,6 @@
 package filter
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -152,12 +151,4 @@ func clauses(n ast.Node, list []ast.Node) []ast.Node {
 		return clauses(and.Right, clauses(and.Left, list))
 	}
 	return append(list, n)
-}
-
-// Source is the expression as it was written.
-func (p *Program) Source() string { return p.source }
-
-// Inline is an expression on one line, for messages.
-func Inline(source string) string {
-	return string(bytes.Join(bytes.Fields([]byte(source)), []byte(" ")))
 }

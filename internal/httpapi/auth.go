@@ -51,6 +51,9 @@ func (x *exchange) admit(n need) error {
 	if n == open {
 		return nil
 	}
+	if x.r.Header["Content-Encoding"] != nil {
+		return &hook.Error{Kind: kindMediaType, Code: "unsupported_media_type", Detail: "send the body as it is, without Content-Encoding"}
+	}
 	key, ok := bearer(x.r)
 	if !ok {
 		return errUnauthorized

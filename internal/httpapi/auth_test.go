@@ -156,6 +156,8 @@ func TestRequestIDAndRoutes(t *testing.T) {
 		t.Errorf("Allow: %v", a.header)
 	}
 	s.with("Content-Type", "text/plain").call("POST", "/v1/webhooks", `{"endpoint":"https://example.com","event":"customer"}`).problem(415, "unsupported_media_type")
+	s.with("Content-Encoding", "gzip").call("POST", "/v1/events", `{}`).problem(415, "unsupported_media_type")
+	s.with("Content-Encoding", "gzip").call("POST", "/v1/webhooks", `{}`).problem(415, "unsupported_media_type")
 	s.with("Content-Type", "text/plain").call("POST", "/v1/events", `{}`).problem(415, "unsupported_media_type")
 	s.with("Content-Type", "application/x-ndjson").call("POST", "/v1/events", `{}`).problem(415, "unsupported_media_type")
 	s.with("Content-Type", "application/json; charset=utf-8").call("POST", "/v1/webhooks", `{"endpoint":"https://example.com","event":"customer"}`).ok(201)

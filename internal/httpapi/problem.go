@@ -42,6 +42,7 @@ type Problem struct {
 	RequestID  string            `json:"request_id" doc:"The X-Request-Id of this answer."`
 	Errors     []hook.FieldError `json:"errors,omitempty" doc:"What is wrong with each field, for 400 and 422."`
 	ExistingID string            `json:"existing_id,omitempty" doc:"What is there already, for duplicate_webhook and replay_running."`
+	IDs        []string          `json:"ids,omitempty" doc:"For outcome_unknown: the ids to publish the same events under again."`
 
 	retryAfter time.Duration
 }
@@ -63,6 +64,7 @@ func problemOf(err error, requestID string) *Problem {
 		p.Status, p.Code, p.Detail, p.Errors = statusOf[e.Kind], e.Code, e.Detail, e.Fields
 		p.retryAfter = e.RetryAfter
 		p.ExistingID, _ = e.Extra["existing_id"].(string)
+		p.IDs, _ = e.Extra["ids"].([]string)
 		if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 			p.retryAfter = max(p.retryAfter, time.Second)
 		}

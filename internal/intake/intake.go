@@ -17,6 +17,7 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +120,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	event.Company, event.Partition = company.Key, company.Partition
 	batch, err := in.log.Append(ctx, event.Partition, []*hook.Event{event})
 	if err != nil {
-		return Accepted{}, err
+		return Accepted{}, withIDs(err, []*hook.Event{event})
 	}
 	if batch.Appended[0].Conflict {
 		return Accepted{}, conflict(event.ID)
@@ -146,7 +147,7 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 		}
 		batch, err := in.log.Append(ctx, partition, part)
 		if err != nil {
-			return nil, err
+			return nil, withIDs(err, events)
 		}
 		if err := conflicts(batch.Appended, part, places); err != nil {
 			return nil, err
@@ -189,6 +190,22 @@ func (in *Intake) count(appended []hook.Appended) {
 			in.opt.Meter.EventAccepted(a.Event.Topic)
 		}
 	}
+}
+
+// withIDs names the ids of events that may or may not be committed: published again under them,
+// they are accepted once in either case.
+func withIDs(err error, events []*hook.Event) error {
+	e, ok := errors.AsType[*hook.Error](err)
+	if !ok || e.Code != "outcome_unknown" {
+		return err
+	}
+	ids := make([]string, len(events))
+	for i, event := range events {
+		ids[i] = event.ID
+	}
+	named := *e
+	named.Extra = map[string]any{"ids": ids}
+	return &named
 }
 
 func conflict(id string) *hook.Error {

@@ -334,6 +334,19 @@ func TestTheStoresErrorsPass(t *testing.T) {
 	}
 }
 
+func TestAnUnknownOutcomeNamesItsIDs(t *testing.T) {
+	in := intake.New(&memoryLog{fail: &hook.Error{Kind: hook.KindUnavailable, Code: "outcome_unknown"}}, intake.Options{})
+	const event = `{"company_id":"c1","event":"customer","data":{}}`
+	_, err := in.Publish(t.Context(), []byte(event), intake.Publishing{})
+	if e, ok := errors.AsType[*hook.Error](err); !ok || len(e.Extra["ids"].([]string)) != 1 {
+		t.Error(err)
+	}
+	_, err = in.PublishBatch(t.Context(), []byte("["+event+","+event+"]"), intake.Publishing{})
+	if e, ok := errors.AsType[*hook.Error](err); !ok || len(e.Extra["ids"].([]string)) != 2 {
+		t.Error(err)
+	}
+}
+
 // Bombs are refused quickly: none costs more than reading it.
 func TestBombs(t *testing.T) {
 	const head = `{"company_id":"c1","event":"customer","data":`
