@@ -77,6 +77,10 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	}
 	s.store, err = store.OpenSQLite(ctx, store.Options{
 		Dir: s.cfg.DataDir, MasterKey: keys.master, Log: o.Log, Fatal: s.die,
+		Filter: func(source string, e *hook.Event) bool {
+			match, err := compile(source)
+			return err != nil || match(e.Topic, e.Data)
+		},
 		Committed: func(group int, took time.Duration) { s.metrics.CommitGroup("mixed", group, took) },
 	})
 	if err != nil {

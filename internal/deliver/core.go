@@ -16,6 +16,7 @@ import (
 const (
 	maxInbox     = 10_000   // events that wait for the loop; beyond, they are read from the store
 	maxPayloads  = 64 << 20 // bytes of events that lanes hold; beyond, lanes detach
+	maxItems     = 200_000  // deliveries that lanes hold, some 200 bytes each; beyond, crowded ones detach
 	tailChunk    = 1000
 	tailBytes    = 8 << 20
 	backlogChunk = 500
@@ -41,6 +42,7 @@ type core struct {
 	timers     timers
 	ledger     ledger
 	payloads   int64  // bytes of events that lanes hold
+	items      int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
 	commits    uint64 // records that came back
 	sweepAt    time.Time
 	stopping   bool
@@ -199,10 +201,11 @@ func (c *core) offer(p *partition, e *hook.Event) {
 			shared = c.hold(p, e)
 		}
 		it := l.offer(e.Offset, e.Topic, e.ObjectKey, shared, c.now)
+		c.items++
 		if l.hook != nil {
 			c.admit(l, it)
 		}
-		if waits := len(l.items) - l.ahead - l.inFlight; waits > maxQueued || c.payloads > maxPayloads && waits > windowStart {
+		if c.crowded(l) {
 			c.detach(l)
 		}
 		c.touch(l)
@@ -210,6 +213,17 @@ func (c *core) offer(p *partition, e *hook.Event) {
 	if shared != nil {
 		c.drop(shared) // the lanes hold it now
 	}
+}
+
+// crowded says that a lane keeps more waiting in memory than it may. Settled deliveries ahead of
+// the low-water mark are counted with the others: they are dropped last.
+func (c *core) crowded(l *lane) bool {
+	waits := len(l.items) - l.ahead
+	switch {
+	case waits > maxQueued, waits > fewQueued && c.items > maxItems:
+		return true
+	}
+	return c.payloads > maxPayloads && waits > l.sending+windowStart
 }
 
 // hold counts an event's bytes once, whoever holds it; the caller owns one reference.
@@ -601,6 +615,7 @@ func (c *core) startOne(l *lane) {
 	it.state, it.probe = running, l.health.state == Down
 	it.attempts = l.number(it) + 1
 	l.inFlight++
+	l.sending++
 	l.lastStart = c.now
 	c.slots.take(l, it)
 	it.payload.refs++ // the attempt's own

@@ -35,7 +35,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 		l.health.pass(c.now)
 		h = Health{
 			State: l.health.state, Since: l.health.since, ConsecutiveFailures: l.health.failures, LastSuccessAt: l.health.lastSuccess,
-			LastFailureAt: l.health.lastFailure, NextProbeAt: l.health.probeAt, InFlight: l.inFlight, Window: l.concurrency(),
+			LastFailureAt: l.health.lastFailure, NextProbeAt: l.health.probeAt, InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
 			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
 		}
 		if v := l.next(c.now); !v.start {

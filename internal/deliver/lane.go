@@ -13,8 +13,9 @@ import (
 // Limits of one lane.
 const (
 	// maxQueued is how many matched events wait in memory before the lane detaches and reads its
-	// backlog from the store instead.
-	maxQueued = 1000
+	// backlog from the store instead; fewQueued is how many always may, whatever the others hold.
+	maxQueued = 20_000
+	fewQueued = 1000
 	// maxAhead is how far settled deliveries may run ahead of the low-water mark.
 	maxAhead = 16_384
 	// lowQueue is when a lane that reads its backlog asks for more.
@@ -44,6 +45,7 @@ type item struct {
 	kind     hook.Kind
 	state    itemState
 	parked   bool // has a row in parked
+	skipped  bool // settled by being given up
 	probe    bool // the running attempt is a probe
 	pooled   bool // it holds one of the slow slots
 	attempts int  // number of its last attempt
@@ -110,7 +112,8 @@ type lane struct {
 	gate        string    // why it is closed
 	throttles   int
 	ownFaults   int
-	inFlight    int
+	inFlight    int    // attempts started and not yet recorded
+	sending     int    // those of them that are not yet answered
 	recording   int    // its news under way to the store
 	dueAsked    uint64 // count of commits when it asked what is due
 	replayAsked uint64 // and what its replay covers
@@ -185,7 +188,10 @@ func (l *lane) next(now time.Time) verdict {
 			return verdict{reason: "failing: one attempt a second", at: at}
 		}
 	case Healthy:
-		if l.inFlight >= l.concurrency() {
+		if l.hook.Ordering == hook.WebhookOrder && l.inFlight > 0 {
+			return verdict{reason: "strict order: one delivery at a time"}
+		}
+		if l.sending >= l.window.limit(l.hook.MaxConcurrency) {
 			return verdict{reason: "window full"}
 		}
 	}
@@ -206,13 +212,6 @@ func (l *lane) next(now time.Time) verdict {
 		return verdict{reason: "reading the event"}
 	}
 	return verdict{start: true}
-}
-
-func (l *lane) concurrency() int {
-	if l.hook.Ordering == hook.WebhookOrder {
-		return 1
-	}
-	return l.window.limit(l.hook.MaxConcurrency)
 }
 
 // candidate is the delivery that would go next: what is parked and due, then the log, then replays.
@@ -369,6 +368,9 @@ func (l *lane) advance() {
 	n := 0
 	for n < len(l.items) && l.items[n].state == settled {
 		l.low, l.lowSeq = l.items[n].offset, l.items[n].sequence
+		if l.items[n].skipped {
+			l.skipped++
+		}
 		l.ahead--
 		l.items[n] = nil
 		n++
@@ -382,9 +384,6 @@ func (l *lane) advance() {
 		l.low = before
 	}
 }
-
-// queued is how many matched events wait.
-func (l *lane) queued() int { return len(l.items) - l.ahead - l.inFlight }
 
 // lastTouched is the index of the last item that is not merely waiting.
 func (l *lane) lastTouched() int {

@@ -196,6 +196,10 @@ func (c *core) settled(o outcome) {
 // sweep moves the partitions' low-water marks, detaches who lags, lets go of idle lanes, and hands
 // over statistics. Once a second.
 func (c *core) sweep() {
+	c.items = 0
+	for _, l := range c.lanes {
+		c.items += len(l.items)
+	}
 	for _, p := range c.partitions {
 		if p.version < 0 {
 			continue

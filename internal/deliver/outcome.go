@@ -14,6 +14,7 @@ import (
 // slot stays taken until that is recorded.
 func (c *core) finished(s *start, r *send.Result) {
 	l, it := s.lane, s.item
+	l.sending--
 	c.drop(s.payload)
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
 	if r.HasRetryAfter {
@@ -66,7 +67,7 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 		l.throttles++
 	case d.Effect == retry.Success:
 		l.throttles, l.proven = 0, true
-		if l.inFlight >= l.window.limit(l.hook.MaxConcurrency) {
+		if l.sending+1 >= l.window.limit(l.hook.MaxConcurrency) {
 			l.window.grow(l.hook.MaxConcurrency)
 		}
 	}
@@ -230,9 +231,8 @@ func (c *core) holdBack(l *lane, it *item) {
 
 // skip settles a delivery that its owner, or retention, gave up.
 func (c *core) skip(l *lane, it *item) {
-	it.state = settled
+	it.state, it.skipped = settled, true
 	l.ahead++
-	l.skipped++
 	c.drop(it.payload)
 	it.payload = nil
 	l.remove(it)

@@ -25,15 +25,15 @@ func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Of
 	}
 	p.version = version
 	for i := range places {
-		c.place(p, &places[i], first)
+		c.place(p, &places[i])
 	}
 	c.configure(p)
 	c.feed(p)
 }
 
 // place brings one webhook's entry in line with the store.
-func (c *core) place(p *partition, from *store.Place, first bool) {
-	pl := c.places[from.Webhook]
+func (c *core) place(p *partition, from *store.Place) {
+	pl, known := c.places[from.Webhook], true
 	switch {
 	case from.Deleted && pl == nil:
 		return
@@ -42,6 +42,7 @@ func (c *core) place(p *partition, from *store.Place, first bool) {
 		return
 	case pl == nil:
 		pl = c.newPlace(p, from)
+		known = false
 	}
 	was := pl.status
 	if pl.lane != nil && pl.replay != from.Replay {
@@ -59,7 +60,8 @@ func (c *core) place(p *partition, from *store.Place, first bool) {
 		// It must not stand in the way of the swept mark: its own place is to be written.
 		l := c.wakeLane(pl, max(pl.offset, p.tail))
 		l.fed = false
-	case pl.status == hook.Active && (pl.detached || pl.replay != 0 || from.Cursor.ProbeAt != nil || from.Cursor.FailingSince != nil):
+	case pl.status == hook.Active && (known || pl.detached || pl.replay != 0 || from.Cursor.FailingSince != nil):
+		// It has work, or it changed: a wish may have been written for it.
 		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
 		l.fed = !pl.detached
 	}
@@ -102,12 +104,10 @@ func (c *core) renew(l *lane, was hook.Status) {
 	if l.hook != nil && l.hook.Version != l.place.version {
 		c.loadLane(l)
 	}
-	switch now := l.place.status; {
-	case now != hook.Active && was == hook.Active && l.fed:
+	if l.place.status != hook.Active && was == hook.Active && l.fed {
 		c.detach(l)
-	case now == hook.Active && was != hook.Active:
-		l.dueMore = true
 	}
+	l.dueMore = true // a wish may have been written
 	for _, it := range slices.Clone(l.items) {
 		if it.state == waiting && l.hook != nil {
 			if _, skip := l.place.skipped(it.offset); skip {

@@ -17,9 +17,10 @@ const (
 	groupWorks  = 512
 	groupEvents = 2000
 	groupBytes  = 16 << 20
-	// linger is how long a group waits for company while commits are shared: a commit of its own
-	// costs 125 µs of CPU and 0.4 ms of fsync.
-	linger = 200 * time.Microsecond
+	// maxLinger bounds how long a group waits for company. A group waits a quarter of what a commit
+	// takes while commits follow each other closely: what arrives meanwhile shares the fsync, and
+	// an append and a record that take turns become one.
+	maxLinger = time.Millisecond
 )
 
 // work is what one caller wants of the writer: exactly one of events, record and fn.
@@ -47,7 +48,8 @@ type writer struct {
 	written chan struct{}           // tells the checkpointer that something was committed
 	pause   chan chan struct{}      // the checkpointer asks for a moment between two groups
 	broken  error                   // after a failed commit nothing is done any more
-	shared  bool                    // the last group had several callers
+	took    time.Duration           // what a commit takes, on average
+	idleAt  time.Time               // when the last one ended
 	version int64                   // owners.config_version as committed
 	head    hook.Offset             // last offset, including the running group's
 	last    int64                   // accepted_at of the last event
@@ -154,6 +156,7 @@ func (w *writer) gather(first *work) (group []*work) {
 	}
 	take(first)
 	var timeout <-chan time.Time
+	wait := w.linger()
 	for len(group) < groupWorks && events < groupEvents && bytes < groupBytes {
 		select {
 		case k := <-w.queue:
@@ -162,10 +165,10 @@ func (w *writer) gather(first *work) (group []*work) {
 		default:
 		}
 		if timeout == nil {
-			if !w.shared {
+			if wait == 0 {
 				break
 			}
-			timeout = time.After(linger)
+			timeout = time.After(wait)
 		}
 		select {
 		case k := <-w.queue:
@@ -175,7 +178,6 @@ func (w *writer) gather(first *work) (group []*work) {
 		}
 		break
 	}
-	w.shared = len(group) > 1
 	return group
 }
 
@@ -202,9 +204,21 @@ func (w *writer) commit(group []*work) {
 		}
 		close(k.done)
 	}
+	w.idleAt = time.Now()
+	took := w.idleAt.Sub(start)
+	w.took += (took - w.took) / 8
 	if w.l.opt.Committed != nil && err == nil {
-		w.l.opt.Committed(len(group), time.Since(start))
+		w.l.opt.Committed(len(group), took)
 	}
+}
+
+// linger is how long the next group waits for company: a quarter of a commit while they follow each
+// other closely, not at all otherwise.
+func (w *writer) linger() time.Duration {
+	if time.Since(w.idleAt) > w.took {
+		return 0
+	}
+	return min(w.took/4, maxLinger)
 }
 
 func (w *writer) transaction(group []*work) (err error) {
