@@ -114,7 +114,7 @@ func TestRateLimit(t *testing.T) {
 		}
 		limited++
 	}
-	if allowed < 5 || allowed > 6 || limited == 0 {
+	if allowed != 5 || limited != 15 {
 		t.Errorf("%d allowed, %d limited", allowed, limited)
 	}
 	s.move(time.Second)

@@ -42,7 +42,7 @@ func TestDeliveries(t *testing.T) {
 	}
 	for query, want := range map[string]int{
 		"?status=pending": 1, "?status=delivered": 0, "?event=customer": 1, "?object_id=7": 1, "?status_code=500": 1, "?status_code=404": 0,
-		"?from=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339): 0, "?to=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339): 2,
+		"?from=" + s.now().Add(time.Hour).UTC().Format(time.RFC3339): 0, "?to=" + s.now().Add(time.Hour).UTC().Format(time.RFC3339): 2,
 	} {
 		if got := len(s.call("GET", path+query, "").ok(200)["data"].([]any)); got != want {
 			t.Errorf("%s: %d, want %d", query, got, want)

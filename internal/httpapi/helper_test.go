@@ -38,7 +38,7 @@ type server struct {
 	engine *fakeEngine
 	log    *bytes.Buffer
 	mu     sync.Mutex
-	moved  time.Duration
+	clock  time.Time
 	key    string // used by call
 	header http.Header
 }
@@ -46,7 +46,7 @@ type server struct {
 // newServer starts one; options change what it is made of.
 func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	t.Helper()
-	s := &server{t: t, key: operatorKey, log: &bytes.Buffer{}, header: http.Header{"X-Atlas-Company-Id": {"c1"}}}
+	s := &server{t: t, key: operatorKey, clock: time.Now(), log: &bytes.Buffer{}, header: http.Header{"X-Atlas-Company-Id": {"c1"}}}
 	var filters filter.Cache
 	var err error
 	s.store, err = store.OpenSQLite(t.Context(), store.Options{
@@ -70,16 +70,18 @@ func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	return s
 }
 
+// now is a clock that stands still but for a microsecond a look, and for move.
 func (s *server) now() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Now().Add(s.moved)
+	s.clock = s.clock.Add(time.Microsecond)
+	return s.clock
 }
 
 func (s *server) move(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.moved += d
+	s.clock = s.clock.Add(d)
 }
 
 // as is the same server asked with another key, and without naming a company.

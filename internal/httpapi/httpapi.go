@@ -16,6 +16,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -74,7 +75,7 @@ type API struct {
 	huma     huma.API
 	keys     *keyring
 	limits   limits
-	document document
+	document func() *document // rendered when it is first asked for
 	tests    pacer
 	hub      *hub
 }
@@ -112,7 +113,8 @@ func New(opt Options) *API {
 	a.statsRoutes()
 	a.streamRoutes()
 	a.openRoutes()
-	a.finishDocument()
+	a.takeOutUnbuilt()
+	a.document = sync.OnceValue(a.render)
 	return a
 }
 

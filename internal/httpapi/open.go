@@ -27,10 +27,10 @@ func (a *API) openRoutes() {
 		w.Header()["Content-Type"] = jsonContent
 		fmt.Fprintln(w, `{"status":"ready"}`)
 	})
-	a.mux.HandleFunc("GET /openapi.json", a.static("application/json", func() []byte { return a.document.json }))
-	a.mux.HandleFunc("GET /openapi.yaml", a.static("application/yaml", func() []byte { return a.document.yaml }))
-	a.mux.HandleFunc("GET /docs", a.page(func() []byte { return a.document.page }))
-	a.mux.HandleFunc("GET /{$}", a.page(func() []byte { return a.document.front }))
+	a.mux.HandleFunc("GET /openapi.json", a.static("application/json", func() []byte { return a.document().json }))
+	a.mux.HandleFunc("GET /openapi.yaml", a.static("application/yaml", func() []byte { return a.document().yaml }))
+	a.mux.HandleFunc("GET /docs", a.page(func() []byte { return a.document().page }))
+	a.mux.HandleFunc("GET /{$}", a.page(func() []byte { return a.document().front }))
 }
 
 // static serves bytes that are made once.
@@ -48,7 +48,7 @@ func (a *API) page(body func() []byte) http.HandlerFunc {
 	serve := a.static("text/html; charset=utf-8", body)
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+a.document.styleHash+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+a.document().styleHash+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Frame-Options", "DENY")
 		serve(w, r)
