@@ -11,33 +11,32 @@ import (
 
 // DeliveryHead is what a delivery is, in the list and alone.
 type DeliveryHead struct {
-	EventID    string              `json:"event_id"`
-	Event      string              `json:"event"`
-	ObjectID   *string             `json:"object_id"`
-	Sequence   *int64              `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
-	Status     hook.DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
-	Reason     *string             `json:"reason" doc:"Why it waits, failed or was skipped."`
-	AcceptedAt time.Time           `json:"accepted_at"`
+	EventID        string              `json:"event_id"`
+	Event          string              `json:"event"`
+	ObjectID       *string             `json:"object_id"`
+	Sequence       *int64              `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
+	Status         hook.DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
+	Reason         *string             `json:"reason" doc:"Why it waits, failed or was skipped."`
+	LastStatusCode *int                `json:"last_status_code"`
+	LastDurationMS *float64            `json:"last_duration_ms"`
+	LastAttemptAt  *time.Time          `json:"last_attempt_at"`
+	NextAttemptAt  *time.Time          `json:"next_attempt_at"`
+	AcceptedAt     time.Time           `json:"accepted_at"`
 }
 
 // Delivery is one row of the list.
 type Delivery struct {
 	DeliveryHead
-	Attempts       int        `json:"attempts"`
-	LastStatusCode *int       `json:"last_status_code"`
-	LastDurationMS *float64   `json:"last_duration_ms"`
-	LastAttemptAt  *time.Time `json:"last_attempt_at"`
-	NextAttemptAt  *time.Time `json:"next_attempt_at"`
+	Attempts int `json:"attempts" doc:"Requests made, of every kind."`
 }
 
 // DeliveryDetail is a delivery with its attempts.
 type DeliveryDetail struct {
 	DeliveryHead
-	WebhookID     string     `json:"webhook_id"`
-	NextAttemptAt *time.Time `json:"next_attempt_at"`
-	Attempts      []Attempt  `json:"attempts"`
-	AttemptsMore  bool       `json:"attempts_more" doc:"There were more attempts than are shown: the first and the last ones are."`
-	Curl          string     `json:"curl" doc:"The request as a command, with <signature> in the signature's place."`
+	WebhookID    string    `json:"webhook_id"`
+	Attempts     []Attempt `json:"attempts"`
+	AttemptsMore bool      `json:"attempts_more" doc:"There were more attempts than are shown: the first and the last ones are."`
+	Curl         string    `json:"curl" doc:"The request as a command, with <signature> in the signature's place."`
 }
 
 type deliveriesIn struct {
@@ -130,14 +129,10 @@ func (a *API) listDeliveries(ctx context.Context, x *exchange, in *deliveriesIn)
 }
 
 func shapeHead(d *store.Delivery) DeliveryHead {
-	return DeliveryHead{
-		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence,
-		Status: d.Status, Reason: orNull(d.Reason), AcceptedAt: d.AcceptedAt,
+	s := DeliveryHead{
+		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence, Status: d.Status, Reason: orNull(d.Reason),
+		LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, AcceptedAt: d.AcceptedAt,
 	}
-}
-
-func shapeDelivery(d store.Delivery) Delivery {
-	s := Delivery{DeliveryHead: shapeHead(&d), Attempts: d.Attempts, LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt}
 	if d.LastStatus != 0 {
 		s.LastStatusCode = &d.LastStatus
 	}
@@ -147,6 +142,8 @@ func shapeDelivery(d store.Delivery) Delivery {
 	}
 	return s
 }
+
+func shapeDelivery(d store.Delivery) Delivery { return Delivery{shapeHead(&d), d.Attempts} }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
@@ -160,7 +157,7 @@ func (a *API) getDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*
 		return nil, err
 	}
 	out := &deliveryOut{DeliveryDetail{
-		DeliveryHead: shapeHead(&d.Delivery), WebhookID: w.ID, NextAttemptAt: d.NextAttemptAt,
+		DeliveryHead: shapeHead(&d.Delivery), WebhookID: w.ID,
 		Attempts: make([]Attempt, len(d.History)), AttemptsMore: d.HistoryMore,
 	}}
 	replays := map[int64]string{}

@@ -66,6 +66,9 @@ func TestDeliveries(t *testing.T) {
 	if strings.Contains(a.text, "canary-value") || strings.Contains(a.text, "whsec_") {
 		t.Errorf("a secret is shown: %s", a.text)
 	}
+	if one["last_status_code"] != 500.0 || one["last_duration_ms"] != 12.345 || one["next_attempt_at"] == nil || one["status"] != "retrying" {
+		t.Errorf("delivery: %v", one)
+	}
 	attempt := one["attempts"].([]any)[0].(map[string]any)
 	request := attempt["request"].(map[string]any)
 	headers := request["headers"].(map[string]any)
