@@ -47,6 +47,8 @@ type Server struct {
 	door     *egress.Client
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
+	observer *observer
+	routes   *httpapi.API
 	api      *http.Server
 	listener net.Listener
 	scrape   net.Listener // of /metrics, when it has one of its own
@@ -128,8 +130,9 @@ func (s *Server) deliveries(version string) error {
 	sender := send.New(s.door, version, func(value any, stack []byte) {
 		s.log.Error("an attempt panicked; it counts as failed", "panic", value, "stack", string(stack))
 	})
+	s.observer = &observer{m: s.metrics}
 	s.engine = deliver.New(deliver.Config{
-		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: observer{s.metrics},
+		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
 	})
 	s.store.OnAppend(func(events []*hook.Event, version int64) { s.engine.Committed(0, events, version) })
 	return nil
@@ -161,13 +164,14 @@ func (s *Server) ownAddresses() (own []netip.AddrPort) {
 
 // serve makes the API's server.
 func (s *Server) serve(version string) {
-	api := httpapi.New(httpapi.Options{
+	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
 		Engine: engine{s.engine}, Meter: s.metrics, Log: s.log,
 	})
+	s.observer.live = s.routes
 	mux := http.NewServeMux()
-	mux.Handle("/", api)
+	mux.Handle("/", s.routes)
 	if s.scrape == nil {
 		mux.Handle("GET /metrics", s.metrics.Handler())
 	}
@@ -213,6 +217,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("stopping")
 	end, cancel := context.WithTimeout(hard, stopRequests)
 	defer cancel()
+	s.routes.EndStreams()
 	failed = errors.Join(failed, s.api.Shutdown(end))
 	stopDelivering()
 	timer := time.AfterFunc(stopAttempts, giveUp)
@@ -278,12 +283,19 @@ func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, er
 	return out, nil
 }
 
-// observer is what the engine tells, as metrics.
-type observer struct{ m *telemetry.Metrics }
+// observer passes on what the engine tells: to the metrics, and to the live stream. The latter is set
+// before the engine runs.
+type observer struct {
+	m    *telemetry.Metrics
+	live *httpapi.API
+}
 
-func (o observer) Attempt(a *hook.Attempt, acceptedAt time.Time) { o.m.AttemptRecorded(a, acceptedAt) }
+func (o *observer) Attempt(a *hook.Attempt, acceptedAt time.Time) {
+	o.m.AttemptRecorded(a, acceptedAt)
+	o.live.Attempted(a)
+}
 
-func (o observer) Engine(g deliver.Gauges) {
+func (o *observer) Engine(g deliver.Gauges) {
 	o.m.Lanes(g.Attached, g.Detached)
 	o.m.InFlight(g.InFlight)
 }

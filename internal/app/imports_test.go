@@ -84,7 +84,7 @@ var confined = []struct{ prefix, to, why string }{
 }
 
 // standardOnly are linked into other people's receivers: nothing from outside the standard library.
-var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest"}
+var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client"}
 
 // violations compares what packages import (all import paths, by name of the package as in layers)
 // with the tables above.

@@ -1,0 +1,81 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"time"
+)
+
+// Company is a tenant and its defaults. nil means that the server's default holds.
+type Company struct {
+	ID                     string           `json:"id"`
+	DefaultSignatureScheme *SignatureScheme `json:"default_signature_scheme"`
+	DefaultDataFormat      *DataFormat      `json:"default_data_format"`
+	AllowNetworks          []string         `json:"allow_networks"` // private networks that its endpoints may lie in
+	MaxWebhooks            *int             `json:"max_webhooks"`   // nil = no limit
+	CreatedAt              time.Time        `json:"created_at"`
+	UpdatedAt              time.Time        `json:"updated_at"`
+}
+
+// CompanyUpdate is a change of a company. A field left out keeps its value.
+type CompanyUpdate struct {
+	DefaultSignatureScheme Change[SignatureScheme] `json:"default_signature_scheme,omitzero"`
+	DefaultDataFormat      Change[DataFormat]      `json:"default_data_format,omitzero"`
+	AllowNetworks          []string                `json:"allow_networks,omitzero"`
+	MaxWebhooks            Change[int]             `json:"max_webhooks,omitzero"`
+}
+
+// Companies lists the companies. It needs an operator key.
+func (c *Client) Companies(ctx context.Context) iter.Seq2[Company, error] {
+	return list[Company](ctx, c, get("/v1/companies"))
+}
+
+// Company returns one company. It needs an operator key.
+func (c *Client) Company(ctx context.Context, id string) (*Company, error) {
+	return fetch[Company](ctx, c, get("/v1/companies/{id}", id))
+}
+
+// UpdateCompany sets a company's defaults and limits. It needs an operator key.
+func (c *Client) UpdateCompany(ctx context.Context, id string, u CompanyUpdate) (*Company, error) {
+	k := post("/v1/companies/{id}", u, id).again()
+	k.method = http.MethodPatch
+	return fetch[Company](ctx, c, k)
+}
+
+// Key is an API key of a company.
+type Key struct {
+	ID         string     `json:"id"`
+	Key        string     `json:"key,omitempty"` // in the answer to its creation only
+	CompanyID  string     `json:"company_id"`
+	Name       string     `json:"name"`
+	Scope      Scope      `json:"scope"`
+	Hint       string     `json:"hint"` // its last four characters
+	CreatedBy  string     `json:"created_by"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	LastUsedAt *time.Time `json:"last_used_at"` // to within ten minutes
+	RevokedAt  *time.Time `json:"revoked_at"`
+}
+
+// KeyCreate is a key that is to be made.
+type KeyCreate struct {
+	Name      string     `json:"name,omitempty"`
+	Scope     Scope      `json:"scope"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// CreateKey makes a key. A company's own write key can make read keys.
+func (c *Client) CreateKey(ctx context.Context, company string, k KeyCreate) (*Key, error) {
+	return fetch[Key](ctx, c, post("/v1/companies/{id}/keys", k, company).once())
+}
+
+// Keys lists a company's keys, newest first.
+func (c *Client) Keys(ctx context.Context, company string) iter.Seq2[Key, error] {
+	return list[Key](ctx, c, get("/v1/companies/{id}/keys", company))
+}
+
+// RevokeKey makes a key open nothing any more, within five seconds on all nodes.
+func (c *Client) RevokeKey(ctx context.Context, company, key string) error {
+	return c.do(ctx, remove("/v1/companies/{id}/keys/{id}", company, key), nil)
+}

@@ -1,0 +1,181 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"iter"
+	"net/url"
+	"time"
+)
+
+// Delivery is the pair of an event and a webhook that wants it.
+type Delivery struct {
+	EventID        string         `json:"event_id"`
+	Event          string         `json:"event"`
+	ObjectID       *string        `json:"object_id"`
+	Sequence       *int64         `json:"sequence"` // nil where the webhook never matched the event
+	Status         DeliveryStatus `json:"status"`
+	Reason         *string        `json:"reason"` // why it waits, failed or was skipped
+	AcceptedAt     time.Time      `json:"accepted_at"`
+	Attempts       int            `json:"attempts"`
+	LastStatusCode *int           `json:"last_status_code"`
+	LastDurationMS *float64       `json:"last_duration_ms"`
+	LastAttemptAt  *time.Time     `json:"last_attempt_at"`
+	NextAttemptAt  *time.Time     `json:"next_attempt_at"`
+}
+
+// DeliveryDetail is a delivery with its attempts.
+type DeliveryDetail struct {
+	WebhookID     string         `json:"webhook_id"`
+	EventID       string         `json:"event_id"`
+	Event         string         `json:"event"`
+	ObjectID      *string        `json:"object_id"`
+	Sequence      *int64         `json:"sequence"`
+	Status        DeliveryStatus `json:"status"`
+	Reason        *string        `json:"reason"`
+	AcceptedAt    time.Time      `json:"accepted_at"`
+	NextAttemptAt *time.Time     `json:"next_attempt_at"`
+	Attempts      []Attempt      `json:"attempts"`
+	AttemptsMore  bool           `json:"attempts_more"` // only the first and the last ones are shown
+	Curl          string         `json:"curl"`          // the request as a command, without its signature
+}
+
+// Attempt is one request of a delivery, and what came of it.
+type Attempt struct {
+	Number            int            `json:"number"` // 1, 2, 3 … of its delivery
+	Kind              Kind           `json:"kind"`
+	ReplayID          *string        `json:"replay_id"`
+	Counted           bool           `json:"counted"` // it used a step of the schedule
+	StartedAt         time.Time      `json:"started_at"`
+	Outcome           Outcome        `json:"outcome"`
+	StatusCode        *int           `json:"status_code"`
+	ErrorClass        *string        `json:"error_class"`
+	ErrorDetail       *string        `json:"error_detail"`
+	Advice            *string        `json:"advice"` // what usually causes this, and what to do
+	RetryAfterSeconds *float64       `json:"retry_after_seconds"`
+	Timing            Timing         `json:"timing"`
+	Request           AttemptRequest `json:"request"`
+	Response          *AttemptAnswer `json:"response"` // kept for failures and the last 20 successes
+}
+
+// Timing is how long each phase of an attempt took; nil where it did not take place.
+type Timing struct {
+	DNSMS       *float64 `json:"dns_ms"`
+	ConnectMS   *float64 `json:"connect_ms"`
+	TLSMS       *float64 `json:"tls_ms"`
+	FirstByteMS *float64 `json:"first_byte_ms"`
+	TotalMS     float64  `json:"total_ms"`
+}
+
+// AttemptRequest is a request as it was sent, secrets masked.
+type AttemptRequest struct {
+	Method          string            `json:"method"`
+	URL             string            `json:"url"`
+	Headers         map[string]string `json:"headers"`
+	Body            string            `json:"body"`
+	BodyTruncated   bool              `json:"body_truncated"`   // longer than 64 KiB
+	SettingsChanged bool              `json:"settings_changed"` // URL and own headers are those of today
+}
+
+// AttemptAnswer is what a receiver said: the header block as it came and the first 16 KiB.
+type AttemptAnswer struct {
+	Headers string `json:"headers"`
+	Body    string `json:"body"`
+}
+
+// DeliveryFilter narrows a list of deliveries. Its zero value is all of them.
+type DeliveryFilter struct {
+	Status     DeliveryStatus
+	Event      string // a topic
+	ObjectID   string
+	StatusCode int       // of the last attempt
+	From       time.Time // accepted at or after
+	To         time.Time // accepted before
+	PageSize   int       // 1 to 250; 0 = 50; not for an export
+}
+
+func (f DeliveryFilter) query() query {
+	return query{}.text("status", string(f.Status)).text("event", f.Event).text("object_id", f.ObjectID).
+		number("status_code", int64(f.StatusCode)).time("from", f.From).time("to", f.To)
+}
+
+// Deliveries lists a webhook's deliveries, newest event first.
+func (c *Client) Deliveries(ctx context.Context, webhook string, f DeliveryFilter) iter.Seq2[Delivery, error] {
+	q := f.query().number("limit", int64(f.PageSize))
+	return list[Delivery](ctx, c, get("/v1/webhooks/{id}/deliveries", webhook).with(url.Values(q)))
+}
+
+// Delivery returns one delivery with its attempts.
+func (c *Client) Delivery(ctx context.Context, webhook, event string) (*DeliveryDetail, error) {
+	return fetch[DeliveryDetail](ctx, c, get("/v1/webhooks/{id}/deliveries/{id}", webhook, event))
+}
+
+// RetryDelivery sends an event again that the webhook has passed, also a delivered one.
+func (c *Client) RetryDelivery(ctx context.Context, webhook, event string) (*Delivery, error) {
+	return fetch[Delivery](ctx, c, post("/v1/webhooks/{id}/deliveries/{id}/retry", nil, webhook, event))
+}
+
+// SignedCurl is a command that sends a delivery's request again.
+type SignedCurl struct {
+	Curl      string   `json:"curl"`
+	Variables []string `json:"variables"` // shell variables for the webhook's own headers
+}
+
+// SignCurl returns a delivery's request as a command with a valid signature. That is audited.
+func (c *Client) SignCurl(ctx context.Context, webhook, event string) (*SignedCurl, error) {
+	return fetch[SignedCurl](ctx, c, post("/v1/webhooks/{id}/deliveries/{id}/curl", nil, webhook, event).again())
+}
+
+// ExportDeliveries writes a webhook's deliveries to w, whole, a line each. An export that breaks off
+// is an error, and what was written stays.
+func (c *Client) ExportDeliveries(ctx context.Context, webhook string, format Format, f DeliveryFilter, w io.Writer) error {
+	q := f.query().text("webhook_id", webhook).text("format", string(format))
+	answer, err := c.open(ctx, get("/v1/deliveries/export").with(url.Values(q)))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(w, answer.Body)
+	return err
+}
+
+// FedEvent is an event in a webhook's pull feed.
+type FedEvent struct {
+	Sequence   int64           `json:"sequence"`
+	EventID    string          `json:"event_id"`
+	Event      string          `json:"event"`
+	ObjectID   *string         `json:"object_id"`
+	AcceptedAt time.Time       `json:"accepted_at"`
+	Data       json.RawMessage `json:"data"`
+}
+
+type feed struct {
+	Data      []FedEvent `json:"data"`
+	Limit     int        `json:"limit"`
+	NextAfter int64      `json:"next_after"`
+}
+
+// PullEvents lists the events that a webhook matched, oldest first, after a sequence: for a receiver
+// that noticed a gap. It ends with the latest.
+func (c *Client) PullEvents(ctx context.Context, webhook string, after int64) iter.Seq2[FedEvent, error] {
+	return func(yield func(FedEvent, error) bool) {
+		for {
+			q := query{}.number("after", after)
+			f, err := fetch[feed](ctx, c, get("/v1/webhooks/{id}/events", webhook).with(url.Values(q)))
+			if err != nil {
+				yield(FedEvent{}, err)
+				return
+			}
+			for _, e := range f.Data {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(f.Data) == 0 || f.NextAfter <= after {
+				return
+			}
+			after = f.NextAfter
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Publish is an event that is to be published.
+type Publish struct {
+	CompanyID string `json:"company_id"`
+	Event     string `json:"event"` // the topic
+	// ID makes publishing again harmless. One is made if there is none; give one that you can make
+	// again after a crash.
+	ID string `json:"id,omitempty"`
+	// ObjectID is what the event is about; "" means data's top-level id.
+	ObjectID   string     `json:"object_id,omitempty"`
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	// Data is the document. A [json.RawMessage] reaches the receivers as it is written, anything
+	// else as encoding/json writes it.
+	Data any `json:"data"`
+
+	// AllowStringData lets data be a string that holds JSON. Without it such data is refused, since
+	// it was most likely encoded twice. In a batch, one that allows it allows it for all.
+	AllowStringData bool `json:"-"`
+}
+
+// Published is the answer to an event: it is on disk.
+type Published struct {
+	ID         string    `json:"id"`
+	CompanyID  string    `json:"company_id"`
+	Event      string    `json:"event"`
+	ObjectID   *string   `json:"object_id"`
+	AcceptedAt time.Time `json:"accepted_at"`
+	Duplicate  bool      `json:"duplicate"` // it had been published before
+}
+
+// PublishedBatch is the answer to a batch, in its order.
+type PublishedBatch struct {
+	Accepted   int         `json:"accepted"`
+	Duplicates int         `json:"duplicates"`
+	Data       []BatchItem `json:"data"`
+}
+
+// BatchItem is the answer to one event of a batch.
+type BatchItem struct {
+	ID        string `json:"id"`
+	Duplicate bool   `json:"duplicate"`
+}
+
+// PublishEvent publishes an event. It needs an operator key.
+func (c *Client) PublishEvent(ctx context.Context, e Publish) (*Published, error) {
+	body, err := e.encode(time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("client: publish: %w", err)
+	}
+	return fetch[Published](ctx, c, post("/v1/events", body).with(allowing(e.AllowStringData)).again())
+}
+
+// PublishBatch publishes up to 1,000 events: all of them or none. It needs an operator key.
+func (c *Client) PublishBatch(ctx context.Context, events []Publish) (*PublishedBatch, error) {
+	var lines []byte
+	var allow bool
+	now := time.Now()
+	for i := range events {
+		allow = allow || events[i].AllowStringData
+		line, err := events[i].encode(now)
+		if err != nil {
+			return nil, fmt.Errorf("client: publish [%d]: %w", i, err)
+		}
+		if lines != nil {
+			lines = append(lines, ',')
+		}
+		lines = append(lines, line...)
+	}
+	body := append(append([]byte{'['}, lines...), ']')
+	return fetch[PublishedBatch](ctx, c, post("/v1/events/batch", body).with(allowing(allow)).again())
+}
+
+func allowing(stringData bool) url.Values {
+	return url.Values(query{}.flag("allow_string_data", stringData))
+}
+
+// encode writes an event with an id, so that every try is the same event, and with the text of its
+// document as it is.
+func (e *Publish) encode(now time.Time) ([]byte, error) {
+	data, raw := e.Data.(json.RawMessage)
+	if !raw {
+		var err error
+		if data, err = encode(e.Data); err != nil {
+			return nil, err
+		}
+		if e.Data == nil {
+			data = json.RawMessage("null")
+		}
+	}
+	if !json.Valid(data) {
+		return nil, fmt.Errorf("data is not JSON")
+	}
+	envelope := struct {
+		Publish
+		Data struct{} `json:"data,omitzero"` // hides that of Publish
+	}{Publish: *e}
+	if envelope.ID == "" {
+		envelope.ID = hook.NewID(hook.EventPrefix, now)
+	}
+	text, err := encode(envelope)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text[:len(text)-1], `,"data":`...)
+	return append(append(text, data...), '}'), nil
+}
+
+// Event is an event as it stands in the log.
+type Event struct {
+	ID         string          `json:"id"`
+	CompanyID  string          `json:"company_id"`
+	Event      string          `json:"event"`
+	ObjectID   *string         `json:"object_id"`
+	OccurredAt *time.Time      `json:"occurred_at"` // the producer's claim
+	AcceptedAt time.Time       `json:"accepted_at"`
+	Data       json.RawMessage `json:"data"`
+	// Matched is how many webhooks wanted it; nil in a list.
+	Matched *int `json:"matched,omitempty"`
+}
+
+// EventFilter narrows a list of events. Its zero value is all of them.
+type EventFilter struct {
+	Event    string // a topic
+	ObjectID string
+	From     time.Time // accepted at or after
+	To       time.Time // accepted before
+	PageSize int       // 1 to 250; 0 = 50
+}
+
+// Events lists events, newest first.
+func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error] {
+	q := query{}.text("event", f.Event).text("object_id", f.ObjectID).time("from", f.From).time("to", f.To).number("limit", int64(f.PageSize))
+	return list[Event](ctx, c, get("/v1/events").with(url.Values(q)))
+}
+
+// Event returns one event.
+func (c *Client) Event(ctx context.Context, id string) (*Event, error) {
+	return fetch[Event](ctx, c, get("/v1/events/{id}", id))
+}
+
+// Match is what one webhook made of an event.
+type Match struct {
+	WebhookID string  `json:"webhook_id"`
+	Endpoint  string  `json:"endpoint"`
+	Verdict   Verdict `json:"verdict"`
+	Reason    string  `json:"reason"` // the verdict in words
+	// Status is that of the delivery; "" where there is none.
+	Status DeliveryStatus `json:"status,omitempty"`
+}
+
+// ExplainEvent lists what every webhook of the company made of an event, and why.
+func (c *Client) ExplainEvent(ctx context.Context, id string) iter.Seq2[Match, error] {
+	return list[Match](ctx, c, get("/v1/events/{id}/matches", id))
+}
+
+// Topic is one entry of the catalogue.
+type Topic struct {
+	Topic       string          `json:"topic"`
+	Category    string          `json:"category"`
+	Description string          `json:"description"`
+	Summary     string          `json:"summary"` // when it is sent
+	Sample      json.RawMessage `json:"sample"`
+}
+
+type topicList struct {
+	Data []Topic `json:"data"`
+}
+
+// Topics returns the catalogue: what can happen, and so what a webhook can subscribe to.
+func (c *Client) Topics(ctx context.Context) ([]Topic, error) {
+	l, err := fetch[topicList](ctx, c, get("/v1/topics"))
+	if err != nil {
+		return nil, err
+	}
+	return l.Data, nil
+}
+
+// FilterPreview is a filter that is to be tried out.
+type FilterPreview struct {
+	Filter string   `json:"filter"`
+	Events []string `json:"events,omitempty"` // only events of these topics
+}
+
+// FilterVerdict is what a filter makes of the latest events.
+type FilterVerdict struct {
+	Compiled bool           `json:"compiled"`
+	Error    *string        `json:"error"` // why it does not compile
+	Data     []FilteredItem `json:"data"`
+}
+
+// FilteredItem is what a filter makes of one event.
+type FilteredItem struct {
+	EventID string  `json:"event_id"`
+	Event   string  `json:"event"`
+	Matched bool    `json:"matched"`
+	Failed  *string `json:"failed"` // the clause that said no
+	Error   *string `json:"error"`  // what went wrong; that counts as a match
+}
+
+// PreviewFilter tries a filter on the latest events.
+func (c *Client) PreviewFilter(ctx context.Context, p FilterPreview) (*FilterVerdict, error) {
+	return fetch[FilterVerdict](ctx, c, post("/v1/filters/preview", p).again())
+}
+
+// OpenAPI returns the document that describes the server's API.
+func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
+	text, err := fetch[json.RawMessage](ctx, c, get("/openapi.json"))
+	if err != nil {
+		return nil, err
+	}
+	return *text, nil
+}
+
+// Ready reports whether the server can serve now; the error says why not.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.do(ctx, call{method: http.MethodGet, path: "/readyz"}, nil)
+}

@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// Stats are figures over a window, in buckets. Buckets in which nothing happened are left out.
+type Stats struct {
+	Window        Window    `json:"window"`
+	From          time.Time `json:"from"`
+	To            time.Time `json:"to"`
+	BucketSeconds int64     `json:"bucket_seconds"`
+	Total         Figures   `json:"total"`
+	Data          []Bucket  `json:"data"`
+}
+
+// Bucket is the figures of one stretch of time, from At on.
+type Bucket struct {
+	At time.Time `json:"at"`
+	Figures
+}
+
+// Figures are what happened.
+type Figures struct {
+	Delivered           int64       `json:"delivered"`
+	Failed              int64       `json:"failed"`                 // for good
+	Retried             int64       `json:"retried"`                // attempts that failed and are repeated
+	LatencyMS           Percentiles `json:"latency_ms"`             // of endpoints
+	AcceptToDeliveredMS Percentiles `json:"accept_to_delivered_ms"` // from 202 to the receiver's answer
+}
+
+// Percentiles are at most 20 % off; nil when there is nothing to count.
+type Percentiles struct {
+	P50 *float64 `json:"p50"`
+	P95 *float64 `json:"p95"`
+	P99 *float64 `json:"p99"`
+}
+
+// Stats returns the figures of all webhooks; "" is a day.
+func (c *Client) Stats(ctx context.Context, w Window) (*Stats, error) {
+	return fetch[Stats](ctx, c, get("/v1/stats").with(url.Values(query{}.text("window", string(w)))))
+}
+
+// WebhookStats returns the figures of one webhook; "" is a day.
+func (c *Client) WebhookStats(ctx context.Context, webhook string, w Window) (*Stats, error) {
+	return fetch[Stats](ctx, c, get("/v1/webhooks/{id}/stats", webhook).with(url.Values(query{}.text("window", string(w)))))
+}

@@ -1,0 +1,297 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Webhook is a subscription.
+type Webhook struct {
+	ID        string   `json:"id"`
+	CompanyID string   `json:"company_id"`
+	Endpoint  string   `json:"endpoint"`
+	Event     string   `json:"event"` // the first of Events
+	Events    []string `json:"events"`
+	Status    Status   `json:"status"`
+	// StatusReason is why it became INACTIVE without its owner's doing: gone or failing.
+	StatusReason *string `json:"status_reason"`
+	// SigningSecret is in the answer to its creation only; see [Client.Secret].
+	SigningSecret        string            `json:"signing_secret,omitempty"`
+	Description          string            `json:"description"`
+	Metadata             json.RawMessage   `json:"metadata"` // an object
+	SignatureScheme      SignatureScheme   `json:"signature_scheme"`
+	DataFormat           DataFormat        `json:"data_format"`
+	Headers              map[string]string `json:"headers"` // the values are masked
+	Ordering             Ordering          `json:"ordering"`
+	MaxConcurrency       int               `json:"max_concurrency"`
+	RateLimitPerSecond   *float64          `json:"rate_limit_per_second"` // nil = no limit
+	TimeoutMS            int64             `json:"timeout_ms"`
+	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
+	Filter               *string           `json:"filter"`
+	CreatedAt            time.Time         `json:"created_at"`
+	UpdatedAt            time.Time         `json:"updated_at"`
+	// Health is in the answer about one webhook only.
+	Health *Health `json:"health,omitempty"`
+
+	// ETag is the webhook's version, for IfMatch; "" in a list.
+	ETag string `json:"-"`
+}
+
+// Health says how a webhook fares.
+type Health struct {
+	State               State      `json:"state"`
+	Reason              *string    `json:"reason"` // what the last failure was, in words
+	Since               *time.Time `json:"since"`  // of the first failure in a row
+	ConsecutiveFailures int        `json:"consecutive_failures"`
+	LastSuccessAt       *time.Time `json:"last_success_at"`
+	LastFailureAt       *time.Time `json:"last_failure_at"`
+	NextProbeAt         *time.Time `json:"next_probe_at"`
+	Backlog             Backlog    `json:"backlog"`
+	OldestPendingAt     *time.Time `json:"oldest_pending_at"`
+	Parked              int        `json:"parked"`     // deliveries that wait for a retry
+	ExpiresAt           *time.Time `json:"expires_at"` // when the oldest undelivered event will be given up
+	Live                bool       `json:"live"`       // false: as stored, the node asked does not run it
+}
+
+// Backlog is how many events wait behind the cursor.
+type Backlog struct {
+	Count int  `json:"count"`
+	Exact bool `json:"exact"` // false above 10,000
+}
+
+// WebhookCreate is what a webhook is made from: an endpoint and its topics, by Event or by Events.
+// What is left out gets the company's default, or else the server's.
+type WebhookCreate struct {
+	Endpoint             string            `json:"endpoint,omitempty"`
+	Event                string            `json:"event,omitempty"`
+	Events               []string          `json:"events,omitempty"` // conversation.status, conversation.*, *
+	Description          string            `json:"description,omitempty"`
+	Metadata             map[string]any    `json:"metadata,omitempty"`
+	Status               Status            `json:"status,omitempty"`
+	SigningSecret        string            `json:"signing_secret,omitempty"` // one is made if there is none
+	SignatureScheme      SignatureScheme   `json:"signature_scheme,omitempty"`
+	DataFormat           DataFormat        `json:"data_format,omitempty"`
+	Headers              map[string]string `json:"headers,omitempty"`
+	Ordering             Ordering          `json:"ordering,omitempty"`
+	MaxConcurrency       int               `json:"max_concurrency,omitempty"`
+	RateLimitPerSecond   float64           `json:"rate_limit_per_second,omitempty"`
+	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
+	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"` // empty, not nil: no retry
+	Filter               string            `json:"filter,omitempty"`
+	StartAt              *time.Time        `json:"start_at,omitempty"` // begin with the events accepted from then on
+}
+
+// WebhookUpdate is a change of a webhook. A field left out keeps its value.
+type WebhookUpdate struct {
+	Endpoint             *string           `json:"endpoint,omitempty"`
+	Event                *string           `json:"event,omitempty"`
+	Events               []string          `json:"events,omitempty"`
+	Description          *string           `json:"description,omitempty"`
+	Metadata             map[string]any    `json:"metadata,omitzero"`
+	Status               Status            `json:"status,omitempty"`
+	Resume               Resume            `json:"resume,omitempty"` // with Status Active
+	SigningSecret        *string           `json:"signing_secret,omitempty"`
+	SignatureScheme      SignatureScheme   `json:"signature_scheme,omitempty"`
+	DataFormat           DataFormat        `json:"data_format,omitempty"`
+	Headers              map[string]string `json:"headers,omitzero"` // replaces those before; the value •••• keeps what it was
+	Ordering             Ordering          `json:"ordering,omitempty"`
+	MaxConcurrency       int               `json:"max_concurrency,omitempty"`
+	RateLimitPerSecond   Change[float64]   `json:"rate_limit_per_second,omitzero"`
+	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
+	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"`
+	Filter               Change[string]    `json:"filter,omitzero"`
+
+	// IfMatch makes the change only if the webhook is still at this version ([Webhook].ETag).
+	IfMatch string `json:"-"`
+}
+
+// CreateWebhook subscribes. The answer holds the signing secret.
+func (c *Client) CreateWebhook(ctx context.Context, w WebhookCreate) (*Webhook, error) {
+	return c.webhook(ctx, post("/v1/webhooks", w).once())
+}
+
+// webhook makes a call that answers with a webhook and its version.
+func (c *Client) webhook(ctx context.Context, k call) (*Webhook, error) {
+	w := &Webhook{}
+	err := c.try(ctx, k, func(answer *http.Response) error {
+		defer answer.Body.Close()
+		w.ETag = answer.Header.Get("ETag")
+		return json.NewDecoder(answer.Body).Decode(w)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// WebhookFilter narrows a list of webhooks. Its zero value is all of them.
+type WebhookFilter struct {
+	Status   Status
+	Event    string // subscribed to this topic
+	PageSize int    // 1 to 250; 0 = 50
+}
+
+// webhookList is a page of webhooks, which is found by its offset.
+type webhookList struct {
+	Data   []Webhook `json:"data"`
+	Total  int       `json:"total"`
+	Cursor int       `json:"cursor"`
+	Limit  int       `json:"limit"`
+}
+
+// Webhooks lists webhooks, newest first. One that is created meanwhile may be missing; none is there
+// twice.
+func (c *Client) Webhooks(ctx context.Context, f WebhookFilter) iter.Seq2[Webhook, error] {
+	return func(yield func(Webhook, error) bool) {
+		seen := map[string]bool{} // one that is created moves the others to the next page
+		for cursor := 0; ; {
+			q := query{}.text("status", string(f.Status)).text("event", f.Event).number("limit", int64(f.PageSize)).number("cursor", int64(cursor))
+			p, err := fetch[webhookList](ctx, c, get("/v1/webhooks").with(url.Values(q)))
+			if err != nil {
+				yield(Webhook{}, err)
+				return
+			}
+			for _, w := range p.Data {
+				if !seen[w.ID] && !yield(w, nil) {
+					return
+				}
+				seen[w.ID] = true
+			}
+			if cursor += len(p.Data); len(p.Data) == 0 || cursor >= p.Total {
+				return
+			}
+		}
+	}
+}
+
+// Webhook returns one webhook, with its health.
+func (c *Client) Webhook(ctx context.Context, id string) (*Webhook, error) {
+	return c.webhook(ctx, get("/v1/webhooks/{id}", id))
+}
+
+// UpdateWebhook changes a webhook. New topics and a new filter apply to events accepted from then
+// on, everything else to the next attempt.
+func (c *Client) UpdateWebhook(ctx context.Context, id string, u WebhookUpdate) (*Webhook, error) {
+	k := post("/v1/webhooks/{id}", u, id)
+	if u.IfMatch == "" {
+		return c.webhook(ctx, k.again())
+	}
+	k.header = http.Header{"If-Match": {u.IfMatch}}
+	return c.webhook(ctx, k)
+}
+
+// DeleteWebhook unsubscribes. Its history is not found from then on. With ifMatch it is deleted only
+// if it is still at this version ([Webhook].ETag).
+func (c *Client) DeleteWebhook(ctx context.Context, id, ifMatch string) error {
+	k := remove("/v1/webhooks/{id}", id)
+	if ifMatch != "" {
+		k.header = http.Header{"If-Match": {ifMatch}}
+	}
+	return c.do(ctx, k, nil)
+}
+
+// Secret is what a webhook signs with.
+type Secret struct {
+	SigningSecret string `json:"signing_secret"`
+	// During a rotation: when the Atlas header is signed with it, and the secret that it replaces.
+	ActiveFrom *time.Time      `json:"active_from,omitempty"`
+	Previous   *PreviousSecret `json:"previous,omitempty"`
+}
+
+// PreviousSecret is the secret that a rotation replaces.
+type PreviousSecret struct {
+	SigningSecret string    `json:"signing_secret"`
+	ExpiresAt     time.Time `json:"expires_at"`
+}
+
+// Rotate is how a secret is replaced. Its zero value makes a new one that overlaps with the old one
+// for a day.
+type Rotate struct {
+	OverlapSeconds *int64 `json:"overlap_seconds,omitempty"` // 0 to 604800
+	SigningSecret  string `json:"signing_secret,omitempty"`
+	Force          bool   `json:"force,omitempty"` // although a rotation is in progress
+}
+
+// Secret shows the signing secret. That is audited.
+func (c *Client) Secret(ctx context.Context, webhook string) (*Secret, error) {
+	return fetch[Secret](ctx, c, get("/v1/webhooks/{id}/secret", webhook))
+}
+
+// RotateSecret replaces the signing secret. During the overlap the Atlas header is signed with the
+// old one, and webhook-signature carries both.
+func (c *Client) RotateSecret(ctx context.Context, webhook string, r Rotate) (*Secret, error) {
+	return fetch[Secret](ctx, c, post("/v1/webhooks/{id}/secret/rotate", r, webhook).once())
+}
+
+// ActivateSecret signs with the new secret at once.
+func (c *Client) ActivateSecret(ctx context.Context, webhook string) (*Secret, error) {
+	return fetch[Secret](ctx, c, post("/v1/webhooks/{id}/secret/activate", nil, webhook))
+}
+
+// CancelRotation keeps the old secret and forgets the new one.
+func (c *Client) CancelRotation(ctx context.Context, webhook string) (*Secret, error) {
+	k := remove("/v1/webhooks/{id}/secret/rotate", webhook)
+	k.repeatable = false
+	return fetch[Secret](ctx, c, k)
+}
+
+// TestRequest is what a test sends; by default the sample of the webhook's first topic.
+type TestRequest struct {
+	Event string          `json:"event,omitempty"`
+	Data  json.RawMessage `json:"data,omitempty"`
+}
+
+// TestWebhook makes one attempt beside the queue. An endpoint that fails is an outcome and no error.
+func (c *Client) TestWebhook(ctx context.Context, webhook string, t TestRequest) (*Attempt, error) {
+	return fetch[Attempt](ctx, c, post("/v1/webhooks/{id}/test", t, webhook))
+}
+
+// PreflightRequest is an endpoint that is to be checked.
+type PreflightRequest struct {
+	Endpoint string `json:"endpoint"`
+}
+
+// Preflight is what an endpoint looks like from the server, without anything having been sent to it.
+type Preflight struct {
+	OK        bool               `json:"ok"`
+	Endpoint  *string            `json:"endpoint"` // as it would be saved; nil when the rules refuse it
+	Refused   []FieldError       `json:"refused"`  // by the rules for endpoints
+	Addresses []PreflightAddress `json:"addresses"`
+	Protocol  *string            `json:"protocol"`
+	TLS       *PreflightTLS      `json:"tls,omitempty"`
+	Failure   *PreflightFailure  `json:"failure,omitempty"`
+	Timing    Timing             `json:"timing"`
+}
+
+// PreflightAddress is one address, and why it is refused.
+type PreflightAddress struct {
+	Address string  `json:"address"`
+	Rule    *string `json:"rule"`
+}
+
+// PreflightTLS is the handshake and the receiver's certificate.
+type PreflightTLS struct {
+	Version   string    `json:"version"`
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Verified  bool      `json:"verified"`
+}
+
+// PreflightFailure is the step at which it ended.
+type PreflightFailure struct {
+	ErrorClass string `json:"error_class"`
+	Detail     string `json:"detail"`
+	Advice     string `json:"advice"`
+}
+
+// Preflight checks an endpoint before it is saved: rules, DNS, addresses, TLS.
+func (c *Client) Preflight(ctx context.Context, p PreflightRequest) (*Preflight, error) {
+	return fetch[Preflight](ctx, c, post("/v1/webhooks/preflight", p).again())
+}
