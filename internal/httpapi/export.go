@@ -52,7 +52,6 @@ func (a *API) export(ctx context.Context, x *exchange, in *exportIn) (*streamed,
 	}
 	return &streamed{func(hctx huma.Context) {
 		_, out := humago.Unwrap(hctx)
-		liftReadDeadline(out)
 		var lines lineWriter
 		if in.Format == "csv" {
 			out.Header().Set("Content-Type", "text/csv; charset=utf-8")

@@ -184,11 +184,10 @@ type streaming struct {
 	webhooks map[hook.WebhookKey]*hook.Webhook // nil for one of another company
 }
 
-// run writes until the client goes or the server stops. The write deadline is set anew for each
-// write.
+// run writes until the client goes or the server stops. A server's own write deadline is lifted,
+// and set anew for each write.
 func (s *streaming) run(ctx context.Context) error {
 	control := http.NewResponseController(s.out)
-	liftReadDeadline(s.out)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	if _, err := fmt.Fprint(s.out, "retry: 1000\n\n"); err != nil {
@@ -216,12 +215,6 @@ func (s *streaming) run(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// liftReadDeadline is for answers that outlast the server's ReadTimeout: it would end the request's
-// context, although there is nothing more to read.
-func liftReadDeadline(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a writer that has none needs none lifted
 }
 
 func (s *streaming) write(ctx context.Context, list []hook.Attempt, next uint64) error {
