@@ -49,7 +49,7 @@ var layers = map[string]layer{
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},
-	"proof": {"hook wire receiver process webhook", "what is proved from outside must not be believed from inside"},
+	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
 		"hook wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",

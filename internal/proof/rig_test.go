@@ -1,0 +1,381 @@
+package proof_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// rig is a server on a data directory, with receivers and an oracle around it. The server can be
+// ended and started again; what is around it stays.
+type rig struct {
+	t       *testing.T
+	oracle  *oracle.Oracle
+	options process.Options
+	client  *http.Client
+	log     *logFile
+
+	mu     sync.Mutex
+	server *process.Server
+	up     chan struct{} // closed while a server answers; another one from its end on
+}
+
+// newRig makes one without a server.
+func newRig(t *testing.T, args ...string) *rig {
+	t.Helper()
+	r := &rig{
+		t: t, oracle: oracle.New(), up: make(chan struct{}), log: &logFile{},
+		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+	r.options = process.Options{Binary: binary(t), Dir: t.TempDir(), Args: args, Log: r.log}
+	t.Cleanup(func() {
+		r.mu.Lock()
+		server := r.server
+		r.mu.Unlock()
+		if server != nil {
+			_ = server.Signal(syscall.SIGCONT)
+			server.Kill()
+		}
+		r.client.CloseIdleConnections()
+		if t.Failed() {
+			t.Logf("the end of the server's log:\n%s", r.log.tail())
+		}
+	})
+	return r
+}
+
+// logFile keeps the end of the log of all servers of a rig.
+type logFile struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logFile) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lines = append(l.lines, strings.TrimSpace(string(line))); len(l.lines) > 200 {
+		l.lines = l.lines[1:]
+	}
+	return len(line), nil
+}
+
+func (l *logFile) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines[max(0, len(l.lines)-25):], "\n")
+}
+
+// start starts a server, which must answer within five seconds whatever was there.
+func (r *rig) start() *process.Server {
+	r.t.Helper()
+	s, err := process.Start(r.t.Context(), r.options)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if s.Took > 5*time.Second {
+		r.t.Errorf("the server took %s until it answered, more than 5 s", s.Took)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.server = s
+	close(r.up)
+	return s
+}
+
+// down notes that the server is about to end.
+func (r *rig) down() *process.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.server
+	r.server, r.up = nil, make(chan struct{})
+	return s
+}
+
+// kill ends the server as a crash does.
+func (r *rig) kill() {
+	r.down().Kill()
+	r.oracle.Crashed(time.Now())
+	r.client.CloseIdleConnections()
+}
+
+// stop ends the server as operators do. It must end well, and soon.
+func (r *rig) stop() {
+	r.t.Helper()
+	if err := r.down().Stop(30 * time.Second); err != nil {
+		r.t.Error(err)
+	}
+	r.client.CloseIdleConnections()
+}
+
+// current waits for a server that answers.
+func (r *rig) current(ctx context.Context) (*process.Server, error) {
+	for {
+		r.mu.Lock()
+		s, up := r.server, r.up
+		r.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// call makes one request to the server that runs now. The error is that no answer came.
+func (r *rig) call(ctx context.Context, method, path, company string, body []byte) (status int, answer []byte, err error) {
+	s, err := r.current(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	q, err := http.NewRequestWithContext(ctx, method, s.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	q.Header.Set("Authorization", "Bearer "+s.Key)
+	if len(body) > 0 {
+		q.Header.Set("Content-Type", "application/json")
+	}
+	if company != "" {
+		q.Header.Set("X-Atlas-Company-Id", company)
+	}
+	resp, err := r.client.Do(q)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
+// ask makes a request that must succeed, and decodes its answer.
+func (r *rig) ask(method, path, company, body string, out any) {
+	r.t.Helper()
+	status, answer, err := r.call(r.t.Context(), method, path, company, []byte(body))
+	if err != nil || status/100 != 2 {
+		r.t.Fatalf("%s %s: %d %s %v", method, path, status, answer, err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(answer, out); err != nil {
+			r.t.Fatalf("%s %s: %v in %s", method, path, err, answer)
+		}
+	}
+}
+
+// endpoint is a receiver and the webhook that it belongs to.
+type endpoint struct {
+	webhook oracle.Webhook
+	secret  string
+	scheme  hook.SignatureScheme
+	script  []string // behaviours, as the command receiver takes them
+	// settings are further fields of the webhook, each as `, "name": value`.
+	settings string
+	// each, if set, sees every request after the oracle did.
+	each func(receiver.Delivery)
+	url  string
+}
+
+// listen starts the receiver of an endpoint; subscribe makes its webhook.
+func (r *rig) listen(e *endpoint) {
+	r.t.Helper()
+	if e.secret == "" {
+		e.secret = hook.NewSecret()
+	}
+	c := receiver.Config{Secret: e.secret, Scheme: e.scheme, Journal: func(d receiver.Delivery) { r.received(e, d) }}
+	for _, text := range e.script {
+		b, err := receiver.Parse(text)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		c.Script = append(c.Script, b)
+	}
+	one, err := receiver.New(c)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	e.url = one.URL()
+	ctx, stop := context.WithCancel(context.WithoutCancel(r.t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- one.Run(ctx) }()
+	r.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func (r *rig) subscribe(e *endpoint) {
+	r.t.Helper()
+	r.listen(e)
+	topics, err := json.Marshal(e.webhook.Topics)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	format := hook.DataString
+	if e.webhook.Object {
+		format = hook.DataObject
+	}
+	scheme := e.scheme
+	if scheme == "" {
+		scheme = hook.SchemeHex
+	}
+	var made struct{ ID string }
+	r.ask(http.MethodPost, "/v1/webhooks", e.webhook.Company, fmt.Sprintf(
+		`{"endpoint": %q, "events": %s, "signing_secret": %q, "signature_scheme": %q, "data_format": %q%s}`,
+		e.url, topics, e.secret, scheme, format, e.settings,
+	), &made)
+	e.webhook.ID = made.ID
+	r.oracle.Subscribed(e.webhook)
+}
+
+// received writes a request into the receiver's journal.
+func (r *rig) received(e *endpoint, d receiver.Delivery) {
+	x := oracle.Receipt{
+		Webhook: e.webhook.ID, Named: d.Header.Get(wire.HeaderSubscriptionID), Event: d.Header.Get(wire.HeaderEventID),
+		Topic: d.Header.Get(wire.HeaderTopic), Body: sha256.Sum256(d.Body), At: d.At, Accepted: accepted(d.Answer),
+	}
+	if d.Invalid != nil {
+		x.Forged = d.Invalid.Error()
+	}
+	// What is no number stays 0, which the check minds.
+	x.Attempt, _ = strconv.Atoi(d.Header.Get(wire.HeaderAttempt))
+	x.Sequence, _ = strconv.ParseInt(d.Header.Get(wire.HeaderSequence), 10, 64)
+	r.oracle.Received(x)
+	if e.each != nil {
+		e.each(d)
+	}
+}
+
+// accepted says whether a behaviour is a delivery: a status of 200–299 was sent in full. What comes
+// after the status does not matter (CONTRACT.md, What the answer means).
+func accepted(answer string) bool {
+	switch answer {
+	case "truncated", "bad-chunk":
+		return true
+	}
+	return strings.HasPrefix(answer, "2")
+}
+
+// publication is the body of a publish.
+func publication(e *oracle.Event) []byte {
+	return fmt.Appendf(nil, `{"company_id": %q, "event": %q, "id": %q, "object_id": %q, "data": %s}`, e.Company, e.Topic, e.ID, e.ObjectID, e.Data)
+}
+
+// publish publishes an event, writes down what became of it, and returns the status; 0 when no
+// answer came.
+func (r *rig) publish(ctx context.Context, e *oracle.Event) int {
+	r.oracle.Publishing(*e)
+	status, answer, err := r.call(ctx, http.MethodPost, "/v1/events", "", publication(e))
+	switch {
+	case err != nil:
+		return 0
+	case status == http.StatusAccepted:
+		r.oracle.Answered(e.ID, oracle.Acked)
+	case status/100 == 4 && status != http.StatusTooManyRequests:
+		r.t.Errorf("publish %s: %d %s", e.ID, status, answer)
+		r.oracle.Answered(e.ID, oracle.Refused)
+	}
+	return status
+}
+
+// persist publishes until the event is acknowledged, as a producer should.
+func (r *rig) persist(ctx context.Context, e *oracle.Event) {
+	for ctx.Err() == nil && r.publish(ctx, e) != http.StatusAccepted {
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+// balance is a row of GET /v1/conservation.
+type balance struct {
+	WebhookID                                            string `json:"webhook_id"`
+	Matched, Delivered, Failed, Skipped, Parked, Pending int64
+	Balanced                                             bool
+}
+
+func (r *rig) conservation(company string, deep bool) (list []balance) {
+	r.t.Helper()
+	var page struct {
+		Data     []balance
+		Balanced bool
+		Next     *string `json:"next_cursor"`
+	}
+	for cursor := ""; ; {
+		page.Data, page.Next = nil, nil
+		r.ask(http.MethodGet, fmt.Sprintf("/v1/conservation?limit=10&deep=%t&cursor=%s", deep, cursor), company, "", &page)
+		list = append(list, page.Data...)
+		if page.Next == nil {
+			return list
+		}
+		cursor = *page.Next
+	}
+}
+
+// explain asks the server about missing deliveries.
+func (r *rig) explain(missing map[string][]string) {
+	r.t.Helper()
+	for webhook, events := range missing {
+		company := r.oracle.Company(webhook)
+		_, health, err := r.call(r.t.Context(), http.MethodGet, "/v1/webhooks/"+webhook, company, nil)
+		r.t.Logf("%s lacks %d: %s %v", webhook, len(events), health, err)
+		for _, id := range events[:min(2, len(events))] {
+			_, delivery, err := r.call(r.t.Context(), http.MethodGet, "/v1/webhooks/"+webhook+"/deliveries/"+id, company, nil)
+			r.t.Logf("%s: %.3000s %v", id, delivery, err)
+		}
+		for _, b := range r.conservation(company, false) {
+			if b.WebhookID == webhook {
+				r.t.Logf("%+v", b)
+			}
+		}
+	}
+}
+
+// settled waits until every delivery has come to its end, and checks that everything is accounted
+// for, by the counters and by the log.
+func (r *rig) settled(companies []string, within time.Duration) {
+	r.t.Helper()
+	began := time.Now()
+	for missing := r.oracle.Missing(); len(missing) > 0; missing = r.oracle.Missing() {
+		if time.Since(began) > within {
+			r.explain(missing)
+			r.t.Fatalf("deliveries of %d webhooks are missing after %s", len(missing), within)
+		}
+		pause(r.t.Context(), 200*time.Millisecond)
+	}
+	r.t.Logf("all delivered %s later", time.Since(began).Round(time.Millisecond))
+	for _, company := range companies {
+		var list []balance
+		eventually(r.t, within, "everything of "+company+" is recorded", func() bool {
+			list = r.conservation(company, false)
+			for _, b := range list {
+				if b.Pending != 0 || b.Parked != 0 {
+					return false
+				}
+			}
+			return true
+		})
+		for _, b := range append(list, r.conservation(company, true)...) {
+			if !b.Balanced || b.Matched != b.Delivered || b.Pending+b.Parked+b.Failed+b.Skipped != 0 {
+				r.t.Errorf("conservation: %+v", b)
+			}
+		}
+	}
+}

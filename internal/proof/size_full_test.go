@@ -1,0 +1,7 @@
+//go:build full
+
+package proof_test
+
+import "time"
+
+var crashes = campaign{events: 50_000, webhooks: 200, companies: 20, kills: 100, perSecond: 400, between: 1500 * time.Millisecond}

@@ -1,0 +1,8 @@
+//go:build !full
+
+package proof_test
+
+import "time"
+
+// The small sizes, for every run.
+var crashes = campaign{events: 5000, webhooks: 20, companies: 4, kills: 10, perSecond: 400, between: 1500 * time.Millisecond}
