@@ -26,6 +26,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/telemetry"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/upkeep"
 )
 
 // Options is what a server is opened with.
@@ -195,6 +196,11 @@ func (s *Server) Run(ctx context.Context) error {
 	defer giveUp()
 	delivering, stopDelivering := context.WithCancel(hard)
 	defer stopDelivering()
+	tidy := make(chan struct{})
+	go func() {
+		(&upkeep.Upkeep{Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour}).Run(delivering)
+		close(tidy)
+	}()
 	engine := make(chan error, 1)
 	go func() { engine <- s.engine.Run(delivering, hard, 0) }()
 	serving := make(chan error, 2)
@@ -222,6 +228,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stopDelivering()
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
+	<-tidy
 	return errors.Join(failed, <-engine)
 }
 

@@ -347,7 +347,10 @@ func (c *core) touch(l *lane) {
 	if l.hook == nil || c.stopping {
 		return
 	}
-	if l.place.status == hook.Active && !l.place.deleted {
+	if len(l.expired) > 0 {
+		c.expireDue(l)
+	}
+	if !l.place.deleted {
 		c.supply(l)
 	}
 	l.health.pass(c.now)
@@ -359,16 +362,27 @@ func (c *core) touch(l *lane) {
 	}
 }
 
-// supply asks the store for what the lane will need next.
+// supply asks the store for what the lane will need next. One that stands still reads only what it
+// is to skip.
 func (c *core) supply(l *lane) {
 	p := l.place.part
+	upTo := p.tail
+	if l.place.status != hook.Active {
+		for _, k := range l.place.skips {
+			if k.To > l.read && k.From <= l.read+1 && !l.reading && p.version >= 0 {
+				l.reading = true
+				c.readBacklog(l, min(k.To, upTo))
+			}
+		}
+		return
+	}
 	if !l.fed && !l.reading && p.version >= 0 {
 		switch {
 		case l.read >= p.tail:
 			l.fed = true
 		case len(l.items)-l.ahead < lowQueue && len(l.items) < maxAhead:
 			l.reading = true
-			c.read(read{kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: p.id, after: l.read, upTo: p.tail, rules: l.place.rules})
+			c.readBacklog(l, upTo)
 		}
 	}
 	if !l.fetching && (c.payloads <= maxPayloads || l.inFlight == 0) {
@@ -386,6 +400,35 @@ func (c *core) supply(l *lane) {
 		l.replaying, l.replayAsked = true, c.commits
 		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
 	}
+}
+
+func (c *core) readBacklog(l *lane, upTo hook.Offset) {
+	c.read(read{
+		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
+		after: l.read, upTo: upTo, rules: l.place.rules,
+	})
+}
+
+// expireDue settles what retention has given up, but for what is being sent.
+func (c *core) expireDue(l *lane) {
+	for _, it := range l.expired {
+		if it.state == waiting && l.known[parkedKey{it.kind, it.offset}] == it {
+			c.expire(l, it)
+		}
+	}
+	l.expired = nil
+}
+
+// parkedItem is a parked delivery in memory.
+func (l *lane) parkedItem(x *hook.Parked, now time.Time) *item {
+	it := &item{
+		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
+		attempts: x.Attempts, number: x.Number, step: x.Step, replay: x.Replay, since: now,
+	}
+	if l.hook != nil {
+		it.object = l.orderKey(it.object)
+	}
+	return it
 }
 
 // missing are the next deliveries whose events are not in memory.
@@ -470,7 +513,7 @@ func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bo
 		x := &due[i]
 		p.dueFrom = store.DuePlace{DueAt: *x.DueAt, Webhook: x.Webhook, Kind: x.Kind, Offset: x.Offset}
 		pl := c.places[x.Webhook]
-		if pl == nil || pl.deleted || pl.status != hook.Active {
+		if pl == nil || pl.deleted || pl.status != hook.Active && x.Reason != store.ReasonExpired {
 			continue // a lane that comes to life asks for itself
 		}
 		l := pl.lane
@@ -503,23 +546,26 @@ func (c *core) attachedAt(pl *place) hook.Offset {
 // addDue takes one parked delivery into memory, if there is room and it is not there.
 func (c *core) addDue(l *lane, x *hook.Parked) {
 	key := parkedKey{x.Kind, x.Offset}
-	if _, here := l.known[key]; here {
-		return
-	}
 	if was, ok := l.past[key]; ok && x.Attempts < was.attempts {
 		return // the row was read before its last attempt was recorded
+	}
+	it, here := l.known[key]
+	if x.Reason == store.ReasonExpired {
+		if !here {
+			it = l.parkedItem(x, c.now)
+			l.known[key] = it
+		}
+		l.expired = append(l.expired, it)
+		return
+	}
+	if here {
+		return
 	}
 	if len(l.due) >= maxDue {
 		l.dueMore = true
 		return
 	}
-	it := &item{
-		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
-		attempts: x.Attempts, number: x.Number, step: x.Step, replay: x.Replay, since: c.now,
-	}
-	if l.hook != nil {
-		it.object = l.orderKey(it.object)
-	}
+	it = l.parkedItem(x, c.now)
 	it.number = l.number(it)
 	l.known[key] = it
 	l.enqueue(it)

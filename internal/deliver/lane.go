@@ -102,6 +102,7 @@ type lane struct {
 	known   map[parkedKey]*item
 	past    map[parkedKey]past // rows that a read under way may show as they were
 	dueMore bool               // the store holds more that is due
+	expired []*item            // given up by retention, until the lane is loaded
 
 	loading, reading, fetching, dueReading, replaying bool
 
@@ -280,8 +281,8 @@ func (l *lane) admit(it *item) {
 	l.enqueue(it)
 }
 
-// enqueue puts a delivery in line: behind another of its object, if there is one. A retry of an
-// earlier event goes before a later one that still waits.
+// enqueue puts a delivery in line: behind another of its object, if there is one. A retry goes before
+// what still waits.
 func (l *lane) enqueue(it *item) {
 	if it.object == "" {
 		l.line(it)
@@ -291,12 +292,12 @@ func (l *lane) enqueue(it *item) {
 	switch {
 	case c == nil:
 		l.chains[it.object] = &chain{head: it}
-	case it.parked && c.head.state == waiting && it.offset < c.head.offset:
+	case it.parked && c.head.state == waiting && it.before(c.head):
 		l.take(c.head)
 		c.behind = slices.Insert(c.behind, 0, c.head)
 		c.head = it
 	case it.parked:
-		i := slices.IndexFunc(c.behind, func(x *item) bool { return x.offset > it.offset })
+		i := slices.IndexFunc(c.behind, it.before)
 		if i < 0 {
 			i = len(c.behind)
 		}
@@ -308,6 +309,10 @@ func (l *lane) enqueue(it *item) {
 	}
 	l.line(it)
 }
+
+// before orders a retry among what waits: before everything that was not attempted, which the cap on
+// parked deliveries may hold up, and among retries by offset.
+func (it *item) before(x *item) bool { return !x.parked || x.offset > it.offset }
 
 func (l *lane) line(it *item) {
 	switch {

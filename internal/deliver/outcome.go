@@ -209,17 +209,19 @@ func (c *core) unpark(l *lane, it *item, out *store.Item) {
 	if l.blocked == nil {
 		return
 	}
-	if l.blocked[it.object]--; l.blocked[it.object] == 0 {
+	if l.blocked[it.object]--; l.blocked[it.object] <= 0 {
 		delete(l.blocked, it.object)
-	} else {
-		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 	}
+	// Whatever the count says: the store knows best whether one is held behind it.
+	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 }
 
 // holdBack parks a delivery behind an earlier one of its object, without a due time of its own.
 func (c *core) holdBack(l *lane, it *item) {
 	var out store.Item
 	c.parkRow(l, it, &out, nil, "held")
+	// If what it waits for is settled by now, the record itself lets it go.
+	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 	it.state = settled
 	l.ahead++
 	c.drop(it.payload)
@@ -253,6 +255,8 @@ func (c *core) expire(l *lane, it *item) {
 	key := parkedKey{it.kind, it.offset}
 	delete(l.known, key)
 	l.past[key] = past{attempts: it.attempts + 1, commit: c.commits + 2} // its commit is the next, or the one after
+	c.drop(it.payload)
+	it.payload = nil
 	l.remove(it)
 	c.ledger.add(l, out, nil)
 	c.mark(l)

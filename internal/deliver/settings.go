@@ -60,6 +60,9 @@ func (c *core) place(p *partition, from *store.Place) {
 		// It must not stand in the way of the swept mark: its own place is to be written.
 		l := c.wakeLane(pl, max(pl.offset, p.tail))
 		l.fed = false
+	case pl.status != hook.Active && len(pl.skips) > 0:
+		l := c.wakeLane(pl, pl.offset) // to pass what is skipped
+		l.fed = false
 	case pl.status == hook.Active && (known || pl.detached || pl.replay != 0 || from.Cursor.FailingSince != nil):
 		// It has work, or it changed: a wish may have been written for it.
 		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))

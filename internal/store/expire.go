@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// ReasonExpired is why a delivery is skipped, and why a parked one is due, that retention gave up.
+const ReasonExpired = "expired"
+
+// ExpireStep gives up what a company's webhooks have not resolved of the events from before a time:
+// behind a cursor by a skipped range that the engine passes, parked by at most limit rows that the
+// engine settles. It returns how many webhooks and rows it gave up. The purge follows when the
+// engine is done.
+func (s *Store) ExpireStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
+	var late []unresolved
+	err = s.read(ctx, func(q tx) (err error) {
+		late, err = unresolvedBefore(ctx, q, company, before)
+		return err
+	})
+	if err != nil || len(late) == 0 {
+		return 0, err
+	}
+	err = s.write(ctx, func(q tx) error {
+		n = 0
+		now := hook.Now(s.now())
+		for _, u := range late {
+			gone, err := u.expire(ctx, q, now, limit)
+			if err != nil {
+				return err
+			}
+			n += gone
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("expire: %w", err)
+	}
+	return n, nil
+}
+
+// WarnExpiring tells owners, once a day, whose webhooks have unresolved events from before a time.
+func (s *Store) WarnExpiring(ctx context.Context, company hook.CompanyKey, before, expires time.Time) (n int, err error) {
+	var late []unresolved
+	err = s.read(ctx, func(q tx) (err error) {
+		late, err = unresolvedBefore(ctx, q, company, before)
+		return err
+	})
+	if err != nil || len(late) == 0 {
+		return 0, err
+	}
+	err = s.write(ctx, func(q tx) error {
+		n = 0
+		now := hook.Now(s.now())
+		for _, u := range late {
+			var recent int64
+			err := one(ctx, q, `SELECT count(*) FROM notices WHERE company = $1 AND webhook = $2 AND kind = 'expiring' AND at > $3`,
+				[]any{int64(company), int64(u.webhook), micros(now.Add(-24 * time.Hour))}, &recent)
+			if err != nil {
+				return err
+			}
+			if recent > 0 {
+				continue
+			}
+			n++
+			if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: "expiring", Detail: "undelivered events will be given up from " + expires.Format(time.RFC3339)}, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("warn of expiry: %w", err)
+	}
+	return n, nil
+}
+
+// unresolved is a webhook that has something left of the events up to a boundary.
+type unresolved struct {
+	webhook   hook.WebhookKey
+	partition hook.Partition
+	boundary  hook.Offset
+	behind    bool // its cursor has not passed the boundary, and no range skips what lies between
+	place     hook.Offset
+	parked    int64 // live rows
+}
+
+func unresolvedBefore(ctx context.Context, q tx, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
+	first, err := offsetAt(ctx, q, company, before)
+	if err != nil {
+		return nil, err
+	}
+	boundary := first - 1
+	err = each(ctx, q, `
+		SELECT w.key, w.partition, CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END,
+			(SELECT count(*) FROM parked p WHERE p.webhook = w.key AND p.kind = 'live' AND p."offset" <= $2 AND p.reason <> 'expired'),
+			(SELECT count(*) FROM skips k WHERE k.webhook = w.key AND k.to_offset >= $2 AND k.from_offset <= u."offset" + 1)
+		FROM webhooks w JOIN cursors u ON u.webhook = w.key JOIN owners o ON o.partition = w.partition
+		WHERE w.company = $1 AND w.deleted_at IS NULL`, []any{int64(company), int64(boundary)}, func(r rows) error {
+		u := unresolved{boundary: boundary}
+		var skipped int64
+		if err := r.Scan(&u.webhook, &u.partition, &u.place, &u.parked, &skipped); err != nil {
+			return err
+		}
+		u.behind = u.place < boundary && skipped == 0
+		if u.behind || u.parked > 0 {
+			late = append(late, u)
+		}
+		return nil
+	})
+	return late, err
+}
+
+func (u *unresolved) expire(ctx context.Context, q tx, now time.Time, limit int) (n int, err error) {
+	if u.behind {
+		n++
+		if _, err := q.exec(ctx, `INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+			int64(u.webhook), int64(u.place)+1, int64(u.boundary), ReasonExpired, micros(now)); err != nil {
+			return 0, err
+		}
+	}
+	if u.parked > 0 {
+		rows, err := q.exec(ctx, `
+			UPDATE parked SET due_at = $1, reason = 'expired' WHERE webhook = $2 AND kind = 'live' AND "offset" IN
+				(SELECT "offset" FROM parked WHERE webhook = $2 AND kind = 'live' AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4)`,
+			micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
+		if err != nil {
+			return 0, err
+		}
+		n += int(rows)
+	}
+	if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
+		return 0, err
+	}
+	version, err := bumpConfig(ctx, q, u.partition)
+	if err != nil {
+		return 0, err
+	}
+	_, err = q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(u.webhook))
+	return n, err
+}
