@@ -49,9 +49,9 @@ func (w *world) balanced() {
 func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		alive := false
+		var alive shared[bool]
 		w.sender.answer = func(send.Request) send.Result {
-			if alive {
+			if alive.get() {
 				return status(200)
 			}
 			return send.Result{Class: hook.ErrConnect}
@@ -76,7 +76,7 @@ func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 		if n := len(w.sender.received()); n > burst+22 {
 			t.Errorf("%d requests after a restart", n-burst)
 		}
-		alive = true
+		alive.set(true)
 		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() >= 5000 })
 		t.Logf("%d requests for 5000 events and %s of silence", len(w.sender.received()), time.Since(began))
 		w.balanced()
@@ -168,9 +168,9 @@ func TestRetryAfterGatesTheLane(t *testing.T) {
 func TestGoneDisablesOnlyTheEndpointThatSaidSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		old := ""
+		var old shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
-			if r.Webhook.Endpoint == old {
+			if r.Webhook.Endpoint == old.get() {
 				time.Sleep(10 * time.Second) // the answer comes when the endpoint is another
 				return status(410)
 			}
@@ -178,7 +178,7 @@ func TestGoneDisablesOnlyTheEndpointThatSaidSo(t *testing.T) {
 		}
 		w.start()
 		a := w.webhook(nil)
-		old = a.Endpoint
+		old.set(a.Endpoint)
 		time.Sleep(10 * time.Minute)
 		w.publish(1, nil)
 		time.Sleep(5 * time.Second)
@@ -190,7 +190,7 @@ func TestGoneDisablesOnlyTheEndpointThatSaidSo(t *testing.T) {
 		w.publish(3, nil)
 		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 3 })
 
-		old = "https://example.com/new" // the control: now the 410 is about this one
+		old.set("https://example.com/new") // the control: now the 410 is about this one
 		time.Sleep(10 * time.Minute)
 		w.publish(1, nil)
 		time.Sleep(time.Minute)
@@ -202,7 +202,7 @@ func TestGoneDisablesOnlyTheEndpointThatSaidSo(t *testing.T) {
 		if n := w.delivered(); n != 3 {
 			t.Fatalf("%d delivered to an INACTIVE webhook", n-3)
 		}
-		old = ""
+		old.set("")
 		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Status = hook.Active; return nil }, Resume: store.ResumeBacklog})
 		w.settle("backlog", time.Minute, func() bool { return w.delivered() == 13 })
 		w.balanced()
@@ -231,16 +231,16 @@ func TestFiveDaysOfFailureDisable(t *testing.T) {
 func TestVerdictsOnOneEventNeverMakeTheEndpointDown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		poison := ""
+		var poison shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
-			if r.EventID == poison {
+			if r.EventID == poison.get() {
 				return status(400)
 			}
 			return status(200)
 		}
 		w.start()
 		a := w.webhook(nil)
-		poison = w.publish(1, nil)[0]
+		poison.set(w.publish(1, nil)[0])
 		for range 100 {
 			w.publish(1, nil)
 			time.Sleep(time.Hour)

@@ -71,6 +71,24 @@ func (f *fakeSender) received() []received {
 	return append([]received(nil), f.journal...)
 }
 
+// shared is what a test changes while endpoints look at it.
+type shared[T any] struct {
+	sync.Mutex
+	value T
+}
+
+func (s *shared[T]) get() T {
+	s.Lock()
+	defer s.Unlock()
+	return s.value
+}
+
+func (s *shared[T]) set(v T) {
+	s.Lock()
+	defer s.Unlock()
+	s.value = v
+}
+
 // status answers with a status code.
 func status(code int) send.Result { return send.Result{StatusCode: code} }
 

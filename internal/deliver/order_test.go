@@ -118,7 +118,7 @@ func TestRelaxedKeepsOneDeliveryOfAnObjectInFlight(t *testing.T) {
 		for i, id := range w.publish(300, func(i int) string { return fmt.Sprint("o", i%11) }) {
 			object[id] = fmt.Sprint("o", i%11)
 		}
-		w.start()
+		w.start() // from here on the endpoints read object
 		w.settle("delivered", time.Minute, func() bool { return w.delivered() >= 300 })
 		for o, s := range w.firstSuccesses(func(r received) string { return object[r.event] }) {
 			if !sorted(s) {
@@ -207,8 +207,9 @@ func TestPauseStandsStillAndLosesNothing(t *testing.T) {
 func TestManualRetry(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		code := 400
-		w.sender.answer = func(send.Request) send.Result { return status(code) }
+		var code shared[int]
+		code.set(400)
+		w.sender.answer = func(send.Request) send.Result { return status(code.get()) }
 		w.start()
 		a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{time.Hour} })
 		id := w.publish(1, nil)[0]
@@ -225,7 +226,7 @@ func TestManualRetry(t *testing.T) {
 		w.settle("second attempt", time.Minute, func() bool { return len(w.sender.received()) == 2 })
 		time.Sleep(time.Minute)
 		w.balanced()
-		code = 200
+		code.set(200)
 		retry() // failed: on demand
 		w.settle("third attempt", time.Minute, func() bool { return len(w.sender.received()) == 3 })
 		time.Sleep(time.Minute)

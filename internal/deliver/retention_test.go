@@ -17,10 +17,10 @@ import (
 func TestRetentionGivesUpWhatIsUnresolved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		dead := ""
+		var dead shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
 			switch {
-			case r.Webhook.ID == dead:
+			case r.Webhook.ID == dead.get():
 				return send.Result{Class: hook.ErrConnect}
 			case r.Webhook.Ordering == hook.ObjectOrder:
 				return status(400)
@@ -32,7 +32,7 @@ func TestRetentionGivesUpWhatIsUnresolved(t *testing.T) {
 		paused := w.webhook(nil)
 		never := []time.Duration{90 * 24 * time.Hour}
 		parks := w.webhook(func(h *hook.Webhook) { h.Ordering, h.RetrySchedule = hook.ObjectOrder, never })
-		dead = w.webhook(func(h *hook.Webhook) { h.RetrySchedule = never }).ID
+		dead.set(w.webhook(func(h *hook.Webhook) { h.RetrySchedule = never }).ID)
 		w.change(paused, store.Change{Apply: func(h *hook.Webhook) error { h.Status = hook.Paused; return nil }})
 		w.publish(300, func(i int) string { return string(rune('a' + i%5)) })
 		time.Sleep(24 * time.Hour)
@@ -60,7 +60,7 @@ func TestRetentionGivesUpWhatIsUnresolved(t *testing.T) {
 				if b.Delivered != 300 || b.Skipped != 0 {
 					t.Errorf("the healthy one: %+v", b)
 				}
-			case paused.ID, parks.ID, dead:
+			case paused.ID, parks.ID, dead.get():
 				if b.Skipped != 300 || b.Parked != 0 || b.Pending != 0 {
 					t.Errorf("one with unresolved events: %+v", b)
 				}
