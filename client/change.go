@@ -20,3 +20,9 @@ func (c Change[T]) IsZero() bool { return !c.given }
 
 // MarshalJSON is the value, or null.
 func (c Change[T]) MarshalJSON() ([]byte, error) { return json.Marshal(c.value) }
+
+// UnmarshalJSON sets the field, or sets it back for null.
+func (c *Change[T]) UnmarshalJSON(text []byte) error {
+	c.given = true
+	return json.Unmarshal(text, &c.value)
+}

@@ -27,18 +27,21 @@ type Delivery struct {
 
 // DeliveryDetail is a delivery with its attempts.
 type DeliveryDetail struct {
-	WebhookID     string         `json:"webhook_id"`
-	EventID       string         `json:"event_id"`
-	Event         string         `json:"event"`
-	ObjectID      *string        `json:"object_id"`
-	Sequence      *int64         `json:"sequence"`
-	Status        DeliveryStatus `json:"status"`
-	Reason        *string        `json:"reason"`
-	AcceptedAt    time.Time      `json:"accepted_at"`
-	NextAttemptAt *time.Time     `json:"next_attempt_at"`
-	Attempts      []Attempt      `json:"attempts"`
-	AttemptsMore  bool           `json:"attempts_more"` // only the first and the last ones are shown
-	Curl          string         `json:"curl"`          // the request as a command, without its signature
+	WebhookID      string         `json:"webhook_id"`
+	EventID        string         `json:"event_id"`
+	Event          string         `json:"event"`
+	ObjectID       *string        `json:"object_id"`
+	Sequence       *int64         `json:"sequence"`
+	Status         DeliveryStatus `json:"status"`
+	Reason         *string        `json:"reason"`
+	AcceptedAt     time.Time      `json:"accepted_at"`
+	LastStatusCode *int           `json:"last_status_code"`
+	LastDurationMS *float64       `json:"last_duration_ms"`
+	LastAttemptAt  *time.Time     `json:"last_attempt_at"`
+	NextAttemptAt  *time.Time     `json:"next_attempt_at"`
+	Attempts       []Attempt      `json:"attempts"`
+	AttemptsMore   bool           `json:"attempts_more"` // only the first and the last ones are shown
+	Curl           string         `json:"curl"`          // the request as a command, without its signature
 }
 
 // Attempt is one request of a delivery, and what came of it.

@@ -1,118 +1,136 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
+	"errors"
+	"iter"
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
-// api calls a server's HTTP API on behalf of one company.
-type api struct {
-	config.Client
-	http *http.Client
+// caller is a client with the settings that it was made from.
+type caller struct {
+	*client.Client
+	settings config.Client
 }
 
-func newAPI(c config.Client) (*api, error) {
+// newCaller makes a client. A person waits for it, so it does not try for long.
+func newCaller(c config.Client) (*caller, error) {
 	if c.APIKey == "" {
-		return nil, &exitError{exitAuth, fmt.Errorf("no key: give --api-key or set ATLAS_WEBHOOKS_API_KEY")}
+		return nil, &exitError{exitAuth, errors.New("no key: give --api-key or set ATLAS_WEBHOOKS_API_KEY")}
 	}
-	return &api{Client: c, http: &http.Client{Timeout: 30 * time.Second}}, nil
+	api, err := client.New(client.Config{
+		URL: c.URL, Key: c.APIKey.Reveal(), Company: c.Company, Retries: 2, UserAgent: wire.UserAgent(buildVersion()),
+	})
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return &caller{api, c}, nil
 }
 
-// problem is an error that the API answered (RFC 9457).
-type problem struct {
-	Status    int    `json:"status"`
-	Title     string `json:"title"`
-	Detail    string `json:"detail"`
-	Code      string `json:"code"`
-	RequestID string `json:"request_id"`
-	Errors    []struct {
-		Field  string `json:"field"`
-		Detail string `json:"detail"`
-	} `json:"errors"`
-}
-
-func (e *problem) Error() string {
-	text := fmt.Sprintf("%s (%d)", e.Code, e.Status)
-	if e.Code == "" {
-		text = fmt.Sprintf("the server answered %d %s", e.Status, http.StatusText(e.Status))
-	}
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
-	for _, f := range e.Errors {
-		text += fmt.Sprintf("; %s: %s", f.Field, f.Detail)
-	}
-	if e.RequestID != "" {
-		text += " [request " + e.RequestID + "]"
-	}
-	return text
-}
-
-// call makes one request and decodes its answer into out, unless that is nil. A refusal is a
-// *problem, with the exit code that its status means.
-func (a *api) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader = http.NoBody
-	if in != nil {
-		text, err := json.Marshal(in)
+// remote makes a command one that calls the API.
+func (p *Program) remote(cmd *cobra.Command, run func(ctx context.Context, api *caller, args []string) error) *cobra.Command {
+	config.ClientFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := config.LoadClient(cmd.Flags())
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		api, err := newCaller(c)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(text)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, a.URL+path, body)
-	if err != nil {
+		err = run(cmd.Context(), api, args)
+		if refused, ok := errors.AsType[*client.Problem](err); ok && refused.Code == "company_required" {
+			return errNoCompany
+		}
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+a.APIKey.Reveal())
-	r.Header.Set("User-Agent", wire.UserAgent(buildVersion()))
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if a.Company != "" {
-		r.Header.Set("X-Atlas-Company-Id", a.Company)
-	}
-	answer, err := a.http.Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxInput))
-	if err != nil {
-		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
-	}
-	if answer.StatusCode/100 != 2 {
-		return refusal(answer.StatusCode, text)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return fmt.Errorf("the answer to %s %s is not what this version expects: %w", method, path, err)
-	}
-	return nil
+	return cmd
 }
 
-func refusal(status int, text []byte) error {
-	p := &problem{}
-	// Something between here and the server may answer with no problem document at all.
-	if json.Unmarshal(text, p) != nil {
-		p = &problem{}
+var errNoCompany = usage("no company: give --company or set ATLAS_WEBHOOKS_COMPANY")
+
+// group is a command that has nothing but others below it.
+func group(use, short string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return usage("%q needs one of the commands below it", cmd.CommandPath())
+		},
 	}
-	p.Status = status
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return &exitError{exitAuth, p}
-	case http.StatusNotFound:
-		return &exitError{exitNotFound, p}
-	default:
-		return p
+	cmd.AddCommand(below...)
+	for _, b := range below {
+		cmd.Example += b.Example + "\n"
 	}
+	return cmd
+}
+
+// refusalCode is the exit code that a refusal by the server means.
+func refusalCode(err error) (code int, ok bool) {
+	refused, ok := errors.AsType[*client.Problem](err)
+	switch {
+	case !ok:
+		return 0, false
+	case refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden:
+		return exitAuth, true
+	case refused.Status == http.StatusNotFound:
+		return exitNotFound, true
+	}
+	return exitFailure, true
+}
+
+// listing prints a list of the API: each record as it comes with --output json, else a table.
+func listing[T any](p *Program, heading string, list iter.Seq2[T, error], limit int, row func(T) []string) error {
+	var all []T
+	n := 0
+	for item, err := range list {
+		if err != nil {
+			return err
+		}
+		if n++; p.output != "json" {
+			all = append(all, item)
+		} else if err := p.record(item); err != nil {
+			return err
+		}
+		if n == limit {
+			break
+		}
+	}
+	if p.output == "json" {
+		return nil
+	}
+	return records(p, heading, all, row)
+}
+
+// pageSize is how many rows to ask for at once, to print limit of them.
+func pageSize(limit int) int {
+	if limit == 0 {
+		return 250
+	}
+	return min(limit, 250)
+}
+
+// moment reads a time: RFC 3339, or how long ago it was ("2h", "30m"). No text is no time.
+func moment(flag, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return time.Now().Add(-ago), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, usage("--%s: %q is neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 2h", flag, text)
+	}
+	return at, nil
 }

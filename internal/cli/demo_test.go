@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,6 +31,12 @@ type smallServer struct {
 	webhooks []subscription
 }
 
+type publication struct {
+	ID    string          `json:"id"`
+	Event string          `json:"event"`
+	Data  json.RawMessage `json:"data"`
+}
+
 type subscription struct {
 	Endpoint string   `json:"endpoint"`
 	Events   []string `json:"events"`
@@ -47,13 +54,15 @@ func (s *smallServer) Run(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.webhooks = append(s.webhooks, one)
+		fmt.Fprint(w, "{}")
 	})
-	mux.HandleFunc("POST /v1/events", func(_ http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		var event publication
 		if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
 			s.t.Error(err)
 		}
 		s.deliver(event)
+		fmt.Fprint(w, "{}")
 	})
 	s.api = httptest.NewServer(mux)
 	defer s.api.Close()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
@@ -73,28 +73,29 @@ func (d *demonstration) run(ctx context.Context, server Server) error {
 
 // tell subscribes the receivers, then publishes, and shows every second how it stands.
 func (d *demonstration) tell(ctx context.Context, server Server) error {
-	a, err := newAPI(config.Client{URL: server.URL(), APIKey: server.OperatorKey(), Company: demoCompany})
+	api, err := newCaller(config.Client{URL: server.URL(), APIKey: server.OperatorKey(), Company: demoCompany})
 	if err != nil {
 		return err
 	}
 	for _, e := range d.endpoints {
-		if err := a.call(ctx, http.MethodPost, "/v1/webhooks", map[string]any{
-			"endpoint": e.receiver.URL() + e.name, "events": e.topics, "description": "demo: " + e.name,
-			"signing_secret": e.secret, "retry_schedule_seconds": []int{1, 2, 4, 8, 15, 30, 60},
-		}, nil); err != nil {
+		_, err := api.CreateWebhook(ctx, client.WebhookCreate{
+			Endpoint: e.receiver.URL() + e.name, Events: e.topics, Description: "demo: " + e.name,
+			SigningSecret: e.secret, RetryScheduleSeconds: []float64{1, 2, 4, 8, 15, 30, 60},
+		})
+		if err != nil {
 			return fmt.Errorf("subscribe %s: %w", e.name, err)
 		}
 	}
 	d.program.progress("The server is at %s. Two webhooks are subscribed: helpdesk, which answers everything,\n"+
 		"and billing, which fails a dozen requests now and then. Ctrl-C ends the demo.\n", server.URL())
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.publish(ctx, a) })
+	group.Go(func() error { return d.publish(ctx, api) })
 	group.Go(func() error { return d.show(ctx) })
 	return group.Wait()
 }
 
 // publish sends samples of all topics in turn, each about one of twenty objects.
-func (d *demonstration) publish(ctx context.Context, a *api) error {
+func (d *demonstration) publish(ctx context.Context, api *caller) error {
 	pace := rate.NewLimiter(d.pace, 1)
 	topics := hook.Topics()
 	for n := 0; ; n++ {
@@ -112,8 +113,7 @@ func (d *demonstration) publish(ctx context.Context, a *api) error {
 		d.published++
 		d.sent[id] = now
 		d.mu.Unlock()
-		if err := a.call(ctx, http.MethodPost, "/v1/events",
-			publication{Company: demoCompany, Event: t.Name, ID: id, Data: json.RawMessage(data)}, nil); err != nil {
+		if _, err := api.PublishEvent(ctx, client.Publish{CompanyID: demoCompany, Event: t.Name, ID: id, Data: json.RawMessage(data)}); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}

@@ -2,14 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -20,32 +17,28 @@ const (
 	lastPoll  = 2 * time.Second
 )
 
-// deliveryRecord is a delivery as the API shows it, as far as follow looks at it.
-type deliveryRecord struct {
-	WebhookID      string              `json:"webhook_id"` // not in the answer, which is within its webhook
-	EventID        string              `json:"event_id"`
-	Event          string              `json:"event"`
-	Status         hook.DeliveryStatus `json:"status"`
-	Reason         string              `json:"reason"`
-	LastStatusCode int                 `json:"last_status_code"`
-	LastDurationMS float64             `json:"last_duration_ms"`
-	NextAttemptAt  *time.Time          `json:"next_attempt_at"`
-}
-
-func (d deliveryRecord) final() bool {
-	return d.Status == hook.Delivered || d.Status == hook.Failed || d.Status == hook.Skipped
+// endRecord is the end that a delivery came to.
+type endRecord struct {
+	WebhookID      string                `json:"webhook_id"`
+	EventID        string                `json:"event_id"`
+	Event          string                `json:"event"`
+	Status         client.DeliveryStatus `json:"status"`
+	Reason         *string               `json:"reason"`
+	Attempts       int                   `json:"attempts"`
+	LastStatusCode *int                  `json:"last_status_code"`
+	LastDurationMS *float64              `json:"last_duration_ms"`
 }
 
 // pair is a delivery that is followed, and the state it was last seen in.
 type pair struct {
 	webhook, event string
-	seen           hook.DeliveryStatus
+	seen           client.DeliveryStatus
 }
 
 // follow asks for every delivery of the events until each has come to its end, and prints each as it
 // does. It fails if one of them was not delivered.
-func (p *Program) follow(ctx context.Context, a *api, topic string, events []accepted) error {
-	webhooks, err := a.subscribers(ctx, topic)
+func (p *Program) follow(ctx context.Context, api *caller, topic string, events []*client.Published) error {
+	webhooks, err := subscribers(ctx, api, topic)
 	if err != nil {
 		return err
 	}
@@ -59,20 +52,20 @@ func (p *Program) follow(ctx context.Context, a *api, topic string, events []acc
 	for wait := firstPoll; len(open) > 0; wait = min(2*wait, lastPoll) {
 		var still []*pair
 		for _, d := range open {
-			now, err := a.delivery(ctx, d.webhook, d.event)
-			if e, ok := errors.AsType[*exitError](err); ok && e.code == exitNotFound {
+			now, err := api.Delivery(ctx, d.webhook, d.event)
+			if code, _ := refusalCode(err); code == exitNotFound {
 				continue // not matched: its filter, or it did not exist yet
 			}
 			if err != nil {
 				return err
 			}
-			if !now.final() {
+			if !now.Status.Final() {
 				p.waiting(d, now)
 				still = append(still, d)
 				continue
 			}
 			matched++
-			if now.Status != hook.Delivered {
+			if now.Status != client.Delivered {
 				undelivered++
 			}
 			if err := p.ended(now); err != nil {
@@ -95,7 +88,7 @@ func (p *Program) follow(ctx context.Context, a *api, topic string, events []acc
 }
 
 // waiting tells once for each state that a delivery has not come to its end.
-func (p *Program) waiting(d *pair, now deliveryRecord) {
+func (p *Program) waiting(d *pair, now *client.DeliveryDetail) {
 	if d.seen == now.Status {
 		return
 	}
@@ -107,49 +100,30 @@ func (p *Program) waiting(d *pair, now deliveryRecord) {
 	p.progress("%s %s to %s%s", now.Status, d.event, d.webhook, next)
 }
 
-func (p *Program) ended(d deliveryRecord) error {
+func (p *Program) ended(d *client.DeliveryDetail) error {
 	if p.output == "json" {
-		return p.record(d)
+		return p.record(endRecord{
+			WebhookID: d.WebhookID, EventID: d.EventID, Event: d.Event, Status: d.Status, Reason: d.Reason, Attempts: len(d.Attempts),
+			LastStatusCode: d.LastStatusCode, LastDurationMS: d.LastDurationMS,
+		})
 	}
-	answer := d.Reason
-	if d.LastStatusCode != 0 {
-		answer = fmt.Sprintf("%d %.0f ms", d.LastStatusCode, d.LastDurationMS)
+	answer := show(d.Reason)
+	if d.LastStatusCode != nil && d.LastDurationMS != nil {
+		answer = fmt.Sprintf("%d %.0f ms", *d.LastStatusCode, *d.LastDurationMS)
 	}
 	return p.line("%s %s to %s %s", d.EventID, d.Status, d.WebhookID, answer)
 }
 
 // subscribers lists the ids of the company's ACTIVE webhooks that want a topic.
-func (a *api) subscribers(ctx context.Context, topic string) (ids []string, err error) {
-	for cursor := 0; ; {
-		var page struct {
-			Data []struct {
-				ID     string      `json:"id"`
-				Events []string    `json:"events"`
-				Status hook.Status `json:"status"`
-			} `json:"data"`
-			Total int `json:"total"`
-		}
-		query := url.Values{"limit": {strconv.Itoa(hook.MaxLimit)}, "cursor": {strconv.Itoa(cursor)}}
-		if err := a.call(ctx, http.MethodGet, "/v1/webhooks?"+query.Encode(), nil, &page); err != nil {
+func subscribers(ctx context.Context, api *caller, topic string) (ids []string, err error) {
+	for w, err := range api.Webhooks(ctx, client.WebhookFilter{Status: client.Active, Event: topic, PageSize: hook.MaxLimit}) {
+		if err != nil {
 			return nil, err
 		}
-		for _, w := range page.Data {
-			if set, _ := hook.MatchTopics(w.Events); w.Status == hook.Active && set.Has(topic) {
-				ids = append(ids, w.ID)
-			}
-		}
-		if cursor += len(page.Data); len(page.Data) == 0 || cursor >= page.Total {
-			slices.Sort(ids)
-			return slices.Compact(ids), nil
-		}
+		ids = append(ids, w.ID)
 	}
-}
-
-func (a *api) delivery(ctx context.Context, webhook, event string) (deliveryRecord, error) {
-	d := deliveryRecord{}
-	err := a.call(ctx, http.MethodGet, "/v1/webhooks/"+url.PathEscape(webhook)+"/deliveries/"+url.PathEscape(event), nil, &d)
-	d.WebhookID, d.EventID = webhook, event
-	return d, err
+	slices.Sort(ids)
+	return ids, nil
 }
 
 // pause waits, or returns ctx's error.

@@ -91,6 +91,9 @@ func (p *Program) exitCode(err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
+	if code, ok := refusalCode(err); ok {
+		return code
+	}
 	if !p.running {
 		return exitUsage
 	}
@@ -122,6 +125,7 @@ func (p *Program) root() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&p.quiet, "quiet", "q", false, "no progress on standard error")
 	root.AddCommand(
 		p.completion(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
+		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.keys(), p.audit(), p.conservation(), p.openapi(), p.doctor(), p.listen(),
 	)
 	if p.Open != nil {
 		root.AddCommand(p.bench(), p.demo(), p.serve())
@@ -135,6 +139,9 @@ func (p *Program) root() *cobra.Command {
 // marked makes a command note that it runs: cobra checks flags and arguments before, and all its
 // errors are of one type.
 func (p *Program) marked(cmd *cobra.Command) {
+	for _, below := range cmd.Commands() {
+		p.marked(below)
+	}
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.running = true

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/time/rate"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 type triggerFlags struct {
@@ -40,16 +39,8 @@ func (p *Program) trigger() *cobra.Command {
 			"atlas-webhooks trigger conversation --company c1 --count 100 --rate 10/s",
 		),
 		ValidArgsFunction: completeTopic,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := config.LoadClient(cmd.Flags())
-			if err != nil {
-				return &exitError{exitUsage, err}
-			}
-			return p.runTrigger(cmd.Context(), c, args[0], f)
-		},
 	}
 	flags := cmd.Flags()
-	config.ClientFlags(flags)
 	flags.StringArrayVar(&f.set, "set", nil, "change the data: `path=value`, as status=CLOSED or agent.id=7 (JSON where it is, else text)")
 	flags.StringVar(&f.data, "data", "", "published document instead of the sample: text, @file or @- (standard input)")
 	flags.StringVar(&f.object, "object-id", "", "object that the event is about (default: the data's id)")
@@ -57,29 +48,12 @@ func (p *Program) trigger() *cobra.Command {
 	flags.IntVar(&f.count, "count", 1, "how many events to publish")
 	flags.StringVar(&f.rate, "rate", "", "how fast to publish, as 10/s, 600/m (default: one after the other)")
 	flags.BoolVar(&f.wait, "wait", false, "follow the deliveries to their end")
-	return cmd
+	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) error {
+		return p.runTrigger(ctx, api, args[0], f)
+	})
 }
 
-// publication is the body of POST /v1/events.
-type publication struct {
-	Company  string          `json:"company_id"`
-	Event    string          `json:"event"`
-	ID       string          `json:"id,omitempty"`
-	ObjectID string          `json:"object_id,omitempty"`
-	Data     json.RawMessage `json:"data"`
-}
-
-// accepted is its answer.
-type accepted struct {
-	ID         string    `json:"id"`
-	Company    string    `json:"company_id"`
-	Event      string    `json:"event"`
-	ObjectID   string    `json:"object_id"`
-	AcceptedAt time.Time `json:"accepted_at"`
-	Duplicate  bool      `json:"duplicate"`
-}
-
-func (p *Program) runTrigger(ctx context.Context, c config.Client, topic string, f triggerFlags) error {
+func (p *Program) runTrigger(ctx context.Context, api *caller, topic string, f triggerFlags) error {
 	t, err := lookupTopic(topic)
 	if err != nil {
 		return err
@@ -99,20 +73,16 @@ func (p *Program) runTrigger(ctx context.Context, c config.Client, topic string,
 		return err
 	case f.count < 1:
 		return usage("--count: %d is not a number of events", f.count)
-	case c.Company == "":
-		return usage("no company: give --company or set ATLAS_WEBHOOKS_COMPANY")
+	case api.settings.Company == "":
+		return errNoCompany
 	}
-	a, err := newAPI(c)
-	if err != nil {
-		return err
-	}
-	publish := publication{Company: c.Company, Event: t.Name, ObjectID: f.object, ID: f.id, Data: data}
-	return p.publishAll(ctx, a, publish, f, rate.NewLimiter(limit, 1))
+	publish := client.Publish{CompanyID: api.settings.Company, Event: t.Name, ObjectID: f.object, ID: f.id, Data: json.RawMessage(data)}
+	return p.publishAll(ctx, api, publish, f, rate.NewLimiter(limit, 1))
 }
 
 // publishAll publishes one after the other and follows each event when all are accepted.
-func (p *Program) publishAll(ctx context.Context, a *api, publish publication, f triggerFlags, pace *rate.Limiter) error {
-	var all []accepted
+func (p *Program) publishAll(ctx context.Context, api *caller, publish client.Publish, f triggerFlags, pace *rate.Limiter) error {
+	var all []*client.Published
 	for n := range f.count {
 		if err := pace.Wait(ctx); err != nil {
 			return err
@@ -120,8 +90,8 @@ func (p *Program) publishAll(ctx context.Context, a *api, publish publication, f
 		if f.id != "" && f.count > 1 {
 			publish.ID = f.id + "-" + strconv.Itoa(n+1)
 		}
-		var answer accepted
-		if err := a.call(ctx, http.MethodPost, "/v1/events", publish, &answer); err != nil {
+		answer, err := api.PublishEvent(ctx, publish)
+		if err != nil {
 			return err
 		}
 		if err := p.accepted(answer); err != nil {
@@ -132,10 +102,10 @@ func (p *Program) publishAll(ctx context.Context, a *api, publish publication, f
 	if !f.wait {
 		return nil
 	}
-	return p.follow(ctx, a, publish.Event, all)
+	return p.follow(ctx, api, publish.Event, all)
 }
 
-func (p *Program) accepted(a accepted) error {
+func (p *Program) accepted(a *client.Published) error {
 	if p.output == "json" {
 		return p.record(a)
 	}
@@ -164,10 +134,8 @@ func setAll(data []byte, set []string) ([]byte, error) {
 	if len(set) == 0 {
 		return data, nil
 	}
-	var document any
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber() // an id of 20 digits stays what it is
-	if err := d.Decode(&document); err != nil {
+	document, err := exactly(data)
+	if err != nil {
 		return nil, usage("--set: the data is not JSON: %w", err)
 	}
 	for _, s := range set {
@@ -175,16 +143,25 @@ func setAll(data []byte, set []string) ([]byte, error) {
 		if !ok || path == "" {
 			return nil, usage("--set: %q is not path=value, as status=CLOSED", s)
 		}
-		var value any
-		if json.Unmarshal([]byte(text), &value) != nil {
+		value, err := exactly([]byte(text))
+		if err != nil {
 			value = text
 		}
-		var err error
 		if document, err = setPath(document, strings.Split(path, "."), value); err != nil {
 			return nil, usage("--set %s: %w", s, err)
 		}
 	}
 	return json.Marshal(document)
+}
+
+// exactly decodes JSON, and an id of 20 digits stays what it is.
+func exactly(text []byte) (v any, err error) {
+	if !json.Valid(text) {
+		return nil, json.Unmarshal(text, &v)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return v, d.Decode(&v)
 }
 
 // setPath returns the document with the value at a path of names and list positions. Objects on the

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
+)
+
+func (p *Program) doctor() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "doctor", Short: "Check a server, the key, the clock and the company's webhooks", Args: cobra.NoArgs,
+		Long: "Check that the server can be reached and serves, that the key is valid, that the clocks agree, " +
+			"and, with a company, that its webhooks fare well and every event is accounted for. It fails if something needs attention.",
+		Example: example("atlas-webhooks doctor", "atlas-webhooks doctor --company c1 --output json"),
+	}, func(ctx context.Context, api *caller, _ []string) error {
+		return p.runDoctor(ctx, api)
+	})
+}
+
+// finding is the result of one check.
+type finding struct {
+	Check  string `json:"check"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// examination collects findings. What depends on a check that failed is not checked.
+type examination struct {
+	api  *caller
+	list []finding
+}
+
+// check runs one check; its text is the detail when it went well.
+func (x *examination) check(name string, run func() (string, error)) bool {
+	text, err := run()
+	if err != nil {
+		x.list = append(x.list, finding{name, false, err.Error()})
+		return false
+	}
+	x.list = append(x.list, finding{name, true, text})
+	return true
+}
+
+func (p *Program) runDoctor(ctx context.Context, api *caller) error {
+	x := &examination{api: api}
+	if x.check("server", func() (string, error) { return "serves at " + api.settings.URL, api.Ready(ctx) }) {
+		x.check("clock", func() (string, error) { return x.clock(ctx) })
+		if x.check("key", func() (string, error) { return "is valid", discard(api.Topics(ctx)) }) && api.settings.Company != "" {
+			x.company(ctx)
+		}
+	}
+	err := records(p, "CHECK OK DETAIL", x.list, func(f finding) []string {
+		return []string{f.Check, map[bool]string{true: "yes", false: "NO"}[f.OK], f.Detail}
+	})
+	failed := 0
+	for _, f := range x.list {
+		if !f.OK {
+			failed++
+		}
+	}
+	if err == nil && failed > 0 {
+		err = fmt.Errorf("%d of %d checks need attention", failed, len(x.list))
+	}
+	return err
+}
+
+func discard[T any](_ T, err error) error { return err }
+
+// skew is how far two clocks may be apart; the tolerance of receivers is five minutes.
+const skew = 30 * time.Second
+
+// clock compares the server's clock, as its answers tell it to the second, with the one here.
+func (x *examination) clock(ctx context.Context) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, x.api.settings.URL+"/healthz", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	answer, err := (&http.Client{Timeout: 10 * time.Second}).Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	at, err := http.ParseTime(answer.Header.Get("Date"))
+	if err != nil {
+		return "the server does not tell its time", nil
+	}
+	if apart := time.Since(at).Abs(); apart > skew {
+		return "", fmt.Errorf("the server's clock and this one are %s apart", apart.Round(time.Second))
+	}
+	return "agrees with this one", nil
+}
+
+// company checks the webhooks and the sums.
+func (x *examination) company(ctx context.Context) {
+	active := 0
+	listed := x.check("webhooks", func() (string, error) {
+		for w, err := range x.api.Webhooks(ctx, client.WebhookFilter{PageSize: 250}) {
+			if err != nil {
+				return "", err
+			}
+			if w.Status == client.Active {
+				active++
+			}
+			x.webhook(ctx, &w)
+		}
+		return fmt.Sprintf("%d are ACTIVE", active), nil
+	})
+	if !listed {
+		return
+	}
+	x.check("conservation", func() (string, error) {
+		for b, err := range x.api.CheckConservation(ctx, false) {
+			if err != nil {
+				return "", err
+			}
+			if !b.Balanced {
+				return "", fmt.Errorf("%s is not balanced; see 'atlas-webhooks conservation --deep'", b.WebhookID)
+			}
+		}
+		return "every matched event is accounted for", nil
+	})
+}
+
+// webhook notes a webhook that does not fare well.
+func (x *examination) webhook(ctx context.Context, w *client.Webhook) {
+	if w.Status == client.Inactive && w.StatusReason != nil {
+		x.list = append(x.list, finding{w.ID, false, "became INACTIVE: " + *w.StatusReason})
+		return
+	}
+	one, err := x.api.Webhook(ctx, w.ID)
+	if err == nil && one.Health.State != client.Healthy {
+		err = fmt.Errorf("is %s since %s: %s", one.Health.State, show(one.Health.Since), show(one.Health.Reason))
+	}
+	if err != nil {
+		x.list = append(x.list, finding{w.ID, false, err.Error()})
+	}
+}

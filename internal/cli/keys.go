@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
+)
+
+func (p *Program) keys() *cobra.Command {
+	return group("keys", "List, create and revoke a company's API keys", p.keysList(), p.keysCreate(), p.keysRevoke())
+}
+
+func (p *Program) keysList() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "list --company COMPANY", Short: "List a company's keys, newest first", Args: cobra.NoArgs,
+		Example: example("atlas-webhooks keys list --company c1", "atlas-webhooks keys list --company c1 --output json"),
+	}, func(ctx context.Context, api *caller, _ []string) error {
+		company := api.settings.Company
+		if company == "" {
+			return errNoCompany
+		}
+		return listing(p, "ID NAME SCOPE HINT CREATED EXPIRES LAST-USED REVOKED", api.Keys(ctx, company), 0, func(k client.Key) []string {
+			return []string{k.ID, k.Name, string(k.Scope), "…" + k.Hint, when(k.CreatedAt), show(k.ExpiresAt), show(k.LastUsedAt), show(k.RevokedAt)}
+		})
+	})
+}
+
+func (p *Program) keysCreate() *cobra.Command {
+	var k client.KeyCreate
+	var scope string
+	var expires time.Duration
+	cmd := &cobra.Command{
+		Use: "create --company COMPANY --scope read|write", Short: "Create a key; its text is shown this once", Args: cobra.NoArgs,
+		Example: example(
+			"atlas-webhooks keys create --company c1 --scope read --name dashboard",
+			"atlas-webhooks keys create --company c1 --scope write --expires-in 720h --output json | jq -r .key",
+		),
+	}
+	cmd.Flags().StringVar(&scope, "scope", "", "read or write")
+	cmd.Flags().StringVar(&k.Name, "name", "", "what it is for")
+	cmd.Flags().DurationVar(&expires, "expires-in", 0, "how long it is valid (default: until it is revoked)")
+	_ = cmd.MarkFlagRequired("scope")
+	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
+		if api.settings.Company == "" {
+			return errNoCompany
+		}
+		k.Scope = client.Scope(scope)
+		if expires > 0 {
+			k.ExpiresAt = new(time.Now().Add(expires).UTC())
+		}
+		made, err := api.CreateKey(ctx, api.settings.Company, k)
+		if err != nil {
+			return err
+		}
+		return p.thing(made, field{"id", made.ID}, field{"key", made.Key}, field{"scope", string(made.Scope)}, field{"expires", show(made.ExpiresAt)})
+	})
+}
+
+func (p *Program) keysRevoke() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "revoke KEY --company COMPANY", Short: "Revoke a key by its id", Args: cobra.ExactArgs(1),
+		Example: example("atlas-webhooks keys revoke key_01h… --company c1", "atlas-webhooks keys revoke key_01h… --company c1 --quiet"),
+	}, func(ctx context.Context, api *caller, args []string) error {
+		if api.settings.Company == "" {
+			return errNoCompany
+		}
+		if err := api.RevokeKey(ctx, api.settings.Company, args[0]); err != nil {
+			return err
+		}
+		p.progress("revoked %s: it opens nothing any more within five seconds", args[0])
+		return nil
+	})
+}
