@@ -65,7 +65,7 @@ func standardClaims(header http.Header) (all []claim) {
 		mistake := Mistake{"timestamp_other_header", "the timestamp of webhook-signature is that of webhook-timestamp, in whole seconds"}
 		times = append(times, variant{[]byte(other), []Mistake{mistake}}, variant{[]byte(wire.StandardSeconds(other)), []Mistake{mistake}})
 	}
-	for _, signature := range strings.Fields(header.Get(wire.HeaderStandardSignature)) {
+	for signature := range strings.FieldsSeq(header.Get(wire.HeaderStandardSignature)) {
 		for _, id := range ids {
 			for _, at := range times {
 				all = append(all, claim{

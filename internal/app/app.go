@@ -71,7 +71,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.listen(); err != nil {
+	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
 	s.metrics = telemetry.NewMetrics(o.Version)
@@ -103,12 +103,13 @@ func (s *Server) die(err error) {
 	os.Exit(3)
 }
 
-func (s *Server) listen() (err error) {
-	if s.listener, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+func (s *Server) listen(ctx context.Context) (err error) {
+	var listen net.ListenConfig
+	if s.listener, err = listen.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	if s.cfg.MetricsListen != "" {
-		if s.scrape, err = net.Listen("tcp", s.cfg.MetricsListen); err != nil {
+		if s.scrape, err = listen.Listen(ctx, "tcp", s.cfg.MetricsListen); err != nil {
 			return fmt.Errorf("metrics_listen: %w", err)
 		}
 	}

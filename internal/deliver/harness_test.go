@@ -34,7 +34,6 @@ type fakeSender struct {
 	sync.Mutex
 	answer  func(r send.Request) send.Result // called without the lock
 	journal []received
-	busy    map[string]int // webhook + object in flight
 }
 
 type received struct {

@@ -392,8 +392,8 @@ func (l *lane) advance() {
 
 // lastTouched is the index of the last item that is not merely waiting.
 func (l *lane) lastTouched() int {
-	for i := len(l.items) - 1; i >= 0; i-- {
-		if l.items[i].state != waiting {
+	for i, it := range slices.Backward(l.items) {
+		if it.state != waiting {
 			return i
 		}
 	}

@@ -53,7 +53,6 @@ type place struct {
 	rules    []rule
 	skips    []store.SkipRange
 	replay   int64
-	failing  bool // its cursor says that the endpoint was failing
 	lane     *lane
 }
 

@@ -40,10 +40,8 @@ type simulation struct {
 
 	behave    map[hook.WebhookKey]func() send.Result
 	healthy   bool
-	most      int
 	knobs     knobs
 	tell      func(format string, args ...any)
-	guard     func(*simulation) error // an invariant of what is under way
 	inFlight  map[hook.WebhookKey]int
 	companies int
 	unordered map[hook.WebhookKey]bool // its ordering was changed, or a crash left doubles

@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -42,17 +43,18 @@ type FieldError struct {
 }
 
 func (e *Error) Error() string {
-	s := e.Code
+	var s strings.Builder
+	s.WriteString(e.Code)
 	if e.Detail != "" {
-		s += ": " + e.Detail
+		s.WriteString(": " + e.Detail)
 	}
 	for _, f := range e.Fields {
-		s += fmt.Sprintf("; %s: %s", f.Field, f.Detail)
+		fmt.Fprintf(&s, "; %s: %s", f.Field, f.Detail)
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s.WriteString(": " + e.Err.Error())
 	}
-	return s
+	return s.String()
 }
 
 func (e *Error) Unwrap() error { return e.Err }

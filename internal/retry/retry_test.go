@@ -11,7 +11,7 @@ import (
 func TestDecideEveryStatus(t *testing.T) {
 	schedule := hook.DefaultRetrySchedule()
 	ask := 7 * time.Second
-	for status := 0; status < 1000; status++ {
+	for status := range 1000 {
 		for _, after := range []*time.Duration{nil, &ask} {
 			for _, fresh := range []bool{false, true} {
 				class := hook.ErrOtherStatus

@@ -86,11 +86,14 @@ func (w *writer) conflicts(k *work) (found bool) {
 
 // known looks up, in one statement for many, the ids that producers gave.
 func (w *writer) known(ctx context.Context, group []*work) error {
-	const chunk = 50
+	const chunk = 32
 	var args []any
 	flush := func() error {
 		if len(args) == 0 {
 			return nil
+		}
+		for len(args) > 2 && len(args) < 2*chunk { // two statement texts stay prepared: for one id, and for many
+			args = append(args, nil, nil)
 		}
 		n := len(args) / 2
 		query := `SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
@@ -117,15 +120,6 @@ func (w *writer) known(ctx context.Context, group []*work) error {
 				}
 			}
 		}
-	}
-	for len(args) > 2 { // the rest by ones: few statement texts stay prepared
-		pair := args[len(args)-2:]
-		rest := args[:len(args)-2]
-		args = pair
-		if err := flush(); err != nil {
-			return err
-		}
-		args = rest
 	}
 	return flush()
 }
