@@ -21,6 +21,7 @@ type caller struct {
 	scope   store.Scope
 	company hook.CompanyKey // of a company key
 	name    string          // the company's id
+	maker   [32]byte        // hash of the key, or of the one that made the link: with it ends what the caller makes
 }
 
 func (c caller) operator() bool { return c.scope == store.ScopeOperator }
@@ -141,9 +142,12 @@ const (
 	touchedBy = 10 * time.Minute
 )
 
-// keyring knows the keys that were used lately, by the hash of their text.
+// keyring knows the keys and the console's sessions that were used lately, by the hash of their text.
 type keyring struct {
-	store    KeyStore
+	store interface {
+		KeyStore
+		LinkStore
+	}
 	operator [32]byte // hash of the configured operator key; zero for none
 	now      func() time.Time
 
@@ -167,7 +171,7 @@ const (
 	maxStrangers = 10_000
 )
 
-func newKeyring(s KeyStore, operator string, now func() time.Time) *keyring {
+func newKeyring(s Store, operator string, now func() time.Time) *keyring {
 	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[string]*rate.Limiter{}}
 	if operator != "" {
 		k.operator = store.KeyHash(operator)
@@ -180,9 +184,9 @@ func newKeyring(s KeyStore, operator string, now func() time.Time) *keyring {
 func (k *keyring) find(ctx context.Context, text, remote string) (caller, error) {
 	hash := store.KeyHash(text)
 	if k.operator != [32]byte{} && subtle.ConstantTimeCompare(hash[:], k.operator[:]) == 1 {
-		return caller{actor: "operator", scope: store.ScopeOperator}, nil
+		return caller{actor: "operator", scope: store.ScopeOperator, maker: hash}, nil
 	}
-	if !strings.HasPrefix(text, "awo_") && !strings.HasPrefix(text, "awc_") {
+	if !strings.HasPrefix(text, "awo_") && !strings.HasPrefix(text, "awc_") && !strings.HasPrefix(text, sessionPrefix) {
 		return caller{}, errUnauthorized
 	}
 	now := k.now()
@@ -194,7 +198,11 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 			return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
 		}
 		var err error
-		if known, err = k.read(ctx, hash, known, now); err != nil {
+		read := k.read
+		if strings.HasPrefix(text, sessionPrefix) {
+			read = k.readSession
+		}
+		if known, err = read(ctx, hash, known, now); err != nil {
 			if hook.IsKind(err, hook.KindNotFound) {
 				k.blame(remote, now)
 				return caller{}, errUnauthorized
@@ -215,7 +223,7 @@ func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now
 		return nil, err
 	}
 	fresh := &knownKey{
-		caller: caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID},
+		caller: caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID, maker: hash},
 		dead:   !row.ValidAt(now), read: now,
 	}
 	if row.ExpiresAt != nil {

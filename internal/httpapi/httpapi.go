@@ -104,6 +104,7 @@ func New(opt Options) *API {
 	a.eventRoutes()
 	a.companyRoutes()
 	a.keyRoutes()
+	a.linkRoutes()
 	a.historyRoutes()
 	a.preflightRoutes()
 	a.filterRoutes()

@@ -20,7 +20,7 @@ type limits struct {
 
 // take counts a request against its key and says in the answer how many are left.
 func (l *limits) take(x *exchange) error {
-	if x.caller.operator() || l.perSecond <= 0 {
+	if x.caller.operator() || l.perSecond <= 0 || x.r.Context().Value(uncountedKey{}) != nil {
 		return nil
 	}
 	now := x.api.opt.Now()

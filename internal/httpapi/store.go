@@ -12,6 +12,7 @@ import (
 type Store interface {
 	CompanyStore
 	KeyStore
+	LinkStore
 	WebhookStore
 	SecretStore
 	DeliveryStore
@@ -38,6 +39,15 @@ type KeyStore interface {
 	CreateKey(ctx context.Context, n store.NewKey, a store.Audit) (*store.Key, error)
 	Keys(ctx context.Context, company hook.CompanyKey, p store.Page) ([]*store.Key, string, error)
 	RevokeKey(ctx context.Context, company hook.CompanyKey, id string, a store.Audit) error
+}
+
+// LinkStore keeps links to the console.
+type LinkStore interface {
+	CreateLink(ctx context.Context, n store.NewLink, a store.Audit) (*store.Link, error)
+	Links(ctx context.Context, company hook.CompanyKey, p store.Page) ([]*store.Link, string, error)
+	RevokeLink(ctx context.Context, company hook.CompanyKey, id string, a store.Audit) error
+	UseLink(ctx context.Context, token, session string, expires time.Time) (*store.Link, error)
+	LinkBySession(ctx context.Context, hash [32]byte) (*store.Link, error)
 }
 
 // WebhookStore keeps webhooks.

@@ -35,6 +35,24 @@ CREATE TABLE api_keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX api_keys_company ON api_keys (company, id);
 
+-- Links that open the console, once each, and the sessions that they opened.
+CREATE TABLE links (
+    id                 TEXT PRIMARY KEY,
+    company            INTEGER NOT NULL,
+    scope              TEXT NOT NULL,           -- write, read
+    maker              BLOB NOT NULL,           -- hash of the key that made it, with which it ends
+    token_hash         BLOB NOT NULL UNIQUE,
+    created_by         TEXT NOT NULL,
+    created_at         INTEGER NOT NULL,
+    expires_at         INTEGER NOT NULL,        -- of the token
+    used_at            INTEGER,
+    session_hash       BLOB UNIQUE,
+    session_expires_at INTEGER,
+    revoked_at         INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX links_company ON links (company, id);
+CREATE INDEX links_age ON links (created_at);
+
 CREATE TABLE audit (
     id         TEXT PRIMARY KEY,
     company    INTEGER NOT NULL,                -- 0 = none

@@ -1,0 +1,146 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// ConsoleLink opens the console for a company, once. Its URL is in the answer to its creation only.
+type ConsoleLink struct {
+	ID               string     `json:"id"`
+	URL              string     `json:"url,omitempty" doc:"Only in the answer to its creation. The token stands behind #, so that no server and no log sees it."`
+	CompanyID        string     `json:"company_id"`
+	ReadOnly         bool       `json:"read_only"`
+	CreatedBy        string     `json:"created_by"`
+	CreatedAt        time.Time  `json:"created_at"`
+	ExpiresAt        time.Time  `json:"expires_at" doc:"When the link stops working, if it was not used."`
+	UsedAt           *time.Time `json:"used_at"`
+	SessionExpiresAt *time.Time `json:"session_expires_at" doc:"When the session ends that it opened."`
+	RevokedAt        *time.Time `json:"revoked_at"`
+}
+
+// ConsoleLinkCreate is the body of a link's creation; all of it can be left out.
+type ConsoleLinkCreate struct {
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty" minimum:"30" maximum:"3600" doc:"How long the link waits to be used; 300 when left out."`
+	ReadOnly   bool   `json:"read_only,omitempty" doc:"The session can change nothing and sees no secret."`
+}
+
+type linkCreateIn struct {
+	CompanyPath
+	Body *ConsoleLinkCreate
+}
+
+type linkOut struct{ Body ConsoleLink }
+
+type linksOut struct{ Body *List[ConsoleLink] }
+
+type linkPath struct {
+	CompanyPath
+	LinkID string `path:"link_id"`
+}
+
+const (
+	tokenPrefix    = "awl_"
+	sessionPrefix  = "aws_"
+	defaultLinkTTL = 5 * time.Minute
+	sessionLength  = time.Hour
+)
+
+func (a *API) linkRoutes() {
+	const tag = "Keys"
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/companies/{company_id}/console-links", id: "create-console-link", tag: tag, need: pathWrite,
+		status: http.StatusCreated, creates: true,
+		summary:     "Create a link that opens the console",
+		description: "For one use, without a sign-in. The link and the session that it opens end with the key that made it; a session lasts an hour at most.",
+	}, a.createLink)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/companies/{company_id}/console-links", id: "list-console-links", tag: tag, need: pathWrite,
+		summary: "List links to the console",
+	}, func(ctx context.Context, x *exchange, in *keysIn) (*linksOut, error) {
+		page, err := in.page()
+		if err != nil {
+			return nil, err
+		}
+		list, more, err := a.opt.Store.Links(ctx, x.company.Key, page)
+		if err != nil {
+			return nil, err
+		}
+		return &linksOut{listByID(in.Paging, list, more, shapeLink)}, nil
+	})
+	handle(a, route{
+		method: http.MethodDelete, path: "/v1/companies/{company_id}/console-links/{link_id}", id: "revoke-console-link", tag: tag, need: pathWrite,
+		summary: "Revoke a link", description: "Ends the session that it opened, too.",
+	}, func(ctx context.Context, x *exchange, in *linkPath) (*struct{}, error) {
+		err := a.opt.Store.RevokeLink(ctx, x.company.Key, in.LinkID, x.audit("console_link.revoked", nil))
+		a.keys.forget(in.LinkID)
+		return nil, err
+	})
+}
+
+func (a *API) createLink(ctx context.Context, x *exchange, in *linkCreateIn) (*linkOut, error) {
+	b := ConsoleLinkCreate{}
+	if in.Body != nil {
+		b = *in.Body
+	}
+	ttl := defaultLinkTTL
+	if b.TTLSeconds != nil {
+		ttl = time.Duration(*b.TTLSeconds) * time.Second
+	}
+	n := store.NewLink{
+		Company: x.company.Key, Scope: store.ScopeWrite, Maker: x.caller.maker, Token: tokenPrefix + rand.Text() + rand.Text(), ExpiresAt: a.now().Add(ttl),
+	}
+	if b.ReadOnly {
+		n.Scope = store.ScopeRead
+	}
+	l, err := a.opt.Store.CreateLink(ctx, n, x.audit("console_link.created", map[string]any{"read_only": b.ReadOnly, "ttl_seconds": int64(ttl.Seconds())}))
+	if err != nil {
+		return nil, err
+	}
+	out := &linkOut{shapeLink(l)}
+	out.Body.URL = cmp.Or(a.opt.Config.PublicURL, "http://"+x.r.Host) + "/console/enter#" + n.Token
+	return out, nil
+}
+
+func shapeLink(l *store.Link) ConsoleLink {
+	return ConsoleLink{
+		ID: l.ID, CompanyID: l.CompanyID, ReadOnly: l.Scope == store.ScopeRead, CreatedBy: l.CreatedBy, CreatedAt: l.CreatedAt, ExpiresAt: l.ExpiresAt,
+		UsedAt: l.UsedAt, SessionExpiresAt: l.SessionExpiresAt, RevokedAt: l.RevokedAt,
+	}
+}
+
+// readSession asks the store for a session of the console. It is what its link allows, for as long
+// as the key that made the link is valid.
+func (k *keyring) readSession(ctx context.Context, hash [32]byte, _ *knownKey, now time.Time) (*knownKey, error) {
+	l, err := k.store.LinkBySession(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	fresh := &knownKey{
+		caller: caller{actor: l.ID, keyID: l.ID, scope: l.Scope, company: l.Company, name: l.CompanyID, maker: l.Maker},
+		dead:   l.RevokedAt != nil || l.SessionExpiresAt == nil || !now.Before(*l.SessionExpiresAt), read: now,
+	}
+	if l.SessionExpiresAt != nil {
+		fresh.expires = *l.SessionExpiresAt
+	}
+	if l.Maker != k.operator || k.operator == [32]byte{} {
+		maker, err := k.store.KeyByHash(ctx, l.Maker)
+		if err != nil && !hook.IsKind(err, hook.KindNotFound) {
+			return nil, err
+		}
+		fresh.dead = fresh.dead || err != nil || !maker.ValidAt(now)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.known) >= maxKnown {
+		clear(k.known)
+	}
+	k.known[hash] = fresh
+	return fresh, nil
+}
