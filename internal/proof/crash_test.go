@@ -131,13 +131,13 @@ func (r *rig) produce(dice *rand.Rand, companies []string, c *campaign) *sync.Wa
 		all.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(events) || limit.Wait(r.t.Context()) != nil {
+				if i >= len(events) || limit.Wait(r.ctx) != nil {
 					return
 				}
 				if i%10 == 9 {
-					r.publish(r.t.Context(), events[i])
+					r.publish(r.ctx, events[i])
 				} else {
-					r.persist(r.t.Context(), events[i])
+					r.persist(r.ctx, events[i])
 				}
 			}
 		})

@@ -30,6 +30,9 @@ type rig struct {
 	options process.Options
 	client  *http.Client
 	log     *logFile
+	// ctx ends with the test, and when a server does not start: nobody waits for it then.
+	ctx    context.Context
+	giveUp context.CancelFunc
 
 	mu     sync.Mutex
 	server *process.Server
@@ -43,6 +46,7 @@ func newRig(t *testing.T, args ...string) *rig {
 		t: t, oracle: oracle.New(), up: make(chan struct{}), log: &logFile{},
 		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
+	r.ctx, r.giveUp = context.WithCancel(t.Context())
 	r.options = process.Options{Binary: binary(t), Dir: t.TempDir(), Args: args, Log: r.log}
 	t.Cleanup(func() {
 		r.mu.Lock()
@@ -52,6 +56,7 @@ func newRig(t *testing.T, args ...string) *rig {
 			_ = server.Signal(syscall.SIGCONT)
 			server.Kill()
 		}
+		r.giveUp()
 		r.client.CloseIdleConnections()
 		if t.Failed() {
 			t.Logf("the end of the server's log:\n%s", r.log.tail())
@@ -84,8 +89,9 @@ func (l *logFile) tail() string {
 // start starts a server, which must answer within five seconds whatever was there.
 func (r *rig) start() *process.Server {
 	r.t.Helper()
-	s, err := process.Start(r.t.Context(), r.options)
+	s, err := process.Start(r.ctx, r.options)
 	if err != nil {
+		r.giveUp()
 		r.t.Fatal(err)
 	}
 	if s.Took > 5*time.Second {
@@ -169,7 +175,7 @@ func (r *rig) call(ctx context.Context, method, path, company string, body []byt
 // ask makes a request that must succeed, and decodes its answer.
 func (r *rig) ask(method, path, company, body string, out any) {
 	r.t.Helper()
-	status, answer, err := r.call(r.t.Context(), method, path, company, []byte(body))
+	status, answer, err := r.call(r.ctx, method, path, company, []byte(body))
 	if err != nil || status/100 != 2 {
 		r.t.Fatalf("%s %s: %d %s %v", method, path, status, answer, err)
 	}
@@ -212,7 +218,7 @@ func (r *rig) listen(e *endpoint) {
 		r.t.Fatal(err)
 	}
 	e.url = one.URL()
-	ctx, stop := context.WithCancel(context.WithoutCancel(r.t.Context()))
+	ctx, stop := context.WithCancel(context.WithoutCancel(r.ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- one.Run(ctx) }()
 	r.t.Cleanup(func() {
@@ -277,7 +283,11 @@ func accepted(answer string) bool {
 
 // publication is the body of a publish.
 func publication(e *oracle.Event) []byte {
-	return fmt.Appendf(nil, `{"company_id": %q, "event": %q, "id": %q, "object_id": %q, "data": %s}`, e.Company, e.Topic, e.ID, e.ObjectID, e.Data)
+	object := ""
+	if e.ObjectID != "" {
+		object = fmt.Sprintf(`"object_id": %q, `, e.ObjectID)
+	}
+	return fmt.Appendf(nil, `{"company_id": %q, "event": %q, "id": %q, %s"data": %s}`, e.Company, e.Topic, e.ID, object, e.Data)
 }
 
 // publish publishes an event, writes down what became of it, and returns the status; 0 when no
@@ -334,10 +344,10 @@ func (r *rig) explain(missing map[string][]string) {
 	r.t.Helper()
 	for webhook, events := range missing {
 		company := r.oracle.Company(webhook)
-		_, health, err := r.call(r.t.Context(), http.MethodGet, "/v1/webhooks/"+webhook, company, nil)
+		_, health, err := r.call(r.ctx, http.MethodGet, "/v1/webhooks/"+webhook, company, nil)
 		r.t.Logf("%s lacks %d: %s %v", webhook, len(events), health, err)
 		for _, id := range events[:min(2, len(events))] {
-			_, delivery, err := r.call(r.t.Context(), http.MethodGet, "/v1/webhooks/"+webhook+"/deliveries/"+id, company, nil)
+			_, delivery, err := r.call(r.ctx, http.MethodGet, "/v1/webhooks/"+webhook+"/deliveries/"+id, company, nil)
 			r.t.Logf("%s: %.3000s %v", id, delivery, err)
 		}
 		for _, b := range r.conservation(company, false) {
@@ -358,7 +368,7 @@ func (r *rig) settled(companies []string, within time.Duration) {
 			r.explain(missing)
 			r.t.Fatalf("deliveries of %d webhooks are missing after %s", len(missing), within)
 		}
-		pause(r.t.Context(), 200*time.Millisecond)
+		pause(r.ctx, 200*time.Millisecond)
 	}
 	r.t.Logf("all delivered %s later", time.Since(began).Round(time.Millisecond))
 	for _, company := range companies {
