@@ -180,9 +180,14 @@ func (r *rig) ask(method, path, company, body string, out any) {
 		r.t.Fatalf("%s %s: %d %s %v", method, path, status, answer, err)
 	}
 	if out != nil {
-		if err := json.Unmarshal(answer, out); err != nil {
-			r.t.Fatalf("%s %s: %v in %s", method, path, err, answer)
-		}
+		decode(r.t, answer, out)
+	}
+}
+
+func decode(t *testing.T, answer []byte, out any) {
+	t.Helper()
+	if err := json.Unmarshal(answer, out); err != nil {
+		t.Fatalf("%v in %s", err, answer)
 	}
 }
 

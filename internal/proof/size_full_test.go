@@ -10,3 +10,8 @@ var once = struct {
 	ids, atOnce, publishers int
 	within                  time.Duration
 }{1000, 10, 100, 30 * time.Millisecond}
+
+const (
+	powerCuts   = 30
+	controlCuts = 10
+)

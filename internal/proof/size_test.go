@@ -11,3 +11,8 @@ var once = struct {
 	ids, atOnce, publishers int
 	within                  time.Duration
 }{1000, 25, 10, 15 * time.Millisecond}
+
+const (
+	powerCuts   = 4
+	controlCuts = 4
+)

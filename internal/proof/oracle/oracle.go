@@ -136,6 +136,18 @@ func (o *Oracle) Missing() map[string][]string {
 	return missing
 }
 
+// Events are the ids of the events with a fate.
+func (o *Oracle) Events(f Fate) (ids []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.events {
+		if e.fate == f {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
 // Company is the company of a webhook.
 func (o *Oracle) Company(webhook string) string {
 	o.mu.Lock()
