@@ -59,9 +59,10 @@ type Server struct {
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
 func Open(ctx context.Context, o Options) (s *Server, err error) {
 	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
+	opened := s // which is nil by then
 	defer func() {
 		if err != nil {
-			s.release()
+			opened.release()
 		}
 	}()
 	if s.cfg.DatabaseURL.Reveal() != "" {

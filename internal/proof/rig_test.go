@@ -97,11 +97,16 @@ func (r *rig) start() *process.Server {
 	if s.Took > 5*time.Second {
 		r.t.Errorf("the server took %s until it answered, more than 5 s", s.Took)
 	}
+	r.adopt(s)
+	return s
+}
+
+// adopt makes a server the one that runs.
+func (r *rig) adopt(s *process.Server) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.server = s
 	close(r.up)
-	return s
 }
 
 // down notes that the server is about to end.

@@ -16,3 +16,6 @@ const (
 	powerCuts   = 4
 	controlCuts = 4
 )
+
+// faultyCalls are which of its calls fail.
+var faultyCalls = []int{1, 2, 3, 5, 9, 20}

@@ -1,0 +1,95 @@
+package proof_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+)
+
+// TestInputOutputError is D3 of the test plan: one fsync, or one write to the store, fails. From
+// then on nothing is acknowledged: the server ends at once, or does not come up at all, and what was
+// acknowledged before is there after the next start.
+func TestInputOutputError(t *testing.T) {
+	_, err := exec.LookPath("strace")
+	need(t, err == nil, "the command strace")
+	for _, calls := range []string{"fsync,fdatasync", "pwrite64"} {
+		for _, k := range faultyCalls {
+			t.Run(fmt.Sprintf("%s %d", calls, k), func(t *testing.T) { faultyDisk(t, calls, k) })
+		}
+	}
+}
+
+func faultyDisk(t *testing.T, calls string, k int) {
+	r := newRig(t)
+	// The keys and the schema come from a start without faults, so that the faults hit the log.
+	r.start()
+	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, settings: patient})
+	r.stop()
+
+	sound := r.options
+	r.options.Wrap = strace(filepath.Join(t.TempDir(), "strace"), calls, fmt.Sprintf("error=EIO:when=%d", k))
+	server, err := process.Start(r.ctx, r.options)
+	if err == nil {
+		r.adopt(server)
+		r.publishUntilItEnds(server)
+	} else {
+		if strings.Contains(err.Error(), "panic") {
+			t.Errorf("it fell over: %v", err)
+		}
+		t.Logf("it did not come up")
+	}
+	r.options = sound
+	r.start()
+	r.settled([]string{"c1"}, 30*time.Second)
+	if faults := r.oracle.Check().Faults(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	r.stop()
+}
+
+// publishUntilItEnds publishes from several connections until the server has ended by itself, which
+// it must.
+func (r *rig) publishUntilItEnds(server *process.Server) {
+	r.t.Helper()
+	var number atomic.Int64
+	var publishing sync.WaitGroup
+	for range 4 {
+		publishing.Go(func() {
+			for {
+				select {
+				case <-server.Ended():
+					return
+				case <-r.ctx.Done():
+					return
+				default:
+				}
+				n := number.Add(1)
+				if r.publish(r.ctx, &oracle.Event{ID: fmt.Sprintf("event-%d", n), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"id": %d}`, n)}) == 0 {
+					pause(r.ctx, 5*time.Millisecond)
+				}
+			}
+		})
+	}
+	timer := time.NewTimer(20 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-server.Ended():
+		if code := server.ExitCode(); code != 3 {
+			r.t.Errorf("exit code %d, want 3", code)
+		}
+	case <-timer.C:
+		r.t.Errorf("after a failed write to the store the server goes on")
+	}
+	r.kill()
+	publishing.Wait()
+	fates, _ := r.oracle.Counts()
+	r.t.Logf("it ended by itself after %v", fates)
+}
