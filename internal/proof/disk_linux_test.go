@@ -93,8 +93,8 @@ func memoryDisk(t *testing.T, megabytes int) string {
 
 // strace is a wrap for a server whose system calls are made to fail. The tracer is a grandchild, so
 // that the process is the server.
-func strace(log, calls, fault string) []string {
-	return []string{
+func strace(log, calls, fault string, options ...string) []string {
+	return append([]string{
 		"strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", log, "-e", "trace=" + calls, "-e", "signal=none", "-e", "inject=" + calls + ":" + fault,
-	}
+	}, options...)
 }

@@ -27,6 +27,30 @@ func TestInputOutputError(t *testing.T) {
 	}
 }
 
+// TestCheckpointError: the fsync that fails is not a commit's but that of a checkpoint, whose pages
+// the kernel may have thrown away. It is not repeated either: the server ends, and starts from the
+// log.
+func TestCheckpointError(t *testing.T) {
+	_, err := exec.LookPath("strace")
+	need(t, err == nil, "the command strace")
+	r := newRig(t)
+	r.start()
+	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, settings: patient})
+	r.stop()
+	sound := r.options
+	// Only checkpoints call fsync on the database itself; commits do on its log.
+	r.options.Wrap = strace(filepath.Join(t.TempDir(), "strace"), "fsync,fdatasync", "error=EIO:when=1", "-P", filepath.Join(r.options.Dir, "atlas-webhooks.db"))
+	r.padding = strings.Repeat("x", 100_000)
+	r.publishUntilItEnds(r.start())
+	r.options = sound
+	r.start()
+	r.settled([]string{"c1"}, 30*time.Second)
+	if faults := r.oracle.Check().Faults(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	r.stop()
+}
+
 func faultyDisk(t *testing.T, calls string, k int) {
 	r := newRig(t)
 	// The keys and the schema come from a start without faults, so that the faults hit the log.
@@ -72,7 +96,7 @@ func (r *rig) publishUntilItEnds(server *process.Server) {
 				default:
 				}
 				n := number.Add(1)
-				if r.publish(r.ctx, &oracle.Event{ID: fmt.Sprintf("event-%d", n), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"id": %d}`, n)}) == 0 {
+				if r.publish(r.ctx, &oracle.Event{ID: fmt.Sprintf("event-%d", n), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"id": %d, "padding": %q}`, n, r.padding)}) == 0 {
 					pause(r.ctx, 5*time.Millisecond)
 				}
 			}

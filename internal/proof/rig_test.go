@@ -30,6 +30,7 @@ type rig struct {
 	options process.Options
 	client  *http.Client
 	log     *logFile
+	padding string // makes the events of some tests larger
 	// ctx ends with the test, and when a server does not start: nobody waits for it then.
 	ctx    context.Context
 	giveUp context.CancelFunc

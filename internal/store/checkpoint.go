@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -34,8 +35,8 @@ func (l *lite) checkpoints(ctx context.Context) {
 		}
 		l.watchDisk()
 		if size := l.wal(); size >= walPassive {
-			if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil && l.opt.Log != nil {
-				l.opt.Log.Warn("checkpoint", "error", err, "wal_bytes", size)
+			if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil {
+				l.checkpointFailed(err, size)
 			}
 			l.wal()
 		}
@@ -44,6 +45,22 @@ func (l *lite) checkpoints(ctx context.Context) {
 			return
 		case <-time.After(pause):
 		}
+	}
+}
+
+// checkpointFailed ends the process after an I/O error, as a commit does: a page that could not be
+// written must not be tried again, since the kernel may say "written" the second time (an fsync that
+// failed has forgotten it). The next start copies it from the log. Anything else can wait.
+func (l *lite) checkpointFailed(err error, size int64) {
+	switch {
+	case !l.writer.isFatal(err):
+		if l.opt.Log != nil {
+			l.opt.Log.Warn("checkpoint", "error", err, "wal_bytes", size)
+		}
+	case l.opt.Fatal == nil:
+		panic(err)
+	default:
+		l.opt.Fatal(fmt.Errorf("checkpoint: %w", err))
 	}
 }
 
