@@ -85,6 +85,10 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 			match, err := compile(source)
 			return err != nil || match(e.Topic, e.Data)
 		},
+		Checkpointed: func(wal int64, took time.Duration) {
+			s.metrics.WAL(wal)
+			s.metrics.Checkpoint(took)
+		},
 		Committed: func(group int, took time.Duration) { s.metrics.CommitGroup("mixed", group, took) },
 	})
 	if err != nil {
@@ -304,7 +308,11 @@ func (o *observer) Attempt(a *hook.Attempt, acceptedAt time.Time) {
 	o.live.Attempted(a)
 }
 
+func (o *observer) Disabled(reason string) { o.m.WebhookDeactivated(reason) }
+
 func (o *observer) Engine(g deliver.Gauges) {
 	o.m.Lanes(g.Attached, g.Detached)
 	o.m.InFlight(g.InFlight)
+	o.m.Parked(g.Parked)
+	o.m.Lag(g.Lag)
 }

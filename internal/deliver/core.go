@@ -76,7 +76,7 @@ type attempted struct {
 
 // notice is a change that operators and owners should hear of.
 type notice struct {
-	webhook hook.WebhookKey
+	webhook string // its id
 	kind    string
 	detail  string
 }

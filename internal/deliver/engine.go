@@ -57,11 +57,15 @@ type Sender interface {
 type Observer interface {
 	Attempt(a *hook.Attempt, acceptedAt time.Time)
 	Engine(Gauges)
+	Disabled(reason string)
 }
 
 // Gauges are the engine's sizes, told once a second.
 type Gauges struct {
-	InFlight, Attached, Detached int
+	InFlight           int
+	Attached, Detached int   // lanes
+	Parked             int   // deliveries, of those lanes
+	Lag                int64 // events between the swept marks and the tails
 }
 
 // Config is what an engine needs. Store, Sender and Log are required.
@@ -356,7 +360,10 @@ func (e *Engine) record(ctx context.Context, fenced chan<- error) {
 // tell logs what changed since the last round.
 func (e *Engine) tell() {
 	for _, n := range e.core.events {
-		e.Log.Warn("webhook "+n.kind, "webhook", int64(n.webhook), "detail", n.detail)
+		e.Log.Warn("webhook "+n.kind, "webhook_id", n.webhook, "detail", n.detail)
+		if e.Observe != nil && n.kind == "disabled" {
+			e.Observe.Disabled(n.detail)
+		}
 	}
 	e.core.events = e.core.events[:0]
 	if e.Observe != nil {
@@ -368,7 +375,11 @@ func (e *Engine) tell() {
 	if e.Observe != nil && e.core.swept {
 		e.core.swept = false
 		g := Gauges{InFlight: e.core.slots.held}
+		for _, p := range e.core.partitions {
+			g.Lag += int64(p.tail - p.swept)
+		}
 		for _, l := range e.core.lanes {
+			g.Parked += l.parked
 			if l.place.detached {
 				g.Detached++
 			} else {

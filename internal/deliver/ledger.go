@@ -155,7 +155,9 @@ func (c *core) recorded(out store.Recorded) {
 		}
 	}
 	for _, k := range out.SetAside {
-		c.events = append(c.events, notice{k.Webhook, "unrecordable", "the store refused a result; it was set aside"})
+		if l := c.lanes[k.Webhook]; l != nil {
+			c.events = append(c.events, notice{l.hook.ID, "unrecordable", "the store refused a result; it was set aside"})
+		}
 	}
 }
 

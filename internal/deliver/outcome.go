@@ -82,14 +82,14 @@ func (c *core) changed(l *lane, before State) {
 	case l.health.state == Healthy:
 		l.window, l.dueMore = newWindow(), true
 		if before == Down {
-			c.events = append(c.events, notice{l.place.webhook, "recovered", "the endpoint answers again"})
+			c.events = append(c.events, notice{l.hook.ID, "recovered", "the endpoint answers again"})
 			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
 		}
 	case l.health.state == Down:
-		c.events = append(c.events, notice{l.place.webhook, "down", "30 s without a success"})
+		c.events = append(c.events, notice{l.hook.ID, "down", "30 s without a success"})
 		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: "30 s without a success; probing"})
 	case l.health.state == Failing:
-		c.events = append(c.events, notice{l.place.webhook, "failing", "10 failures in a row"})
+		c.events = append(c.events, notice{l.hook.ID, "failing", "10 failures in a row"})
 	}
 }
 
@@ -99,7 +99,7 @@ func (c *core) disable(l *lane, reason string) {
 	c.ledger.status = append(c.ledger.status, store.StatusChange{
 		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
 	})
-	c.events = append(c.events, notice{l.place.webhook, "disabled", reason})
+	c.events = append(c.events, notice{l.hook.ID, "disabled", reason})
 	c.detach(l)
 }
 

@@ -35,8 +35,12 @@ func (l *lite) checkpoints(ctx context.Context) {
 		}
 		l.watchDisk()
 		if size := l.wal(); size >= walPassive {
+			start := time.Now()
 			if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil {
 				l.checkpointFailed(err, size)
+			}
+			if l.opt.Checkpointed != nil {
+				l.opt.Checkpointed(size, time.Since(start))
 			}
 			l.wal()
 		}

@@ -35,6 +35,9 @@ type Options struct {
 	Fatal func(error)
 	// Committed, if set, observes each group commit: how many callers shared it and how long it took.
 	Committed func(group int, took time.Duration)
+	// Checkpointed, if set, observes each checkpoint of the embedded store's write-ahead log: its
+	// size before, in bytes, and how long the checkpoint took.
+	Checkpointed func(wal int64, took time.Duration)
 	// MinFreeDisk is the low-water mark in bytes below which appends are refused while records
 	// still pass; 0 means 64 MiB, negative means none.
 	MinFreeDisk int64
