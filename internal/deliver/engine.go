@@ -13,6 +13,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -329,7 +330,8 @@ func (e *Engine) read(ctx context.Context) {
 }
 
 // record commits one group after another. A store that cannot commit now is asked again: nothing
-// else may be written before.
+// else may be written before. Any other refusal ends the engine: this node was fenced off, or memory
+// and store disagree, and a new start reads the truth back.
 func (e *Engine) record(ctx context.Context, fenced chan<- error) {
 	for r := range e.records {
 		for {
@@ -344,8 +346,8 @@ func (e *Engine) record(ctx context.Context, fenced chan<- error) {
 				}
 				break
 			}
-			if errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
-				fenced <- err
+			if !hook.IsKind(err, hook.KindUnavailable) || ctx.Err() != nil {
+				fenced <- fmt.Errorf("record: %w", err)
 				return
 			}
 			e.Log.Error("record", "error", err)
