@@ -126,6 +126,11 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"create-key": func(ctx context.Context, c *Client) error { return second(c.CreateKey(ctx, "a/b", full[KeyCreate]())) },
 	"list-keys":  func(ctx context.Context, c *Client) error { return last(c.Keys(ctx, "a/b")) },
 	"revoke-key": func(ctx context.Context, c *Client) error { return c.RevokeKey(ctx, "a/b", "a/b") },
+	"create-console-link": func(ctx context.Context, c *Client) error {
+		return second(c.CreateConsoleLink(ctx, "a/b", full[ConsoleLinkCreate]()))
+	},
+	"list-console-links":  func(ctx context.Context, c *Client) error { return last(c.ConsoleLinks(ctx, "a/b")) },
+	"revoke-console-link": func(ctx context.Context, c *Client) error { return c.RevokeConsoleLink(ctx, "a/b", "a/b") },
 }
 
 // without are operations that have no method, with the reason.
@@ -325,6 +330,7 @@ var shapes = map[string]reflect.Type{
 	"Attempt": reflect.TypeFor[Attempt](), "AttemptAnswer": reflect.TypeFor[AttemptAnswer](), "AttemptRequest": reflect.TypeFor[AttemptRequest](),
 	"AuditEntry": reflect.TypeFor[AuditEntry](), "Backlog": reflect.TypeFor[Backlog](), "Balance": reflect.TypeFor[Balance](),
 	"BatchItem": reflect.TypeFor[BatchItem](), "Bucket": reflect.TypeFor[Bucket](), "Company": reflect.TypeFor[Company](),
+	"ConsoleLink": reflect.TypeFor[ConsoleLink](), "ConsoleLinkCreate": reflect.TypeFor[ConsoleLinkCreate](), "ListConsoleLink": reflect.TypeFor[page[ConsoleLink]](),
 	"CompanyUpdate": reflect.TypeFor[CompanyUpdate](), "Conservation": reflect.TypeFor[conservation](), "Delivery": reflect.TypeFor[Delivery](),
 	"DeliveryDetail": reflect.TypeFor[DeliveryDetail](), "Event": reflect.TypeFor[Event](), "FedEvent": reflect.TypeFor[FedEvent](),
 	"Feed": reflect.TypeFor[feed](), "FieldError": reflect.TypeFor[FieldError](), "Figures": reflect.TypeFor[Figures](),

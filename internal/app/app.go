@@ -97,7 +97,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if err := s.deliveries(o.Version); err != nil {
 		return nil, err
 	}
-	s.serve(o.Version)
+	s.serve(o.Version, keys.master)
 	return s, nil
 }
 
@@ -169,8 +169,8 @@ func (s *Server) ownAddresses() (own []netip.AddrPort) {
 	return own
 }
 
-// serve makes the API's server.
-func (s *Server) serve(version string) {
+// serve makes the server of API and console.
+func (s *Server) serve(version string, master []byte) {
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
@@ -179,6 +179,9 @@ func (s *Server) serve(version string) {
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
 	mux.Handle("/", s.routes)
+	people := s.console(version, master)
+	mux.Handle("GET /{$}", people)
+	mux.Handle("/console/", people)
 	if s.scrape == nil {
 		mux.Handle("GET /metrics", s.metrics.Handler())
 	}

@@ -56,6 +56,9 @@ func (s *smallServer) Run(ctx context.Context) error {
 		s.webhooks = append(s.webhooks, one)
 		fmt.Fprint(w, "{}")
 	})
+	mux.HandleFunc("POST /v1/companies/demo/console-links", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"url":"%s/console/enter#awl_x"}`, s.URL())
+	})
 	mux.HandleFunc("POST /v1/events", func(w http.ResponseWriter, r *http.Request) {
 		var event publication
 		if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
@@ -138,7 +141,7 @@ func TestDemo(t *testing.T) {
 	if moody.Refused < 12 || moody.Delivered == 0 || moody.Forged != 0 {
 		t.Errorf("%+v", moody)
 	}
-	for _, want := range []string{"The server is at http://127.0.0.1:", "helpdesk", "to be retried", "publish to receive"} {
+	for _, want := range []string{"The server is at http://127.0.0.1:", "helpdesk", "to be retried", "publish to receive", "/console/enter#awl_"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("no %q in %s", want, stderr)
 		}

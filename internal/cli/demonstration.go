@@ -88,10 +88,23 @@ func (d *demonstration) tell(ctx context.Context, server Server) error {
 	}
 	d.program.progress("The server is at %s. Two webhooks are subscribed: helpdesk, which answers everything,\n"+
 		"and billing, which fails a dozen requests now and then. Ctrl-C ends the demo.\n", server.URL())
+	if err := d.showConsole(ctx, api); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.publish(ctx, api) })
 	group.Go(func() error { return d.show(ctx) })
 	return group.Wait()
+}
+
+// showConsole prints a link that opens the console signed in, once.
+func (d *demonstration) showConsole(ctx context.Context, api *caller) error {
+	link, err := api.CreateConsoleLink(ctx, demoCompany, client.ConsoleLinkCreate{TTLSeconds: 3600})
+	if err != nil {
+		return fmt.Errorf("make a link to the console: %w", err)
+	}
+	d.program.progress("Open this once, within the hour, and look at what happens:\n\n  %s\n", link.URL)
+	return nil
 }
 
 // publish sends samples of all topics in turn, each about one of twenty objects.

@@ -104,6 +104,9 @@ func (t *text) Type() string {
 	}
 }
 
+// Settings are the settings in force, secrets masked, without where they come from.
+func (c Config) Settings() []Setting { return values(c, nil) }
+
 // values renders the fields of a Config for people: secrets masked, lists separated by commas.
 func values(c Config, origins map[string]string) []Setting {
 	v := reflect.ValueOf(c)

@@ -1,0 +1,395 @@
+// What moves in the console. Whatever strangers wrote is put into the page as text, never as markup.
+"use strict";
+
+const remember = (name, value) => {
+  document.cookie = `${name}=${value}; path=/console/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+};
+const make = (name, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+};
+
+const say = (text) => { const box = document.getElementById("say"); if (box) { box.textContent = ""; box.textContent = text; } };
+
+// <time-ago at="…">: how long ago, kept current; the exact time on hover. With data-exact it is the
+// exact time, in the zone that was chosen.
+const zone = () => document.documentElement.dataset.zone || "utc";
+const exact = (at) => {
+  if (zone() === "utc") return at.toISOString().replace("T", " ").replace("Z", " UTC");
+  const pad = (n, width = 2) => String(n).padStart(width, "0");
+  const offset = -at.getTimezoneOffset();
+  const hours = `${offset < 0 ? "−" : "+"}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
+  return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)} ${hours}`;
+};
+const ago = (at) => {
+  const seconds = (Date.now() - at) / 1000;
+  const span = (s) => s < 60 ? `${Math.floor(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`;
+  return seconds < 0 ? `in ${span(-seconds)}` : seconds < 5 ? "just now" : `${span(seconds)} ago`;
+};
+class TimeAgo extends HTMLElement {
+  connectedCallback() { this.update(); }
+  update() {
+    const at = new Date(this.getAttribute("at"));
+    if (isNaN(at)) return;
+    const text = this.hasAttribute("data-exact") ? exact(at) : ago(at);
+    if (this.textContent !== text) this.textContent = text;
+    this.title = exact(at);
+  }
+}
+customElements.define("time-ago", TimeAgo);
+const updateTimes = () => document.querySelectorAll("time-ago").forEach((t) => t.update());
+setInterval(updateTimes, 5000);
+
+// <copy-button value="…"> or <copy-button from="id of an element">.
+class CopyButton extends HTMLElement {
+  connectedCallback() {
+    const button = this.querySelector("button");
+    if (!button || this.ready) return;
+    this.ready = true;
+    button.addEventListener("click", async () => {
+      const source = this.getAttribute("from") ? document.getElementById(this.getAttribute("from")) : null;
+      const text = source ? (source.value ?? source.textContent) : this.getAttribute("value");
+      await copy(text);
+      button.classList.add("done");
+      say("Copied");
+      setTimeout(() => button.classList.remove("done"), 1500);
+    });
+  }
+}
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Frames and plain http have no clipboard of their own.
+    const area = make("textarea", { value: text, readOnly: true, className: "visually-hidden" });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+customElements.define("copy-button", CopyButton);
+
+// <tab-set>: panels with data-tab="name"; all of them are there without script.
+class TabSet extends HTMLElement {
+  connectedCallback() {
+    if (this.ready) return;
+    this.ready = true;
+    const panels = [...this.querySelectorAll(":scope > [data-tab]")];
+    const bar = make("div", { className: "segments" });
+    bar.setAttribute("role", "tablist");
+    bar.setAttribute("aria-label", this.getAttribute("label") || "Views");
+    const tabs = panels.map((panel, i) => {
+      const tab = make("button", { type: "button", textContent: panel.dataset.tab, id: `${this.id}-tab-${i}` });
+      panel.id ||= `${this.id}-panel-${i}`;
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", panel.id);
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-labelledby", tab.id);
+      tab.addEventListener("click", () => select(i));
+      tab.addEventListener("keydown", (e) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+        if (step) { const next = (i + step + tabs.length) % tabs.length; select(next); tabs[next].focus(); e.preventDefault(); }
+      });
+      bar.append(tab);
+      return tab;
+    });
+    const select = (chosen) => {
+      panels.forEach((panel, i) => { panel.hidden = i !== chosen; });
+      tabs.forEach((tab, i) => { tab.setAttribute("aria-selected", String(i === chosen)); tab.tabIndex = i === chosen ? 0 : -1; });
+      if (this.hasAttribute("remember")) try { localStorage.setItem("tab:" + this.getAttribute("remember"), panels[chosen].dataset.tab); } catch { /* no storage in this frame */ }
+    };
+    this.prepend(bar);
+    let start = 0;
+    if (this.hasAttribute("remember")) try { start = Math.max(0, panels.findIndex((p) => p.dataset.tab === localStorage.getItem("tab:" + this.getAttribute("remember")))); } catch { /* as above */ }
+    select(start);
+  }
+}
+customElements.define("tab-set", TabSet);
+
+const libraries = {};
+const library = (address) => libraries[address] ||= new Promise((resolve, reject) => {
+  document.head.append(make("script", { src: address, onload: resolve, onerror: reject }));
+});
+
+// <time-chart src="…">: figures by time. Until it has come, and without script, the picture inside
+// it shows the same.
+class TimeChart extends HTMLElement {
+  async connectedCallback() {
+    if (this.ready) return;
+    this.ready = true;
+    try {
+      await library(this.dataset.script);
+      await this.load();
+    } catch (e) { console.warn("the chart could not be drawn", e); return; }
+    this.timer = setInterval(() => { if (!document.hidden) this.load().catch(() => {}); }, 10000);
+    this.observer = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: 190 }));
+    this.observer.observe(this);
+    this.onTheme = () => { this.plot?.destroy(); this.plot = null; if (this.data) this.draw(this.data); };
+    document.addEventListener("themechange", this.onTheme);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.onTheme);
+  }
+  disconnectedCallback() {
+    clearInterval(this.timer);
+    this.observer?.disconnect();
+    document.removeEventListener("themechange", this.onTheme);
+    matchMedia("(prefers-color-scheme: dark)").removeEventListener("change", this.onTheme);
+  }
+  async load() {
+    const answer = await fetch(this.getAttribute("src"), { headers: { Accept: "application/json" } });
+    if (!answer.ok) return;
+    this.data = await answer.json();
+    this.draw(this.data);
+  }
+  draw(figures) {
+    const columns = [figures.at, figures.delivered, figures.retried, figures.failed];
+    if (this.plot) { this.plot.setData(columns); return; }
+    const probe = make("span");
+    this.append(probe);
+    const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
+    const fade = (name, part) => { probe.style.color = `color-mix(in srgb, var(${name}) ${part}%, transparent)`; return getComputedStyle(probe).color; };
+    const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 32 };
+    const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (_, v) => v == null ? "–" : String(v) });
+    const options = {
+      width: this.clientWidth, height: 190, padding: [8, 4, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+      tzDate: (seconds) => zone() === "utc" ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000),
+      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
+      axes: [axis, { ...axis, size: 44 }],
+      series: [{ label: "Time", value: (_, v) => v == null ? "–" : exact(new Date(v * 1000)).slice(0, 16) }, line("Delivered", "--good-fill"), line("Retried", "--warn-fill"), line("Failed", "--bad-fill")],
+    };
+    probe.remove();
+    this.replaceChildren();
+    this.plot = new uPlot(options, columns, this);
+  }
+}
+customElements.define("time-chart", TimeChart);
+
+// <live-tail src="…" rows="id of a tbody">: attempts as they finish. It holds still while the
+// pointer or the focus is on the rows, and shows then what came meanwhile.
+class LiveTail extends HTMLElement {
+  connectedCallback() {
+    this.queue = [];
+    this.state = make("span");
+    this.count = 0;
+    this.button = make("button", { type: "button", className: "btn small", textContent: "Pause" });
+    this.lamp = make("span", { className: "live" }, make("i"), this.state);
+    this.replaceChildren(this.lamp, this.button);
+    this.rows = document.getElementById(this.getAttribute("rows"));
+    this.paused = false;
+    this.under = false;
+    this.button.addEventListener("click", () => { this.paused = !this.paused; this.button.textContent = this.paused ? "Go on" : "Pause"; this.flush(); });
+    this.enter = () => { this.under = true; this.show(); };
+    this.leave = () => { this.under = false; this.flush(); };
+    const area = this.rows.closest("table");
+    area.addEventListener("pointerenter", this.enter);
+    area.addEventListener("pointerleave", this.leave);
+    area.addEventListener("focusin", this.enter);
+    area.addEventListener("focusout", this.leave);
+    this.source = new EventSource(this.getAttribute("src"));
+    this.source.onopen = () => { this.open = true; this.show(); };
+    this.source.onerror = () => { this.open = false; this.show(); };
+    this.source.addEventListener("attempt", (e) => { this.queue.push(JSON.parse(e.data)); this.queue.splice(0, this.queue.length - 200); this.flush(); });
+    this.show();
+  }
+  disconnectedCallback() { this.source?.close(); }
+  show() {
+    const held = this.paused || this.under;
+    this.lamp.className = "live" + (held ? " held" : this.open ? " on" : "");
+    this.state.textContent = !this.open ? "Connecting" : held ? `Held${this.queue.length ? `, ${this.queue.length} new` : ""}` : "Live";
+  }
+  flush() {
+    if (!this.paused && !this.under && !this.waiting) {
+      this.waiting = true;
+      requestAnimationFrame(() => {
+        this.waiting = false;
+        for (const attempt of this.queue.splice(0)) this.add(attempt);
+        this.show();
+      });
+    }
+    this.show();
+  }
+  // name is the endpoint, as the list of webhooks on this page has it.
+  name(id) {
+    const option = document.querySelector(`#of option[value="${CSS.escape(id)}"]`);
+    return option ? option.textContent.replace(/^https?:\/\//, "") : "…" + id.slice(-6);
+  }
+  add(a) {
+    const wants = { event: this.dataset.event, object_id: this.dataset.object };
+    for (const [field, value] of Object.entries(wants)) if (value && a[field] !== value) return;
+    document.getElementById("no-rows")?.remove();
+    const link = make("a", { className: "main mono", href: `/console/webhooks/${encodeURIComponent(a.webhook_id)}/deliveries/${encodeURIComponent(a.event_id)}`, textContent: a.event });
+    const time = make("time-ago");
+    time.setAttribute("at", a.started_at);
+    const good = a.outcome === "delivered";
+    const tone = good ? "good" : a.outcome === "retry" || a.outcome === "throttled" ? "warn" : "bad";
+    const what = good ? "delivered" : tone === "warn" ? "retrying" : "failed";
+    const cell = (className, ...children) => make("td", { className }, ...children);
+    const row = make("tr", { className: "new" },
+      cell("wide", link, make("span", { className: "under clip", textContent: a.object_id || a.event_id })),
+      cell("", make("span", { className: `pill ${tone}`, textContent: what })),
+      cell("aside", make("span", { className: `code ${good ? "good" : "bad"}`, textContent: a.status_code ?? a.error_class ?? "–" })),
+      cell("num less", document.createTextNode(String(a.number))),
+      cell("num less", document.createTextNode(`${a.total_ms.toFixed(1)} ms`)),
+      cell("aside", time));
+    if (this.hasAttribute("data-select")) row.prepend(cell("less"));
+    if (this.hasAttribute("data-hooks")) {
+      const hook = make("a", { className: "soft clip endpoint", href: `/console/webhooks/${encodeURIComponent(a.webhook_id)}`, textContent: this.name(a.webhook_id) });
+      row.children[this.hasAttribute("data-select") ? 1 : 0].after(cell("less", hook));
+    }
+    const id = `row-${a.webhook_id}-${a.event_id}`;
+    document.getElementById(id)?.remove();
+    row.id = id;
+    this.rows.prepend(row);
+    while (this.rows.children.length > 100) this.rows.lastElementChild.remove();
+  }
+}
+customElements.define("live-tail", LiveTail);
+
+// Buttons by data attributes: open and close dialogs, theme, zone, select all, fill in.
+document.addEventListener("click", (e) => {
+  const target = e.target.closest("[data-opens], [data-closes], [data-toggle], [data-fill], [data-reload]");
+  if (!target) return;
+  if (target.dataset.opens) document.getElementById(target.dataset.opens)?.showModal();
+  if (target.hasAttribute("data-closes")) target.closest("dialog")?.close();
+  if (target.dataset.toggle === "theme") {
+    const dark = getComputedStyle(document.documentElement).colorScheme === "dark" || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    remember("atlas_theme", document.documentElement.dataset.theme);
+    document.dispatchEvent(new Event("themechange"));
+  }
+  if (target.dataset.toggle === "zone") {
+    document.documentElement.dataset.zone = zone() === "utc" ? "local" : "utc";
+    remember("atlas_zone", zone());
+    showZone();
+  }
+  if (target.dataset.fill) { const field = document.getElementById(target.dataset.fill); if (field) { field.value = target.dataset.value; field.dispatchEvent(new Event("input", { bubbles: true })); } }
+  if (target.hasAttribute("data-reload")) location.reload();
+});
+const showZone = () => {
+  document.querySelectorAll("[data-toggle=zone] span").forEach((s) => { s.textContent = zone() === "utc" ? "UTC" : "Local time"; });
+  updateTimes();
+};
+document.addEventListener("change", (e) => {
+  if (e.target.matches("[data-all]")) {
+    document.querySelectorAll(`input[name="${CSS.escape(e.target.dataset.all)}"]`).forEach((box) => { box.checked = e.target.checked; });
+  }
+  if (e.target.matches("[data-category]")) {
+    e.target.closest("fieldset").querySelectorAll("li input").forEach((box) => { box.disabled = e.target.checked; });
+  }
+  const form = e.target.closest("form");
+  const bar = form?.querySelector(".selection");
+  if (bar && e.target.matches("[type=checkbox]")) {
+    const n = form.querySelectorAll("tbody input:checked").length;
+    bar.hidden = n === 0;
+    bar.querySelector("[data-count]").textContent = `${n} selected`;
+  }
+  if (e.target.matches("[data-submits]")) form.requestSubmit();
+});
+// Empty filters do not belong into an address.
+document.addEventListener("formdata", (e) => {
+  if (e.target.matches("form[data-filters]")) for (const [name, value] of [...e.formData]) if (value === "") e.formData.delete(name);
+});
+// Times in a form are in the zone that is shown.
+document.addEventListener("formdata", (e) => {
+  e.target.querySelectorAll?.("input[type=datetime-local][name]").forEach((input) => {
+    if (input.value) e.formData.set(input.name, zone() === "utc" ? new Date(input.value + "Z").toISOString() : new Date(input.value).toISOString());
+  });
+});
+
+// A dialog closes when somebody clicks beside it.
+document.addEventListener("click", (e) => { if (e.target.tagName === "DIALOG" && e.target.open) {
+  const box = e.target.getBoundingClientRect();
+  if (e.clientX < box.left || e.clientX > box.right || e.clientY < box.top || e.clientY > box.bottom) e.target.close();
+} });
+
+// The palette: every link of the navigation, and the webhooks of this company.
+const palette = {
+  dialog: document.getElementById("palette"), chosen: 0, items: [],
+  async open() {
+    if (!this.dialog || this.dialog.open) return;
+    this.dialog.showModal();
+    const input = this.dialog.querySelector("input");
+    input.value = "";
+    this.places ||= [...document.querySelectorAll(".nav a")].map((a) => ({ text: a.textContent.trim(), under: "Go to", href: a.getAttribute("href") }));
+    this.filter("");
+    if (!this.webhooks) {
+      this.webhooks = [];
+      try {
+        const answer = await fetch("/console/palette", { headers: { Accept: "application/json" } });
+        if (answer.ok) this.webhooks = await answer.json();
+      } catch { /* only the navigation, then */ }
+      this.filter(input.value);
+    }
+  },
+  filter(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const all = [...(this.places || []), ...(this.webhooks || [])];
+    this.items = all.filter((item) => words.every((w) => (item.text + " " + item.under).toLowerCase().includes(w))).slice(0, 50);
+    const id = text.trim();
+    if (/^wh_\w+$/.test(id)) this.items.unshift({ text: id, under: "Webhook", href: "/console/webhooks/" + encodeURIComponent(id) });
+    else if (/^[A-Za-z0-9_:-]{8,128}$/.test(id)) this.items.push({ text: id, under: "Look for this event", href: "/console/events/" + encodeURIComponent(id) });
+    this.select(0);
+  },
+  select(n) {
+    this.chosen = Math.max(0, Math.min(n, this.items.length - 1));
+    const list = this.dialog.querySelector("ul");
+    list.replaceChildren(...this.items.map((item, i) => {
+      const row = make("li", { id: "palette-" + i }, make("span", { className: "clip", textContent: item.text }), make("small", { textContent: item.under }));
+      row.setAttribute("role", "option");
+      row.setAttribute("aria-selected", String(i === this.chosen));
+      row.addEventListener("click", () => this.go(item));
+      return row;
+    }));
+    this.dialog.querySelector("input").setAttribute("aria-activedescendant", this.items.length ? "palette-" + this.chosen : "");
+    list.children[this.chosen]?.scrollIntoView({ block: "nearest" });
+  },
+  go(item) { if (item) location.assign(item.href); },
+};
+palette.dialog?.querySelector("input").addEventListener("input", (e) => palette.filter(e.target.value));
+palette.dialog?.querySelector("input").addEventListener("keydown", (e) => {
+  if (e.key === "ArrowDown" || e.key === "ArrowUp") { palette.select(palette.chosen + (e.key === "ArrowDown" ? 1 : -1)); e.preventDefault(); }
+  if (e.key === "Enter") { palette.go(palette.items[palette.chosen]); e.preventDefault(); }
+});
+
+// The keyboard: g and a letter goes somewhere, / searches, n makes a new webhook, ? shows all.
+let pending = "";
+document.addEventListener("keydown", (e) => {
+  if ((e.ctrlKey || e.metaKey) && e.key.toLowerCase() === "k") { e.preventDefault(); palette.open(); return; }
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
+  if (pending === "g") {
+    pending = "";
+    const link = document.querySelector(`.nav a[data-key="${CSS.escape(e.key)}"]`);
+    if (link) { e.preventDefault(); location.assign(link.href); }
+    return;
+  }
+  switch (e.key) {
+    case "?": document.getElementById("shortcuts")?.showModal(); e.preventDefault(); break;
+    case "/": { const field = document.querySelector("[type=search]"); if (field) { field.focus(); e.preventDefault(); } break; }
+    case "n": { const link = document.querySelector("[data-new]"); if (link) location.assign(link.href); break; }
+    case "t": document.querySelector("[data-toggle=theme]")?.click(); break;
+    case "g": pending = "g"; setTimeout(() => { pending = ""; }, 1200); break;
+  }
+});
+
+// The page that a link opens: it posts the token that stands behind the #.
+const entrance = document.getElementById("enter");
+if (entrance) {
+  const token = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  entrance.elements.framed.value = String(window.top !== window);
+  if (token) { entrance.elements.token.value = token; entrance.submit(); }
+  else document.getElementById("no-token").hidden = false;
+}
+document.querySelectorAll("form [name=framed]").forEach((field) => { field.value = String(window.top !== window); });
+
+document.body?.addEventListener("htmx:responseError", (e) => {
+  // A problem of the API comes as a part of the page; everything else is the network's.
+  if (!e.detail.xhr.getResponseHeader("HX-Retarget")) say("That did not work. Try again.");
+});
+document.body?.addEventListener("htmx:sendError", () => {
+  const box = document.getElementById("messages");
+  if (box) box.replaceChildren(make("div", { className: "note bad" }, make("div", { textContent: "The server could not be reached. Nothing was changed." })));
+});
+document.body?.addEventListener("htmx:afterSettle", updateTimes);
+showZone();

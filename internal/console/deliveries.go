@@ -1,0 +1,281 @@
+package console
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// deliveryRow is a delivery and the webhook that it goes to.
+type deliveryRow struct {
+	httpapi.Delivery
+	WebhookID, Endpoint string
+}
+
+// deliveryList is the page of one webhook's deliveries, or of the latest ones of all.
+type deliveryList struct {
+	Webhook  *webhookView // nil for all
+	Webhooks []httpapi.Webhook
+	Rows     []deliveryRow
+	Filter   map[string]string // as in the address
+	Topics   []httpapi.Topic
+	Statuses []string
+	Matching string // the filters as a query, for export
+	Tail     string // address of the live stream; "" where the filters do not go with it
+	More     bool   // older ones exist, which only a webhook's own page shows
+	Earlier, EarlierText, Later, LaterText,
+	Text string
+}
+
+var deliveryStatuses = []string{"pending", "retrying", "held", "delivered", "failed", "skipped"}
+
+// deliveryFilters are the parameters of the API's list that the page takes, too.
+var deliveryFilters = []string{"status", "event", "object_id", "status_code", "from", "to"}
+
+func (c *Console) deliveryRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/deliveries", func(v *visit) error {
+		if id := v.query("webhook"); id != "" {
+			q := v.r.URL.Query()
+			q.Del("webhook")
+			return v.redirect(webhookPage(id, "deliveries") + "?" + q.Encode())
+		}
+		l, err := v.latestDeliveries()
+		if err != nil {
+			return err
+		}
+		if v.htmx() {
+			return v.shownPart("deliveries", "delivery-rows", l)
+		}
+		return v.show("deliveries", page{Title: "Deliveries", Nav: "deliveries"}, l)
+	})
+	c.page(mux, "GET /console/webhooks/{id}/deliveries", func(v *visit) error {
+		l, err := v.webhookDeliveries()
+		if err != nil {
+			return err
+		}
+		if v.htmx() {
+			return v.shownPart("webhook-deliveries", "delivery-rows", l)
+		}
+		return v.show("webhook-deliveries", page{Title: "Deliveries · " + l.Webhook.Endpoint, Nav: "webhooks"}, l)
+	})
+	c.page(mux, "GET /console/webhooks/{id}/deliveries.csv", func(v *visit) error { return v.export("csv") })
+	c.page(mux, "GET /console/webhooks/{id}/deliveries.ndjson", func(v *visit) error { return v.export("ndjson") })
+	c.page(mux, "POST /console/webhooks/{id}/deliveries/retry", func(v *visit) error { return v.retrySeveral() })
+	c.page(mux, "GET /console/webhooks/{id}/deliveries/{event_id}", func(v *visit) error { return v.showDelivery() })
+	c.page(mux, "POST /console/webhooks/{id}/deliveries/{event_id}/retry", func(v *visit) error {
+		id, event := v.r.PathValue("id"), v.r.PathValue("event_id")
+		if err := v.post(webhookPath(id, "deliveries", event, "retry"), nil, nil); err != nil {
+			return err
+		}
+		return v.redirect(webhookPage(id, "deliveries", event))
+	})
+	c.page(mux, "POST /console/webhooks/{id}/deliveries/{event_id}/curl", func(v *visit) error {
+		var signed httpapi.SignedCurl
+		if err := v.post(webhookPath(v.r.PathValue("id"), "deliveries", v.r.PathValue("event_id"), "curl"), nil, &signed); err != nil {
+			return err
+		}
+		return v.shownPart("delivery", "signed-curl", signed)
+	})
+}
+
+// filter reads the page's filters: those that are set, as the API takes them.
+func (v *visit) filter() (shown map[string]string, query url.Values) {
+	shown, query = map[string]string{}, url.Values{}
+	for _, name := range deliveryFilters {
+		value := v.query(name)
+		shown[name] = value
+		if value == "" {
+			continue
+		}
+		if name == "from" || name == "to" {
+			value = rfc3339(value)
+		}
+		query.Set(name, value)
+	}
+	return shown, query
+}
+
+// rfc3339 completes what a form without script sends: minutes, in UTC.
+func rfc3339(s string) string {
+	if t, err := time.Parse("2006-01-02T15:04", s); err == nil {
+		return t.Format(time.RFC3339)
+	}
+	return s
+}
+
+// deliveries asks for a page of a webhook's deliveries.
+func (v *visit) deliveries(id string, query url.Values) (list httpapi.List[httpapi.Delivery], err error) {
+	err = v.get(webhookPath(id, "deliveries"), query, &list)
+	return list, err
+}
+
+func (v *visit) webhookDeliveries() (*deliveryList, error) {
+	w, err := v.webhook("deliveries")
+	if err != nil {
+		return nil, err
+	}
+	l := &deliveryList{Webhook: w, Statuses: deliveryStatuses}
+	var query url.Values
+	l.Filter, query = v.filter()
+	l.Matching = query.Encode()
+	cursor := v.query("cursor")
+	list, err := v.deliveries(w.ID, paged(query, cursor))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range list.Data {
+		l.Rows = append(l.Rows, deliveryRow{d, w.ID, w.Endpoint})
+	}
+	if cursor != "" {
+		l.Earlier, l.EarlierText = v.with("cursor", ""), "Latest"
+	}
+	if list.NextCursor != nil {
+		l.Later, l.LaterText = v.with("cursor", *list.NextCursor), "Older"
+	}
+	if cursor == "" && l.tailable() {
+		l.Tail = "/console/stream?webhook_id=" + url.QueryEscape(w.ID)
+	}
+	l.Topics, err = v.topics()
+	return l, err
+}
+
+// tailable reports whether what comes in live can be told to match the filters.
+func (l *deliveryList) tailable() bool {
+	for _, name := range []string{"status", "status_code", "from", "to"} {
+		if l.Filter[name] != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Limits of the page of all webhooks' deliveries.
+const (
+	mergedWebhooks = 40
+	mergedRows     = 50
+)
+
+// latestDeliveries merges the latest deliveries of all webhooks.
+func (v *visit) latestDeliveries() (*deliveryList, error) {
+	l := &deliveryList{Statuses: deliveryStatuses}
+	var query url.Values
+	var err error
+	l.Filter, query = v.filter()
+	l.Matching = query.Encode()
+	if l.Webhooks, err = v.allWebhooks(url.Values{}); err != nil {
+		return nil, err
+	}
+	merged := l.Webhooks[:min(len(l.Webhooks), mergedWebhooks)]
+	parts := make([]httpapi.List[httpapi.Delivery], len(merged))
+	var group errgroup.Group
+	group.SetLimit(askedAtOnce)
+	for i, w := range merged {
+		group.Go(func() error {
+			q := maps.Clone(query)
+			q.Set("limit", "50")
+			parts[i], err = v.deliveries(w.ID, q)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, p := range parts {
+		l.More = l.More || p.NextCursor != nil
+		for _, d := range p.Data {
+			l.Rows = append(l.Rows, deliveryRow{d, merged[i].ID, merged[i].Endpoint})
+		}
+	}
+	slices.SortStableFunc(l.Rows, func(a, b deliveryRow) int { return latest(b).Compare(latest(a)) })
+	l.More = l.More || len(l.Rows) > mergedRows
+	l.Rows = l.Rows[:min(len(l.Rows), mergedRows)]
+	if l.tailable() {
+		l.Tail = "/console/stream"
+	}
+	l.Topics, err = v.topics()
+	return l, err
+}
+
+// latest is when something last happened to a delivery.
+func latest(d deliveryRow) time.Time {
+	if d.LastAttemptAt != nil {
+		return *d.LastAttemptAt
+	}
+	return d.AcceptedAt
+}
+
+// retrySeveral sends again what was selected. One that waits anyway is no error here.
+func (v *visit) retrySeveral() error {
+	id := v.r.PathValue("id")
+	for _, event := range v.forms("event_id") {
+		err := v.post(webhookPath(id, "deliveries", event, "retry"), nil, nil)
+		if err != nil && problemOf(err).Code != "pending" {
+			return err
+		}
+	}
+	return v.redirect(webhookPage(id, "deliveries") + "?" + strings.TrimPrefix(v.form("back"), "?"))
+}
+
+// export passes the API's stream through.
+func (v *visit) export(format string) error {
+	_, query := v.filter()
+	query.Set("webhook_id", v.r.PathValue("id"))
+	query.Set("format", format)
+	v.w.Header().Set("Content-Disposition", `attachment; filename="deliveries.`+format+`"`)
+	return v.pass("/v1/deliveries/export?" + query.Encode())
+}
+
+// pass lets the API answer for itself: a stream that does not end soon.
+func (v *visit) pass(target string) error {
+	r, err := v.request(http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	if last := v.r.Header.Get("Last-Event-ID"); last != "" {
+		r.Header.Set("Last-Event-ID", last)
+	}
+	v.c.opt.API.ServeHTTP(v.w, r)
+	return nil
+}
+
+func (c *Console) streamRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/stream", func(v *visit) error {
+		q := url.Values{}
+		if id := v.query("webhook_id"); id != "" {
+			q.Set("webhook_id", id)
+		}
+		return v.pass("/v1/stream?" + q.Encode())
+	})
+}
+
+// deliveryView is the page of one delivery.
+type deliveryView struct {
+	webhookRow
+	Delivery httpapi.DeliveryDetail
+	Attempts []attemptView // the latest first
+	Data     string        // the event's document
+	Result   *attemptView  // of a test
+}
+
+func (v *visit) showDelivery() error {
+	w, err := v.webhook("deliveries")
+	if err != nil {
+		return err
+	}
+	d := &deliveryView{webhookRow: w.webhookRow}
+	if err := v.get(webhookPath(w.ID, "deliveries", v.r.PathValue("event_id")), nil, &d.Delivery); err != nil {
+		return err
+	}
+	for i, a := range d.Delivery.Attempts {
+		d.Attempts = append(d.Attempts, viewAttempt(a, i == len(d.Delivery.Attempts)-1))
+	}
+	slices.Reverse(d.Attempts)
+	return v.show("delivery", page{Title: d.Delivery.Event + " · " + w.Endpoint, Nav: "webhooks"}, d)
+}

@@ -1,0 +1,110 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// eventList is the page of a company's events.
+type eventList struct {
+	Rows    []httpapi.Event
+	Filter  map[string]string
+	Topics  []httpapi.Topic
+	Base    string
+	Company string
+	Earlier, EarlierText, Later, LaterText,
+	Text string
+}
+
+// eventView is the page of one event: its data, and what each webhook made of it.
+type eventView struct {
+	httpapi.Event
+	Matches []httpapi.Match
+	More    string // address of the next matches
+}
+
+func (c *Console) eventRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/events", func(v *visit) error {
+		l := &eventList{Filter: map[string]string{}, Base: v.base(), Company: v.session.Company}
+		query := url.Values{}
+		for _, name := range []string{"event", "object_id", "from", "to"} {
+			if value := v.query(name); value != "" {
+				l.Filter[name] = value
+				query.Set(name, rfc3339(value))
+			}
+		}
+		cursor := v.query("cursor")
+		var list httpapi.List[httpapi.Event]
+		if err := v.get("/v1/events", paged(query, cursor), &list); err != nil {
+			return err
+		}
+		l.Rows = list.Data
+		if cursor != "" {
+			l.Earlier, l.EarlierText = v.with("cursor", ""), "Latest"
+		}
+		if list.NextCursor != nil {
+			l.Later, l.LaterText = v.with("cursor", *list.NextCursor), "Older"
+		}
+		var err error
+		if l.Topics, err = v.topics(); err != nil {
+			return err
+		}
+		if v.htmx() {
+			return v.shownPart("events", "event-rows", l)
+		}
+		return v.show("events", page{Title: "Events", Nav: "events"}, l)
+	})
+	c.page(mux, "GET /console/events/{event_id}", func(v *visit) error {
+		path := "/v1/events/" + url.PathEscape(v.r.PathValue("event_id"))
+		var e eventView
+		if err := v.get(path, nil, &e.Event); err != nil {
+			return err
+		}
+		var matches httpapi.List[httpapi.Match]
+		if err := v.get(path+"/matches", paged(url.Values{"limit": {"100"}}, v.query("cursor")), &matches); err != nil {
+			return err
+		}
+		e.Matches = matches.Data
+		if matches.NextCursor != nil {
+			e.More = v.with("cursor", *matches.NextCursor)
+		}
+		return v.show("event", page{Title: e.Event.Event, Nav: "events"}, e)
+	})
+}
+
+func (c *Console) topicRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/topics", func(v *visit) error {
+		topics, err := v.topics()
+		if err != nil {
+			return err
+		}
+		return v.show("topics", page{Title: "Topics", Nav: "topics"}, groups(topics))
+	})
+}
+
+// auditList is the page of the audit log.
+type auditList struct {
+	Rows []httpapi.AuditEntry
+	Earlier, EarlierText, Later, LaterText,
+	Text string
+}
+
+func (c *Console) auditRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/audit", func(v *visit) error {
+		cursor := v.query("cursor")
+		var list httpapi.List[httpapi.AuditEntry]
+		if err := v.get("/v1/audit-log", paged(url.Values{}, cursor), &list); err != nil {
+			return err
+		}
+		l := auditList{Rows: list.Data}
+		if cursor != "" {
+			l.Earlier, l.EarlierText = v.with("cursor", ""), "Latest"
+		}
+		if list.NextCursor != nil {
+			l.Later, l.LaterText = v.with("cursor", *list.NextCursor), "Older"
+		}
+		return v.show("audit", page{Title: "Audit log", Nav: "audit"}, l)
+	})
+}

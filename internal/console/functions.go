@@ -1,0 +1,315 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// functions are what templates may call.
+var functions = template.FuncMap{
+	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref, "given": given,
+	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
+	"json": highlight, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
+	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "statusTone": statusTone, "has": slices.Contains[[]string, string],
+	"sum": func(a, b int64) int64 { return a + b }, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
+}
+
+// when renders an instant: the relative text is the page's own until its script keeps it current.
+func iso(t any) string {
+	at := instant(t)
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339Nano)
+}
+
+func exact(t any) string {
+	at := instant(t)
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format("2006-01-02 15:04:05.000 UTC")
+}
+
+func instant(t any) time.Time {
+	switch t := t.(type) {
+	case time.Time:
+		return t
+	case *time.Time:
+		if t != nil {
+			return *t
+		}
+	}
+	return time.Time{}
+}
+
+// ago is how long something is past, or still ahead.
+func ago(t any) string {
+	at := instant(t)
+	if at.IsZero() {
+		return ""
+	}
+	d := time.Since(at)
+	if d < 0 {
+		return "in " + span(-d)
+	}
+	if d < 5*time.Second {
+		return "just now"
+	}
+	return span(d) + " ago"
+}
+
+func until(t any) string { return span(time.Until(instant(t))) }
+
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + " s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + " min"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + " h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + " d"
+}
+
+// seconds renders a length of the retry schedule: 5 s, 30 min, 2 h.
+func seconds(s float64) string {
+	switch {
+	case s >= 3600 && math.Mod(s, 1800) == 0:
+		return strconv.FormatFloat(s/3600, 'f', -1, 64) + " h"
+	case s >= 60 && math.Mod(s, 60) == 0:
+		return strconv.FormatFloat(s/60, 'f', -1, 64) + " min"
+	}
+	return strconv.FormatFloat(s, 'f', -1, 64) + " s"
+}
+
+// deref is what a pointer points to, or "".
+func deref(v any) any {
+	switch p := v.(type) {
+	case *string:
+		if p != nil {
+			return *p
+		}
+	case *int:
+		if p != nil {
+			return *p
+		}
+	case *int64:
+		if p != nil {
+			return *p
+		}
+	case *float64:
+		if p != nil {
+			return *p
+		}
+	case *hook.DeliveryStatus:
+		if p != nil {
+			return *p
+		}
+	default:
+		return v
+	}
+	return ""
+}
+
+func given(v any) bool { return deref(v) != "" }
+
+// count renders a number with thin spaces between thousands.
+func count(v any) string {
+	var n int64
+	switch v := v.(type) {
+	case int:
+		n = int64(v)
+	case int64:
+		n = v
+	case *int64:
+		if v == nil {
+			return ""
+		}
+		n = *v
+	}
+	digits := strconv.FormatInt(n, 10)
+	var b strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 && digits[i-1] != '-' {
+			b.WriteString("\u202f")
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// ms renders milliseconds with three significant digits.
+func ms(v any) string {
+	var f float64
+	switch v := v.(type) {
+	case float64:
+		f = v
+	case *float64:
+		if v == nil {
+			return "–"
+		}
+		f = *v
+	}
+	switch {
+	case f >= 10_000:
+		return strconv.FormatFloat(f/1000, 'f', 1, 64) + "\u202fs"
+	case f >= 1000:
+		return strconv.FormatFloat(f/1000, 'f', 2, 64) + "\u202fs"
+	case f >= 100:
+		return strconv.FormatFloat(f, 'f', 0, 64) + "\u202fms"
+	case f >= 10:
+		return strconv.FormatFloat(f, 'f', 1, 64) + "\u202fms"
+	}
+	return strconv.FormatFloat(f, 'f', 2, 64) + "\u202fms"
+}
+
+func byteSize(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// percent is a rate that never rounds up to a perfect hundred.
+func percent(part, whole int64) string {
+	if whole == 0 {
+		return "–"
+	}
+	p := math.Floor(1000*float64(part)/float64(whole)) / 10
+	if p == math.Trunc(p) {
+		return strconv.FormatFloat(p, 'f', 0, 64) + "\u202f%"
+	}
+	return strconv.FormatFloat(p, 'f', 1, 64) + "\u202f%"
+}
+
+// splitEndpoint is a URL in two parts, of which the second is the less important one.
+func splitEndpoint(endpoint string) []string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return []string{endpoint, ""}
+	}
+	head, _, _ := strings.Cut(endpoint, "?")
+	i := strings.Index(head, u.Host)
+	if i < 0 {
+		return []string{endpoint, ""}
+	}
+	return []string{endpoint[i : i+len(u.Host)], endpoint[i+len(u.Host):]}
+}
+
+// shortID is an id as a table shows it: its kind and its end, which is what differs.
+func shortID(id string) string {
+	kind, rest, ok := strings.Cut(id, "_")
+	if !ok || len(rest) < 16 {
+		return id
+	}
+	return kind + "_…" + rest[len(rest)-6:]
+}
+
+func first(n int, list []string) []string { return list[:min(n, len(list))] }
+
+func rest(n int, list []string) []string { return list[min(n, len(list)):] }
+
+func list(items ...any) []any { return items }
+
+// dict makes the argument of a template that takes several.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("dict: %d arguments", len(pairs))
+	}
+	m := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: %v is no name", pairs[i])
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// tone is the colour of a state.
+func tone(state any) string {
+	switch fmt.Sprint(state) {
+	case "ACTIVE", "healthy", "delivered", "done", "matched":
+		return "good"
+	case "retrying", "retry", "throttled", "failing", "held", "PAUSED", "expiring":
+		return "warn"
+	case "failed", "gone", "down", "INACTIVE", "disabled", "expired", "unrecordable":
+		return "bad"
+	case "running", "pending", "recovered":
+		return "info"
+	}
+	return "calm"
+}
+
+// words are states as people read them.
+var words = map[string]string{
+	"ACTIVE": "Active", "PAUSED": "Paused", "INACTIVE": "Inactive", "gone": "endpoint answered 410", "topic_not_subscribed": "topic not subscribed",
+	"filter_failed": "filter said no", "created_after": "created later", "retry": "failed, to be retried", "status_4xx": "4xx", "status_5xx": "5xx",
+}
+
+func word(state any) string {
+	s := fmt.Sprint(state)
+	if w, ok := words[s]; ok {
+		return w
+	}
+	return s
+}
+
+// statusTone is the colour of a status code.
+func statusTone(code any) string {
+	n, _ := deref(code).(int)
+	switch {
+	case n >= 200 && n < 300:
+		return "good"
+	case n == 429 || n == 503:
+		return "warn"
+	case n == 0:
+		return "calm"
+	}
+	return "bad"
+}
+
+func categoryName(c string) string {
+	if c == "" {
+		return ""
+	}
+	return c[:1] + strings.ToLower(c[1:])
+}
+
+// pretty indents a JSON document and keeps its own text otherwise; what is none stays as it is.
+func pretty(text any) string {
+	var b bytes.Buffer
+	s := textOf(text)
+	if err := json.Indent(&b, []byte(s), "", "  "); err != nil {
+		return s
+	}
+	return b.String()
+}
+
+func textOf(text any) string {
+	switch t := text.(type) {
+	case string:
+		return t
+	case []byte:
+		return string(t)
+	}
+	return fmt.Sprintf("%s", text)
+}

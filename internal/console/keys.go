@@ -1,0 +1,70 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// keyPage is the page of a company's keys and of links that open its console.
+type keyPage struct {
+	Keys  []httpapi.Key
+	Links []httpapi.ConsoleLink
+	Key   *httpapi.Key         // just made
+	Link  *httpapi.ConsoleLink // just made
+	Base  string
+}
+
+func (c *Console) keyRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/keys", func(v *visit) error { return v.showKeys(&keyPage{}) })
+	c.page(mux, "POST /console/keys", func(v *visit) error {
+		p := &keyPage{Key: &httpapi.Key{}}
+		if err := v.post(v.companyPath("keys"), map[string]any{"name": v.form("name"), "scope": v.form("scope")}, p.Key); err != nil {
+			return err
+		}
+		return v.showKeys(p)
+	})
+	c.page(mux, "POST /console/keys/{id}/revoke", func(v *visit) error {
+		if err := v.delete(v.companyPath("keys", v.r.PathValue("id"))); err != nil {
+			return err
+		}
+		return v.redirect("/console/keys")
+	})
+	c.page(mux, "POST /console/links", func(v *visit) error {
+		p := &keyPage{Link: &httpapi.ConsoleLink{}}
+		ttl, err := strconv.Atoi(v.form("ttl_seconds"))
+		if err != nil {
+			ttl = 300
+		}
+		if err := v.post(v.companyPath("console-links"), map[string]any{"ttl_seconds": ttl, "read_only": v.form("read_only") == "on"}, p.Link); err != nil {
+			return err
+		}
+		return v.showKeys(p)
+	})
+	c.page(mux, "POST /console/links/{id}/revoke", func(v *visit) error {
+		if err := v.delete(v.companyPath("console-links", v.r.PathValue("id"))); err != nil {
+			return err
+		}
+		return v.redirect("/console/keys")
+	})
+}
+
+// companyPath is a path of the API below the company that the page is about.
+func (v *visit) companyPath(below ...string) string {
+	return pathOf("/v1/companies", append([]string{v.session.Company}, below...)...)
+}
+
+func (v *visit) showKeys(p *keyPage) error {
+	var keys httpapi.List[httpapi.Key]
+	if err := v.get(v.companyPath("keys"), url.Values{"limit": {"100"}}, &keys); err != nil {
+		return err
+	}
+	var links httpapi.List[httpapi.ConsoleLink]
+	if err := v.get(v.companyPath("console-links"), url.Values{"limit": {"20"}}, &links); err != nil {
+		return err
+	}
+	p.Keys, p.Links, p.Base = keys.Data, links.Data, v.base()
+	return v.show("keys", page{Title: "Keys and links", Nav: "keys"}, p)
+}

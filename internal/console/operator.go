@@ -1,0 +1,106 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// companyRow is a company and what it did in the last 24 hours.
+type companyRow struct {
+	httpapi.Company
+	Stats httpapi.Stats
+}
+
+// Volume is how many attempts there were.
+func (c companyRow) Volume() int64 {
+	t := c.Stats.Total
+	return t.Delivered + t.Failed + t.Retried
+}
+
+type companyPage struct {
+	Rows    []companyRow
+	Current string
+	Q       string
+	More    bool // there are more than were looked at
+	Base    string
+}
+
+// lookedAtCompanies bounds how many companies an operator's page asks about.
+const lookedAtCompanies = 200
+
+func (c *Console) operatorRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/companies", func(v *visit) error {
+		if !v.who.Operator {
+			return errNoPage
+		}
+		p := &companyPage{Current: v.session.Company, Q: v.query("q"), Base: v.base()}
+		var list httpapi.List[httpapi.Company]
+		if err := v.get("/v1/companies", url.Values{"limit": {"200"}}, &list); err != nil {
+			return err
+		}
+		p.More = list.NextCursor != nil
+		for _, company := range list.Data[:min(len(list.Data), lookedAtCompanies)] {
+			if strings.Contains(strings.ToLower(company.ID), strings.ToLower(p.Q)) {
+				p.Rows = append(p.Rows, companyRow{Company: company})
+			}
+		}
+		if err := v.volumes(p.Rows); err != nil {
+			return err
+		}
+		return v.show("companies", page{Title: "Companies", Nav: "companies"}, p)
+	})
+	c.page(mux, "GET /console/system", func(v *visit) error {
+		if !v.who.Operator {
+			return errNoPage
+		}
+		return v.showSystem()
+	})
+}
+
+// volumes asks for each company's figures and puts the busiest first.
+func (v *visit) volumes(rows []companyRow) error {
+	var group errgroup.Group
+	group.SetLimit(askedAtOnce)
+	for i := range rows {
+		asking := *v
+		asking.session.Company = rows[i].ID
+		group.Go(func() error { return asking.get("/v1/stats", url.Values{"window": {"24h"}}, &rows[i].Stats) })
+	}
+	err := group.Wait()
+	slices.SortStableFunc(rows, func(a, b companyRow) int { return cmp.Compare(b.Volume(), a.Volume()) })
+	return err
+}
+
+// system is the page about the server itself.
+type system struct {
+	Version    string
+	Go         string
+	Ready      bool
+	Goroutines int
+	Heap       int64
+	Settings   []Setting
+	Nodes      []map[string]any // nil where the API has no such list
+}
+
+func (v *visit) showSystem() error {
+	s := system{Version: v.c.opt.Version, Go: runtime.Version(), Goroutines: runtime.NumGoroutine(), Settings: v.c.opt.Settings}
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s.Heap = int64(min(memory.HeapAlloc, 1<<62))
+	s.Ready = v.get("/readyz", nil, nil) == nil
+	var nodes struct {
+		Data []map[string]any `json:"data"`
+	}
+	if err := v.get("/v1/nodes", nil, &nodes); err == nil {
+		s.Nodes = nodes.Data
+	}
+	return v.show("system", page{Title: "System", Nav: "system"}, s)
+}

@@ -1,0 +1,158 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// overview is the first page: what was delivered, what was not, and what needs somebody.
+type overview struct {
+	Window   string
+	Stats    *httpapi.Stats
+	Figure   chartView
+	Retrying int
+	Backlog  int
+	Exact    bool
+	Failing  []webhookRow
+	Well     int // webhooks that need nobody
+	Webhooks int
+	Care     []care
+	Notices  []httpapi.Notice
+	Names    map[string]string // endpoints by id
+	Topics   []httpapi.Topic
+	Base     string
+	Command  string
+}
+
+// care is something that needs attention.
+type care struct {
+	Tone, Text, Detail string
+	To                 string
+	At                 *time.Time
+}
+
+func (c *Console) overviewRoutes(mux *http.ServeMux) {
+	c.page(mux, "GET /console/{$}", func(v *visit) error {
+		o, err := v.overview()
+		if err != nil {
+			return err
+		}
+		return v.show("overview", page{Title: "Overview", Nav: "overview"}, o)
+	})
+	c.page(mux, "GET /console/figures", func(v *visit) error {
+		path := "/v1/stats"
+		if id := v.query("webhook"); id != "" {
+			path = webhookPath(id) + "/stats"
+		}
+		var s httpapi.Stats
+		if err := v.get(path, url.Values{"window": {v.window()}}, &s); err != nil {
+			return err
+		}
+		return v.json(columns(&s))
+	})
+}
+
+// columns are figures as a chart reads them.
+func columns(s *httpapi.Stats) map[string][]int64 {
+	all := map[string][]int64{"at": {}, "delivered": {}, "retried": {}, "failed": {}}
+	for _, b := range slots(s) {
+		all["at"] = append(all["at"], b.At.Unix())
+		all["delivered"] = append(all["delivered"], b.Delivered)
+		all["retried"] = append(all["retried"], b.Retried)
+		all["failed"] = append(all["failed"], b.Failed)
+	}
+	return all
+}
+
+// figures are those of the window that the address names; without one those of the last 24 hours,
+// or of the last one where nothing happened before.
+func (v *visit) figures(path string) (window string, s *httpapi.Stats, err error) {
+	window, s = v.window(), &httpapi.Stats{}
+	if err := v.get(path, url.Values{"window": {window}}, s); err != nil || v.query("window") != "" {
+		return window, s, err
+	}
+	if len(s.Data) > 0 && s.To.Sub(s.Data[0].At) < time.Hour {
+		window, s = "1h", &httpapi.Stats{}
+		err = v.get(path, url.Values{"window": {window}}, s)
+	}
+	return window, s, err
+}
+
+func (v *visit) window() string {
+	w := v.query("window")
+	if !slices.Contains([]string{"1h", "24h", "7d", "30d"}, w) {
+		return "24h"
+	}
+	return w
+}
+
+// lookedAt bounds how many webhooks the overview asks about.
+const lookedAt = 100
+
+func (v *visit) overview() (*overview, error) {
+	o := &overview{Exact: true, Names: map[string]string{}, Base: v.base()}
+	var err error
+	if o.Window, o.Stats, err = v.figures("/v1/stats"); err != nil {
+		return nil, err
+	}
+	o.Figure = chartView{"/console/figures?window=" + o.Window, o.Stats}
+	all, err := v.allWebhooks(url.Values{})
+	if err != nil {
+		return nil, err
+	}
+	o.Webhooks = len(all)
+	rows, err := v.rows(all[:min(len(all), lookedAt)])
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range rows {
+		o.Names[w.ID] = w.Endpoint
+		o.add(w)
+	}
+	slices.SortStableFunc(o.Failing, func(a, b webhookRow) int { return cmp.Compare(b.Trouble(), a.Trouble()) })
+	var notices httpapi.List[httpapi.Notice]
+	if err := v.get("/v1/notices", url.Values{"limit": {"8"}}, &notices); err != nil {
+		return nil, err
+	}
+	o.Notices = notices.Data
+	return o, nil
+}
+
+// giveUpAfter is how long a webhook may fail without a success (CONTRACT.md).
+const giveUpAfter = 5 * 24 * time.Hour
+
+// add counts a webhook, and what it needs.
+func (o *overview) add(w webhookRow) {
+	if w.Health != nil {
+		o.Retrying += w.Health.Parked
+		o.Backlog += w.Health.Backlog.Count
+		o.Exact = o.Exact && w.Health.Backlog.Exact
+	}
+	if w.Trouble() == 0 {
+		o.Well++
+	} else {
+		o.Failing = append(o.Failing, w)
+	}
+	to := webhookPage(w.ID)
+	switch {
+	case w.Trouble() == 3:
+		o.Care = append(o.Care, care{"bad", w.Endpoint + " was disabled", w.Why() + ". Nothing is lost: it goes on where it stopped.", to, &w.UpdatedAt})
+	case w.Trouble() == 2:
+		c := care{"bad", w.Endpoint + " is down", w.Why(), to, w.Health.Since}
+		if w.Health.Since != nil {
+			c.Detail += ". Probed now and then; disabled " + ago(w.Health.Since.Add(giveUpAfter)) + " if that does not change."
+		}
+		o.Care = append(o.Care, c)
+	case w.Trouble() == 1:
+		o.Care = append(o.Care, care{"warn", w.Endpoint + " is failing", strconv.Itoa(w.Health.ConsecutiveFailures) + " failures in a row. " + w.Why(), to, w.Health.Since})
+	}
+	if w.Health != nil && w.Health.ExpiresAt != nil && time.Until(*w.Health.ExpiresAt) < 7*24*time.Hour {
+		o.Care = append(o.Care, care{"warn", w.Endpoint + " will lose events", "its oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
+	}
+}
