@@ -198,25 +198,22 @@ func (c *core) settled(o outcome) {
 // sweep moves the partitions' low-water marks, detaches who lags, lets go of idle lanes, and hands
 // over statistics. Once a second.
 func (c *core) sweep() {
+	for _, p := range c.partitions {
+		p.low = p.tail
+	}
 	c.items = 0
 	for _, l := range c.lanes {
 		c.items += len(l.items)
+		if l.place.part.version >= 0 {
+			l.place.part.low = min(l.place.part.low, c.sweepLane(l))
+		}
 	}
 	for _, p := range c.partitions {
-		if p.version < 0 {
-			continue
-		}
-		low := p.tail
-		for _, l := range c.lanes {
-			if l.place.part == p {
-				low = min(low, c.sweepLane(l))
-			}
-		}
-		if low > p.swept {
+		if p.version >= 0 && p.low > p.swept {
 			if c.ledger.swept == nil {
 				c.ledger.swept = map[hook.Partition]hook.Offset{}
 			}
-			c.ledger.swept[p.id] = low
+			c.ledger.swept[p.id] = p.low
 		}
 	}
 }

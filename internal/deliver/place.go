@@ -15,6 +15,7 @@ type partition struct {
 	id      hook.Partition
 	tail    hook.Offset // everything up to here was offered to the lanes
 	swept   hook.Offset // low-water mark of the attached webhooks, as committed
+	low     hook.Offset // and as the last sweep found it
 	version int64       // configuration version that the places are at
 	wanted  int64       // version that the next events were committed under
 	inbox   []*hook.Event
