@@ -290,6 +290,7 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		return
 	}
 	l.health = restoreHealth(&from.Cursor)
+	l.proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
 	l.parked, l.blocked = from.Parked, from.Blocked
 	l.answered = int(from.Cursor.Delivered)
 	if len(from.Above) > 0 {

@@ -118,7 +118,7 @@ type lane struct {
 	recording   int    // its news under way to the store
 	dueAsked    uint64 // count of commits when it asked what is due
 	replayAsked uint64 // and what its replay covers
-	proven      bool   // it has succeeded in this life
+	proven      bool   // its last attempt but for verdicts on events succeeded
 	slow        bool   // its last attempt took over a second
 	lastStart   time.Time
 	inLine      bool // for a slot
