@@ -119,19 +119,19 @@ func refusedWell(t *testing.T, r *rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, text := request(r.ctx, t, s.URL+"/v1/events", s.Key, `{"company_id": "c1", "event": "conversation", "data": {}}`)
+	status, header, text := request(r.ctx, t, s.URL+"/v1/events", s.Key, `{"company_id": "c1", "event": "conversation", "data": {}}`)
 	var p struct{ Code string }
 	if err := json.Unmarshal(text, &p); err != nil {
 		t.Fatalf("%v in %s", err, text)
 	}
-	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-	if resp.StatusCode != http.StatusServiceUnavailable || p.Code != "disk_low" || err != nil || seconds < 1 {
-		t.Errorf("%d %s, Retry-After %q", resp.StatusCode, text, resp.Header.Get("Retry-After"))
+	seconds, err := strconv.Atoi(header.Get("Retry-After"))
+	if status != http.StatusServiceUnavailable || p.Code != "disk_low" || err != nil || seconds < 1 {
+		t.Errorf("%d %s, Retry-After %q", status, text, header.Get("Retry-After"))
 	}
 }
 
 // request posts a body outside of any journal.
-func request(ctx context.Context, t *testing.T, url, key, body string) (*http.Response, []byte) {
+func request(ctx context.Context, t *testing.T, url, key, body string) (status int, header http.Header, text []byte) {
 	t.Helper()
 	q, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
@@ -145,9 +145,8 @@ func request(ctx context.Context, t *testing.T, url, key, body string) (*http.Re
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if text, err = io.ReadAll(resp.Body); err != nil {
 		t.Fatal(err)
 	}
-	return resp, text
+	return resp.StatusCode, resp.Header, text
 }

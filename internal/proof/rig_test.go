@@ -286,7 +286,7 @@ func (r *rig) received(e *endpoint, d receiver.Delivery) {
 // after the status does not matter (CONTRACT.md, What the answer means).
 func accepted(answer string) bool {
 	switch answer {
-	case "truncated", "bad-chunk":
+	case "truncated", "bad-chunk", "two-lengths":
 		return true
 	}
 	return strings.HasPrefix(answer, "2")
