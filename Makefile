@@ -48,8 +48,10 @@ format: ## format all Go files
 	git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0r $(TOOL) gofumpt -w
 
 .PHONY: generate
-generate: ## write what is generated: docs/configuration.md
+generate: ## write what is generated: docs, the API's document
 	$(GO) test -run '^TestReference$$' ./internal/config -update
+	$(GO) test -run '^TestDocument$$' ./internal/httpapi -update
+	$(GO) test -run '^Test(Operations|WorkedExample|Metrics)$$' ./docs -update
 
 .PHONY: bench
 bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory

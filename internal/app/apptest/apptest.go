@@ -16,17 +16,20 @@ import (
 type Server struct {
 	URL string
 	Key string // an operator key
+	Dir string // where its data lie
 
+	own   bool // Dir is removed at the end
 	end   context.CancelFunc
 	ended chan error
-	dir   string
+	done  bool
+	err   error
 }
 
-// Start runs a server for a test, which it ends with. Its data lie in a directory of their own; it
-// allows receivers on this machine.
-func Start(t testing.TB) *Server {
+// Start runs a server for a test, which it ends with: on a directory of its own, or on the one that
+// is given. It allows receivers on this machine.
+func Start(t testing.TB, dir ...string) *Server {
 	t.Helper()
-	s, err := Open()
+	s, err := Open(dir...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,29 +42,44 @@ func Start(t testing.TB) *Server {
 }
 
 // Open runs a server until it is closed: for what has no test to end with, as TestMain.
-func Open() (*Server, error) {
-	dir, err := os.MkdirTemp("", "atlas-webhooks-test-")
-	if err != nil {
-		return nil, err
+func Open(dir ...string) (*Server, error) {
+	s := &Server{own: len(dir) == 0, ended: make(chan error, 1)}
+	if s.own {
+		made, err := os.MkdirTemp("", "atlas-webhooks-test-")
+		if err != nil {
+			return nil, err
+		}
+		dir = []string{made}
 	}
+	s.Dir = dir[0]
 	ctx, end := context.WithCancel(context.Background())
 	running, err := app.Open(ctx, app.Options{
-		Config: config.Config{Listen: "127.0.0.1:0", DataDir: dir, Dev: true}, Version: "0.0.0-test",
+		Config: config.Config{Listen: "127.0.0.1:0", DataDir: s.Dir, Dev: true}, Version: "dev",
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		end()
 		return nil, err
 	}
-	s := &Server{URL: running.URL(), Key: running.OperatorKey().Reveal(), end: end, ended: make(chan error, 1), dir: dir}
+	s.URL, s.Key, s.end = running.URL(), running.OperatorKey().Reveal(), end
 	go func() { s.ended <- running.Run(ctx) }()
 	<-running.Ready()
 	return s, nil
 }
 
-// Close ends the server and removes its data.
-func (s *Server) Close() error {
+// Stop ends the server and leaves its data.
+func (s *Server) Stop() {
 	s.end()
-	err := <-s.ended
-	return errors.Join(err, os.RemoveAll(s.dir))
+	if !s.done {
+		s.err, s.done = <-s.ended, true
+	}
+}
+
+// Close ends the server and removes its data, if the directory is its own.
+func (s *Server) Close() error {
+	s.Stop()
+	if !s.own {
+		return s.err
+	}
+	return errors.Join(s.err, os.RemoveAll(s.Dir))
 }
