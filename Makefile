@@ -50,7 +50,7 @@ format: ## format all Go files
 .PHONY: generate
 generate: ## write what is generated: docs, the API's document
 	$(GO) test -run '^TestReference$$' ./internal/config -update
-	$(GO) test -run '^TestDocument$$' ./internal/httpapi -update
+	$(GO) test -run '^TestDocumentIsTheCommittedOne$$' ./internal/httpapi -update
 	$(GO) test -run '^Test(Operations|WorkedExample|Metrics)$$' ./docs -update
 
 .PHONY: bench

@@ -60,7 +60,7 @@ var errNoCompany = usage("no company: give --company or set ATLAS_WEBHOOKS_COMPA
 // group is a command that has nothing but others below it.
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: use, Short: short,
+		Use: use, Short: short, Example: below[0].Example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage("unknown command %q for %q", args[0], cmd.CommandPath())
@@ -69,9 +69,6 @@ func group(use, short string, below ...*cobra.Command) *cobra.Command {
 		},
 	}
 	cmd.AddCommand(below...)
-	for _, b := range below {
-		cmd.Example += b.Example + "\n"
-	}
 	return cmd
 }
 
