@@ -86,7 +86,7 @@ func newCore(c Config) *core {
 		dice: c.Dice, compile: c.Filter,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
-		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), mostByte: c.MaxBytesInFlight},
+		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
 	}
 }
 
@@ -355,11 +355,25 @@ func (c *core) touch(l *lane) {
 		c.supply(l)
 	}
 	l.health.pass(c.now)
+	c.lookAfter(l)
 	switch v := l.next(c.now); {
 	case v.start:
 		c.slots.ready(l)
 	case !v.at.IsZero():
 		c.timers.set(l, v.at)
+	}
+}
+
+// lookAfter calls a lane slow as soon as one of its attempts takes over a second, and not only when
+// that ends: an endpoint that begins to hang must not fill everybody's slots meanwhile.
+func (c *core) lookAfter(l *lane) {
+	for _, it := range l.unanswered {
+		if at := it.started.Add(slowAttempt); c.now.Before(at) {
+			c.timers.set(l, at)
+			return
+		}
+		l.slow = true
+		c.slots.slowed(it)
 	}
 }
 
@@ -394,7 +408,7 @@ func (c *core) supply(l *lane) {
 	}
 	if l.dueMore && len(l.due) == 0 && len(l.known) <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
 		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
-		l.dueReading, l.dueAsked = true, c.commits
+		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
 		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.now, probe: l.health.state == Down})
 	}
 	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && l.health.state == Healthy && len(l.known) <= maxDue/2 {
@@ -576,10 +590,11 @@ func (c *core) addDue(l *lane, x *hook.Parked) {
 func (c *core) dueOfRead(l *lane, due []hook.Parked, full bool, err error) {
 	l.dueReading = false
 	if err != nil {
+		l.dueMore = true
 		c.timers.in(c.now, time.Second, func() { c.touch(l) })
 		return
 	}
-	l.dueMore = full
+	l.dueMore = l.dueMore || full // a wish of meanwhile is not in this answer
 	slices.SortFunc(due, func(a, b hook.Parked) int { return cmp.Compare(a.Offset, b.Offset) })
 	for i := range due {
 		c.addDue(l, &due[i])
@@ -663,7 +678,8 @@ func (c *core) startOne(l *lane) {
 	it.attempts = l.number(it) + 1
 	l.inFlight++
 	l.sending++
-	l.lastStart = c.now
+	l.lastStart, it.started = c.now, c.now
+	l.unanswered = append(l.unanswered, it)
 	c.slots.take(l, it)
 	it.payload.refs++ // the attempt's own
 	c.starts = append(c.starts, start{

@@ -27,6 +27,7 @@ type world struct {
 	stop    context.CancelFunc
 	ended   chan error
 	config  func(*Config)
+	tamper  func(*Engine) // switches a guard off, for controls
 }
 
 // fakeSender answers for every endpoint and keeps a journal.
@@ -94,11 +95,7 @@ func status(code int) send.Result { return send.Result{StatusCode: code} }
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: t.TempDir(), sender: &fakeSender{}}
 	w.open()
-	company, err := w.store.EnsureCompany(t.Context(), "c1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.company = company
+	w.in("c1")
 	t.Cleanup(func() {
 		if w.engine != nil {
 			w.halt()
@@ -106,6 +103,17 @@ func newWorld(t *testing.T) *world {
 		w.close()
 	})
 	return w
+}
+
+// in makes a company the one that webhooks and events are of.
+func (w *world) in(id string) *store.Company {
+	w.t.Helper()
+	company, err := w.store.EnsureCompany(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.company = company
+	return company
 }
 
 func (w *world) open() {
@@ -131,6 +139,9 @@ func (w *world) start() {
 		w.config(&c)
 	}
 	w.engine = New(c)
+	if w.tamper != nil {
+		w.tamper(w.engine)
+	}
 	w.store.OnAppend(func(events []*hook.Event, version int64) { w.engine.Committed(0, events, version) })
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.ended = stop, make(chan error, 1)

@@ -55,6 +55,7 @@ type item struct {
 	bytes    int64
 	payload  *payload
 	since    time.Time // when the lane got it
+	started  time.Time // when its attempt under way began
 }
 
 // past is how a delivery left memory: a row with fewer attempts is older than that.
@@ -113,13 +114,14 @@ type lane struct {
 	gate        string    // why it is closed
 	throttles   int
 	ownFaults   int
-	inFlight    int    // attempts started and not yet recorded
-	sending     int    // those of them that are not yet answered
-	recording   int    // its news under way to the store
-	dueAsked    uint64 // count of commits when it asked what is due
-	replayAsked uint64 // and what its replay covers
-	proven      bool   // its last attempt but for verdicts on events succeeded
-	slow        bool   // its last attempt took over a second
+	inFlight    int     // attempts started and not yet recorded
+	sending     int     // those of them that are not yet answered
+	unanswered  []*item // the same, oldest first
+	recording   int     // its news under way to the store
+	dueAsked    uint64  // count of commits when it asked what is due
+	replayAsked uint64  // and what its replay covers
+	proven      bool    // its last attempt but for verdicts on events succeeded
+	slow        bool    // its last attempt took over a second, or one under way does
 	lastStart   time.Time
 	inLine      bool // for a slot
 	wake        time.Time
@@ -153,6 +155,14 @@ func newLane(p *place, at hook.Offset) *lane {
 // pooled lanes share a quarter of the slots: nobody knows yet, or somebody knows too well, how
 // long they hold one.
 func (l *lane) pooled() bool { return l.slow || !l.proven || l.health.state != Healthy }
+
+// line is where the lane waits for a slot.
+func (l *lane) line() int {
+	if l.pooled() {
+		return slowLine
+	}
+	return fastLine
+}
 
 // verdict is what a lane may do next, with its reason.
 type verdict struct {
@@ -285,7 +295,7 @@ func (l *lane) admit(it *item) {
 // what still waits.
 func (l *lane) enqueue(it *item) {
 	if it.object == "" {
-		l.line(it)
+		l.stand(it)
 		return
 	}
 	c := l.chains[it.object]
@@ -307,14 +317,14 @@ func (l *lane) enqueue(it *item) {
 		c.behind = append(c.behind, it)
 		return
 	}
-	l.line(it)
+	l.stand(it)
 }
 
 // before orders a retry among what waits: before everything that was not attempted, which the cap on
 // parked deliveries may hold up, and among retries by offset.
 func (it *item) before(x *item) bool { return !x.parked || x.offset > it.offset }
 
-func (l *lane) line(it *item) {
+func (l *lane) stand(it *item) {
 	switch {
 	case it.kind == hook.Replay && !it.parked:
 		l.replays = append(l.replays, it)
@@ -365,7 +375,7 @@ func (l *lane) pass(object string) {
 		return
 	}
 	c.head, c.behind = c.behind[0], c.behind[1:]
-	l.line(c.head)
+	l.stand(c.head)
 }
 
 // advance moves the low-water mark over everything settled, and drops it.

@@ -9,6 +9,7 @@ import "container/heap"
 type slots struct {
 	most     int
 	mostSlow int
+	reserve  int // of most, kept from companies that hold a quarter
 	mostByte int64
 	held     int
 	slow     int
@@ -35,10 +36,7 @@ func (s *slots) ready(l *lane) {
 		return
 	}
 	l.inLine = true
-	i := fastLine
-	if l.pooled() {
-		i = slowLine
-	}
+	i := l.line()
 	q := &l.place.company.waiting[i]
 	q.lanes = append(q.lanes, l)
 	if q.index < 0 {
@@ -48,9 +46,33 @@ func (s *slots) ready(l *lane) {
 
 // next takes the lane out of line that has the next slot, or nil when there is none to give.
 func (s *slots) next() *lane {
-	if s.held >= s.most || s.bytes >= s.mostByte {
-		return nil
+	for s.held < s.most && s.bytes < s.mostByte {
+		i := s.first()
+		if i < 0 {
+			return nil
+		}
+		q := s.lines[i][0]
+		if q.company.running >= max(s.most/4, 1) && s.most-s.held <= s.reserve {
+			return nil // whoever comes next in line holds more
+		}
+		l := q.lanes[0]
+		q.lanes[0] = nil
+		q.lanes = q.lanes[1:]
+		l.inLine = false
+		if len(q.lanes) == 0 {
+			q.lanes = nil
+			heap.Pop(&s.lines[i])
+		}
+		if l.line() == i {
+			return l
+		}
+		s.ready(l) // it got slow, or quick, while it stood in line
 	}
+	return nil
+}
+
+// first is the line whose turn it is, −1 for none.
+func (s *slots) first() int {
 	best := -1
 	for i, l := range s.lines {
 		if len(l) == 0 || i == slowLine && s.slow >= s.mostSlow {
@@ -60,22 +82,15 @@ func (s *slots) next() *lane {
 			best = i
 		}
 	}
-	if best < 0 {
-		return nil
+	return best
+}
+
+// slowed moves an attempt under way to the share of the slow.
+func (s *slots) slowed(it *item) {
+	if !it.pooled {
+		it.pooled = true
+		s.slow++
 	}
-	q := s.lines[best][0]
-	if q.company.running >= max(s.most/4, 1) && s.most-s.held <= s.most/4 {
-		return nil // whoever comes next in line holds more
-	}
-	l := q.lanes[0]
-	q.lanes[0] = nil
-	q.lanes = q.lanes[1:]
-	l.inLine = false
-	if len(q.lanes) == 0 {
-		q.lanes = nil
-		heap.Pop(&s.lines[best])
-	}
-	return l
 }
 
 // take counts an attempt that starts.

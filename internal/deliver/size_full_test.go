@@ -1,0 +1,7 @@
+//go:build full
+
+package deliver
+
+const (
+	crowdOf = 1000
+)
