@@ -28,9 +28,9 @@ func (p *Program) demo() *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a server, two receivers and a stream of events, and show what happens",
-		Long: "Run a server, two receivers and a stream of realistic events in one process. One receiver answers everything; " +
-			"the other one fails for a while and recovers, again and again. The data goes to a directory of its own, " +
+		Short: "Run a server, three receivers and a stream of events, and show what happens",
+		Long: "Run a server, three receivers and a stream of realistic events in one process. One receiver answers everything, " +
+			"one fails for a while and recovers, again and again, and one always fails. The data goes to a directory of its own, " +
 			"which is removed at the end unless --data-dir names one. Settings are those of serve.",
 		Args: cobra.NoArgs,
 		Example: example(
@@ -112,7 +112,7 @@ func freeAddress(ctx context.Context, wanted string) string {
 	return wanted
 }
 
-// openReceivers opens the two receivers, each with a secret of its own.
+// openReceivers opens the receivers, each with a secret of its own.
 func (d *demonstration) openReceivers() error {
 	// Fails a dozen requests, recovers, works for a while; from the start, and a hundred times.
 	var moody []receiver.Behaviour
@@ -123,6 +123,7 @@ func (d *demonstration) openReceivers() error {
 	for _, e := range []*endpoint{
 		{name: "helpdesk", topics: []string{"*"}},
 		{name: "billing", topics: []string{"conversation.*", "customer.*"}, script: moody},
+		{name: "warehouse", topics: []string{"account.*"}, script: []receiver.Behaviour{{Name: "fail", Status: http.StatusBadGateway}}},
 	} {
 		e.secret = hook.NewSecret()
 		e.open = map[string]bool{}

@@ -123,7 +123,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%s is still there: %v", s.o.Config.DataDir, err)
 	}
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	if len(lines) != 2 {
+	if len(lines) != 3 {
 		t.Fatal(stdout)
 	}
 	byName := map[string]endpointRecord{}
@@ -134,7 +134,10 @@ func TestDemo(t *testing.T) {
 		}
 		byName[r.Endpoint] = r
 	}
-	healthy, moody := byName["helpdesk"], byName["billing"]
+	healthy, moody, dead := byName["helpdesk"], byName["billing"], byName["warehouse"]
+	if dead.Refused == 0 || dead.Delivered != 0 || dead.Forged != 0 {
+		t.Errorf("%+v", dead)
+	}
 	if healthy.Delivered < 20 || healthy.Refused != 0 || healthy.Forged != 0 {
 		t.Errorf("%+v", healthy)
 	}
@@ -151,7 +154,7 @@ func TestDemo(t *testing.T) {
 func TestDemoKeepsWhatIsSet(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, stderr, s := runDemo(t, false, "--quiet", "--data-dir", dir, "--listen", "127.0.0.1:9", "--log-level", "error")
-	if code != exitOK || !strings.HasPrefix(stdout, "ENDPOINT  REQUESTS  ") || strings.Contains(stderr, "published") {
+	if code != exitOK || !strings.HasPrefix(stdout, "ENDPOINT   REQUESTS  ") || strings.Contains(stderr, "published") {
 		t.Error(code, stdout, stderr)
 	}
 	if c := s.o.Config; c.DataDir != dir || c.Listen != "127.0.0.1:9" || c.LogLevel != "error" {

@@ -86,8 +86,8 @@ func (d *demonstration) tell(ctx context.Context, server Server) error {
 			return fmt.Errorf("subscribe %s: %w", e.name, err)
 		}
 	}
-	d.program.progress("The server is at %s. Two webhooks are subscribed: helpdesk, which answers everything,\n"+
-		"and billing, which fails a dozen requests now and then. Ctrl-C ends the demo.\n", server.URL())
+	d.program.progress("The server is at %s. Three webhooks are subscribed: helpdesk, which answers everything,\n"+
+		"billing, which fails a dozen requests now and then, and warehouse, which always fails. Ctrl-C ends the demo.\n", server.URL())
 	if err := d.showConsole(ctx, api); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (v *visit) ask(method, target string, in, out any) (http.Header, error) {
 	var body []byte
 	if in != nil {
 		var err error
-		if body, err = json.Marshal(in); err != nil {
+		if body, err = json.Marshal(in, json.Deterministic(true)); err != nil {
 			return nil, err
 		}
 	}

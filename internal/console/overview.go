@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
@@ -23,6 +23,7 @@ type overview struct {
 	Well     int // webhooks that need nobody
 	Webhooks int
 	Care     []care
+	MoreCare int // that are not shown
 	Notices  []httpapi.Notice
 	Names    map[string]string // endpoints by id
 	Topics   []httpapi.Topic
@@ -92,8 +93,11 @@ func (v *visit) window() string {
 	return w
 }
 
-// lookedAt bounds how many webhooks the overview asks about.
-const lookedAt = 100
+// Limits of the overview: webhooks that it asks about, and matters of attention that it lists.
+const (
+	lookedAt  = 100
+	shownCare = 5
+)
 
 func (v *visit) overview() (*overview, error) {
 	o := &overview{Exact: true, Names: map[string]string{}, Base: v.base()}
@@ -115,7 +119,11 @@ func (v *visit) overview() (*overview, error) {
 		o.Names[w.ID] = w.Endpoint
 		o.add(w)
 	}
+	slices.SortStableFunc(o.Care, func(a, b care) int { return strings.Compare(a.Tone, b.Tone) }) // bad before warn
+	o.MoreCare = max(0, len(o.Care)-shownCare)
+	o.Care = o.Care[:min(len(o.Care), shownCare)]
 	slices.SortStableFunc(o.Failing, func(a, b webhookRow) int { return cmp.Compare(b.Trouble(), a.Trouble()) })
+	o.Failing = o.Failing[:min(len(o.Failing), 8)]
 	var notices httpapi.List[httpapi.Notice]
 	if err := v.get("/v1/notices", url.Values{"limit": {"8"}}, &notices); err != nil {
 		return nil, err
@@ -144,13 +152,13 @@ func (o *overview) add(w webhookRow) {
 	case w.Trouble() == 3:
 		o.Care = append(o.Care, care{"bad", w.Endpoint + " was disabled", w.Why() + ". Nothing is lost: it goes on where it stopped.", to, &w.UpdatedAt})
 	case w.Trouble() == 2:
-		c := care{"bad", w.Endpoint + " is down", w.Why(), to, w.Health.Since}
+		c := care{"bad", w.Endpoint + " is down", sentence(w.Why()) + ". Probed now and then", to, w.Health.Since}
 		if w.Health.Since != nil {
-			c.Detail += ". Probed now and then; disabled " + ago(w.Health.Since.Add(giveUpAfter)) + " if that does not change."
+			c.Detail += "; disabled " + ago(w.Health.Since.Add(giveUpAfter)) + " if that does not change"
 		}
 		o.Care = append(o.Care, c)
 	case w.Trouble() == 1:
-		o.Care = append(o.Care, care{"warn", w.Endpoint + " is failing", strconv.Itoa(w.Health.ConsecutiveFailures) + " failures in a row. " + w.Why(), to, w.Health.Since})
+		o.Care = append(o.Care, care{"warn", w.Endpoint + " is failing", sentence(w.Why()), to, w.Health.Since})
 	}
 	if w.Health != nil && w.Health.ExpiresAt != nil && time.Until(*w.Health.ExpiresAt) < 7*24*time.Hour {
 		o.Care = append(o.Care, care{"warn", w.Endpoint + " will lose events", "its oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})

@@ -54,10 +54,15 @@ func (w webhookRow) Why() string {
 	if w.StatusReason != nil {
 		return map[string]string{"gone": "the endpoint answered 410", "failing": "five days without a success"}[*w.StatusReason]
 	}
-	if w.Health != nil && w.Health.Reason != nil && w.Health.State != "healthy" {
-		return *w.Health.Reason
+	h := w.Health
+	if h == nil || h.State == "healthy" || w.Status != "ACTIVE" {
+		return ""
 	}
-	return ""
+	why := count(h.ConsecutiveFailures) + " failures in a row"
+	if h.LastSuccessAt != nil {
+		return why + ", last success " + ago(h.LastSuccessAt)
+	}
+	return why + ", never a success"
 }
 
 // Limits of the list: a company has a few dozen webhooks as a rule.
@@ -263,6 +268,7 @@ type webhookView struct {
 	Window string
 	Figure chartView
 	Codes  []codeCount
+	Cause  *attemptView // the last attempt of one that fails; nil where there is none
 	D      any // the tab's own
 }
 
@@ -302,7 +308,26 @@ func (v *visit) showWebhook() error {
 	}
 	w.Codes = countCodes(latest.Data)
 	w.D = latest.Data[:min(len(latest.Data), 8)]
+	if w.Trouble() == 1 || w.Trouble() == 2 {
+		if w.Cause, err = v.cause(w.ID); err != nil {
+			return err
+		}
+	}
 	return v.show("webhook", page{Title: w.Endpoint, Nav: "webhooks"}, w)
+}
+
+// cause is the last attempt of the latest delivery that waits for a retry.
+func (v *visit) cause(id string) (*attemptView, error) {
+	list, err := v.deliveries(id, url.Values{"status": {"retrying"}, "limit": {"1"}})
+	if err != nil || len(list.Data) == 0 {
+		return nil, err
+	}
+	var d httpapi.DeliveryDetail
+	if err := v.get(webhookPath(id, "deliveries", list.Data[0].EventID), nil, &d); err != nil || len(d.Attempts) == 0 {
+		return nil, err
+	}
+	last := viewAttempt(d.Attempts[len(d.Attempts)-1], false)
+	return &last, nil
 }
 
 // countCodes says how the latest deliveries ended, the commonest first.

@@ -120,11 +120,12 @@ class TimeChart extends HTMLElement {
     if (this.ready) return;
     this.ready = true;
     try {
+      if (!document.querySelector(`link[href="${CSS.escape(this.dataset.look)}"]`)) document.head.append(make("link", { rel: "stylesheet", href: this.dataset.look }));
       await library(this.dataset.script);
       await this.load();
     } catch (e) { console.warn("the chart could not be drawn", e); return; }
     this.timer = setInterval(() => { if (!document.hidden) this.load().catch(() => {}); }, 10000);
-    this.observer = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: 190 }));
+    this.observer = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: 200 }));
     this.observer.observe(this);
     this.onTheme = () => { this.plot?.destroy(); this.plot = null; if (this.data) this.draw(this.data); };
     document.addEventListener("themechange", this.onTheme);
@@ -142,6 +143,12 @@ class TimeChart extends HTMLElement {
     this.data = await answer.json();
     this.draw(this.data);
   }
+  // label is a time of the axis: the hour, or the day where the window is longer than one.
+  label(seconds) {
+    const text = exact(new Date(seconds * 1000));
+    const at = this.data.at;
+    return at[at.length - 1] - at[0] > 90000 ? text.slice(5, 10) : text.slice(11, 16);
+  }
   draw(figures) {
     const columns = [figures.at, figures.delivered, figures.retried, figures.failed];
     if (this.plot) { this.plot.setData(columns); return; }
@@ -152,10 +159,10 @@ class TimeChart extends HTMLElement {
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 32 };
     const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (_, v) => v == null ? "–" : String(v) });
     const options = {
-      width: this.clientWidth, height: 190, padding: [8, 4, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+      width: this.clientWidth, height: 200, padding: [8, 4, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       tzDate: (seconds) => zone() === "utc" ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000),
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
-      axes: [axis, { ...axis, size: 44 }],
+      axes: [{ ...axis, values: (_, at) => at.map((s) => this.label(s)) }, { ...axis, size: 44 }],
       series: [{ label: "Time", value: (_, v) => v == null ? "–" : exact(new Date(v * 1000)).slice(0, 16) }, line("Delivered", "--good-fill"), line("Retried", "--warn-fill"), line("Failed", "--bad-fill")],
     };
     probe.remove();
