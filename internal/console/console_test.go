@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -58,7 +59,7 @@ func TestPagesSayWhatHappened(t *testing.T) {
 	p.get("/console/webhooks?q=bad").has("/bad").hasNot("The good one")
 	p.get("/console/webhooks?status=PAUSED").has("No webhook matches")
 	p.get("/console/webhooks/"+w.bad+"/deliveries").has("conversation.status", "retrying", "500")
-	p.get("/console/webhooks/"+w.bad+"/deliveries?status=delivered").has("No delivery matches")
+	p.get("/console/webhooks/" + w.bad + "/deliveries?status=delivered").has("No delivery matches")
 	p.get("/console/webhooks/"+w.bad+"/deliveries/"+w.event).has("The endpoint answered 500", "the database is away", "out of order", "Waiting", "&lt;signature&gt;", "curl --globoff")
 	p.get("/console/deliveries").has("/good", "/bad")
 	p.get("/console/events?event=customer.created").has("customer.created").hasNot("conversation.status</a>")
@@ -146,9 +147,7 @@ func TestCrossOriginPostsAreRefused(t *testing.T) {
 	for _, path := range w.posts() {
 		for _, header := range []http.Header{{"Sec-Fetch-Site": {"cross-site"}}, {"Sec-Fetch-Site": {"same-site"}}, {"Origin": {"https://evil.example"}}, {"Origin": {"null"}}} {
 			r := p.request(http.MethodPost, path, url.Values{"status": {"PAUSED"}, "key": {w.Key}})
-			for name, values := range header {
-				r.Header[name] = values
-			}
+			maps.Copy(r.Header, header)
 			p.do(r).status(403)
 		}
 	}
@@ -215,7 +214,7 @@ func TestCreateAndChange(t *testing.T) {
 	if got["timeout_ms"] != 3000.0 || got["rate_limit_per_second"] != 2.5 || len(got["headers"].(map[string]any)) != 2 || len(got["retry_schedule_seconds"].([]any)) != 3 {
 		t.Error(got)
 	}
-	settings := p.get("/console/webhooks/" + id + "/settings").has("5s, 5min, 2h", "Authorization: ••••", `value="2.5"`)
+	settings := p.get("/console/webhooks/"+id+"/settings").has("5s, 5min, 2h", "Authorization: ••••", `value="2.5"`)
 	version := regexp.MustCompile(`name="version" value="([^"]*)"`).FindStringSubmatch(settings.text)[1]
 	form.Set("headers", "X-Team: ••••")
 	form.Set("rate_limit_per_second", "")
@@ -231,7 +230,7 @@ func TestCreateAndChange(t *testing.T) {
 		t.Error("not paused")
 	}
 	p.post("/console/webhooks/"+w.good+"/status", url.Values{"status": {"ACTIVE"}, "resume": {"backlog"}}).status(200)
-	p.get("/console/webhooks/" + id + "/activity").has("webhook.created", "webhook.updated")
+	p.get("/console/webhooks/"+id+"/activity").has("webhook.created", "webhook.updated")
 	p.post("/console/webhooks/"+id+"/delete", nil).status(200)
 	p.get("/console/webhooks/" + id).status(404)
 }
@@ -270,7 +269,7 @@ func TestParts(t *testing.T) {
 		t.Error(csv.text)
 	}
 	p.get("/console/palette").has("/good")
-	p.get("/console/figures?webhook="+w.good+"&window=1h").has(`"delivered"`)
+	p.get("/console/figures?webhook=" + w.good + "&window=1h").has(`"delivered"`)
 }
 
 // TestFirstLoad: what a phone has to fetch before the first page is there, without charts.

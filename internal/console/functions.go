@@ -19,7 +19,7 @@ import (
 var functions = template.FuncMap{
 	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref, "given": given,
 	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
-	"json": highlight, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
+	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"sum": func(a, b int64) int64 { return a + b }, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
 }

@@ -2,13 +2,15 @@ package console
 
 import (
 	"html/template"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 )
 
 // highlight renders a JSON document with its parts in colours. It reads any text: what is no JSON
 // comes out as it is. Every byte of the text goes through the escaper.
-func highlight(text any) template.HTML {
-	s := pretty(text)
+func highlight(s string) template.HTML {
 	if len(s) > maxHighlighted {
 		return template.HTML(template.HTMLEscapeString(s)) //nolint:gosec // escaped
 	}
@@ -26,6 +28,55 @@ func highlight(text any) template.HTML {
 		s = s[n:]
 	}
 	return template.HTML(b.String()) //nolint:gosec // every piece is escaped, the classes are ours
+}
+
+// readable puts letters where a document has their escapes: bodies are plain ASCII, and people have
+// names. What does not print stays escaped.
+func readable(s string) string {
+	if !strings.Contains(s, `\u`) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for s != "" {
+		if s[0] != '\\' || len(s) < 2 {
+			b.WriteByte(s[0])
+			s = s[1:]
+			continue
+		}
+		r, n := escaped(s)
+		if n > 0 && r >= 0xa0 && unicode.IsPrint(r) {
+			b.WriteRune(r)
+			s = s[n:]
+			continue
+		}
+		b.WriteString(s[:2]) // an escaped backslash is not the beginning of another escape
+		s = s[2:]
+	}
+	return b.String()
+}
+
+// escaped reads \uXXXX, or two of them that are one character; n is 0 for anything else.
+func escaped(s string) (r rune, n int) {
+	unit := func(s string) (rune, bool) {
+		if len(s) < 6 || s[:2] != `\u` {
+			return 0, false
+		}
+		u, err := strconv.ParseUint(s[2:6], 16, 16)
+		return rune(u), err == nil
+	}
+	high, ok := unit(s)
+	if !ok {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(high) {
+		return high, 6
+	}
+	low, ok := unit(s[6:])
+	if r := utf16.DecodeRune(high, low); ok && r != unicode.ReplacementChar {
+		return r, 12
+	}
+	return 0, 0
 }
 
 // maxHighlighted is where colours cost more than they tell.

@@ -140,7 +140,7 @@ func runReceiver(t *testing.T, dir string, port int, command []string) (output f
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), fmt.Sprintf("PORT=%d", port), "GOFLAGS=-mod=mod", "PYTHONUNBUFFERED=1")
+	cmd.Env = append(cmd.Environ(), fmt.Sprintf("PORT=%d", port), "GOFLAGS=-mod=mod", "PYTHONUNBUFFERED=1")
 	ownGroup(cmd)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

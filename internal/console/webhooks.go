@@ -269,7 +269,7 @@ type webhookView struct {
 	Figure chartView
 	Codes  []codeCount
 	Cause  *attemptView // the last attempt of one that fails; nil where there is none
-	D      any // the tab's own
+	D      any          // the tab's own
 }
 
 // chartView is a chart and where its figures come from.

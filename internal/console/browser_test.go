@@ -1,0 +1,464 @@
+package console_test
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/app/apptest"
+)
+
+// tab is a tab of a real browser, in which somebody is signed in.
+type tab struct {
+	*testing.T
+	ctx  context.Context
+	base string
+
+	mu     sync.Mutex
+	errors []string // that the page wrote to its console: among them what the policy refused
+}
+
+// openTab starts a browser with a profile of its own. Without one the test is skipped; `make
+// browser` installs it.
+func openTab(t *testing.T) *tab {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed: make browser")
+	}
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun)
+	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"} {
+		options = append(options, chromedp.Flag(flag, true))
+	}
+	ctx, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, closeTab := chromedp.NewContext(ctx)
+	t.Cleanup(func() { closeTab(); closeBrowser() })
+	b := &tab{T: t, ctx: ctx}
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for m, err := range chromedp.Console(ctx) {
+			if err != nil {
+				return
+			}
+			if m.Type == "error" || m.Type == chromedp.ConsoleException {
+				b.mu.Lock()
+				b.errors = append(b.errors, m.Text)
+				b.mu.Unlock()
+			}
+		}
+	}()
+	b.size(1440)
+	return b
+}
+
+// enter opens a one-time link, as whoever got one does.
+func (b *tab) enter(s *apptest.Server) {
+	b.Helper()
+	b.base = s.URL
+	b.do(chromedp.Navigate(call(b, s, "POST", "/v1/companies/c1/console-links", map[string]any{})["url"].(string)))
+	b.see(".frame", "Overview")
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.Fatalf("%v, on %s: %s", err, b.at(), eval[string](b, `document.body.innerText.slice(0, 1500)`))
+	}
+}
+
+func (b *tab) open(path string) {
+	b.Helper()
+	b.do(chromedp.Navigate(b.base + path))
+}
+
+func (b *tab) click(selector string) {
+	b.Helper()
+	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+func (b *tab) write(selector, text string) {
+	b.Helper()
+	b.do(chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
+}
+
+// press sends keys to whatever has the focus.
+func (b *tab) press(keys string, modifiers ...chromedp.Modifier) {
+	b.Helper()
+	b.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+}
+
+// see waits until an element says something.
+func (b *tab) see(selector, text string) {
+	b.Helper()
+	eventually(b, func() error {
+		got := eval[string](b, fmt.Sprintf(`[...document.querySelectorAll(%q)].map((e) => e.innerText).join("\n")`, selector))
+		if !strings.Contains(got, text) {
+			return fmt.Errorf("%s says %q, want %q, on %s", selector, got[:min(len(got), 800)], text, b.at())
+		}
+		return nil
+	})
+}
+
+// arrive waits for an address.
+func (b *tab) arrive(part string) {
+	b.Helper()
+	eventually(b, func() error {
+		if at := b.at(); !strings.Contains(at, part) {
+			return fmt.Errorf("at %s, want %s", at, part)
+		}
+		return nil
+	})
+}
+
+func (b *tab) at() string { return eval[string](b, `location.pathname + location.search`) }
+
+func (b *tab) size(width int64) {
+	b.Helper()
+	b.do(chromedp.EmulateViewport(width, 900))
+}
+
+func (b *tab) theme(name string) {
+	b.Helper()
+	b.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+		})
+		return err
+	}))
+}
+
+// calm fails when the pages wrote errors to the console.
+func (b *tab) calm() {
+	b.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.errors {
+		b.Errorf("the page complains: %s", e)
+	}
+}
+
+func eval[R any](b *tab, script string) R {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
+	defer cancel()
+	var out R
+	var err error
+	for range 20 { // a page that is just being replaced has nothing to evaluate in
+		if out, err = chromedp.Run(ctx, chromedp.Evaluate[R](script, chromedp.EvalAwaitPromise)); err == nil {
+			return out
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	b.Fatalf("%v in %s", err, script[:min(len(script), 200)])
+	return out
+}
+
+// healing is a receiver that fails until it is mended.
+func healing(t *testing.T) (url string, mend func()) {
+	var well atomic.Bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !well.Load() {
+			http.Error(w, "no such table: orders", http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, func() { well.Store(true) }
+}
+
+// TestBrowserFirstWebhook: from a link to a webhook whose first delivery can be looked at.
+func TestBrowserFirstWebhook(t *testing.T) {
+	b := openTab(t)
+	s := apptest.Start(t)
+	b.enter(s)
+	b.see("main", "Three steps to your first webhook")
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer receiver.Close()
+	b.click("a[data-new]")
+	b.write("#endpoint", "http://169.254.169.254/latest")
+	b.see("#check", "169.254.169.254")
+	b.do(chromedp.Evaluate[chromedp.Void](`document.getElementById("endpoint").value = ""`))
+	b.write("#endpoint", receiver.URL+"/hooks")
+	b.see("#check", "A connection came about")
+	b.click(`input[value="conversation.status"]`)
+	b.click(".btn.primary")
+	b.see("h1", "It is subscribed")
+	b.see("#secret", "whsec_")
+	secret := eval[string](b, `document.getElementById("secret").textContent`)
+	if code := eval[string](b, `document.getElementById("code-0").textContent`); !strings.Contains(code, secret) {
+		t.Error("the snippet does not hold the secret")
+	}
+	b.click("form[action$='/test'] .btn")
+	b.see("#result", "delivered")
+	b.see("#result", "Total")
+	b.click(".head .btn")
+	b.see("h1", receiver.URL+"/hooks")
+	w := &world{Server: s}
+	id := strings.TrimPrefix(b.at(), "/console/webhooks/")
+	event := w.publish(t, "conversation.status", map[string]any{"id": "7", "status": "OPEN"})
+	w.settled(t, id, event, "delivered")
+	b.click(".tabs a[href$='/deliveries']")
+	b.see("#rows", "delivered")
+	b.click("#tail-rows a.main")
+	b.see(".timeline", "Attempt 1")
+	b.see(".phases", "Total")
+	b.see("#curl-text", "<signature>")
+	b.click("form[action$='/curl'] .btn")
+	b.see("#command", "Signed a moment ago")
+	b.calm()
+}
+
+// TestBrowserOutage: a failing endpoint is seen, explained, mended and replayed.
+func TestBrowserOutage(t *testing.T) {
+	b := openTab(t)
+	s := apptest.Start(t)
+	url, mend := healing(t)
+	w := &world{Server: s}
+	id := call(t, s, "POST", "/v1/webhooks", map[string]any{"endpoint": url, "events": []string{"*"}, "retry_schedule_seconds": []int{}})["id"].(string)
+	for n := range 3 {
+		w.settled(t, id, w.publish(t, "customer.created", map[string]any{"id": fmt.Sprint(n)}), "failed")
+	}
+	b.enter(s)
+	b.open("/console/webhooks/" + id)
+	b.see(".codes", "500")
+	b.click(".tabs a[href$='/deliveries']")
+	b.see("#rows", "failed")
+	b.click("#tail-rows a.main")
+	b.see(".timeline", "The endpoint answered 500")
+	b.see(".timeline", "no such table: orders")
+	mend()
+	b.click(".head .btn.primary")
+	b.see("h1", "customer.created")
+	w.settled(t, id, strings.TrimPrefix(b.at(), "/console/webhooks/"+id+"/deliveries/"), "delivered")
+	eventually(b, func() error { // the page reloads itself after the click
+		if err := chromedp.Do(b.ctx, chromedp.Reload()); err != nil {
+			return err
+		}
+		if text := eval[string](b, `document.querySelector(".head").innerText`); !strings.Contains(text, "delivered") {
+			return fmt.Errorf("it says %s", text)
+		}
+		return nil
+	})
+	b.open("/console/webhooks/" + id + "/deliveries?status=failed")
+	b.see("#rows", "Retry all matching")
+	b.click("#rows header a.btn")
+	b.arrive("/console/replays")
+	b.click("button[name=ago][value='1h']")
+	b.see("#extent", "2 deliveries")
+	b.click("#extent .btn.primary")
+	eventually(b, func() error {
+		if text := eval[string](b, `document.querySelector("main").innerText`); !strings.Contains(text, "done") {
+			return fmt.Errorf("it says %s", text)
+		}
+		return nil
+	})
+	if left := call(t, s, "GET", "/v1/webhooks/"+id+"/deliveries?status=failed", nil)["data"].([]any); len(left) != 0 {
+		t.Errorf("%d are still failed", len(left))
+	}
+	b.calm()
+}
+
+func TestBrowserRotation(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.enter(w.Server)
+	b.open("/console/webhooks/" + w.good + "/secret")
+	b.see("#code-panel-0, #secret-part", "ATLAS_WEBHOOK_SECRET")
+	b.click("form[action$='/reveal'] .btn")
+	b.see("#secret", "whsec_")
+	old := eval[string](b, `document.getElementById("secret").textContent`)
+	b.click("[data-opens=rotate]")
+	b.see("dialog[open]", w.receiver.URL+"/good")
+	b.click("dialog[open] .btn.primary")
+	b.see("#secret-part", "Old secret")
+	if got := eval[string](b, `document.getElementById("old").textContent`); got != old {
+		t.Errorf("the old secret is %s, was %s", got, old)
+	}
+	if now := eval[string](b, `document.getElementById("secret").textContent`); now == old {
+		t.Error("it is still the same")
+	}
+	b.click("form[action$='/keep'] .btn")
+	eventually(b, func() error {
+		if got := eval[string](b, `document.getElementById("secret").textContent`); got != old {
+			return fmt.Errorf("it is %s", got)
+		}
+		return nil
+	})
+	b.calm()
+}
+
+func TestBrowserFiltersStandInTheAddress(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.enter(w.Server)
+	b.open("/console/deliveries")
+	b.see("#rows", "delivered")
+	b.do(chromedp.SetValue(chromedp.CSS("select[name=status]"), "retrying"), chromedp.Evaluate[chromedp.Void](
+		`document.querySelector("select[name=status]").dispatchEvent(new Event("change", {bubbles: true}))`))
+	b.arrive("?status=retrying")
+	b.see("#rows", "retrying")
+	if rows := eval[int](b, `document.querySelectorAll("#tail-rows tr").length`); rows != 1 {
+		t.Errorf("%d rows", rows)
+	}
+	b.do(chromedp.Reload())
+	if value := eval[string](b, `document.querySelector("select[name=status]").value`); value != "retrying" {
+		t.Error(value)
+	}
+	b.open("/console/webhooks")
+	b.write("[type=search]", "good")
+	b.arrive("q=good")
+	eventually(b, func() error {
+		if rows := eval[int](b, `document.querySelectorAll("#rows tbody tr").length`); rows != 1 {
+			return fmt.Errorf("%d rows", rows)
+		}
+		return nil
+	})
+	b.calm()
+}
+
+func TestBrowserLiveTail(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.enter(w.Server)
+	b.open("/console/webhooks/" + w.good + "/deliveries")
+	b.see("live-tail", "Live")
+	event := w.publish(t, "customer.identify", map[string]any{"id": "live-1"})
+	b.see("#tail-rows tr:first-child", "live-1")
+	b.do(chromedp.MouseEvent("mouseMoved", 700, 420))
+	b.see("live-tail", "Held")
+	w.publish(t, "customer.identify", map[string]any{"id": "live-2"})
+	b.see("live-tail", "1 new")
+	b.see("#tail-rows tr:first-child", "live-1")
+	b.do(chromedp.MouseEvent("mouseMoved", 700, 20))
+	b.see("#tail-rows tr:first-child", "live-2")
+	b.click("#row-" + w.good + "-" + event + " a")
+	b.see("h1", "customer.identify")
+	b.calm()
+}
+
+// TestBrowserKeyboard: all of it without a mouse.
+func TestBrowserKeyboard(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.enter(w.Server)
+	b.open("/console/")
+	b.press(kb.Tab)
+	if text := eval[string](b, `document.activeElement.textContent`); text != "Skip to the content" {
+		t.Errorf("first is %q", text)
+	}
+	b.press("?")
+	b.see("dialog[open]", "Keyboard")
+	b.press(kb.Escape)
+	b.press("k", chromedp.Modifier(2)) // Ctrl
+	b.see("dialog[open] ul", "Webhooks")
+	b.press("good")
+	b.see("dialog[open] li[aria-selected=true]", "/good")
+	b.press(kb.Enter)
+	b.arrive("/console/webhooks/" + w.good)
+	b.see("h1", "/good")
+	eventually(b, func() error { // keys that come before the page's script are for nobody
+		b.press("g")
+		b.press("e")
+		if at := b.at(); at != "/console/events" {
+			return fmt.Errorf("at %s", at)
+		}
+		return nil
+	})
+	b.see("h1", "Events")
+	b.press("/")
+	if at := eval[string](b, `document.activeElement.name`); at != "object_id" {
+		t.Error(at)
+	}
+	b.open("/console/webhooks")
+	b.see("h1", "Webhooks")
+	b.press("n")
+	b.arrive("/console/webhooks/new")
+	b.see("h1", "New webhook")
+	eventually(b, func() error { return b.tabTo("endpoint") })
+	b.press(w.receiver.URL + "/by-keyboard")
+	eventually(b, func() error { return b.tabTo("events") })
+	b.press(" ")
+	eventually(b, func() error { return b.tabTo("description", true) })
+	b.press(kb.Enter)
+	b.see("h1", "It is subscribed")
+	eventually(b, func() error {
+		b.press(kb.Tab)
+		if text := eval[string](b, `document.activeElement.textContent.trim()`); text != "Send a test event" {
+			return fmt.Errorf("at %s", text)
+		}
+		return nil
+	})
+	b.press(kb.Enter)
+	b.see("#result", "delivered")
+	b.calm()
+}
+
+// tabTo presses Tab until a field has the focus; back presses it with Shift.
+func (b *tab) tabTo(name string, back ...bool) error {
+	if at := eval[string](b, `document.activeElement.name || ""`); at == name {
+		return nil
+	}
+	if len(back) > 0 {
+		b.press(kb.Tab, chromedp.Modifier(8))
+	} else {
+		b.press(kb.Tab)
+	}
+	return fmt.Errorf("no way to %s", name)
+}
+
+//go:embed testdata/axe.min.js
+var axe string
+
+// TestBrowserAccessible: axe-core finds nothing serious on any page, in both themes, on a desk and
+// on a phone; and nothing is wider than the screen.
+func TestBrowserAccessible(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.enter(w.Server)
+	b.do(chromedp.Navigate(b.base + "/console/sign-in"))
+	for _, theme := range []string{"light", "dark"} {
+		b.theme(theme)
+		for _, width := range []int64{1440, 390} {
+			b.size(width)
+			for _, path := range append(w.pages(), "/console/sign-in", "/console/nothing") {
+				if strings.Contains(path, "companies") || strings.Contains(path, "system") {
+					continue // for operators; the company's pages have the same parts
+				}
+				b.open(path)
+				b.accessible(fmt.Sprintf("%s, %s, %d", path, theme, width))
+				if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
+					t.Errorf("%s is %d wide on a screen of %d", path, got, width)
+				}
+			}
+		}
+	}
+}
+
+func (b *tab) accessible(where string) {
+	b.Helper()
+	eval[bool](b, axe+"; true")
+	found := eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations
+		.filter((v) => v.impact === "serious" || v.impact === "critical")
+		.map((v) => v.id + ": " + v.help + " " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + " " + (n.any[0] || n.all[0] || n.none[0] || {message: ""}).message).join(" | ")))`)
+	for _, f := range found {
+		b.Errorf("%s: %s", where, f)
+	}
+}
