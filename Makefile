@@ -24,8 +24,14 @@ build: ## build bin/atlas-webhooks
 .PHONY: test
 test: check unit ## everything that CI runs
 
+.PHONY: browser
+browser: ## install chromium, in which the console is tested, where it is missing (Debian, as root)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no chromium: the tests that need it are skipped"
+
 .PHONY: unit
-unit: ## the tests alone, with the race detector where there is a C compiler
+unit: browser ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 
