@@ -34,15 +34,15 @@ func (l *lite) checkpoints(ctx context.Context) {
 		case <-l.writer.written:
 		}
 		l.watchDisk()
-		if size := l.wal(); size >= walPassive {
+		if l.walFile() >= walPassive {
 			start := time.Now()
-			if err := l.checkpoint(ctx, size); err != nil && ctx.Err() == nil {
+			size, err := l.checkpoint(ctx)
+			if err != nil && ctx.Err() == nil {
 				l.checkpointFailed(err, size)
 			}
 			if l.opt.Checkpointed != nil {
 				l.opt.Checkpointed(size, time.Since(start))
 			}
-			l.wal()
 		}
 		select {
 		case <-ctx.Done():
@@ -68,24 +68,22 @@ func (l *lite) checkpointFailed(err error, size int64) {
 	}
 }
 
-func (l *lite) wal() int64 {
+// walFile is the size of the log's file. What of it is in use, a checkpoint tells.
+func (l *lite) walFile() int64 {
 	info, err := os.Stat(l.path + "-wal")
 	if err != nil {
 		return 0
 	}
-	l.walSize.Store(info.Size())
 	return info.Size()
 }
 
-// checkpoint copies what it can beside the others. When the log has grown, the writer waits
-// between two groups while the (by then short) rest is copied and the log is reset: the WAL cannot
-// be reset while somebody still appends to it.
-func (l *lite) checkpoint(ctx context.Context, size int64) error {
-	if _, err := l.writeDB.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
-		return err
-	}
-	if size < walRestart {
-		return nil
+// checkpoint copies what it can beside the others, and returns how many bytes of the log were in
+// use. When they are many, the writer waits between two groups while the (by then short) rest is
+// copied: the log cannot begin again while somebody still appends to it. It is begun again, not cut:
+// to write over what is there needs no new blocks, so no commit waits for the file system's journal.
+func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
+	if size, err = l.copyBack(ctx, "PASSIVE"); err != nil || size < walRestart {
+		return size, err
 	}
 	if size > walGate {
 		l.gate.Lock() // waits for readers, which are short by construction
@@ -95,11 +93,27 @@ func (l *lite) checkpoint(ctx context.Context, size int64) error {
 	select {
 	case l.writer.pause <- resume:
 	case <-ctx.Done():
-		return ctx.Err()
+		return size, ctx.Err()
 	}
 	defer close(resume)
-	_, err := l.writeDB.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
-	return err
+	_, err = l.copyBack(ctx, "RESTART")
+	return size, err
+}
+
+// copyBack runs one checkpoint and returns how many bytes of the log were in use before it.
+func (l *lite) copyBack(ctx context.Context, mode string) (int64, error) {
+	var busy, frames, copied int64
+	if err := l.writeDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
+		return l.walSize.Load(), err
+	}
+	const frame = 4096 + 24
+	size := max(frames, 0) * frame
+	if copied == frames {
+		l.walSize.Store(0) // the next commit begins it again
+	} else {
+		l.walSize.Store(size)
+	}
+	return size, nil
 }
 
 // watchDisk refuses appends below the low-water mark, so that there is room to record what was
