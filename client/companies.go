@@ -43,6 +43,31 @@ func (c *Client) UpdateCompany(ctx context.Context, id string, u CompanyUpdate) 
 	return fetch[Company](ctx, c, k)
 }
 
+// Node is one process of the installation, and what it runs.
+type Node struct {
+	ID         string          `json:"id"` // made at each start
+	URL        string          `json:"url"`
+	Version    string          `json:"version"`
+	Store      string          `json:"store"` // the engine that keeps the log
+	StartedAt  time.Time       `json:"started_at"`
+	LeaseUntil *time.Time      `json:"lease_until"` // nil with the embedded store, which needs no lease
+	InFlight   int             `json:"in_flight"`   // attempts under way or not yet recorded
+	Partitions []NodePartition `json:"partitions"`
+}
+
+// NodePartition is a partition of the log as its node runs it; offsets count its events.
+type NodePartition struct {
+	Partition int   `json:"partition"`
+	Tail      int64 `json:"tail"`  // the last event that was offered to its webhooks
+	Swept     int64 `json:"swept"` // up to here a start has nothing to read again but what lags or is parked
+	Lag       int64 `json:"lag"`   // events between the two
+}
+
+// Nodes lists the installation's processes. It needs an operator key.
+func (c *Client) Nodes(ctx context.Context) iter.Seq2[Node, error] {
+	return list[Node](ctx, c, get("/v1/nodes"))
+}
+
 // Key is an API key of a company.
 type Key struct {
 	ID         string     `json:"id"`

@@ -118,6 +118,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"list-notices":       func(ctx context.Context, c *Client) error { return last(c.Notices(ctx)) },
 	"check-conservation": func(ctx context.Context, c *Client) error { return last(c.CheckConservation(ctx, true)) },
 
+	"list-nodes":     func(ctx context.Context, c *Client) error { return last(c.Nodes(ctx)) },
 	"list-companies": func(ctx context.Context, c *Client) error { return last(c.Companies(ctx)) },
 	"get-company":    func(ctx context.Context, c *Client) error { return second(c.Company(ctx, "a/b")) },
 	"update-company": func(ctx context.Context, c *Client) error {
@@ -330,6 +331,7 @@ var shapes = map[string]reflect.Type{
 	"Attempt": reflect.TypeFor[Attempt](), "AttemptAnswer": reflect.TypeFor[AttemptAnswer](), "AttemptRequest": reflect.TypeFor[AttemptRequest](),
 	"AuditEntry": reflect.TypeFor[AuditEntry](), "Backlog": reflect.TypeFor[Backlog](), "Balance": reflect.TypeFor[Balance](),
 	"BatchItem": reflect.TypeFor[BatchItem](), "Bucket": reflect.TypeFor[Bucket](), "Company": reflect.TypeFor[Company](),
+	"Node": reflect.TypeFor[Node](), "NodePartition": reflect.TypeFor[NodePartition](), "ListNode": reflect.TypeFor[page[Node]](),
 	"ConsoleLink": reflect.TypeFor[ConsoleLink](), "ConsoleLinkCreate": reflect.TypeFor[ConsoleLinkCreate](), "ListConsoleLink": reflect.TypeFor[page[ConsoleLink]](),
 	"CompanyUpdate": reflect.TypeFor[CompanyUpdate](), "Conservation": reflect.TypeFor[conservation](), "Delivery": reflect.TypeFor[Delivery](),
 	"DeliveryDetail": reflect.TypeFor[DeliveryDetail](), "Event": reflect.TypeFor[Event](), "FedEvent": reflect.TypeFor[FedEvent](),

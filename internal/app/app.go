@@ -54,11 +54,14 @@ type Server struct {
 	listener net.Listener
 	scrape   net.Listener // of /metrics, when it has one of its own
 	ready    chan struct{}
+	id       string
+	started  time.Time
+	version  string
 }
 
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
 func Open(ctx context.Context, o Options) (s *Server, err error) {
-	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
+	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{}), id: hook.NewID(hook.NodePrefix, time.Now()), started: hook.Now(time.Now()), version: o.Version}
 	opened := s // which is nil by then
 	defer func() {
 		if err != nil {
@@ -174,7 +177,7 @@ func (s *Server) serve(version string, master []byte) {
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
-		Engine: engine{s.engine}, Meter: s.metrics, Log: s.log,
+		Engine: engine{s.engine}, Nodes: s.nodes, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
@@ -270,6 +273,21 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // URL is where people reach the server.
 func (s *Server) URL() string { return s.cfg.BaseURL(s.listener.Addr()) }
+
+// nodes is this process: the embedded store has no other.
+func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
+	owned, inFlight, err := s.engine.Owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := httpapi.Node{ID: s.id, URL: s.URL(), Version: s.version, Store: "sqlite", StartedAt: s.started, InFlight: inFlight}
+	for _, p := range owned {
+		n.Partitions = append(n.Partitions, httpapi.NodePartition{
+			Partition: int(p.Partition), Tail: int64(p.Tail), Swept: int64(p.Swept), Lag: int64(p.Tail - p.Swept),
+		})
+	}
+	return []httpapi.Node{n}, nil
+}
 
 // OperatorKey is the key that may do everything.
 func (s *Server) OperatorKey() config.Secret { return s.cfg.OperatorKey }

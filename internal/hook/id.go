@@ -16,6 +16,7 @@ const (
 	KeyPrefix     = "key"
 	ReplayPrefix  = "rpl"
 	LinkPrefix    = "lnk"
+	NodePrefix    = "node"
 	AuditPrefix   = "aud"
 	NoticePrefix  = "ntc"
 	TestPrefix    = "tst"

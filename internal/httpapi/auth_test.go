@@ -29,6 +29,7 @@ func TestKeys(t *testing.T) {
 	s.as(write).call("GET", path+"/secret", "").ok(200)
 	s.as(write).call("POST", "/v1/events", `{}`).problem(403, "operator_required")
 	s.as(write).call("GET", "/v1/companies", "").problem(403, "operator_required")
+	s.as(write).call("GET", "/v1/nodes", "").problem(403, "operator_required")
 
 	for _, bad := range []string{"", "awo_" + strings.Repeat("x", 40), "awc_unknown", "nonsense", strings.Repeat("x", 300)} {
 		a := s.as(bad).call("GET", path, "")

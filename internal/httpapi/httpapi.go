@@ -64,6 +64,8 @@ type Options struct {
 	Meter   Meter
 	Log     *slog.Logger
 	Now     func() time.Time // nil means time.Now
+	// Nodes tells of the installation's processes; nil: the route answers 503.
+	Nodes func(context.Context) ([]Node, error)
 	// Ready answers whether this node serves (store, leases); nil asks the store.
 	Ready func(context.Context) error
 }
@@ -104,6 +106,7 @@ func New(opt Options) *API {
 	a.eventRoutes()
 	a.companyRoutes()
 	a.keyRoutes()
+	a.nodeRoutes()
 	a.linkRoutes()
 	a.historyRoutes()
 	a.preflightRoutes()

@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Node is one process of the installation, and what it runs.
+type Node struct {
+	ID         string          `json:"id" doc:"Made at each start."`
+	URL        string          `json:"url"`
+	Version    string          `json:"version"`
+	Store      string          `json:"store" enum:"sqlite" doc:"The engine that keeps the log."`
+	StartedAt  time.Time       `json:"started_at"`
+	LeaseUntil *time.Time      `json:"lease_until" doc:"null: the embedded store has one node, which needs no lease."`
+	InFlight   int             `json:"in_flight" doc:"Attempts under way or not yet recorded."`
+	Partitions []NodePartition `json:"partitions"`
+}
+
+// NodePartition is a partition of the log as its node runs it.
+type NodePartition struct {
+	Partition int   `json:"partition"`
+	Tail      int64 `json:"tail" doc:"Offset of the last event that was offered to its webhooks."`
+	Swept     int64 `json:"swept" doc:"Offset up to which a start has nothing to read again but what lags or is parked."`
+	Lag       int64 `json:"lag" doc:"Events between the two."`
+}
+
+type nodesOut struct{ Body *List[Node] }
+
+func (a *API) nodeRoutes() {
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/nodes", id: "list-nodes", tag: "Companies", need: operatorOnly,
+		summary: "List nodes", description: "The processes of the installation, their partitions and how far they are.",
+	}, func(ctx context.Context, _ *exchange, in *Paging) (*nodesOut, error) {
+		if a.opt.Nodes == nil {
+			return nil, errNoEngine
+		}
+		if in.Cursor != "" {
+			return nil, hook.Refuse(hook.KindMalformed, "invalid_cursor", "cursor: there is one page of nodes")
+		}
+		list, err := a.opt.Nodes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &nodesOut{newList(*in, list, "", func(n Node) Node { return n })}, nil
+	})
+}

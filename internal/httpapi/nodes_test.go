@@ -1,0 +1,31 @@
+package httpapi_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+)
+
+// nodes is the one node that the tests' server says it has.
+func (s *server) nodes(context.Context) ([]httpapi.Node, error) {
+	return []httpapi.Node{{
+		ID: "node_1", Store: "sqlite", StartedAt: s.now(), Partitions: []httpapi.NodePartition{{Tail: 12, Swept: 10, Lag: 2}},
+	}}, nil
+}
+
+func TestNodes(t *testing.T) {
+	s := newServer(t)
+	list := s.call("GET", "/v1/nodes", "").ok(200)["data"].([]any)
+	if len(list) != 1 {
+		t.Fatalf("nodes: %v", list)
+	}
+	n := list[0].(map[string]any)
+	p := n["partitions"].([]any)[0].(map[string]any)
+	if n["id"] != "node_1" || n["lease_until"] != nil || p["tail"] != 12.0 || p["lag"] != 2.0 {
+		t.Errorf("node: %v", n)
+	}
+	s.call("GET", "/v1/nodes?cursor=x", "").problem(400, "invalid_cursor")
+	without := newServer(t, func(o *httpapi.Options) { o.Nodes = nil })
+	without.call("GET", "/v1/nodes", "").problem(503, "engine_unavailable")
+}
