@@ -34,6 +34,7 @@ type core struct {
 	now        time.Time
 	dice       *rand.Rand
 	compile    func(filter string) (func(topic string, data []byte) bool, error)
+	mostParked int // of one lane
 	partitions map[hook.Partition]*partition
 	companies  map[hook.CompanyKey]*company
 	places     map[hook.WebhookKey]*place
@@ -83,7 +84,7 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, compile: c.Filter,
+		dice: c.Dice, compile: c.Filter, mostParked: c.MaxParked,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
@@ -251,6 +252,7 @@ func (c *core) drop(x *payload) {
 // wakeLane gives a webhook its lane: low-water mark at an offset, history to be loaded.
 func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 	l := newLane(pl, at)
+	l.mostParked = c.mostParked
 	pl.lane = l
 	c.lanes[pl.webhook] = l
 	c.restless = true
@@ -520,8 +522,8 @@ func (c *core) eventsRead(l *lane, asked []hook.Offset, events []*hook.Event, er
 // dueRead routes parked deliveries that are due to their lanes.
 func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bool, err error) {
 	p.dueReading = false
-	p.dueAt = c.now.Add(time.Second)
 	if err != nil {
+		p.dueSoon(c.now.Add(time.Second))
 		return
 	}
 	for i := range due {
@@ -543,9 +545,7 @@ func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bo
 	case full:
 		p.dueAt = c.now
 	case next != nil:
-		p.dueAt = *next
-	default:
-		p.dueAt = c.now.Add(time.Hour)
+		p.dueSoon(*next) // what was parked since it was asked may be due before
 	}
 }
 
@@ -626,7 +626,7 @@ func (c *core) pump() (wake time.Time) {
 			continue
 		}
 		if !p.dueReading && !c.now.Before(p.dueAt) {
-			p.dueReading, p.dueAsked = true, c.commits
+			p.dueReading, p.dueAsked, p.dueAt = true, c.commits, c.now.Add(time.Hour)
 			c.read(read{kind: readDue, partition: p.id, due: p.dueFrom, now: c.now})
 		}
 		if !p.dueReading && (wake.IsZero() || p.dueAt.Before(wake)) {

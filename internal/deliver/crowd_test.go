@@ -16,8 +16,8 @@ import (
 type crowd struct {
 	*world
 	companies []*store.Company
-	accepted  map[string]time.Time // by event; written while no endpoint reads it
 	index     map[string]int       // of a webhook, by its id
+	accepted  map[string]time.Time // by event; behind the lock of arrivals
 	arrivals  shared[[]arrival]
 }
 
@@ -106,7 +106,7 @@ func percentile(sorted []time.Duration, p int) time.Duration {
 // In a crowd of which a tenth hangs and a tenth takes 5 s, and then half is dead, the others keep
 // their latency and their throughput.
 func TestBadNeighbours(t *testing.T) {
-	const perCompany, seconds = 5, 40
+	const perCompany, seconds = 5, 25
 	companies, slots := crowdOf/perCompany, crowdOf/2
 	healthy := func(i int) bool { return i%10 > 1 }
 	run := func(t *testing.T, what string, a answer, tamper func(*Engine)) (p99 time.Duration, delivered int) {
@@ -155,4 +155,157 @@ func TestBadNeighbours(t *testing.T) {
 	if p99 <= 2*alone && n >= most*9/10 {
 		t.Errorf("control: without the slow pool p99 is %s still (alone %s), %d of %d delivered", p99, alone, n, most)
 	}
+}
+
+// One company bursts; ten others publish as always, and notice nothing.
+func TestBurstOfOneCompany(t *testing.T) {
+	const seconds, slots = 10, 48
+	others := func(i int) bool { return i > 0 }
+	run := func(what string, burst int, tamper func(*Engine)) (p99 time.Duration) {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := newCrowd(t, 11, 11, tamper)
+				c.config = func(e *Config) { e.MaxInFlight = slots }
+				c.warm()
+				c.behave(func(i int) (time.Duration, send.Result) {
+					if i == 0 {
+						return 900 * time.Millisecond, status(200) // just not slow
+					}
+					return 20 * time.Millisecond, status(200)
+				})
+				c.tick(0, burst)
+				for range 10 * seconds {
+					for i := range 10 {
+						c.tick(1+i, 1)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				list := c.latencies(others)
+				p99 = percentile(list, 99)
+				t.Logf("%s: %d of others, p50 %s, p99 %s", what, len(list), percentile(list, 50), p99)
+				if len(list) < 95*seconds && tamper == nil {
+					t.Errorf("%d of %d were delivered", len(list), 100*seconds)
+				}
+				c.behave(func(int) (time.Duration, send.Result) { return 0, status(200) })
+				c.settle("everything ends", time.Hour, func() bool { return len(c.arrivals.get()) == burst+100*seconds })
+				c.company = c.companies[0]
+				c.balanced()
+			})
+		})
+		return p99
+	}
+	alone := run("alone", 1, nil)
+	if p99 := run("beside a burst", burstOf, nil); p99 > 2*alone || p99 > 2*time.Second {
+		t.Errorf("p99 %s beside a burst, %s alone", p99, alone)
+	}
+	if p99 := run("control: no reserve", burstOf, func(e *Engine) { e.core.slots.reserve = 0 }); p99 <= 2*alone {
+		t.Errorf("control: without the reserve p99 is %s, %s alone", p99, alone)
+	}
+}
+
+// A company with many webhooks at a tarpit fills the share of the slow and no more.
+func TestTarpit(t *testing.T) {
+	const seconds, slots = 15, 128
+	run := func(what string, trapped int, tamper func(*Engine)) (p99 time.Duration, delivered int) {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := newCrowd(t, 10, 10, tamper)
+				c.config = func(e *Config) { e.MaxInFlight = slots }
+				c.companies = append(c.companies, c.in("tarpit"))
+				for i := range trapped {
+					c.index[c.webhook(func(h *hook.Webhook) { h.Topics = []string{"customer"} }).ID] = 10 + i
+				}
+				c.behave(func(i int) (time.Duration, send.Result) {
+					if i >= 10 {
+						return time.Hour, status(200)
+					}
+					return 20 * time.Millisecond, status(200)
+				})
+				c.start()
+				for range 10 * seconds {
+					for i := range 10 {
+						c.tick(i, 1)
+					}
+					c.company = c.companies[10]
+					c.publishOf("customer", 1)
+					time.Sleep(100 * time.Millisecond)
+				}
+				list := c.latencies(func(i int) bool { return i < 10 })
+				p99, delivered = percentile(list, 99), len(list)
+				t.Logf("%s: %d of others, p50 %s, p99 %s", what, len(list), percentile(list, 50), p99)
+			})
+		})
+		return p99, delivered
+	}
+	alone, most := run("alone", 1, nil)
+	if p99, n := run("beside a tarpit", tarpitOf, nil); p99 > 2*alone || n < most*95/100 {
+		t.Errorf("p99 %s beside a tarpit, %s alone; %d of %d", p99, alone, n, most)
+	}
+	off := func(e *Engine) { e.core.slots.reserve, e.core.slots.mostSlow = 0, slots }
+	if p99, n := run("control: no shares", tarpitOf, off); p99 <= 2*alone && n >= most*95/100 {
+		t.Errorf("control: without shares p99 is %s, %s alone; %d of %d", p99, alone, n, most)
+	}
+}
+
+// Half of a crowd is dead: the other half keeps its latency, and a dead endpoint gets some fifty
+// requests and then no more than a probe an interval.
+func TestHalfAreDead(t *testing.T) {
+	const minutes = 15
+	bubble(t, func(t *testing.T) {
+		companies := crowdOf / 10
+		c := newCrowd(t, companies, crowdOf/2, nil)
+		c.warm()
+		c.behave(func(i int) (time.Duration, send.Result) {
+			if i%2 == 1 {
+				return 0, send.Result{Class: hook.ErrConnect}
+			}
+			return 20 * time.Millisecond, status(200)
+		})
+		began := time.Now()
+		c.sender.Lock()
+		c.sender.journal = nil
+		c.sender.Unlock()
+		for range minutes * 12 {
+			for i := range companies {
+				c.tick(i, 1)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		list := c.latencies(func(i int) bool { return i%2 == 0 })
+		if want := minutes * 12 * crowdOf / 4; len(list) < want*9/10 || percentile(list, 99) > 80*time.Millisecond {
+			t.Errorf("%d of %d delivered to those alive, p99 %s", len(list), want, percentile(list, 99))
+		}
+		times := map[int][]time.Duration{}
+		for _, r := range c.sender.received() {
+			if i := c.index[r.webhook]; i%2 == 1 {
+				times[i] = append(times[i], r.at.Sub(began))
+			}
+		}
+		// Each is down two minutes after it died at the latest: from there on by intervals.
+		crowdedProbes := func(at []time.Duration, from time.Duration) (crowded, n int) {
+			for k := 1; k < len(at); k++ {
+				if at[k-1] < from {
+					continue
+				}
+				if n++; at[k]-at[k-1] < 10*time.Second {
+					crowded++
+				}
+			}
+			return crowded, n
+		}
+		most := 0
+		for i, at := range times {
+			most = max(most, len(at))
+			if crowded, n := crowdedProbes(at, 2*time.Minute); crowded > 0 || n > 10 {
+				t.Errorf("dead endpoint %d got %d probes, %d of them too soon: %s", i, n, crowded, at)
+			}
+			if crowded, _ := crowdedProbes(at, 0); crowded == 0 {
+				t.Error("control: a failing endpoint passes for one that is down")
+			}
+		}
+		t.Logf("%d alive: p99 %s; %d dead: at most %d requests each in %d minutes", crowdOf/4, percentile(list, 99), len(times), most, minutes)
+		c.behave(func(int) (time.Duration, send.Result) { return 0, status(200) })
+		c.settle("everything ends", 4*time.Hour, func() bool { return len(c.arrivals.get()) >= minutes*12*crowdOf/2 })
+		c.balanced()
+	})
 }

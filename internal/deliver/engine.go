@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -80,10 +81,13 @@ type Config struct {
 	MaxInFlight int
 	// MaxBytesInFlight bounds the events being sent, in bytes; 0 means 64 MiB.
 	MaxBytesInFlight int64
-	Readers          int // goroutines that read the store; 0 means 4
-	Observe          Observer
-	Now              func() time.Time // nil means time.Now
-	Dice             *rand.Rand       // nil means a random one
+	// MaxParked is how many deliveries of a webhook may wait to be retried before its cursor waits
+	// too; 0 means 10,000.
+	MaxParked int
+	Readers   int // goroutines that read the store; 0 means 4
+	Observe   Observer
+	Now       func() time.Time // nil means time.Now
+	Dice      *rand.Rand       // nil means a random one
 }
 
 // Engine runs the partitions that this process owns. Make it with New, then Run it.
@@ -124,6 +128,9 @@ func New(c Config) *Engine {
 	}
 	if c.MaxBytesInFlight == 0 {
 		c.MaxBytesInFlight = 64 << 20
+	}
+	if c.MaxParked == 0 {
+		c.MaxParked = 10_000
 	}
 	if c.Readers == 0 {
 		c.Readers = 4
@@ -283,8 +290,16 @@ func (e *Engine) work(ctx context.Context, s start) {
 	}
 }
 
-func (e *Engine) attempt(ctx context.Context, s *start) send.Result {
+// attempt makes an attempt, and survives what it panics with: that delivery alone has failed.
+func (e *Engine) attempt(ctx context.Context, s *start) (result send.Result) {
 	event := s.payload.event
+	began := hook.Now(e.Now())
+	defer func() {
+		if v := recover(); v != nil {
+			e.Log.Error("an attempt panicked; it counts as failed", "event", event.ID, "panic", v, "stack", string(debug.Stack()))
+			result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
+		}
+	}()
 	r := send.Request{
 		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Body: s.payload.body(s.webhook.Format),
 		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
@@ -299,6 +314,9 @@ func (p *payload) body(f hook.DataFormat) []byte {
 		i = 1
 	}
 	p.bodies[i].once.Do(func() { p.bodies[i].text = wire.Body(p.event.Topic, p.event.Data, f) })
+	if p.bodies[i].text == nil {
+		panic("the body could not be composed") // it panicked for another webhook; nothing empty is sent
+	}
 	return p.bodies[i].text
 }
 

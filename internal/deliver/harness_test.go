@@ -25,6 +25,7 @@ type world struct {
 	sender  *fakeSender
 	engine  *Engine
 	stop    context.CancelFunc
+	hard    context.CancelFunc
 	ended   chan error
 	config  func(*Config)
 	tamper  func(*Engine) // switches a guard off, for controls
@@ -51,8 +52,11 @@ type received struct {
 func (f *fakeSender) Send(_ context.Context, r send.Request) send.Result {
 	start := time.Now()
 	result := send.Result{StatusCode: 200}
-	if f.answer != nil {
-		result = f.answer(r)
+	f.Lock()
+	answer := f.answer
+	f.Unlock()
+	if answer != nil {
+		result = answer(r)
 	}
 	result.StartedAt, result.TimestampText = hook.Now(start), "1.5"
 	result.Phases.Total = time.Since(start)
@@ -117,7 +121,9 @@ func (w *world) in(id string) *store.Company {
 }
 
 func (w *world) open() {
-	s, err := store.OpenSQLite(context.WithoutCancel(w.t.Context()), store.Options{Dir: w.dir, MasterKey: make([]byte, 32), MinFreeDisk: -1})
+	s, err := store.OpenSQLite(context.WithoutCancel(w.t.Context()), store.Options{
+		Dir: w.dir, MasterKey: make([]byte, 32), MinFreeDisk: -1, UnsafeNoSync: true, // no power is cut here
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -144,8 +150,10 @@ func (w *world) start() {
 	}
 	w.store.OnAppend(func(events []*hook.Event, version int64) { w.engine.Committed(0, events, version) })
 	ctx, stop := context.WithCancel(context.Background())
-	w.stop, w.ended = stop, make(chan error, 1)
-	go func() { w.ended <- w.engine.Run(ctx, context.Background(), 0) }()
+	hard, kill := context.WithCancel(context.Background())
+	w.stop, w.hard, w.ended = stop, kill, make(chan error, 1)
+	engine, ended := w.engine, w.ended
+	go func() { ended <- engine.Run(ctx, hard, 0) }()
 }
 
 // halt stops the engine and waits for what is in flight.
@@ -154,7 +162,18 @@ func (w *world) halt() {
 	if err := <-w.ended; err != nil {
 		w.t.Error(err)
 	}
+	w.hard()
 	w.engine = nil
+}
+
+// kill ends the engine as a crash does: what is in flight goes out, and is never recorded.
+func (w *world) kill() {
+	w.hard()
+	<-w.ended
+	w.stop()
+	w.close()
+	w.open()
+	w.start()
 }
 
 // restart stops everything and opens it again from disk.
@@ -183,12 +202,19 @@ func (w *world) webhook(change func(*hook.Webhook)) *hook.Webhook {
 
 // publish appends n events; object names the object of the i-th.
 func (w *world) publish(n int, object func(i int) string) []string {
+	return w.publishAs("conversation", n, object)
+}
+
+// publishOf appends n events of a topic.
+func (w *world) publishOf(topic string, n int) []string { return w.publishAs(topic, n, nil) }
+
+func (w *world) publishAs(topic string, n int, object func(i int) string) []string {
 	var events []*hook.Event
 	var ids []string
 	for i := range n {
 		e := &hook.Event{
 			ID: hook.NewID(hook.EventPrefix, time.Now()), FreshID: true, Company: w.company.Key, CompanyID: w.company.ID,
-			Topic: "conversation", Data: fmt.Appendf(nil, `{"n":%d}`, i),
+			Topic: topic, Data: fmt.Appendf(nil, `{"n":%d}`, i),
 		}
 		if object != nil {
 			e.ObjectKey = hook.ObjectKey(e.Topic, object(i))

@@ -98,12 +98,13 @@ type lane struct {
 	chains  map[string]*chain
 	replays []*item
 
-	parked  int            // live rows in parked
-	blocked map[string]int // by object, under object order
-	known   map[parkedKey]*item
-	past    map[parkedKey]past // rows that a read under way may show as they were
-	dueMore bool               // the store holds more that is due
-	expired []*item            // given up by retention, until the lane is loaded
+	parked     int            // live rows in parked
+	mostParked int            // beyond, the cursor waits
+	blocked    map[string]int // by object, under object order
+	known      map[parkedKey]*item
+	past       map[parkedKey]past // rows that a read under way may show as they were
+	dueMore    bool               // the store holds more that is due
+	expired    []*item            // given up by retention, until the lane is loaded
 
 	loading, reading, fetching, dueReading, replaying bool
 
@@ -252,10 +253,8 @@ func (l *lane) parkedCap() int {
 	if l.hook.Ordering == hook.WebhookOrder {
 		return 1
 	}
-	return maxParked
+	return l.mostParked
 }
-
-const maxParked = 10_000
 
 // orderKey is what two deliveries must share to be ordered.
 func (l *lane) orderKey(object string) string {

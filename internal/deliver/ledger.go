@@ -28,6 +28,7 @@ type outcome struct {
 	item      *item // nil when nothing was sent
 	throttled bool  // it stays at the head of its lane
 	due       *time.Time
+	held      *store.ParkedKey // parked without a due time
 }
 
 // writing is a record under way, and what its commit changes.
@@ -51,8 +52,10 @@ func (g *ledger) add(l *lane, news store.Item, it *item) {
 	g.items = append(g.items, news)
 	l.recording++
 	o := outcome{lane: l, item: it}
-	if news.Park != nil {
-		o.due = news.Park.DueAt
+	if p := news.Park; p != nil {
+		if o.due = p.DueAt; o.due == nil {
+			o.held = &store.ParkedKey{Webhook: p.Webhook, Kind: p.Kind, Offset: p.Offset}
+		}
 	}
 	if it == nil {
 		g.done = append(g.done, o)
@@ -165,7 +168,13 @@ func (c *core) recorded(out store.Recorded) {
 func (c *core) settled(o outcome) {
 	l, it := o.lane, o.item
 	l.recording--
-	if o.due != nil && !o.due.After(c.now) {
+	switch {
+	case o.held != nil && l.hook.Ordering != hook.ObjectOrder:
+		c.ledger.add(l, store.Item{Free: o.held}, nil) // the ordering changed meanwhile: nothing would release it
+	case o.due == nil:
+	case o.due.After(c.now):
+		l.place.part.dueSoon(*o.due) // now that a read of the partition finds it
+	default:
 		l.dueMore = true // the commit took so long that the partition may have looked past it
 	}
 	if it == nil {

@@ -178,7 +178,6 @@ func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
 func (c *core) park(l *lane, it *item, out *store.Item, due time.Time, reason string) {
 	due = hook.Now(due)
 	c.parkRow(l, it, out, &due, reason)
-	l.place.part.dueSoon(due)
 }
 
 func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reason string) {

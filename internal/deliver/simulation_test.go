@@ -56,6 +56,7 @@ type flight struct {
 type knobs struct {
 	crash, change, lose float64
 	objects, slots      int
+	parked              int
 }
 
 func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
@@ -67,6 +68,7 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 		crash: s.dice.Float64() * 0.02, change: s.dice.Float64() * 0.05, lose: s.dice.Float64() * 0.2,
 		objects: 1 + s.dice.IntN(6), slots: 1 + s.dice.IntN(24),
 	}
+	s.knobs.parked = []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)]
 	s.companies = 1 + s.dice.IntN(3)
 	for range 1 + s.dice.IntN(5) {
 		s.create()
@@ -76,7 +78,7 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 }
 
 func (s *simulation) boot() {
-	s.core = newCore(Config{Dice: s.dice, MaxInFlight: s.knobs.slots, MaxBytesInFlight: 1 << 20})
+	s.core = newCore(Config{Dice: s.dice, MaxInFlight: s.knobs.slots, MaxBytesInFlight: 1 << 20, MaxParked: s.knobs.parked})
 	s.core.now = s.now
 	s.reads, s.answers, s.running, s.record, s.commits, s.recorded = nil, nil, nil, nil, nil, nil
 	s.inFlight = map[hook.WebhookKey]int{}

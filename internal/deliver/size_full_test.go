@@ -3,5 +3,8 @@
 package deliver
 
 const (
-	crowdOf = 1000
+	crowdOf   = 1000
+	backlogOf = 100_000
+	burstOf   = 100_000
+	tarpitOf  = 10_000
 )

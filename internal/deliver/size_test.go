@@ -4,5 +4,8 @@ package deliver
 
 // The small sizes, for every run.
 const (
-	crowdOf = 200 // webhooks
+	crowdOf   = 100  // webhooks
+	backlogOf = 3000 // events
+	burstOf   = 3000 // events
+	tarpitOf  = 500  // webhooks of one company
 )
