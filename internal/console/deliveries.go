@@ -180,7 +180,8 @@ func (v *visit) latestDeliveries() (*deliveryList, error) {
 		group.Go(func() error {
 			q := maps.Clone(query)
 			q.Set("limit", "50")
-			parts[i], err = v.deliveries(w.ID, q)
+			part, err := v.deliveries(w.ID, q)
+			parts[i] = part
 			return err
 		})
 	}

@@ -49,7 +49,10 @@ func (c *conn) startHTTP2(ctx context.Context, factory *http.Transport) (err err
 	if c.h2, err = factory.NewClientConn(ctx, "https", c.pool.target.address()); err != nil {
 		return err
 	}
-	return c.h2.Reserve()
+	if err := c.h2.Reserve(); err != nil { // its GOAWAY was faster than our first request
+		return fail(hook.ErrReset, PhaseSend, err, "the receiver takes no request on this connection: %s", err)
+	}
+	return nil
 }
 
 // exchange2 is one exchange on a connection shared with other requests of the same webhook.
