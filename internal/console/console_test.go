@@ -67,7 +67,7 @@ func TestPagesSayWhatHappened(t *testing.T) {
 	other := w.publish(t, "conversation.status", map[string]any{"id": "9", "status": "OPEN"})
 	p.get("/console/events/"+other).has("filter said no", "data.status == ")
 	p.get("/console/topics").has("customer_notes.deleted", "Sent when a conversation is opened")
-	p.get("/console/system").has("retention_days", "dev").hasNot(w.Key)
+	p.get("/console/system").has("retention_days", "go1.").hasNot(w.Key)
 	p.get("/console/audit").has("webhook.created", "operator")
 }
 
