@@ -383,14 +383,22 @@ func TestBrowserKeyboard(t *testing.T) {
 		return nil
 	})
 	b.see("h1", "Events")
-	b.press("/")
-	if at := eval[string](b, `document.activeElement.name`); at != "object_id" {
-		t.Error(at)
-	}
+	eventually(b, func() error {
+		b.press("/")
+		if at := eval[string](b, `document.activeElement?.name || ""`); at != "object_id" {
+			return fmt.Errorf("at %q", at)
+		}
+		return nil
+	})
 	b.open("/console/webhooks")
 	b.see("h1", "Webhooks")
-	b.press("n")
-	b.arrive("/console/webhooks/new")
+	eventually(b, func() error {
+		if at := b.at(); at != "/console/webhooks/new" {
+			b.press("n")
+			return fmt.Errorf("at %s", at)
+		}
+		return nil
+	})
 	b.see("h1", "New webhook")
 	eventually(b, func() error { return b.tabTo("endpoint") })
 	b.press(w.receiver.URL + "/by-keyboard")
@@ -413,7 +421,7 @@ func TestBrowserKeyboard(t *testing.T) {
 
 // tabTo presses Tab until a field has the focus; back presses it with Shift.
 func (b *tab) tabTo(name string, back ...bool) error {
-	if at := eval[string](b, `document.activeElement.name || ""`); at == name {
+	if at := eval[string](b, `document.activeElement?.name || ""`); at == name {
 		return nil
 	}
 	if len(back) > 0 {

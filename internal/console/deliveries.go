@@ -126,7 +126,7 @@ func (v *visit) webhookDeliveries() (*deliveryList, error) {
 	l.Filter, query = v.filter()
 	l.Matching = query.Encode()
 	cursor := v.query("cursor")
-	list, err := v.deliveries(w.ID, paged(query, cursor))
+	list, err := v.found(w.ID, query, cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +144,21 @@ func (v *visit) webhookDeliveries() (*deliveryList, error) {
 	}
 	l.Topics, err = v.topics()
 	return l, err
+}
+
+// furtherBack is how many pages in which nothing matches are passed over by themselves: the API looks
+// at a bounded number of deliveries for each.
+const furtherBack = 8
+
+// found is the first page in which something matches.
+func (v *visit) found(id string, query url.Values, cursor string) (list httpapi.List[httpapi.Delivery], err error) {
+	for range furtherBack {
+		if list, err = v.deliveries(id, paged(maps.Clone(query), cursor)); err != nil || len(list.Data) > 0 || list.NextCursor == nil {
+			break
+		}
+		cursor = *list.NextCursor
+	}
+	return list, err
 }
 
 // tailable reports whether what comes in live can be told to match the filters.
