@@ -1,0 +1,224 @@
+package deliver
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// wakeLane gives a webhook its lane: low-water mark at an offset, history to be loaded.
+func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
+	l := newLane(pl, at)
+	l.mostParked = c.mostParked
+	pl.lane = l
+	c.lanes[pl.webhook] = l
+	c.restless = true
+	c.loadLane(l)
+	return l
+}
+
+func (c *core) loadLane(l *lane) {
+	if !l.loading {
+		l.loading = true
+		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.low})
+	}
+}
+
+// laneLoaded takes in a lane's history and settings; later it only renews the settings.
+func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
+	l.loading = false
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.loadLane(l) })
+		return
+	}
+	before := l.hook
+	l.hook = from.Webhook
+	l.limit()
+	for _, o := range from.Stranded {
+		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)
+	}
+	if before != nil {
+		if before.Ordering != l.hook.Ordering {
+			c.reorder(l, from.Blocked)
+		}
+		if before.EndpointVersion != l.hook.EndpointVersion {
+			l.health = health{state: Healthy, lastSuccess: l.health.lastSuccess, lastFailure: l.health.lastFailure}
+			l.notBefore, l.throttles, l.ownFaults, l.slow, l.window = time.Time{}, 0, 0, false, newWindow()
+		}
+		c.touch(l)
+		return
+	}
+	l.health = restoreHealth(&from.Cursor)
+	l.proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
+	l.parked, l.blocked = from.Parked, from.Blocked
+	l.answered = int(from.Cursor.Delivered)
+	if len(from.Above) > 0 {
+		l.above = make(map[hook.Offset]store.Above, len(from.Above))
+		for _, a := range from.Above {
+			l.above[a.Offset] = a
+		}
+	}
+	for _, it := range l.items {
+		c.admit(l, it)
+	}
+	c.touch(l)
+}
+
+// reorder makes a lane follow a new ordering: what merely waits is read again under the new keys.
+func (c *core) reorder(l *lane, blocked map[string]int) {
+	l.blocked = blocked
+	c.detach(l)
+}
+
+// admit gives an offered delivery its place: settled long ago, skipped, or in line.
+func (c *core) admit(l *lane, it *item) {
+	if l.admit(it); it.state == settled {
+		c.drop(it.payload)
+		it.payload = nil
+		return
+	}
+	if _, skip := l.place.skipped(it.offset); skip {
+		c.skip(l, it)
+	}
+}
+
+// limit brings the token bucket in line with the settings.
+func (l *lane) limit() {
+	switch want := rate.Limit(l.hook.RateLimit); {
+	case want == 0:
+		l.limiter = nil
+	case l.limiter == nil:
+		l.limiter = rate.NewLimiter(want, max(1, int(want)))
+	case l.limiter.Limit() != want:
+		l.limiter.SetLimit(want)
+		l.limiter.SetBurst(max(1, int(want)))
+	}
+}
+
+// detach makes a lane that cannot keep up read its backlog from the store.
+func (c *core) detach(l *lane) {
+	l.cut(c.drop)
+	c.mark(l)
+}
+
+// supply asks the store for what the lane will need next. One that stands still reads only what it
+// is to skip.
+func (c *core) supply(l *lane) {
+	p := l.place.part
+	upTo := p.tail
+	if l.place.status != hook.Active {
+		for _, k := range l.place.skips {
+			if k.To > l.read && k.From <= l.read+1 && !l.reading && p.version >= 0 {
+				l.reading = true
+				c.readBacklog(l, min(k.To, upTo))
+			}
+		}
+		return
+	}
+	if !l.fed && !l.reading && p.version >= 0 {
+		switch {
+		case l.read >= p.tail:
+			l.fed = true
+		case len(l.items)-l.ahead < lowQueue && len(l.items) < maxAhead:
+			l.reading = true
+			c.readBacklog(l, upTo)
+		}
+	}
+	if !l.fetching && (c.payloads <= maxPayloads || l.inFlight == 0) {
+		if want := l.missing(); len(want) > 0 {
+			l.fetching = true
+			c.read(read{kind: readEvents, lane: l, partition: p.id, offsets: want})
+		}
+	}
+	if l.dueMore && len(l.due) == 0 && len(l.known) <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
+		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
+		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
+		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.now, probe: l.health.state == Down})
+	}
+	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && l.health.state == Healthy && len(l.known) <= maxDue/2 {
+		l.replaying, l.replayAsked = true, c.commits
+		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
+	}
+}
+
+func (c *core) readBacklog(l *lane, upTo hook.Offset) {
+	c.read(read{
+		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
+		after: l.read, upTo: upTo, rules: l.place.rules,
+	})
+}
+
+// missing are the next deliveries whose events are not in memory.
+func (l *lane) missing() (want []hook.Offset) {
+	if len(l.run) > 0 && l.run[0].payload == nil || len(l.due) > 0 && l.due[0].payload == nil || len(l.replays) > 0 && l.replays[0].payload == nil {
+		for _, line := range [][]*item{l.due, l.run, l.replays} {
+			for _, it := range line {
+				if it.payload == nil && len(want) < fetchAhead {
+					want = append(want, it.offset)
+				}
+			}
+		}
+	}
+	return want
+}
+
+// backlogRead takes in the next matched events of a lane that reads its own backlog.
+func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.Offset, err error) {
+	l.reading = false
+	if after != l.read { // it was cut meanwhile
+		c.touch(l)
+		return
+	}
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		return
+	}
+	for _, h := range hits {
+		if h.offset <= l.read {
+			continue
+		}
+		var held *payload
+		if h.event != nil {
+			held = c.hold(l.place.part, h.event)
+		}
+		c.admit(l, l.offer(h.offset, h.topic, h.object, held, c.now))
+		c.drop(held)
+	}
+	l.read = max(l.read, readTo)
+	l.advance()
+	if l.touched || len(hits) == 0 {
+		c.mark(l)
+	}
+	c.touch(l)
+}
+
+// eventsRead takes in payloads. A delivery whose event is gone was purged: it expired.
+func (c *core) eventsRead(l *lane, asked []hook.Offset, events []*hook.Event, err error) {
+	l.fetching = false
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		return
+	}
+	found := make(map[hook.Offset]*hook.Event, len(events))
+	for _, e := range events {
+		found[e.Offset] = e
+	}
+	for _, line := range [][]*item{l.due, l.run, l.replays} {
+		for _, it := range slices.Clone(line) {
+			if it.payload != nil {
+				continue
+			}
+			if e, ok := found[it.offset]; ok {
+				it.payload = c.hold(l.place.part, e)
+				it.topic = e.Topic
+			} else if slices.Contains(asked, it.offset) {
+				c.expire(l, it)
+			}
+		}
+	}
+	c.touch(l)
+}

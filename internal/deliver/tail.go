@@ -1,0 +1,148 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// committed takes in what the store says right after a commit.
+func (c *core) committed(id hook.Partition, events []*hook.Event, version int64) {
+	p := c.partitions[id]
+	if p == nil {
+		return
+	}
+	p.wanted = max(p.wanted, version)
+	if len(p.inbox)+len(events) > maxInbox {
+		p.inbox, p.behind = nil, true
+	}
+	p.inbox = append(p.inbox, events...)
+	c.configure(p)
+	c.feed(p)
+}
+
+// feed offers the events that come next to the lanes: from memory if they are exactly the next,
+// else from the store.
+func (c *core) feed(p *partition) {
+	if p.version < p.wanted || p.version < 0 {
+		return // the places first: a rule may begin with the next event
+	}
+	for len(p.inbox) > 0 && !p.reading {
+		e := p.inbox[0]
+		if e.Offset > p.tail+1 {
+			p.behind = true
+			break
+		}
+		p.inbox = p.inbox[1:]
+		if e.Offset == p.tail+1 {
+			c.offer(p, e)
+		}
+	}
+	if len(p.inbox) == 0 {
+		p.inbox = nil
+	}
+	if p.behind && !p.reading {
+		p.reading = true
+		c.read(read{kind: readTail, partition: p.id, after: p.tail})
+	}
+}
+
+// tailRead takes in what a read of the tail found.
+func (c *core) tailRead(id hook.Partition, events []*hook.Event, version int64, more bool, err error) {
+	p := c.partitions[id]
+	if p == nil {
+		return
+	}
+	p.reading = false
+	if err != nil {
+		c.timers.in(c.now, time.Second, func() { c.feed(p) })
+		return
+	}
+	if version > p.version { // some of these events may lie behind a rule that is not known yet
+		p.wanted = max(p.wanted, version)
+		c.configure(p)
+		return
+	}
+	p.behind = more
+	for _, e := range events {
+		if e.Offset > p.tail {
+			c.offer(p, e)
+		}
+	}
+	c.feed(p)
+}
+
+// offer gives one event of the log to the lanes that want it.
+func (c *core) offer(p *partition, e *hook.Event) {
+	p.tail = e.Offset
+	co := c.companies[e.Company]
+	if co == nil {
+		return
+	}
+	var shared *payload
+	for _, pl := range co.interested(e.Topic) {
+		l := pl.lane
+		if pl.status != hook.Active || pl.deleted || l == nil && pl.detached || l != nil && !l.fed {
+			continue
+		}
+		if l != nil && e.Offset <= l.read || l == nil && e.Offset <= pl.offset {
+			continue
+		}
+		r, ok := pl.wants(e.Offset, e.Topic)
+		if !ok || r.match != nil && !r.match(e.Topic, e.Data) {
+			continue
+		}
+		if l == nil {
+			l = c.wakeLane(pl, e.Offset-1)
+			l.fed = true
+		}
+		if shared == nil {
+			shared = c.hold(p, e)
+		}
+		it := l.offer(e.Offset, e.Topic, e.ObjectKey, shared, c.now)
+		c.items++
+		if l.hook != nil {
+			c.admit(l, it)
+		}
+		if c.crowded(l) {
+			c.detach(l)
+		}
+		c.touch(l)
+	}
+	if shared != nil {
+		c.drop(shared) // the lanes hold it now
+	}
+}
+
+// crowded says that a lane keeps more waiting in memory than it may. Settled deliveries ahead of
+// the low-water mark are counted with the others: they are dropped last.
+func (c *core) crowded(l *lane) bool {
+	waits := len(l.items) - l.ahead
+	switch {
+	case waits > maxQueued, waits > fewQueued && c.items > maxItems:
+		return true
+	}
+	return c.payloads > maxPayloads && waits > l.sending+windowStart
+}
+
+// hold counts an event's bytes once, whoever holds it; the caller owns one reference.
+func (c *core) hold(p *partition, e *hook.Event) *payload {
+	if x, ok := p.payload[e.Offset]; ok {
+		x.refs++
+		return x
+	}
+	x := &payload{event: e, refs: 1}
+	p.payload[e.Offset] = x
+	c.payloads += int64(len(e.Data))
+	return x
+}
+
+func (c *core) drop(x *payload) {
+	if x == nil {
+		return
+	}
+	if x.refs--; x.refs == 0 {
+		c.payloads -= int64(len(x.event.Data))
+		delete(c.partitions[x.event.Partition].payload, x.event.Offset)
+	}
+}
