@@ -460,6 +460,32 @@ func TestBrowserAccessible(t *testing.T) {
 	}
 }
 
+// TestBrowserAccessibleOperator: the same of the pages that only operators have.
+func TestBrowserAccessibleOperator(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.base = w.URL
+	b.open("/console/sign-in")
+	b.write("#key", w.Key+kb.Enter)
+	b.see("h1", "Companies")
+	b.write("#company", "c1"+kb.Enter)
+	b.see("h1", "Overview")
+	for _, theme := range []string{"light", "dark"} {
+		b.theme(theme)
+		for _, width := range []int64{1440, 390} {
+			b.size(width)
+			for _, path := range []string{"/console/companies", "/console/system", "/console/keys"} {
+				b.open(path)
+				b.accessible(fmt.Sprintf("%s, %s, %d", path, theme, width))
+				if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
+					t.Errorf("%s is %d wide on a screen of %d", path, got, width)
+				}
+			}
+		}
+	}
+	b.calm()
+}
+
 func (b *tab) accessible(where string) {
 	b.Helper()
 	eval[bool](b, axe+"; true")

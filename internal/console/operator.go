@@ -87,7 +87,7 @@ type system struct {
 	Goroutines int
 	Heap       int64
 	Settings   []Setting
-	Nodes      []map[string]any // nil where the API has no such list
+	Nodes      []httpapi.Node // none where this one makes no deliveries
 }
 
 func (v *visit) showSystem() error {
@@ -96,11 +96,10 @@ func (v *visit) showSystem() error {
 	runtime.ReadMemStats(&memory)
 	s.Heap = int64(min(memory.HeapAlloc, 1<<62))
 	s.Ready = v.get("/readyz", nil, nil) == nil
-	var nodes struct {
-		Data []map[string]any `json:"data"`
+	var nodes httpapi.List[httpapi.Node]
+	if err := v.get("/v1/nodes", nil, &nodes); err != nil && problemOf(err).Status != http.StatusServiceUnavailable {
+		return err
 	}
-	if err := v.get("/v1/nodes", nil, &nodes); err == nil {
-		s.Nodes = nodes.Data
-	}
+	s.Nodes = nodes.Data
 	return v.show("system", page{Title: "System", Nav: "system"}, s)
 }
