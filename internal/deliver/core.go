@@ -115,13 +115,21 @@ func (c *core) touch(l *lane) {
 	if !l.place.deleted {
 		c.supply(l)
 	}
-	l.health.pass(c.now)
+	c.age(l)
 	c.lookAfter(l)
 	switch v := l.next(c.now); {
 	case v.start:
 		c.slots.ready(l)
 	case !v.at.IsZero():
 		c.timers.set(l, v.at)
+	}
+}
+
+// age lets time pass for an endpoint that fails: it goes down without another answer.
+func (c *core) age(l *lane) {
+	if before := l.health.state; l.health.pass(c.now) {
+		c.changed(l, before)
+		c.mark(l)
 	}
 }
 

@@ -34,7 +34,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			return
 		}
 		ok = true
-		l.health.pass(c.now)
+		c.age(l)
 		h = Health{
 			State: l.health.state, Since: l.health.since, ConsecutiveFailures: l.health.failures, LastSuccessAt: l.health.lastSuccess,
 			LastFailureAt: l.health.lastFailure, NextProbeAt: l.health.probeAt, InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),

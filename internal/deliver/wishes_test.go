@@ -1,0 +1,214 @@
+package deliver
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// A wish for what is pending changes nothing about it, whatever crashes: it is sent, once in line.
+func TestWishesForWhatIsPending(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sender.answer = func(send.Request) send.Result { time.Sleep(50 * time.Millisecond); return status(200) }
+		w.start()
+		a := w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 4 })
+		w.publish(5, nil)
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 5 })
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Status = hook.Paused; return nil }})
+		ids := w.publish(100, nil)
+		time.Sleep(time.Minute)
+		if _, err := w.store.RequestRetry(t.Context(), a.Key, ids[50], store.Audit{Actor: "test"}); !hook.IsKind(err, hook.KindConflict) {
+			t.Errorf("a retry of what is pending: %v, want a conflict", err)
+		}
+		r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-time.Hour), Covers: store.CoversAll}, store.Audit{Actor: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Status = hook.Active; return nil }, Resume: store.ResumeBacklog})
+		for range 3 {
+			time.Sleep(200 * time.Millisecond)
+			w.kill()
+		}
+		w.settle("everything is sent", time.Hour, func() bool {
+			got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+			return err == nil && got.Status == store.ReplayDone && w.delivered() >= 105
+		})
+		time.Sleep(time.Minute)
+		live, replayed := map[int64]int{}, map[int64]int{}
+		for _, x := range w.sender.received() {
+			if x.kind == hook.Replay {
+				replayed[x.sequence]++
+			} else {
+				live[x.sequence]++
+			}
+		}
+		doubles := 0
+		for s := range int64(105) {
+			if live[s+1] == 0 {
+				t.Errorf("sequence %d was passed unsent", s+1)
+			}
+			doubles += live[s+1] - 1
+		}
+		if doubles > 3*2*4 { // in flight, and answered but not recorded
+			t.Errorf("%d doubles after 3 crashes with at most 4 in flight", doubles)
+		}
+		for s := range replayed {
+			if s > 5 {
+				t.Errorf("the replay sent %d, which was pending when it was made", s)
+			}
+		}
+		w.balanced()
+	})
+}
+
+func TestCancelledReplayStops(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		a := w.webhook(nil)
+		w.publish(100, nil)
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 100 })
+		time.Sleep(time.Second)
+		create := func() *store.Replay {
+			t.Helper()
+			r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-24 * time.Hour), Covers: store.CoversAll, Rate: 5}, store.Audit{Actor: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.engine.Kick(a.Key)
+			return r
+		}
+		r := create()
+		time.Sleep(4 * time.Second)
+		if err := w.store.CancelReplay(t.Context(), a.Key, r.ID, store.Audit{Actor: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		n := len(w.sender.received()) - 100
+		if n < 15 || n > 27 {
+			t.Errorf("%d were sent in 4 s at 5 a second", n)
+		}
+		time.Sleep(time.Hour)
+		w.restart()
+		time.Sleep(time.Hour)
+		if more := len(w.sender.received()) - 100; more != n {
+			t.Errorf("%d were sent after the replay was cancelled", more-n)
+		}
+		r = create() // the control: one that is not cancelled goes to its end
+		w.settle("another replay", time.Hour, func() bool {
+			got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+			return err == nil && got.Status == store.ReplayDone
+		})
+		if got, err := w.store.Replay(t.Context(), a.Key, r.ID); err != nil || got.Delivered != 100 {
+			t.Errorf("%+v %v", got, err)
+		}
+		w.balanced()
+	})
+}
+
+// What is held under one ordering is let go by another; nothing is lost or sent twice.
+func TestOrderingChangesWhileDeliveriesAreHeld(t *testing.T) {
+	orders := []hook.Ordering{hook.Relaxed, hook.ObjectOrder, hook.WebhookOrder}
+	for _, from := range orders {
+		for _, to := range orders {
+			t.Run(fmt.Sprint(from, " to ", to), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					w := newWorld(t)
+					var broken shared[bool]
+					broken.set(true)
+					w.sender.answer = func(r send.Request) send.Result {
+						time.Sleep(10 * time.Millisecond)
+						if r.Sequence <= 2 && broken.get() {
+							return status(418)
+						}
+						return status(200)
+					}
+					w.start()
+					a := w.webhook(func(h *hook.Webhook) {
+						h.Ordering, h.RetrySchedule = from, []time.Duration{6 * time.Hour, 6 * time.Hour}
+					})
+					w.publish(60, func(i int) string { return fmt.Sprint(i % 3) })
+					time.Sleep(time.Minute)
+					if n, held := w.delivered(), 60-2; from == hook.Relaxed && n != held || from == hook.ObjectOrder && n != 20 || from == hook.WebhookOrder && n != 0 {
+						t.Errorf("%d delivered under order %q while the first two fail", n, from)
+					}
+					w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Ordering = to; return nil }})
+					time.Sleep(time.Hour)
+					if n := w.delivered(); to == hook.Relaxed && n != 58 {
+						t.Errorf("%d delivered after the change to order %q", n, to)
+					}
+					broken.set(false)
+					w.settle("all delivered", 48*time.Hour, func() bool { return w.delivered() >= 60 })
+					time.Sleep(24 * time.Hour)
+					if n := w.delivered(); n != 60 {
+						t.Errorf("%d successes for 60 events", n)
+					}
+					w.balanced()
+				})
+			})
+		}
+	}
+}
+
+// The answers about a webhook's health name its state, why nothing is sent, and when the next probe is.
+func TestHealthAtEachStage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var code shared[int]
+		code.set(500)
+		w.sender.answer = func(send.Request) send.Result {
+			time.Sleep(10 * time.Millisecond)
+			return status(code.get())
+		}
+		w.start()
+		a := w.webhook(nil)
+		at := func(stage string, state State, reason string, probe bool) Health {
+			t.Helper()
+			h, ok, err := w.engine.Health(t.Context(), a.Key)
+			if err != nil || !ok || h.State != state || h.Reason != reason || h.NextProbeAt.After(time.Now()) != probe {
+				t.Errorf("%s: %+v %v %v; want %s, %q", stage, h, ok, err, state, reason)
+			}
+			return h
+		}
+		w.publish(200, nil)
+		time.Sleep(5500 * time.Millisecond)
+		if h := at("after 5 s", Failing, "failing: one attempt a second", false); h.ConsecutiveFailures < 10 || h.Since.IsZero() || h.Queued < 100 {
+			t.Errorf("%+v", h)
+		}
+		time.Sleep(30 * time.Second)
+		h := at("after 35 s", Down, "down", true)
+		if wait := time.Until(h.NextProbeAt); wait > 10*time.Second {
+			t.Errorf("the first probe is in %s", wait)
+		}
+		before := len(w.sender.received())
+		time.Sleep(time.Until(h.NextProbeAt) + 100*time.Millisecond)
+		if n := len(w.sender.received()) - before; n != 1 {
+			t.Errorf("%d requests when one probe was announced", n)
+		}
+		time.Sleep(time.Hour)
+		w.restart()
+		time.Sleep(time.Second)
+		h = at("after a restart", Down, "down", true)
+		if wait := time.Until(h.NextProbeAt); wait > 5*time.Minute {
+			t.Errorf("the next probe is in %s", wait)
+		}
+		w.kinds("down", 1)
+		code.set(429)
+		time.Sleep(10 * time.Minute)
+		if h, ok, err := w.engine.Health(t.Context(), a.Key); err != nil || !ok || h.Reason == "" {
+			t.Errorf("throttled: %+v %v %v", h, ok, err)
+		}
+		code.set(200)
+		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() == 200 })
+		if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != Healthy {
+			t.Errorf("%+v", h)
+		}
+		w.kinds("recovered", 1)
+		w.balanced()
+	})
+}
