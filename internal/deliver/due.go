@@ -116,6 +116,9 @@ func (c *core) dueOfRead(l *lane, due []hook.Parked, full bool, err error) {
 
 // dueSoon makes the partition look at its parked deliveries no later than at a time.
 func (p *partition) dueSoon(at time.Time) {
+	if at.Before(p.dueFrom.DueAt) {
+		p.dueFrom = store.DuePlace{} // the clock was set back: what is due now sorts before what was
+	}
 	if at.Before(p.dueAt) {
 		p.dueAt = at
 	}

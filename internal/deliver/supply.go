@@ -7,6 +7,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -53,6 +54,9 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		return
 	}
 	l.health = restoreHealth(&from.Cursor)
+	if most := c.now.Add(retry.ProbeWait(l.health.probes)); l.health.probeAt.After(most) {
+		l.health.probeAt = most // the clock was set back since
+	}
 	l.proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
 	l.parked, l.blocked = from.Parked, from.Blocked
 	l.answered = int(from.Cursor.Delivered)
