@@ -30,8 +30,14 @@ browser: ## install chromium, in which the console is tested, where it is missin
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 		echo "no chromium: the tests that need it are skipped"
 
+.PHONY: postgres
+postgres: ## install Postgres, on which the store is tested too, where it is missing (Debian, as root)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; } || \
+		echo "no postgres: the tests that need it are skipped"
+
 .PHONY: unit
-unit: browser ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 

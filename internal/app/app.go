@@ -144,7 +144,7 @@ func (s *Server) deliveries(version string) error {
 	s.engine = deliver.New(deliver.Config{
 		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
 	})
-	s.store.OnAppend(func(events []*hook.Event, version int64) { s.engine.Committed(0, events, version) })
+	s.store.OnAppend(s.engine.Committed)
 	return nil
 }
 

@@ -148,7 +148,7 @@ func (w *world) start() {
 	if w.tamper != nil {
 		w.tamper(w.engine)
 	}
-	w.store.OnAppend(func(events []*hook.Event, version int64) { w.engine.Committed(0, events, version) })
+	w.store.OnAppend(w.engine.Committed)
 	ctx, stop := context.WithCancel(context.Background())
 	hard, kill := context.WithCancel(context.Background())
 	w.stop, w.hard, w.ended = stop, kill, make(chan error, 1)

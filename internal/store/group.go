@@ -41,21 +41,30 @@ type work struct {
 // and commits; what arrives meanwhile is the next group.
 type writer struct {
 	*session
+	line
 	l       *lite
-	queue   chan *work
-	quit    chan struct{}           // closed by stop
-	ended   chan struct{}           // closed when run has returned
 	written chan struct{}           // tells the checkpointer that something was committed
 	pause   chan chan struct{}      // the checkpointer asks for a moment between two groups
 	broken  error                   // after a failed commit nothing is done any more
-	took    time.Duration           // what a commit takes, on average
-	idleAt  time.Time               // when the last one ended
 	version int64                   // owners.config_version as committed
 	head    hook.Offset             // last offset, including the running group's
 	last    int64                   // accepted_at of the last event
 	seen    map[eventID]*hook.Event // ids that the running group met
 	fresh   []*hook.Event           // events of the running group
-	notify  func([]*hook.Event, int64)
+	notify  func(hook.Partition, []*hook.Event, int64)
+}
+
+// line is where callers wait for the goroutine that commits for them.
+type line struct {
+	queue  chan *work
+	quit   chan struct{} // closed by stop
+	ended  chan struct{} // closed when the goroutine has returned
+	took   time.Duration // what a commit takes, on average
+	idleAt time.Time     // when the last one ended
+}
+
+func newLine() line {
+	return line{queue: make(chan *work, groupWorks), quit: make(chan struct{}), ended: make(chan struct{})}
 }
 
 type eventID struct {
@@ -70,7 +79,7 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	}
 	w := &writer{
 		session: newSession(conn), l: l, seen: map[eventID]*hook.Event{},
-		queue: make(chan *work, groupWorks), quit: make(chan struct{}), ended: make(chan struct{}), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
+		line: newLine(), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
 	}
 	err = one(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
@@ -85,7 +94,7 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 // do hands work to the writer and waits for its commit. A caller whose context ends before the
 // writer has begun gives the work up: it is not done. Afterwards an append leaves its caller with an
 // unknown outcome; records and functions, which write into what their caller holds, are waited for.
-func (w *writer) do(ctx context.Context, k *work) error {
+func (w *line) do(ctx context.Context, k *work) error {
 	k.done = make(chan struct{})
 	closed := unavailable("store_closed", errors.New("the store is closed"))
 	select {
@@ -117,7 +126,7 @@ func (w *writer) do(ctx context.Context, k *work) error {
 	return k.err
 }
 
-func (w *writer) stop() { close(w.quit) }
+func (w *line) stop() { close(w.quit) }
 
 func (w *writer) run() {
 	defer close(w.ended)
@@ -142,7 +151,7 @@ func (w *writer) run() {
 }
 
 // gather takes what waits; under load it lingers a moment for more.
-func (w *writer) gather(first *work) (group []*work) {
+func (w *line) gather(first *work) (group []*work) {
 	events, bytes := 0, 0
 	take := func(k *work) {
 		if !k.taken.CompareAndSwap(false, true) {
@@ -214,7 +223,7 @@ func (w *writer) commit(group []*work) {
 
 // linger is how long the next group waits for company: a quarter of a commit while they follow each
 // other closely, not at all otherwise.
-func (w *writer) linger() time.Duration {
+func (w *line) linger() time.Duration {
 	if time.Since(w.idleAt) > w.took {
 		return 0
 	}
@@ -273,7 +282,7 @@ func (w *writer) transaction(group []*work) (err error) {
 		k.batch.ConfigVersion = version
 	}
 	if w.notify != nil && (len(w.fresh) > 0 || mutated) {
-		w.notify(w.fresh, version)
+		w.notify(0, w.fresh, version)
 	}
 	return nil
 }

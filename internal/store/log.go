@@ -23,11 +23,11 @@ func (s *Store) Append(ctx context.Context, p hook.Partition, events []*hook.Eve
 	return s.engine.append(ctx, p, events)
 }
 
-// OnAppend makes fn hear of every commit that appended events or changed configuration, in order,
-// on the writer's goroutine: it must not block. The events are shared and must not be changed.
+// OnAppend makes fn hear of every commit that appended events or changed configuration, in order
+// within a partition, on the writer's goroutine: it must not block. The events are shared and must not be changed.
 // Call it before the first append.
-func (s *Store) OnAppend(fn func(events []*hook.Event, configVersion int64)) {
-	s.engine.(*lite).writer.notify = fn
+func (s *Store) OnAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64)) {
+	s.onAppend(fn)
 }
 
 // appendAll numbers and inserts the events of all callers of a group. Ids are looked up after the
@@ -180,7 +180,7 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 		}
 		r, err := q.query(ctx, `
 			SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
-			FROM events WHERE "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
+			FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
 		if err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Off
 		for _, o := range offsets {
 			err := each(ctx, q, `
 				SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
-				FROM events WHERE "offset" = $1`, []any{int64(o)}, func(r rows) error {
+				FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, func(r rows) error {
 				e, err := scanEvent(r)
 				if err == nil {
 					events = append(events, e)

@@ -217,6 +217,11 @@ func transient(err error) bool {
 const attemptColumns = `webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
 	dns_us, connect_us, tls_us, first_byte_us, total_us, outcome, status_code, error_class, error_detail, answer_header, answer_body`
 
+// attemptInserter is a transaction that inserts any number of attempts in one statement.
+type attemptInserter interface {
+	insertAttempts(ctx context.Context, attempts []*hook.Attempt) error
+}
+
 func insertAttempts(n int) string {
 	row := "(" + strings.Repeat("?,", 21) + "?)"
 	return `INSERT INTO attempts (` + attemptColumns + `) VALUES ` + strings.Repeat(row+",", n-1) + row
@@ -230,6 +235,12 @@ func recordItems(ctx context.Context, q tx, items []Item, at time.Time, out *Rec
 		if items[i].Attempt != nil {
 			attempts = append(attempts, items[i].Attempt)
 		}
+	}
+	if many, ok := q.(attemptInserter); ok {
+		if err := many.insertAttempts(ctx, attempts); err != nil {
+			return fmt.Errorf("insert attempts: %w", err)
+		}
+		attempts = nil
 	}
 	args := make([]any, 0, 22*min(len(attempts), 32))
 	for len(attempts) > 0 {
@@ -479,6 +490,11 @@ func bumpConfig(ctx context.Context, q tx, p hook.Partition) (version int64, err
 	err = one(ctx, q, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, []any{int64(p)}, &version)
 	if err != nil {
 		return 0, fmt.Errorf("count configuration change: %w", err)
+	}
+	if t, ok := q.(interface {
+		changed(p hook.Partition, version int64)
+	}); ok {
+		t.changed(p, version)
 	}
 	return version, nil
 }

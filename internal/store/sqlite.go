@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
@@ -189,6 +190,10 @@ func migrateSQLite(ctx context.Context, db *sql.DB) error {
 
 func (l *lite) partitions() int { return 1 }
 
+func (l *lite) slice(hook.Partition) string { return `1 = 1` }
+
+func (l *lite) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { l.writer.notify = fn }
+
 // read runs fn in a read transaction. The gate closes for the moment in which a checkpoint needs
 // every reader gone.
 func (l *lite) read(ctx context.Context, fn func(tx) error) error {
@@ -280,6 +285,9 @@ const (
 // storeFault reports whether an error is about the database rather than about what was to be
 // written: only constraint, type and size errors are an item's own.
 func storeFault(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return !ownFault(e)
+	}
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false

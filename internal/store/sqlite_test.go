@@ -99,6 +99,20 @@ func slow(text, plan string) string {
 	return ""
 }
 
+// TestSQLiteOneProcess: two writers would each number events for themselves.
+func TestSQLiteOneProcess(t *testing.T) {
+	opt := store.Options{Dir: emptyStore(t), MasterKey: []byte(storetest.MasterKey)}
+	s, err := store.OpenSQLite(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s, err := store.OpenSQLite(t.Context(), opt); err == nil {
+		s.Close()
+		t.Error("two stores on one directory")
+	}
+}
+
 // TestSlow is the control.
 func TestSlow(t *testing.T) {
 	s, err := store.OpenSQLite(t.Context(), store.Options{Dir: t.TempDir(), MasterKey: make([]byte, 32)})

@@ -4,7 +4,8 @@
 // An exported method is one transaction. Accepting events is [Store.Append]; everything that the
 // engine finds out is [Store.Record]; both return only after the commit has reached the disk.
 // Statements whose text can serve both engines are written once, with $n placeholders, against the
-// small interface tx; what is particular to an engine stands in its own files (sqlite*.go).
+// small interface tx; what is particular to an engine stands in its own files (sqlite*.go,
+// postgres*.go).
 //
 // Times are microseconds since 1970 in integer columns. Payloads and everything a receiver said
 // are bytes, never text: a NUL in an answer must not be able to refuse a whole group.
@@ -26,6 +27,8 @@ import (
 type Options struct {
 	// Dir is the directory of the embedded store; it is created when missing.
 	Dir string
+	// DatabaseURL says where Postgres is, for OpenPostgres.
+	DatabaseURL string
 	// MasterKey seals secrets at rest: 32 bytes.
 	MasterKey []byte
 	// Now is the clock of accepted_at; nil means time.Now.
@@ -76,6 +79,10 @@ type engine interface {
 	head(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error)
 	append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error)
 	record(ctx context.Context, r *Record) (Recorded, error)
+	// onAppend is [Store.OnAppend].
+	onAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64))
+	// slice is the condition on events that says which lie in a partition.
+	slice(p hook.Partition) string
 	partitions() int
 	close() error
 }

@@ -256,13 +256,6 @@ func reopenKeepsEverything(f *fixture) {
 	equal(f, "status", d.Status, hook.Delivered)
 }
 
-func refusesSecondProcess(f *fixture) {
-	if s, err := f.open(f.T, f.opt); err == nil {
-		s.Close()
-		f.Error("two stores on one directory")
-	}
-}
-
 func refusesOtherMasterKey(f *fixture) {
 	f.must(f.Close())
 	opt := f.opt

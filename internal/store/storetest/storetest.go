@@ -31,7 +31,7 @@ func Run(t *testing.T, open Open) {
 		tailReadsWithinLimits, notifiesInOrder,
 		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordReleasesHeld, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, placesTellWhatChanged,
-		reopenKeepsEverything, refusesSecondProcess, refusesOtherMasterKey, manyReadersAtOnce,
+		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, keysAreFoundByHash, answersAreGivenTwice, historyIsListed,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRules, webhookStartsInThePast, webhookActivation,
 		webhookResume, webhookDeleted, webhookList, secretsRotate, secretsExpire,

@@ -1,0 +1,297 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+//go:embed migrations/postgres/*.sql
+var postgresMigrations embed.FS
+
+// postgresPartitions is how many partitions a log in Postgres has.
+const postgresPartitions = 64
+
+// Limits of a session. A node that stands still inside a transaction would otherwise stop everybody
+// who waits for its locks.
+var sessionLimits = map[string]string{
+	"idle_in_transaction_session_timeout": "2s",
+	"lock_timeout":                        "5s",
+	"statement_timeout":                   "15s",
+	"tcp_user_timeout":                    "5s",
+	"application_name":                    "atlas-webhooks",
+}
+
+// sessionsOpen bounds the pool unless the URL says pool_max_conns.
+const sessionsOpen = 24
+
+// elephant is the engine on Postgres: a pool of sessions without state, and for each partition a
+// goroutine that commits appends in groups (postgres_append.go).
+type elephant struct {
+	opt    Options
+	pool   *pgxpool.Pool
+	me     string // this process's row in nodes
+	lines  [postgresPartitions]*appender
+	notify func(hook.Partition, []*hook.Event, int64)
+	ending atomic.Bool
+	done   sync.WaitGroup
+	once   sync.Once
+}
+
+// OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it, and enters this process
+// into its nodes.
+func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
+	aead, err := newSeal(opt.MasterKey)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	e := &elephant{opt: opt, me: rand.Text()}
+	if err := e.open(ctx); err != nil {
+		e.close()
+		return nil, fmt.Errorf("open postgres: %w", err)
+	}
+	s := &Store{engine: e, now: opt.Now, aead: aead, filter: opt.Filter}
+	if err := s.checkSeal(ctx, opt.MasterKey); err != nil {
+		e.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (e *elephant) open(ctx context.Context) error {
+	c, err := pgxpool.ParseConfig(e.opt.DatabaseURL)
+	if err != nil {
+		return errors.New("the URL is malformed") // the error of the parser can hold the password
+	}
+	for name, value := range sessionLimits {
+		if _, given := c.ConnConfig.RuntimeParams[name]; !given {
+			c.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	if !strings.Contains(e.opt.DatabaseURL, "pool_max_conns") {
+		c.MaxConns = sessionsOpen
+	}
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	if e.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
+		return err
+	}
+	if err := e.guard(ctx); err != nil {
+		return err
+	}
+	if err := e.migrate(ctx); err != nil {
+		return err
+	}
+	if _, err := e.pool.Exec(ctx, `INSERT INTO nodes (id, url, started_at, lease_until) VALUES ($1, '', $2, now())`, e.me, micros(e.opt.Now())); err != nil {
+		return err
+	}
+	for p := range e.lines {
+		e.lines[p] = newAppender(e, hook.Partition(p))
+		e.done.Go(e.lines[p].run)
+	}
+	return nil
+}
+
+// guard refuses to run on a server that could lose what it acknowledged.
+func (e *elephant) guard(ctx context.Context) error {
+	var fsync, commit string
+	if err := e.pool.QueryRow(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
+		return err
+	}
+	if fsync != "on" || commit == "off" {
+		return fmt.Errorf("fsync is %s, synchronous_commit is %s: a crash could lose what was acknowledged", fsync, commit)
+	}
+	return nil
+}
+
+// migrate brings the schema up to date; nodes that start together take turns by a table.
+func (e *elephant) migrate(ctx context.Context) error {
+	files, err := fs.Sub(postgresMigrations, "migrations/postgres")
+	if err != nil {
+		return err
+	}
+	turns, err := lock.NewPostgresTableLocker()
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(e.pool)
+	defer db.Close()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithVerbose(false), goose.WithLocker(turns))
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	have, want, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	switch {
+	case have > want:
+		return fmt.Errorf("the schema is at version %d, this program knows %d: it was written by a newer version", have, want)
+	case have < want:
+		if _, err := p.Up(ctx); err != nil {
+			return fmt.Errorf("migrations: %w", err)
+		}
+	}
+	return nil
+}
+
+func (e *elephant) partitions() int { return postgresPartitions }
+
+func (e *elephant) slice(p hook.Partition) string { return fmt.Sprintf(`partition = %d`, p) }
+
+func (e *elephant) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
+
+func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
+	err := pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) error {
+		return fn(&pgSession{e: e, tx: t})
+	})
+	return e.mapError(err)
+}
+
+// write makes configuration changes take turns, so that what fn has looked up still holds when it
+// writes. Appends and records go on beside it.
+func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
+	var s *pgSession
+	err := e.again(ctx, func() error {
+		return pgx.BeginFunc(ctx, e.pool, func(t pgx.Tx) error {
+			s = &pgSession{e: e, tx: t}
+			if _, err := s.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
+				return err
+			}
+			return fn(s)
+		})
+	})
+	if err == nil {
+		s.tell()
+	}
+	return e.mapError(err)
+}
+
+// again repeats a transaction that the database broke off in favour of another one.
+func (e *elephant) again(ctx context.Context, transaction func() error) (err error) {
+	for try := range 10 {
+		if err = transaction(); !conflicted(err) {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(try) * 5 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return err
+}
+
+// lockLog locks the partition's row. The last offset is read by a statement of its own: one that
+// waited for the lock would still see what was there before.
+func (e *elephant) lockLog(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error) {
+	if _, err := q.exec(ctx, lockPartition, int64(p)); err != nil {
+		return 0, err
+	}
+	return e.head(ctx, q, p)
+}
+
+const lockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
+
+func (e *elephant) head(ctx context.Context, q tx, p hook.Partition) (head hook.Offset, err error) {
+	err = one(ctx, q, `
+		SELECT coalesce((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
+		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
+	return head, err
+}
+
+func (e *elephant) close() error {
+	e.once.Do(func() {
+		e.ending.Store(true)
+		for _, a := range e.lines {
+			if a != nil {
+				a.stop()
+			}
+		}
+		e.done.Wait()
+		if e.pool == nil {
+			return
+		}
+		// A node that has gone says so; what it owned need not wait for its lease.
+		end, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _ = e.pool.Exec(end, `UPDATE nodes SET dead = true WHERE id = $1`, e.me) // the lease runs out by itself
+		e.pool.Close()
+	})
+	return nil
+}
+
+// mapError turns what Postgres, or the way to it, says into what a caller may see.
+func (e *elephant) mapError(err error) error {
+	var known *hook.Error
+	switch {
+	case err == nil, errors.As(err, &known):
+		return err
+	case e.ending.Load():
+		return unavailable("store_closed", err)
+	}
+	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch x.Code[:2] {
+		case "08", "25", "40", "55", "57", "58":
+			return unavailable("store_busy", err)
+		case "53":
+			return unavailable("disk_full", err)
+		}
+		return err
+	}
+	if lost(err) {
+		return unavailable("store_busy", err)
+	}
+	return err
+}
+
+// lost errors are about the connection, or about the time that a caller gave.
+func lost(err error) bool {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	_, network := errors.AsType[net.Error](err)
+	return connecting || network || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "conn is closed")
+}
+
+// ownFault reports whether an error is about the values of one statement: bad data, a violated
+// constraint (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+func ownFault(err *pgconn.PgError) bool {
+	return strings.HasPrefix(err.Code, "22") || strings.HasPrefix(err.Code, "23")
+}
+
+// conflicted transactions were broken off in favour of another one.
+func conflicted(err error) bool {
+	x, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (x.Code == "40001" || x.Code == "40P01")
+}
+
+// ambiguous errors leave it open whether a commit under way took place: the answer did not come.
+func ambiguous(err error) bool {
+	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return strings.HasPrefix(x.Code, "57P") || strings.HasPrefix(x.Code, "08")
+	}
+	return !pgconn.SafeToRetry(err)
+}

@@ -1,0 +1,321 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// appendPatience is how long a group is tried again while the database does not answer.
+const appendPatience = 10 * time.Second
+
+// appender commits the appends of one partition in groups.
+type appender struct {
+	line
+	e         *elephant
+	partition hook.Partition
+	later     []*work // name an id that the group before them brought
+}
+
+func newAppender(e *elephant, p hook.Partition) *appender {
+	return &appender{line: newLine(), e: e, partition: p}
+}
+
+func (e *elephant) append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
+	w := work{events: events}
+	if err := e.lines[p].do(ctx, &w); err != nil {
+		return Batch{}, err // the appender may still be at it
+	}
+	return w.batch, nil
+}
+
+func (a *appender) run() {
+	defer close(a.ended)
+	for {
+		select {
+		case k := <-a.queue:
+			a.commitAll(a.gather(k))
+		case <-a.quit:
+			for {
+				select {
+				case k := <-a.queue:
+					a.commitAll(a.gather(k))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (a *appender) commitAll(works []*work) {
+	for len(works) > 0 {
+		a.later = nil
+		a.commit(works)
+		works = a.later
+	}
+}
+
+// commit does a group and answers its callers. A group that fails by the fault of one is halved.
+func (a *appender) commit(works []*work) {
+	start := time.Now()
+	g := newAppendGroup(a.partition, works)
+	a.later = append(a.later, g.later...)
+	err := a.try(g)
+	if x, ok := errors.AsType[*pgconn.PgError](err); ok && ownFault(x) && len(g.works) > 1 {
+		half := len(g.works) / 2
+		left, right := g.works[:half], g.works[half:]
+		a.commit(left)
+		a.commit(right)
+		return
+	}
+	if err == nil && a.e.notify != nil && len(g.fresh) > 0 {
+		a.e.notify(a.partition, g.fresh, g.version)
+	}
+	a.idleAt = time.Now()
+	took := a.idleAt.Sub(start)
+	a.took += (took - a.took) / 8
+	for _, k := range g.works {
+		k.err = err
+		close(k.done)
+	}
+	if a.e.opt.Committed != nil && err == nil {
+		a.e.opt.Committed(len(g.works), took)
+	}
+}
+
+// try appends a group until its outcome is known: after a commit that was not answered, the same ids
+// find out whether it took place.
+func (a *appender) try(g *appendGroup) error {
+	ctx, cancel := context.WithTimeout(context.Background(), appendPatience)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		err := g.send(ctx, a.e)
+		if err == nil {
+			return nil
+		}
+		open := ambiguous(err)
+		g.again = g.again || open
+		if !open && !conflicted(err) && !lost(err) {
+			return a.e.mapError(err)
+		}
+		select {
+		case <-time.After(wait):
+			continue
+		case <-ctx.Done():
+		case <-a.quit:
+		}
+		if g.again {
+			return &hook.Error{
+				Kind: hook.KindUnavailable, Code: "outcome_unknown", RetryAfter: time.Second,
+				Detail: "the commit was not answered; try again with the same id", Err: err,
+			}
+		}
+		return a.e.mapError(err)
+	}
+}
+
+// appendGroup is what goes to the database as one pipelined transaction: no two of its rows have the
+// same id.
+type appendGroup struct {
+	partition hook.Partition
+	works     []*work
+	later     []*work
+	again     bool // an earlier try may have been committed
+	rows      []appendRow
+	first     map[eventID]int // row by id
+
+	known   map[eventID]*hook.Event
+	fresh   []*hook.Event
+	version int64
+}
+
+type appendRow struct {
+	event  *hook.Event
+	caller int
+}
+
+func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
+	g := &appendGroup{partition: p, first: map[eventID]int{}}
+	for _, k := range works {
+		if g.meets(k) {
+			g.later = append(g.later, k)
+			continue
+		}
+		caller := len(g.works)
+		g.works = append(g.works, k)
+		k.batch.Appended = make([]hook.Appended, len(k.events))
+		begin := len(g.rows)
+		for i, e := range k.events {
+			id := eventID{e.Company, e.ID}
+			at, twice := g.first[id]
+			if !twice {
+				g.first[id] = len(g.rows)
+				g.rows = append(g.rows, appendRow{e, caller})
+				continue
+			}
+			if before := g.rows[at].event; before.Digest != e.Digest {
+				k.batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
+			}
+		}
+		if k.conflicts() { // with itself: all or nothing
+			for _, r := range g.rows[begin:] {
+				delete(g.first, eventID{r.event.Company, r.event.ID})
+			}
+			g.rows = g.rows[:begin]
+		}
+	}
+	return g
+}
+
+// meets reports whether some id of a caller is another's in the group.
+func (g *appendGroup) meets(k *work) bool {
+	for _, e := range k.events {
+		if _, ok := g.first[eventID{e.Company, e.ID}]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *work) conflicts() bool {
+	for _, a := range k.batch.Appended {
+		if a.Conflict {
+			return true
+		}
+	}
+	return false
+}
+
+// The statements of an append, in this order: the lock comes first, and what follows sees all that
+// was committed before it was granted. Without BEGIN, the pipeline is one transaction up to its end.
+const (
+	knownEvents = `
+		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at
+		FROM unnest($1::bigint[], $2::text[]) AS g (company, id)
+		CROSS JOIN LATERAL (SELECT * FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e`
+	insertFresh = `
+		WITH g AS MATERIALIZED (
+			SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[])
+				WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, n)
+		), known AS MATERIALIZED (
+			SELECT g.n, g.caller, e.digest <> g.digest AS clash
+			FROM g CROSS JOIN LATERAL (SELECT x.digest FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e WHERE g.look
+		), last AS (
+			SELECT coalesce(e."offset", p.base_offset) AS "offset", coalesce(e.accepted_at, 0) AS accepted_at
+			FROM partitions p LEFT JOIN LATERAL (
+				SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
+			WHERE p.id = $1
+		)
+		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
+		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at,
+			greatest(last.accepted_at, $11)
+		FROM g CROSS JOIN last
+		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
+		RETURNING "offset", company, id, accepted_at`
+	configVersion = `SELECT config_version FROM owners WHERE partition = $1`
+)
+
+func (g *appendGroup) send(ctx context.Context, e *elephant) error {
+	g.known, g.fresh = map[eventID]*hook.Event{}, nil
+	var b pgx.Batch
+	b.Queue(lockPartition, int64(g.partition)).Exec(func(pgconn.CommandTag) error { return nil })
+	g.queueKnown(&b, e)
+	placed := map[eventID]*hook.Event{}
+	if len(g.rows) > 0 {
+		g.queueInsert(&b, e, placed)
+	}
+	b.Queue(configVersion, int64(g.partition)).QueryRow(func(r pgx.Row) error { return r.Scan(&g.version) })
+	if err := e.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return err
+	}
+	g.answer(placed)
+	return nil
+}
+
+func (g *appendGroup) queueKnown(b *pgx.Batch, e *elephant) {
+	var companies []int64
+	var ids []string
+	for _, r := range g.rows {
+		if !r.event.FreshID || g.again {
+			companies, ids = append(companies, int64(r.event.Company)), append(ids, r.event.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	b.Queue(knownEvents, companies, ids).Query(func(r pgx.Rows) error {
+		for r.Next() {
+			x, err := scanEventHead(&answer{r, e})
+			if err != nil {
+				return err
+			}
+			g.known[eventID{x.Company, x.ID}] = x
+		}
+		return r.Err()
+	})
+}
+
+func (g *appendGroup) queueInsert(b *pgx.Batch, e *elephant, placed map[eventID]*hook.Event) {
+	n := len(g.rows)
+	callers, companies, occurred := make([]int64, n), make([]int64, n), make([]*int64, n)
+	ids, topics, objects := make([]string, n), make([]string, n), make([]string, n)
+	data, digests, look := make([][]byte, n), make([][]byte, n), make([]bool, n)
+	for i, r := range g.rows {
+		x := r.event
+		callers[i], companies[i], ids[i], topics[i], objects[i] = int64(r.caller), int64(x.Company), x.ID, x.Topic, x.ObjectKey
+		data[i], digests[i], look[i] = x.Data, x.Digest[:], !x.FreshID || g.again
+		if x.OccurredAt != nil && !x.OccurredAt.IsZero() {
+			us := micros(*x.OccurredAt)
+			occurred[i] = &us
+		}
+	}
+	b.Queue(insertFresh, int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, micros(e.opt.Now())).Query(func(r pgx.Rows) error {
+		for r.Next() {
+			var id eventID
+			var o hook.Offset
+			var accepted int64
+			if err := r.Scan(&o, &id.company, &id.id, &accepted); err != nil {
+				return err
+			}
+			placed[id] = &hook.Event{Offset: o, AcceptedAt: fromMicros(accepted)}
+		}
+		return r.Err()
+	})
+}
+
+// answer tells the callers, after the commit, what became of their events.
+func (g *appendGroup) answer(placed map[eventID]*hook.Event) {
+	for _, r := range g.rows { // in the order of the offsets
+		if at, ok := placed[eventID{r.event.Company, r.event.ID}]; ok {
+			r.event.Offset, r.event.AcceptedAt = at.Offset, at.AcceptedAt
+			g.fresh = append(g.fresh, r.event)
+		}
+	}
+	for _, k := range g.works {
+		k.batch.ConfigVersion = g.version
+		if k.conflicts() {
+			continue
+		}
+		met := map[eventID]bool{}
+		for i, x := range k.events {
+			id := eventID{x.Company, x.ID}
+			before := g.known[id]
+			switch {
+			case before == nil:
+				k.batch.Appended[i] = hook.Appended{Event: g.rows[g.first[id]].event, Duplicate: met[id]}
+			case before.Digest != x.Digest:
+				k.batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
+			default:
+				// What carries an id of ours was appended by the try before.
+				k.batch.Appended[i] = hook.Appended{Event: before, Duplicate: met[id] || !x.FreshID}
+			}
+			met[id] = true
+		}
+	}
+}
