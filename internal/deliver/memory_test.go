@@ -285,13 +285,19 @@ func (m *memory) stranded(key hook.WebhookKey, ordering hook.Ordering) (list []h
 	return list
 }
 
+// number is the highest attempt number that a delivery has.
+func (m *memory) number(key hook.WebhookKey, o hook.Offset) (n int) {
+	for _, a := range m.attempts[key][o] {
+		n = max(n, a.Number)
+	}
+	return n
+}
+
 // rows are a webhook's parked deliveries in the order of their due times.
 func (m *memory) rows(key hook.WebhookKey) []hook.Parked {
 	list := slices.Collect(maps.Values(m.parked[key]))
 	for i := range list {
-		for _, a := range m.attempts[key][list[i].Offset] {
-			list[i].Number = max(list[i].Number, a.Number)
-		}
+		list[i].Number = m.number(key, list[i].Offset)
 	}
 	slices.SortFunc(list, func(a, b hook.Parked) int {
 		var x, y time.Time
@@ -410,6 +416,7 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 				at := r.At
 				p.DueAt, p.Reason = &at, "released"
 				m.parked[k.Webhook][parkedKey{hook.Live, k.Offset}] = p
+				p.Number = m.number(k.Webhook, k.Offset) // as the statement returns it
 				out.Released = append(out.Released, p)
 			}
 		}
