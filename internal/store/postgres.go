@@ -288,10 +288,13 @@ func conflicted(err error) bool {
 	return ok && (x.Code == "40001" || x.Code == "40P01")
 }
 
-// ambiguous errors leave it open whether a commit under way took place: the answer did not come.
+// ambiguous errors leave it open whether a transaction under way took place: the answer did not come.
+// What the driver calls safe to try again is no exception: it says so of a connection that it closed
+// itself, after the answer to a commit did not come.
 func ambiguous(err error) bool {
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(x.Code, "57P") || strings.HasPrefix(x.Code, "08")
 	}
-	return !pgconn.SafeToRetry(err)
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	return !connecting
 }

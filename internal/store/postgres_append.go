@@ -99,9 +99,8 @@ func (a *appender) try(g *appendGroup) error {
 		if err == nil {
 			return nil
 		}
-		open := ambiguous(err)
-		g.again = g.again || open
-		if !open && !conflicted(err) && !lost(err) {
+		g.again = g.again || ambiguous(err)
+		if x, ok := errors.AsType[*pgconn.PgError](err); ok && !ambiguous(x) && !conflicted(x) {
 			return a.e.mapError(err)
 		}
 		select {

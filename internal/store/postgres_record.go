@@ -23,7 +23,7 @@ func (e *elephant) record(ctx context.Context, r *Record) (out Recorded, err err
 		xid = ""
 		return e.recordOnce(ctx, r, &out, &xid, &s)
 	})
-	if err != nil && xid != "" && ambiguousCommit(err) {
+	if errors.Is(err, errCommit) {
 		var committed bool
 		if committed, err = e.committed(ctx, xid, err); committed {
 			err = nil
@@ -36,10 +36,8 @@ func (e *elephant) record(ctx context.Context, r *Record) (out Recorded, err err
 	return out, nil
 }
 
-// errCommit marks an error of the commit itself.
+// errCommit marks an error of the commit itself, after which only the database knows.
 var errCommit = errors.New("commit")
-
-func ambiguousCommit(err error) bool { return errors.Is(err, errCommit) && ambiguous(err) }
 
 func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid *string, s **pgSession) (err error) {
 	t, err := e.pool.Begin(ctx)
