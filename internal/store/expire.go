@@ -16,11 +16,7 @@ const ReasonExpired = "expired"
 // engine settles. It returns how many webhooks and rows it gave up. The purge follows when the
 // engine is done.
 func (s *Store) ExpireStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
-	var late []unresolved
-	err = s.read(ctx, func(q tx) (err error) {
-		late, err = unresolvedBefore(ctx, q, company, before)
-		return err
-	})
+	late, err := s.unresolvedBefore(ctx, company, before)
 	if err != nil || len(late) == 0 {
 		return 0, err
 	}
@@ -44,11 +40,7 @@ func (s *Store) ExpireStep(ctx context.Context, company hook.CompanyKey, before 
 
 // WarnExpiring tells owners, once a day, whose webhooks have unresolved events from before a time.
 func (s *Store) WarnExpiring(ctx context.Context, company hook.CompanyKey, before, expires time.Time) (n int, err error) {
-	var late []unresolved
-	err = s.read(ctx, func(q tx) (err error) {
-		late, err = unresolvedBefore(ctx, q, company, before)
-		return err
-	})
+	late, err := s.unresolvedBefore(ctx, company, before)
 	if err != nil || len(late) == 0 {
 		return 0, err
 	}
@@ -88,7 +80,15 @@ type unresolved struct {
 	parked    int64 // live rows
 }
 
-func unresolvedBefore(ctx context.Context, q tx, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
+func (s *Store) unresolvedBefore(ctx context.Context, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
+	err = s.read(ctx, func(q tx) (err error) {
+		late, err = unresolvedIn(ctx, q, company, before)
+		return err
+	})
+	return late, err
+}
+
+func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
 	first, err := offsetAt(ctx, q, company, before)
 	if err != nil {
 		return nil, err
