@@ -68,9 +68,6 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 			opened.release()
 		}
 	}()
-	if s.cfg.DatabaseURL.Reveal() != "" {
-		return nil, errors.New("database_url: this version has the embedded store only")
-	}
 	keys, err := firstKeys(&s.cfg, o.Log, o.Terminal)
 	if err != nil {
 		return nil, err
@@ -82,8 +79,20 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint, o.Version, o.Log); err != nil {
 		return nil, err
 	}
-	s.store, err = store.OpenSQLite(ctx, store.Options{
-		Dir: s.cfg.DataDir, MasterKey: keys.master, Log: o.Log, Fatal: s.die,
+	if s.store, err = s.openStore(ctx, keys.master); err != nil {
+		return nil, err
+	}
+	if err := s.deliveries(o.Version); err != nil {
+		return nil, err
+	}
+	s.serve(o.Version, keys.master)
+	return s, nil
+}
+
+// openStore opens Postgres where the configuration names one, else the embedded store.
+func (s *Server) openStore(ctx context.Context, master []byte) (*store.Store, error) {
+	o := store.Options{
+		Dir: s.cfg.DataDir, DatabaseURL: s.cfg.DatabaseURL.Reveal(), MasterKey: master, Log: s.log, Fatal: s.die,
 		Filter: func(source string, e *hook.Event) bool {
 			match, err := compile(source)
 			return err != nil || match(e.Topic, e.Data)
@@ -93,15 +102,11 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 			s.metrics.Checkpoint(took)
 		},
 		Committed: func(group int, took time.Duration) { s.metrics.CommitGroup("mixed", group, took) },
-	})
-	if err != nil {
-		return nil, err
 	}
-	if err := s.deliveries(o.Version); err != nil {
-		return nil, err
+	if o.DatabaseURL != "" {
+		return store.OpenPostgres(ctx, o)
 	}
-	s.serve(o.Version, keys.master)
-	return s, nil
+	return store.OpenSQLite(ctx, o)
 }
 
 // die ends the process after a commit of unknown outcome: nothing may be acknowledged any more, and
@@ -214,7 +219,7 @@ func (s *Server) Run(ctx context.Context) error {
 		close(tidy)
 	}()
 	engine := make(chan error, 1)
-	go func() { engine <- s.engine.Run(delivering, hard, 0) }()
+	go func() { engine <- s.engine.Run(delivering, hard, s.partitions()...) }()
 	serving := make(chan error, 2)
 	go func() { serving <- s.api.Serve(s.listener) }()
 	if s.scrape != nil {
@@ -266,6 +271,13 @@ func (s *Server) release() {
 			l.Close()
 		}
 	}
+}
+
+func (s *Server) partitions() (all []hook.Partition) {
+	for p := range s.store.Partitions() {
+		all = append(all, hook.Partition(p))
+	}
+	return all
 }
 
 // Ready is closed once Run answers requests.

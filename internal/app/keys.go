@@ -18,8 +18,21 @@ import (
 type keys struct{ master []byte }
 
 // firstKeys completes the configuration with the keys that the embedded store's first start
-// creates: operator.key and master.key in the data directory, readable by their owner only.
+// creates: operator.key and master.key in the data directory, readable by their owner only. Nodes
+// that share a database share its keys, so that none may make its own.
 func firstKeys(cfg *config.Config, log *slog.Logger, terminal io.Writer) (k keys, err error) {
+	if cfg.DatabaseURL.Reveal() != "" {
+		for _, key := range []struct {
+			name string
+			text config.Secret
+		}{{"operator_key", cfg.OperatorKey}, {"master_key", cfg.MasterKey}} {
+			if key.text.Reveal() == "" {
+				return k, fmt.Errorf("%s: must be set with database_url, the same on every node", key.name)
+			}
+		}
+		k.master, err = masterKey(cfg.MasterKey.Reveal())
+		return k, err
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return k, fmt.Errorf("data_dir: %w", err)
 	}
@@ -57,10 +70,16 @@ func firstKeys(cfg *config.Config, log *slog.Logger, terminal io.Writer) (k keys
 			log.Info("created a master key; keep a copy, without it no signing secret can be read", "file", path)
 		}
 	}
-	if k.master, err = base64.StdEncoding.DecodeString(text); err != nil || len(k.master) != 32 {
-		return k, errors.New("master_key: is not the base64 of 32 bytes")
+	k.master, err = masterKey(text)
+	return k, err
+}
+
+func masterKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(key) != 32 {
+		return nil, errors.New("master_key: is not the base64 of 32 bytes")
 	}
-	return k, nil
+	return key, nil
 }
 
 // keyFile reads a key, or writes a new one: whole or not at all.

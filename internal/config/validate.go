@@ -34,7 +34,7 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		all.add("data_dir", errors.New("is empty"))
 	}
-	all.add("database_url", optional(c.DatabaseURL.Reveal(), scheme("postgres", "postgresql")))
+	all.add("database_url", optional(c.DatabaseURL.Reveal(), database))
 	all.add("operator_key", optional(c.OperatorKey.Reveal(), operatorKey))
 	all.add("master_key", optional(c.MasterKey.Reveal(), masterKey))
 	all.add("egress_proxy", optional(c.EgressProxy.Reveal(), scheme("http", "https")))
@@ -97,6 +97,15 @@ func scheme(allowed ...string) func(string) error {
 		}
 		return nil
 	}
+}
+
+// database is where Postgres is: a host, or in its query one that is the directory of a Unix socket.
+func database(s string) error {
+	if u, err := url.Parse(s); err == nil && u.Query().Has("host") {
+		u.Host = "socket"
+		s = u.String()
+	}
+	return scheme("postgres", "postgresql")(s)
 }
 
 var operatorKeyPattern = regexp.MustCompile(`^awo_[A-Za-z0-9]{32,}$`)
