@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -26,7 +27,9 @@ const (
 // comes out in starts, reads and the ledger. It does no I/O and looks at no clock, so that a
 // simulation can run it step by step.
 type core struct {
-	now        time.Time
+	now        time.Time     // on a clock that nobody sets, see [core.tick]
+	ahead      time.Duration // what the wall clock shows beyond it
+	counted    time.Duration // what it showed when due times were last read anew
 	dice       *rand.Rand
 	compile    func(filter string) (func(topic string, data []byte) bool, error)
 	mostParked int // of one lane
@@ -86,10 +89,48 @@ func newCore(c Config) *core {
 	}
 }
 
+// clockSet is how far the two clocks may drift apart before due times are read anew, and lookAtClock
+// how often somebody looks while a delivery is parked.
+const (
+	clockSet    = 5 * time.Second
+	lookAtClock = time.Minute
+)
+
+// tick says what time it is. Everything in memory goes by now, which runs on whatever happens to the
+// wall clock; what is stored, and so what is due, goes by the wall.
+func (c *core) tick(now, wall time.Time) {
+	first := c.now.IsZero()
+	c.now, c.ahead = now, wall.Sub(now)
+	if !first && (c.ahead-c.counted).Abs() <= clockSet {
+		return
+	}
+	c.counted = c.ahead
+	for _, p := range c.partitions {
+		c.rewind(p)
+		c.dueAgain(p)
+	}
+}
+
+// wall is the time that others see.
+func (c *core) wall() time.Time { return c.onWall(c.now) }
+
+// onWall is a time in memory as it is stored and shown, local the other way round.
+func (c *core) onWall(t time.Time) time.Time   { return t.Add(c.ahead) }
+func (c *core) local(wall time.Time) time.Time { return wall.Add(-c.ahead) }
+
+// rewind makes the next record look for deliveries that a clock parked which was ahead: this one
+// before it was set back, or that of a former start or of another node.
+func (c *core) rewind(p *partition) {
+	if !slices.Contains(c.ledger.rewind, p.id) {
+		c.ledger.rewind = append(c.ledger.rewind, p.id)
+	}
+}
+
 // own begins to run a partition: its configuration is read, then its log from the swept mark on.
 func (c *core) own(id hook.Partition) {
 	p := &partition{id: id, version: -1, wanted: 0, behind: true, payload: map[hook.Offset]*payload{}}
 	c.partitions[id] = p
+	c.rewind(p)
 	c.configure(p)
 }
 
@@ -164,10 +205,10 @@ func (c *core) pump() (wake time.Time) {
 		}
 		if !p.dueReading && !c.now.Before(p.dueAt) {
 			p.dueReading, p.dueAsked, p.dueAt = true, c.commits, c.now.Add(time.Hour)
-			c.read(read{kind: readDue, partition: p.id, due: p.dueFrom, now: c.now})
+			c.read(read{kind: readDue, partition: p.id, due: p.dueFrom, now: c.wall()})
 		}
-		if !p.dueReading && (wake.IsZero() || p.dueAt.Before(wake)) {
-			wake = p.dueAt
+		if at := p.lookAt(c.now); !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+			wake = at
 		}
 	}
 	if !c.now.Before(c.sweepAt) {

@@ -13,7 +13,8 @@ import (
 func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bool, err error) {
 	p.dueReading = false
 	if err != nil {
-		p.dueSoon(c.now.Add(time.Second))
+		p.dueStale = false
+		c.dueSoon(p, c.wall().Add(time.Second))
 		return
 	}
 	for i := range due {
@@ -31,11 +32,14 @@ func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bo
 		c.addDue(l, x)
 		c.touch(l)
 	}
+	p.dueLater = next != nil || full
 	switch {
+	case p.dueStale:
+		c.dueAgain(p)
 	case full:
 		p.dueAt = c.now
 	case next != nil:
-		p.dueSoon(*next) // what was parked since it was asked may be due before
+		c.dueSoon(p, *next) // what was parked since it was asked may be due before
 	}
 }
 
@@ -114,14 +118,32 @@ func (c *core) dueOfRead(l *lane, due []hook.Parked, full bool, err error) {
 	c.touch(l)
 }
 
-// dueSoon makes the partition look at its parked deliveries no later than at a time.
-func (p *partition) dueSoon(at time.Time) {
-	if at.Before(p.dueFrom.DueAt) {
-		p.dueFrom = store.DuePlace{} // the clock was set back: what is due now sorts before what was
+// dueSoon makes the partition look at its parked deliveries no later than at a time of the wall.
+func (c *core) dueSoon(p *partition, wall time.Time) {
+	if wall.Before(p.dueFrom.DueAt) { // the clock was set back: what is due now sorts before what was
+		p.dueFrom, p.dueStale = store.DuePlace{}, p.dueReading
 	}
-	if at.Before(p.dueAt) {
+	p.dueLater = true
+	if at := c.local(wall); at.Before(p.dueAt) {
 		p.dueAt = at
 	}
+}
+
+// dueAgain makes the partition look at all that is due, from the beginning.
+func (c *core) dueAgain(p *partition) {
+	p.dueFrom, p.dueStale, p.dueAt = store.DuePlace{}, p.dueReading, c.now
+}
+
+// lookAt is when to look at what is parked, zero while that is under way: when some of it is due,
+// and before that now and then at the clock.
+func (p *partition) lookAt(now time.Time) time.Time {
+	switch at := now.Add(lookAtClock); {
+	case p.dueReading:
+		return time.Time{}
+	case p.dueLater && at.Before(p.dueAt):
+		return at
+	}
+	return p.dueAt
 }
 
 // number is the highest attempt number that its delivery has, on whose wish ever.

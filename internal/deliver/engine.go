@@ -86,13 +86,14 @@ type Config struct {
 	MaxParked int
 	Readers   int // goroutines that read the store; 0 means 4
 	Observe   Observer
-	Now       func() time.Time // nil means time.Now
+	Now       func() time.Time // the wall clock; nil means time.Now
 	Dice      *rand.Rand       // nil means a random one
 }
 
 // Engine runs the partitions that this process owns. Make it with New, then Run it.
 type Engine struct {
 	Config
+	began    time.Time
 	core     *core
 	jobs     chan start
 	finished chan result
@@ -142,7 +143,7 @@ func New(c Config) *Engine {
 		c.Dice = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
 	return &Engine{
-		Config: c, core: newCore(c),
+		Config: c, began: time.Now(), core: newCore(c),
 		jobs: make(chan start), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
 		back: make(chan func(*core), 256), records: make(chan *store.Record, 1), kicked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
@@ -185,7 +186,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	helpers.Go(func() { e.record(work, fenced) })
 
 	c := e.core
-	c.now = e.Now()
+	e.tick()
 	for _, p := range partitions {
 		c.own(p)
 	}
@@ -194,7 +195,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	stop := ctx.Done()
 	pending := 0 // reads under way
 	for {
-		c.now = e.Now()
+		e.tick()
 		wake := c.pump()
 		e.dispatch(work)
 		pending += e.ask(work)
@@ -214,14 +215,14 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 		case <-e.kicked:
 			e.drainInbox()
 		case r := <-e.finished:
-			c.now = e.Now()
+			e.tick()
 			e.take(&r)
 			for range len(e.finished) {
 				r := <-e.finished
 				e.take(&r)
 			}
 		case tell := <-e.back:
-			c.now = e.Now()
+			e.tick()
 			tell(c)
 			for range len(e.back) {
 				(<-e.back)(c)
@@ -235,6 +236,12 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 			return errors.New("stopped before every attempt had ended")
 		}
 	}
+}
+
+// tick tells the core the time: what has passed since the engine was made, which nobody can set, and
+// the wall clock.
+func (e *Engine) tick() {
+	e.core.tick(e.began.Round(0).Add(time.Since(e.began)), e.Now().Round(0))
 }
 
 // quiet says that nothing is in flight and nothing is left to record.
@@ -251,7 +258,7 @@ func (e *Engine) drainInbox() {
 	commits := e.inbox.commits
 	e.inbox.commits, e.inbox.events = nil, 0
 	e.inbox.Unlock()
-	e.core.now = e.Now()
+	e.tick()
 	for _, x := range commits {
 		e.core.committed(x.partition, x.events, x.version)
 	}

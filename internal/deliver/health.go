@@ -42,15 +42,22 @@ type health struct {
 	probeAt     time.Time
 }
 
-func restoreHealth(c *hook.Cursor) health {
+// restoreHealth reads back what is durable of it; local turns the wall's time into the engine's.
+func restoreHealth(c *hook.Cursor, now time.Time, local func(time.Time) time.Time) health {
 	at := func(t *time.Time) time.Time {
 		if t == nil {
 			return time.Time{}
 		}
-		return *t
+		return local(*t)
+	}
+	past := func(t *time.Time) time.Time {
+		if x := at(t); x.Before(now) {
+			return x
+		}
+		return now // the clock was set back since
 	}
 	h := health{
-		state: Healthy, failures: c.ConsecutiveFailures, since: at(c.FailingSince), lastSuccess: at(c.LastSuccessAt), lastFailure: at(c.LastFailureAt),
+		state: Healthy, failures: c.ConsecutiveFailures, since: past(c.FailingSince), lastSuccess: past(c.LastSuccessAt), lastFailure: past(c.LastFailureAt),
 		hours: c.FailingHours, lastHour: c.LastFailingHour, probes: c.ProbeStep, probeAt: at(c.ProbeAt),
 	}
 	switch {
@@ -62,12 +69,13 @@ func restoreHealth(c *hook.Cursor) health {
 	return h
 }
 
-func (h *health) durable() store.Health {
+// durable is what is stored of it; onWall turns the engine's time into the wall's.
+func (h *health) durable(onWall func(time.Time) time.Time) store.Health {
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
 			return nil
 		}
-		t = hook.Now(t)
+		t = hook.Now(onWall(t))
 		return &t
 	}
 	return store.Health{

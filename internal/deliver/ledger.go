@@ -19,6 +19,7 @@ type ledger struct {
 	replays   map[int64]*store.ReplayMove
 	replaying map[int64]*lane // whose they are
 	swept     map[hook.Partition]hook.Offset
+	rewind    []hook.Partition
 	writing   *writing
 }
 
@@ -81,10 +82,10 @@ func (c *core) mark(l *lane) {
 // or one is under way.
 func (c *core) record() *store.Record {
 	g := &c.ledger
-	if g.writing != nil || len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept) == 0 {
+	if g.writing != nil || len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept)+len(g.rewind) == 0 {
 		return nil
 	}
-	r := &store.Record{At: hook.Now(c.now), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept}
+	r := &store.Record{At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind}
 	w := &writing{record: r, done: g.done, swept: g.swept, replaying: g.replaying}
 	for _, m := range g.replays {
 		r.Replays = append(r.Replays, *m)
@@ -94,7 +95,7 @@ func (c *core) record() *store.Record {
 		detached := l.detached()
 		r.Cursors = append(r.Cursors, store.CursorMove{
 			Webhook: l.place.webhook, Detached: detached, Offset: l.low, Sequence: l.lowSeq,
-			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(),
+			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(c.onWall),
 		})
 		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
 		if !detached {
@@ -139,6 +140,10 @@ func (c *core) recorded(out store.Recorded) {
 	for _, o := range w.done {
 		c.settled(o)
 	}
+	for _, id := range out.Rewound {
+		c.rewind(c.partitions[id])
+		c.dueAgain(c.partitions[id])
+	}
 	for _, m := range w.record.Replays {
 		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
 			c.endReplay(l)
@@ -172,8 +177,8 @@ func (c *core) settled(o outcome) {
 	case o.held != nil && l.hook.Ordering != hook.ObjectOrder:
 		c.ledger.add(l, store.Item{Free: o.held}, nil) // the ordering changed meanwhile: nothing would release it
 	case o.due == nil:
-	case o.due.After(c.now):
-		l.place.part.dueSoon(*o.due) // now that a read of the partition finds it
+	case o.due.After(c.wall()):
+		c.dueSoon(l.place.part, *o.due) // now that a read of the partition finds it
 	default:
 		l.dueMore = true // the commit took so long that the partition may have looked past it
 	}

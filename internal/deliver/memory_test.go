@@ -414,7 +414,7 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 		if k := it.Free; k != nil {
 			if p, ok := m.parked[k.Webhook][parkedKey{hook.Live, k.Offset}]; ok && p.DueAt == nil {
 				at := r.At
-				p.DueAt, p.Reason = &at, "released"
+				p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
 				m.parked[k.Webhook][parkedKey{hook.Live, k.Offset}] = p
 				p.Number = m.number(k.Webhook, k.Offset) // as the statement returns it
 				out.Released = append(out.Released, p)
@@ -424,7 +424,7 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 			for _, p := range m.stranded(k.Webhook, hook.ObjectOrder) {
 				if p.ObjectKey == k.Object {
 					at := r.At
-					p.DueAt, p.Reason = &at, "released"
+					p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
 					m.parked[k.Webhook][parkedKey{p.Kind, p.Offset}] = p
 					out.Released = append(out.Released, p)
 				}
@@ -447,6 +447,11 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 	for _, swept := range r.Swept {
 		m.swept = max(m.swept, swept)
 	}
+	for _, p := range r.Rewind {
+		if m.rewind(r.At) {
+			out.Rewound = append(out.Rewound, p)
+		}
+	}
 	for _, x := range r.Replays {
 		p := m.replays[x.Key]
 		p.Place = max(p.Place, x.Place)
@@ -463,4 +468,18 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 		})
 	}
 	return out, nil
+}
+
+// rewind lets what was parked in the future wait from now on.
+func (m *memory) rewind(now time.Time) (any bool) {
+	for key := range m.webhooks {
+		for k, p := range m.parked[key] {
+			if p.DueAt != nil && p.ParkedAt.After(now.Add(5*time.Second)) {
+				due := now.Add(p.DueAt.Sub(p.ParkedAt))
+				p.DueAt, p.ParkedAt, any = &due, now, true
+				m.parked[key][k] = p
+			}
+		}
+	}
+	return any
 }

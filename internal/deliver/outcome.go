@@ -23,7 +23,7 @@ func (c *core) finished(s *start, r *send.Result) {
 	}
 	d := retry.Decide(answer, retry.Standing{
 		Step: it.step, Schedule: s.webhook.RetrySchedule, Throttles: l.throttles, OwnFaults: l.ownFaults,
-		Fresh: c.now.Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
+		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
 	}, c.dice.Float64())
 	c.observe(l, it, &d, r)
 	if d.Outcome == "" {
@@ -73,7 +73,7 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 		}
 	}
 	if d.Shrink {
-		l.window.shrink(r.StartedAt, c.now)
+		l.window.shrink(it.started, c.now)
 	}
 }
 
@@ -131,10 +131,10 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 		}
 		c.unpark(l, it, &out)
 	case hook.OutcomeRetry:
-		c.park(l, it, &out, c.now.Add(d.Wait), string(r.Class))
+		c.park(l, it, &out, d.Wait, string(r.Class))
 	case hook.OutcomeThrottled:
 		if it.parked || it.kind == hook.Replay {
-			c.park(l, it, &out, c.now.Add(d.Wait), string(r.Class))
+			c.park(l, it, &out, d.Wait, string(r.Class))
 		}
 		// A delivery that never failed stays at the head of its lane, which waits as a whole.
 	}
@@ -143,7 +143,7 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 
 // count keeps the statistics and the last answers.
 func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
-	minute := c.now.Unix() / 60
+	minute := c.wall().Unix() / 60
 	if l.stat == nil {
 		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
 	} else if l.stat.Bucket != minute {
@@ -155,7 +155,7 @@ func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
 	case hook.OutcomeDelivered:
 		l.stat.Delivered++
 		if it.kind == hook.Live && it.payload != nil {
-			l.stat.Arrival.Add(c.now.Sub(it.payload.event.AcceptedAt))
+			l.stat.Arrival.Add(c.wall().Sub(it.payload.event.AcceptedAt))
 		}
 		const kept = 20
 		if len(l.answers) >= kept {
@@ -175,8 +175,8 @@ func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
 }
 
 // park gives a delivery a due time; the cursor may pass it.
-func (c *core) park(l *lane, it *item, out *store.Item, due time.Time, reason string) {
-	due = hook.Now(due)
+func (c *core) park(l *lane, it *item, out *store.Item, wait time.Duration, reason string) {
+	due := hook.Now(c.wall().Add(wait))
 	c.parkRow(l, it, out, &due, reason)
 }
 
@@ -193,7 +193,7 @@ func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reaso
 	}
 	out.Park = &hook.Parked{
 		Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset, Partition: l.place.part.id, Sequence: it.sequence, ObjectKey: object,
-		Attempts: it.attempts, Step: it.step, DueAt: due, Reason: reason, Replay: it.replay,
+		Attempts: it.attempts, Step: it.step, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.replay,
 	}
 }
 

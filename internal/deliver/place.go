@@ -26,6 +26,8 @@ type partition struct {
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again
+	dueLater   bool           // something is parked that is not due yet
+	dueStale   bool           // the read under way began before dueFrom was set back
 	dueReading bool
 	dueAsked   uint64 // count of commits when it was asked
 }

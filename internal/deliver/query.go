@@ -35,9 +35,15 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 		}
 		ok = true
 		c.age(l)
+		at := func(t time.Time) time.Time {
+			if t.IsZero() {
+				return t
+			}
+			return c.onWall(t)
+		}
 		h = Health{
-			State: l.health.state, Since: l.health.since, ConsecutiveFailures: l.health.failures, LastSuccessAt: l.health.lastSuccess,
-			LastFailureAt: l.health.lastFailure, NextProbeAt: l.health.probeAt, InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
+			State: l.health.state, Since: at(l.health.since), ConsecutiveFailures: l.health.failures, LastSuccessAt: at(l.health.lastSuccess),
+			LastFailureAt: at(l.health.lastFailure), NextProbeAt: at(l.health.probeAt), InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
 			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
 		}
 		if v := l.next(c.now); !v.start {

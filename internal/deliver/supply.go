@@ -53,7 +53,7 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		c.touch(l)
 		return
 	}
-	l.health = restoreHealth(&from.Cursor)
+	l.health = restoreHealth(&from.Cursor, c.now, c.local)
 	if most := c.now.Add(retry.ProbeWait(l.health.probes)); l.health.probeAt.After(most) {
 		l.health.probeAt = most // the clock was set back since
 	}
@@ -141,7 +141,7 @@ func (c *core) supply(l *lane) {
 	if l.dueMore && len(l.due) == 0 && len(l.known) <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
 		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
-		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.now, probe: l.health.state == Down})
+		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.health.state == Down})
 	}
 	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && l.health.state == Healthy && len(l.known) <= maxDue/2 {
 		l.replaying, l.replayAsked = true, c.commits

@@ -102,6 +102,7 @@ type Parked struct {
 	Number    int        // of the delivery's last attempt of any kind; filled when read
 	Step      int        // steps of the schedule used so far
 	DueAt     *time.Time // nil = held
+	ParkedAt  time.Time  // when it was given its due time
 	Reason    string     // why it waits: an ErrorClass, "held" or "requested"
 	Replay    int64      // the replay's key, 0 for none
 }

@@ -124,7 +124,7 @@ func (u *unresolved) expire(ctx context.Context, q tx, now time.Time, limit int)
 	}
 	if u.parked > 0 {
 		rows, err := q.exec(ctx, `
-			UPDATE parked SET due_at = $1, reason = 'expired' WHERE webhook = $2 AND kind = 'live' AND "offset" IN
+			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'expired' WHERE webhook = $2 AND kind = 'live' AND "offset" IN
 				(SELECT "offset" FROM parked WHERE webhook = $2 AND kind = 'live' AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4)`,
 			micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
 		if err != nil {

@@ -22,6 +22,9 @@ type Record struct {
 	Answers []Answer
 	Notices []Notice
 	Replays []ReplayMove
+	// Rewind names partitions in which deliveries may have been parked by a clock that was ahead of
+	// At. They wait as long as they were meant to, from At on.
+	Rewind []hook.Partition
 }
 
 // Item is one delivery's news. The delivery stands where Park says, or is no longer parked.
@@ -105,6 +108,8 @@ type ReplayMove struct {
 type Recorded struct {
 	Released []hook.Parked // held deliveries that are due now
 	SetAside []ParkedKey   // items that the store refused
+	// Rewound are those of Rewind in which due times changed; there may be more to change.
+	Rewound []hook.Partition
 	// Lost is why statistics, answers and notices of this record were not kept; nil when they were.
 	// No delivery depends on them.
 	Lost error
@@ -123,6 +128,11 @@ func (s *Store) Record(ctx context.Context, r *Record) (Recorded, error) {
 func writeRecord(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
 	if out, err = recordEssentials(ctx, q, r); err != nil {
 		return out, err
+	}
+	for _, p := range r.Rewind {
+		if err := rewind(ctx, q, p, r.At, &out); err != nil {
+			return out, err
+		}
 	}
 	if len(r.Stats)+len(r.Answers)+len(r.Notices) > 0 {
 		out.Lost = savepoint(ctx, q, func() error { return recordExtras(ctx, q, r) })
@@ -275,12 +285,12 @@ func bytesOrNull(b []byte) any {
 func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
 		_, err := q.exec(ctx, `
-			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET
-				attempts = excluded.attempts, step = excluded.step, due_at = excluded.due_at, reason = excluded.reason, replay = excluded.replay`,
+			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET attempts = excluded.attempts, step = excluded.step,
+				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay`,
 			int64(p.Webhook), string(p.Kind), int64(p.Offset), int64(p.Partition), p.Sequence, p.ObjectKey,
-			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), p.Reason, p.Replay)
+			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), micros(p.ParkedAt), p.Reason, p.Replay)
 		if err != nil {
 			return fmt.Errorf("park: %w", err)
 		}
@@ -292,7 +302,7 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	}
 	if k := item.Free; k != nil {
 		err := each(ctx, q, `
-			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
+			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
 			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), int64(k.Offset)}, func(r rows) error {
 			p, err := scanParked(r)
 			out.Released = append(out.Released, p)
@@ -304,7 +314,7 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	}
 	if k := item.Release; k != nil {
 		return each(ctx, q, `
-			UPDATE parked SET due_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
+			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
 				(SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
 			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), k.Object}, func(r rows) error {
 			p, err := scanParked(r)
@@ -348,6 +358,29 @@ func recordRest(ctx context.Context, q tx, r *Record) error {
 		if err := changeStatus(ctx, q, c, r.At); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// How much of a partition one record rewinds, and how far the clocks of nodes may lie apart.
+const (
+	rewindRows    = 1000
+	rewindFurther = 5 * time.Second
+)
+
+// rewind lets deliveries that were parked in what is now the future wait from now on: otherwise a
+// clock that was set back would be waited for in addition.
+func rewind(ctx context.Context, q tx, p hook.Partition, now time.Time, out *Recorded) error {
+	n, err := q.exec(ctx, `
+		UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1
+		WHERE (webhook, kind, "offset") IN (
+			SELECT webhook, kind, "offset" FROM parked WHERE partition = $2 AND due_at IS NOT NULL AND parked_at > $3 LIMIT $4)`,
+		micros(now), int64(p), micros(now.Add(rewindFurther)), int64(rewindRows))
+	if err != nil {
+		return fmt.Errorf("rewind: %w", err)
+	}
+	if n > 0 {
+		out.Rewound = append(out.Rewound, p)
 	}
 	return nil
 }

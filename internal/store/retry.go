@@ -54,7 +54,7 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 	now := micros(v.s.now())
 	n, err := v.q.exec(ctx, `
-		UPDATE parked SET due_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
+		UPDATE parked SET due_at = $1, parked_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
 			CASE WHEN $3 = 1 THEN (SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $4 AND kind = 'live') ELSE $5 END`,
 		now, int64(v.key), flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset))
 	if err != nil || n > 0 {
@@ -69,9 +69,9 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 		sequence = *d.Sequence
 	}
 	_, err = v.q.exec(ctx, `
-		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay)
-		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $7, 'requested', 0)
-		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, reason = excluded.reason`,
+		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
+		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $7, $7, 'requested', 0)
+		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason`,
 		int64(v.key), int64(d.Offset), int64(v.partition), sequence, d.ObjectKey, int64(h.number), now)
 	return err
 }

@@ -218,6 +218,34 @@ func dueInOrder(f *fixture) {
 	equal(f, "to probe with", len(due), 5)
 }
 
+// What a clock parked that was ahead waits as long as it was meant to, from now on; the rest stays.
+func dueAfterTheClockWasSetBack(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 4)
+	at := func(minutes int) time.Time { return f.clock().Add(time.Duration(minutes) * time.Minute) }
+	var items []store.Item
+	for i, x := range []struct{ parked, due int }{{-10, 20}, {60, 65}, {120, 180}} {
+		due := at(x.due)
+		p := f.park(w, o[i], int64(i+1), &due)
+		p.ParkedAt = at(x.parked)
+		items = append(items, store.Item{Park: p})
+	}
+	held := f.park(w, o[3], 4, nil)
+	held.ParkedAt = at(60)
+	f.record(store.Record{Items: append(items, store.Item{Park: held})})
+	done := f.record(store.Record{At: at(0), Rewind: []hook.Partition{w.Partition}})
+	equal(f, "rewound", done.Rewound, []hook.Partition{w.Partition})
+	done = f.record(store.Record{At: at(0), Rewind: []hook.Partition{w.Partition}})
+	equal(f, "rewound again", len(done.Rewound), 0)
+	due, _, err := f.Due(f.ctx, w.Partition, store.DuePlace{}, at(1000), 10)
+	f.must(err)
+	var got []string
+	for _, p := range due {
+		got = append(got, fmt.Sprint(p.Offset-o[0], " ", p.DueAt.Sub(at(0))))
+	}
+	equal(f, "due", got, []string{"1 5m0s", "0 20m0s", "2 1h0m0s"})
+}
+
 func placesTellWhatChanged(f *fixture) {
 	a := f.subscribe("conversation")
 	b := f.subscribe("customer")

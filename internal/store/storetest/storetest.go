@@ -30,7 +30,7 @@ func Run(t *testing.T, open Open) {
 		acceptedAtNeverGoesBack,
 		tailReadsWithinLimits, notifiesInOrder,
 		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordReleasesHeld, recordStatusOfOneEndpoint,
-		laneLoadsWhatIsAbove, dueInOrder, placesTellWhatChanged,
+		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, keysAreFoundByHash, answersAreGivenTwice, historyIsListed,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRules, webhookStartsInThePast, webhookActivation,
