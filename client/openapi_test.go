@@ -347,7 +347,7 @@ var shapes = map[string]reflect.Type{
 	"PreviousSecret": reflect.TypeFor[PreviousSecret](), "Problem": reflect.TypeFor[Problem](), "Publish": reflect.TypeFor[Publish](),
 	"Published": reflect.TypeFor[Published](), "PublishedBatch": reflect.TypeFor[PublishedBatch](), "Replay": reflect.TypeFor[Replay](),
 	"ReplayCreate": reflect.TypeFor[replayRequest](), "ReplayExtent": reflect.TypeFor[ReplayExtent](), "Rotate": reflect.TypeFor[Rotate](),
-	"Secret": reflect.TypeFor[Secret](), "SignedCurl": reflect.TypeFor[SignedCurl](), "Stats": reflect.TypeFor[Stats](),
+	"Secret": reflect.TypeFor[Secret](), "SecretRotation": reflect.TypeFor[SecretRotation](), "SignedCurl": reflect.TypeFor[SignedCurl](), "Stats": reflect.TypeFor[Stats](),
 	"StreamEvent": reflect.TypeFor[StreamEvent](), "TestRequest": reflect.TypeFor[TestRequest](), "Timing": reflect.TypeFor[Timing](),
 	"Topic": reflect.TypeFor[Topic](), "TopicList": reflect.TypeFor[topicList](), "Webhook": reflect.TypeFor[Webhook](),
 	"WebhookCreate": reflect.TypeFor[WebhookCreate](), "WebhookList": reflect.TypeFor[webhookList](), "WebhookUpdate": reflect.TypeFor[WebhookUpdate](),

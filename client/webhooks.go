@@ -34,11 +34,19 @@ type Webhook struct {
 	Filter               *string           `json:"filter"`
 	CreatedAt            time.Time         `json:"created_at"`
 	UpdatedAt            time.Time         `json:"updated_at"`
+	// SecretRotation is there only while the secret is being replaced.
+	SecretRotation *SecretRotation `json:"secret_rotation,omitempty"`
 	// Health is in the answer about one webhook only.
 	Health *Health `json:"health,omitempty"`
 
 	// ETag is the webhook's version, for IfMatch; "" in a list.
 	ETag string `json:"-"`
+}
+
+// SecretRotation says that a webhook's secret is about to change.
+type SecretRotation struct {
+	EndsAt    time.Time `json:"ends_at"`   // from then on the new secret alone signs
+	Activated bool      `json:"activated"` // the Atlas header is made with the new one already
 }
 
 // Health says how a webhook fares.

@@ -160,7 +160,14 @@ func (o *overview) add(w webhookRow) {
 	case w.Trouble() == 1:
 		o.Care = append(o.Care, care{"warn", w.Endpoint + " is failing", sentence(w.Why()), to, w.Health.Since})
 	}
+	if r := w.SecretRotation; r != nil {
+		c := care{"warn", w.Endpoint + " gets another secret " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before", webhookPage(w.ID, "secret"), nil}
+		if r.Activated {
+			c.Detail = "Requests are signed with the new one already; the old one ends then"
+		}
+		o.Care = append(o.Care, c)
+	}
 	if w.Health != nil && w.Health.ExpiresAt != nil && time.Until(*w.Health.ExpiresAt) < 7*24*time.Hour {
-		o.Care = append(o.Care, care{"warn", w.Endpoint + " will lose events", "its oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
+		o.Care = append(o.Care, care{"warn", w.Endpoint + " will lose events", "Its oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
 	}
 }

@@ -183,6 +183,19 @@ func TestSecrets(t *testing.T) {
 	if got := s.call("GET", path, "").ok(200); got["signing_secret"] != "0123456789abcdef" || len(got) != 1 {
 		t.Errorf("secret: %v", got)
 	}
+	// What the webhook itself says of it, to whoever may read.
+	rotation := func() any {
+		t.Helper()
+		got := s.call("GET", strings.TrimSuffix(path, "/secret"), "").ok(200)["secret_rotation"]
+		listed := s.call("GET", "/v1/webhooks", "").ok(200)["data"].([]any)[0].(map[string]any)["secret_rotation"]
+		if fmt.Sprint(got) != fmt.Sprint(listed) {
+			t.Errorf("rotation: %v, in the list %v", got, listed)
+		}
+		return got
+	}
+	if got := rotation(); got != nil {
+		t.Errorf("rotation: %v", got)
+	}
 	s.call("POST", path+"/activate", "").problem(409, "no_rotation")
 	s.call("DELETE", path+"/rotate", "").problem(409, "no_rotation")
 	rotated := s.call("POST", path+"/rotate", `{"overlap_seconds":60}`).ok(200)
@@ -190,12 +203,18 @@ func TestSecrets(t *testing.T) {
 	if previous["signing_secret"] != "0123456789abcdef" || rotated["active_from"] != previous["expires_at"] || !strings.HasPrefix(rotated["signing_secret"].(string), "whsec_") {
 		t.Errorf("rotated: %v", rotated)
 	}
+	if got := rotation(); fmt.Sprint(got) != fmt.Sprint(map[string]any{"activated": false, "ends_at": previous["expires_at"]}) {
+		t.Errorf("rotation: %v", got)
+	}
 	s.call("POST", path+"/rotate", "").problem(409, "rotation_in_progress")
 	s.call("POST", path+"/rotate", `{"signing_secret":"x"}`).problem(422, "invalid_secret", "signing_secret")
 	s.call("POST", path+"/rotate", `{"overlap_seconds":604801}`).problem(422, "invalid_value", "overlap_seconds")
 	active := s.call("POST", path+"/activate", "").ok(200)
 	if active["active_from"] == previous["expires_at"] {
 		t.Errorf("active: %v", active)
+	}
+	if got := rotation(); fmt.Sprint(got) != fmt.Sprint(map[string]any{"activated": true, "ends_at": previous["expires_at"]}) {
+		t.Errorf("rotation: %v", got)
 	}
 	s.call("POST", path+"/rotate", `{"force":true,"overlap_seconds":0,"signing_secret":"fedcba9876543210"}`).ok(200)
 	if got := s.call("GET", path, "").ok(200); got["signing_secret"] != "fedcba9876543210" || len(got) != 1 {
@@ -209,6 +228,9 @@ func TestSecrets(t *testing.T) {
 	s.move(time.Minute)
 	if got := s.call("GET", path, "").ok(200); len(got) != 1 || got["signing_secret"] == "fedcba9876543210" {
 		t.Errorf("after the overlap: %v", got)
+	}
+	if got := rotation(); got != nil {
+		t.Errorf("rotation after the overlap: %v", got)
 	}
 }
 

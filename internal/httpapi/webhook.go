@@ -34,11 +34,18 @@ type Webhook struct {
 	Filter          *string           `json:"filter"`
 	CreatedAt       time.Time         `json:"created_at"`
 	UpdatedAt       time.Time         `json:"updated_at"`
+	SecretRotation  *SecretRotation   `json:"secret_rotation,omitempty" doc:"Only while the signing secret is being replaced."`
 	Health          *Health           `json:"health,omitempty" doc:"Only in the answer about one webhook."`
 }
 
-// shapeWebhook shows a webhook without its secrets.
-func shapeWebhook(w *hook.Webhook) Webhook {
+// SecretRotation says that a webhook's secret is about to change, and reveals neither.
+type SecretRotation struct {
+	EndsAt    time.Time `json:"ends_at" doc:"From then on the new secret alone signs."`
+	Activated bool      `json:"activated" doc:"True: X-Atlas-Webhook-Signature is made with the new secret already. False: with the old one until ends_at."`
+}
+
+// shapeWebhook shows a webhook without its secrets, as it is now.
+func shapeWebhook(w *hook.Webhook, now time.Time) Webhook {
 	s := Webhook{
 		ID: w.ID, CompanyID: w.CompanyID, Endpoint: w.Endpoint, Events: w.Topics, Status: w.Status, StatusReason: orNull(w.StatusReason),
 		Description: w.Description, Metadata: Object(w.Metadata), SignatureScheme: string(w.Scheme), DataFormat: string(w.Format),
@@ -56,6 +63,9 @@ func shapeWebhook(w *hook.Webhook) Webhook {
 	}
 	for i, d := range w.RetrySchedule {
 		s.RetrySchedule[i] = d.Seconds()
+	}
+	if _, other := w.Secrets.At(now); other != "" {
+		s.SecretRotation = &SecretRotation{EndsAt: w.Secrets.PreviousExpires, Activated: w.Secrets.Activated}
 	}
 	return s
 }

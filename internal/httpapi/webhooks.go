@@ -111,7 +111,7 @@ func (a *API) createWebhook(ctx context.Context, x *exchange, in *createIn) (*we
 		return nil, err
 	}
 	a.kick(created.Key)
-	out := &webhookOut{ETag: etag(created.Version), Body: shapeWebhook(created)}
+	out := &webhookOut{ETag: etag(created.Version), Body: shapeWebhook(created, a.now())}
 	out.Body.SigningSecret = created.Secrets.Current
 	return out, nil
 }
@@ -143,7 +143,7 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 	out.Body.Total, out.Body.Cursor, out.Body.Limit = total, in.Cursor, in.Limit
 	out.Body.Data = make([]Webhook, len(list))
 	for i, w := range list {
-		out.Body.Data[i] = shapeWebhook(w)
+		out.Body.Data[i] = shapeWebhook(w, a.now())
 	}
 	return out, nil
 }
@@ -157,7 +157,7 @@ func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*we
 	if err != nil {
 		return nil, err
 	}
-	out := &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w)}
+	out := &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w, a.now())}
 	out.Body.Health = health
 	return out, nil
 }
@@ -223,7 +223,7 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 		return nil, err
 	}
 	a.kick(w.Key)
-	return &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w)}, nil
+	return &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w, a.now())}, nil
 }
 
 // changes is what was asked for, for the audit log: names of everything, values where they are no
