@@ -34,12 +34,13 @@ var layers = map[string]layer{
 	"retry":  {"hook", "what happens after an attempt is a pure function, tested without I/O"},
 	"config": {"hook", "settings are read before anything else exists"},
 
-	"egress":    {"hook", "the only door to the network is too small to know what goes through it"},
-	"send":      {"hook wire egress", "one attempt: it neither decides what follows nor records it"},
-	"store":     {"hook", "the log and the cursors know neither who writes nor who reads"},
-	"telemetry": {"hook", "packages that work declare what they measure; they do not import this one"},
-	"receiver":  {"hook wire", "the other side: it must not share the sender's mistakes"},
-	"process":   {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
+	"egress":             {"hook", "the only door to the network is too small to know what goes through it"},
+	"send":               {"hook wire egress", "one attempt: it neither decides what follows nor records it"},
+	"store":              {"hook", "the log and the cursors know neither who writes nor who reads"},
+	"store/postgrestest": {"", "whoever needs a Postgres to throw away decides what is kept in it"},
+	"telemetry":          {"hook", "packages that work declare what they measure; they do not import this one"},
+	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
+	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
 	"intake":  {"hook wire filter store", "accepting an event must work while nothing is delivered"},
 	"deliver": {"hook wire filter retry send store", "the engine must work while no API is served"},
@@ -56,8 +57,8 @@ var layers = map[string]layer{
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver process load app webhook client",
-		"commands talk to a server through the API, like anybody; serve and demo run one through app",
+		"hook wire config telemetry receiver process load store/postgrestest app webhook client",
+		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures",
 	},
 
 	"webhook":             {"hook wire", "receivers import it"},
@@ -69,7 +70,7 @@ var layers = map[string]layer{
 // confined says who may import a package from elsewhere: what is behind a seam stays behind it.
 var confined = []struct{ prefix, to, why string }{
 	{"modernc.org/", "store", "one package speaks SQL"},
-	{"github.com/jackc/", "store", "one package speaks SQL"},
+	{"github.com/jackc/", "store store/postgrestest", "one package speaks SQL, and one to a Postgres of its own"},
 	{"github.com/pressly/goose", "store", "one package speaks SQL"},
 	{"database/sql", "store", "one package speaks SQL"},
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},

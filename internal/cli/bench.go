@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/load"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
 )
 
 type benchFlags struct {
@@ -28,6 +31,7 @@ type benchFlags struct {
 	only        []string
 	profile     string
 	dataDir     string
+	store       string
 	serve       []string // flags of the own server
 }
 
@@ -40,12 +44,14 @@ func (p *Program) bench() *cobra.Command {
 			"webhooks each; then, at a part of that speed, how long a delivery takes. Publisher and receiver are this process. " +
 			"Before and after each measurement stands the ceiling, the same bodies posted straight to the same receiver by plain net/http: the " +
 			"ratio to it says more than the figure. Medians are shown.\n\n" +
-			"Without --api-key it starts a server of its own, with an empty store and the flags of serve that follow --, and ends it. With one it loads the server at " +
+			"Without --api-key it starts a server of its own, with an empty store and the flags of serve that follow --, and ends it; with --store postgres also a " +
+			"Postgres of its own, whose CPU it shows too. With --api-key it loads the server at " +
 			"--url, which must be able to reach this machine's loopback addresses (serve --dev).",
 		Args: cobra.ArbitraryArgs,
 		Example: example(
 			"atlas-webhooks bench",
 			"atlas-webhooks bench -- --max-in-flight 2048",
+			"atlas-webhooks bench --store postgres",
 			"atlas-webhooks bench --only single,latency --duration 10s --profile profiles/",
 			"atlas-webhooks bench --url http://localhost:8080 --api-key $(cat data/operator.key)",
 		),
@@ -67,6 +73,7 @@ func (p *Program) bench() *cobra.Command {
 	flags.StringSliceVar(&f.only, "only", nil, "`scenarios` to measure: "+strings.Join(load.Names(), ", ")+" (default: all)")
 	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
 	flags.StringVar(&f.dataDir, "data-dir", "", "directory for the own server's data (default: one for temporary files, removed at the end)")
+	flags.StringVar(&f.store, "store", "sqlite", "`store` of the own server: sqlite, or postgres, which must be installed")
 	return cmd
 }
 
@@ -80,6 +87,8 @@ func (f *benchFlags) check() error {
 		return usage("--connections: 1 to 10000")
 	case !(f.load > 0 && f.load <= 1):
 		return usage("--load: above 0, at most 1")
+	case f.store != "sqlite" && f.store != "postgres":
+		return usage("--store: sqlite or postgres")
 	}
 	for _, name := range f.only {
 		if !slices.Contains(load.Names(), name) {
@@ -98,10 +107,21 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 		Progress: p.benched,
 	}
 	if o.Key != "" {
-		if f.profile != "" || f.dataDir != "" || len(f.serve) > 0 {
-			return usage("--profile, --data-dir and flags after -- are for a server of its own, without --api-key")
+		if f.profile != "" || f.dataDir != "" || f.store != "sqlite" || len(f.serve) > 0 {
+			return usage("--profile, --data-dir, --store and flags after -- are for a server of its own, without --api-key")
 		}
 		return p.measure(ctx, o)
+	}
+	if f.store == "postgres" {
+		database, err := postgrestest.Start(ctx)
+		if err != nil {
+			return fmt.Errorf("--store postgres: %w", err)
+		}
+		defer database.Stop()
+		if o.Database, err = database.PID(); err != nil {
+			return err
+		}
+		f.serve = append(f.serve, "--database-url", database.URL("postgres"))
 	}
 	return p.ownServer(ctx, f, func(s *process.Server) error {
 		o.URL, o.Key, o.PID = s.URL, s.Key, s.PID
@@ -135,7 +155,10 @@ func (p *Program) ownServer(ctx context.Context, f *benchFlags, fn func(*process
 		}
 		args = append(args, "--profile-listen", "127.0.0.1:0")
 	}
-	server, err := process.Start(ctx, process.Options{Binary: self, Dir: dir, Args: args})
+	server, err := process.Start(ctx, process.Options{
+		Binary: self, Dir: dir, Args: args, Key: "awo_" + rand.Text() + rand.Text(),
+		Env: []string{"ATLAS_WEBHOOKS_MASTER_KEY=" + base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())[:32])},
+	})
 	if err != nil {
 		return err
 	}
@@ -148,7 +171,7 @@ func (p *Program) measure(ctx context.Context, o load.Options) error {
 	if err != nil {
 		return err
 	}
-	if err := records(p, "SCENARIO DELIVERIES/S RATIO CPU RSS P50 P99 LOST DUPLICATES", shapeResults(results), benchRow); err != nil {
+	if err := records(p, "SCENARIO DELIVERIES/S RATIO CPU DATABASE RSS P50 P99 LOST DUPLICATES", shapeResults(results), benchRow); err != nil {
 		return err
 	}
 	for _, r := range results {
@@ -165,6 +188,7 @@ type benchRecord struct {
 	PerSecond  float64 `json:"deliveries_per_second"`
 	Ratio      float64 `json:"ratio_to_ceiling,omitempty"`
 	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the server; of publisher and sink for the ceiling
+	Database   float64 `json:"database_cpu_us_per_delivery,omitempty"`
 	RSS        int64   `json:"rss_bytes,omitempty"`
 	Published  int64   `json:"published"`
 	Lost       int64   `json:"lost"`
@@ -186,8 +210,8 @@ func shapeResults(results []load.Result) (list []benchRecord) {
 func shapeResult(r *load.Result) benchRecord {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	return benchRecord{
-		Scenario: r.Scenario, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000, RSS: r.RSS,
-		Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
+		Scenario: r.Scenario, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000,
+		Database: float64(r.Database.Nanoseconds()) / 1000, RSS: r.RSS, Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
 		P50: ms(r.Accepted.P50), P99: ms(r.Accepted.P99), SentP50: ms(r.Sent.P50), SentP99: ms(r.Sent.P99),
 	}
 }
@@ -201,7 +225,7 @@ func benchRow(r benchRecord) []string {
 	}
 	return []string{
 		r.Scenario, fmt.Sprintf("%.0f", r.PerSecond), orDash(r.Ratio > 0, "%.2f", r.Ratio), orDash(r.CPU > 0, "%.0f µs", r.CPU),
-		orDash(r.RSS > 0, "%d MiB", r.RSS>>20), orDash(r.P50 > 0, "%.1f ms", r.P50), orDash(r.P99 > 0, "%.1f ms", r.P99),
+		orDash(r.Database > 0, "%.0f µs", r.Database), orDash(r.RSS > 0, "%d MiB", r.RSS>>20), orDash(r.P50 > 0, "%.1f ms", r.P50), orDash(r.P99 > 0, "%.1f ms", r.P99),
 		strconv.FormatInt(r.Lost, 10), strconv.FormatInt(r.Duplicates, 10),
 	}
 }
@@ -215,6 +239,9 @@ func (p *Program) benched(r load.Result) {
 	}
 	if r.CPU > 0 {
 		text += fmt.Sprintf("  %.0f µs CPU each", b.CPU)
+	}
+	if r.Database > 0 {
+		text += fmt.Sprintf(" and %.0f µs of the database", b.Database)
 	}
 	if b.P50 > 0 {
 		text += fmt.Sprintf("  accepted to received p50 %.1f ms p99 %.1f ms, sent to received p50 %.1f ms p99 %.1f ms", b.P50, b.P99, b.SentP50, b.SentP99)

@@ -187,7 +187,7 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 	}
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
-	m := meter{pid: b.opt.PID, count: n.arrived.Load}
+	m := meter{pid: b.opt.PID, database: b.opt.Database, count: n.arrived.Load}
 	var during func(context.Context, time.Duration) error
 	if b.opt.During != nil && round == 1 {
 		during = func(ctx context.Context, d time.Duration) error { return b.opt.During(ctx, s.name, d) }
@@ -209,7 +209,7 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 	}
 	err = errors.Join(err, b.unsubscribe(ctx, company, ids))
 	return Result{
-		Scenario: s.name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, RSS: m.used.RSS,
+		Scenario: s.name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
 		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
 	}, err
 }

@@ -18,7 +18,7 @@ func (b *bench) latency(ctx context.Context, rate float64, round int) (Result, e
 	n.times = map[string]*itinerary{}
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
-	m := meter{pid: b.opt.PID, count: n.arrived.Load}
+	m := meter{pid: b.opt.PID, database: b.opt.Database, count: n.arrived.Load}
 	measured := make(chan error, 1)
 	go func() {
 		defer stop()
@@ -44,7 +44,7 @@ func (b *bench) latency(ctx context.Context, rate float64, round int) (Result, e
 	}
 	err = errors.Join(err, b.unsubscribe(ctx, company, ids))
 	r := Result{
-		Scenario: Latency, Round: round, PerSecond: m.perSecond, CPU: m.cpu, RSS: m.used.RSS,
+		Scenario: Latency, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
 		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
 	}
 	r.Accepted, r.Sent = n.took(began.Add(b.opt.Duration / 5))

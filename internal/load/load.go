@@ -26,6 +26,9 @@ type Options struct {
 	URL string // of the server
 	Key string // an operator key
 	PID int    // of the server's process, 0 = unknown: no CPU and memory
+	// Database is the process of the server's database, whose children serve connections; 0 = none
+	// that is known.
+	Database int
 	// Duration is how long each measurement takes; 0 means 4 s.
 	Duration time.Duration
 	// Rounds is how often each is taken; the median counts. 0 means 3.
@@ -49,6 +52,7 @@ type Result struct {
 	PerSecond  float64       // deliveries
 	Ratio      float64       // to the ceilings just before and after; 0 for a ceiling itself
 	CPU        time.Duration // of the server for each delivery; of publisher and sink for the ceiling
+	Database   time.Duration // CPU of the database for each delivery
 	RSS        int64         // of the server, at the end
 	Published  int64
 	Lost       int64 // did not arrive within a minute of the last one that did
@@ -189,6 +193,7 @@ func median(all []Result, scenario string) Result {
 	m.PerSecond = middle(of, func(r Result) float64 { return r.PerSecond })
 	m.Ratio = middle(of, func(r Result) float64 { return r.Ratio })
 	m.CPU = middle(of, func(r Result) time.Duration { return r.CPU })
+	m.Database = middle(of, func(r Result) time.Duration { return r.Database })
 	m.Accepted.P50 = middle(of, func(r Result) time.Duration { return r.Accepted.P50 })
 	m.Accepted.P99 = middle(of, func(r Result) time.Duration { return r.Accepted.P99 })
 	m.Sent.P50 = middle(of, func(r Result) time.Duration { return r.Sent.P50 })
@@ -217,32 +222,43 @@ func quantiles(list []time.Duration) (q Quantiles) {
 	return Quantiles{at(0.5), at(0.99)}
 }
 
-// meter measures a stretch of time: deliveries, and what a process used meanwhile.
+// meter measures a stretch of time: deliveries, and what processes used meanwhile.
 type meter struct {
-	pid       int
-	count     func() int64
-	began     time.Time
-	received  int64
-	used      process.Usage
-	perSecond float64
-	cpu       time.Duration // for each
+	pid, database int // 0 = not measured
+	count         func() int64
+	began         time.Time
+	received      int64
+	used          process.Usage
+	databaseCPU   time.Duration // for each
+	perSecond     float64
+	cpu           time.Duration // for each
 }
 
 func (m *meter) start() (err error) {
 	m.began, m.received = time.Now(), m.count()
-	if m.pid != 0 {
-		m.used, err = process.UsageOf(m.pid)
-	}
+	m.used, m.databaseCPU, err = m.read()
 	return err
+}
+
+func (m *meter) read() (used process.Usage, database time.Duration, err error) {
+	if m.pid != 0 {
+		used, err = process.UsageOf(m.pid)
+	}
+	if m.database != 0 && err == nil {
+		var all process.Usage
+		all, err = process.UsageOfAll(m.database)
+		database = all.CPU
+	}
+	return used, database, err
 }
 
 func (m *meter) stop() error {
 	took, n := time.Since(m.began), m.count()-m.received
 	m.perSecond = float64(n) / took.Seconds()
-	if m.pid == 0 || n == 0 {
-		return nil
+	used, database, err := m.read()
+	if n > 0 {
+		m.cpu, m.databaseCPU = (used.CPU-m.used.CPU)/time.Duration(n), (database-m.databaseCPU)/time.Duration(n)
 	}
-	now, err := process.UsageOf(m.pid)
-	m.cpu, m.used = (now.CPU-m.used.CPU)/time.Duration(n), now
+	m.used = used
 	return err
 }

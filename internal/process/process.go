@@ -30,6 +30,7 @@ type Options struct {
 	Dir    string    // its data directory; keys and store outlive the process
 	Args   []string  // further flags of serve
 	Env    []string  // added to the environment
+	Key    string    // its operator key; "" = the one that its first start makes in Dir
 	Wrap   []string  // a program and its arguments that runs the server, as strace
 	Log    io.Writer // gets the server's log, line by line; nil = nobody reads it
 	// Ready bounds how long the server may take until it answers; 0 means 30 s.
@@ -62,6 +63,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
 	cmd.SysProcAttr = withParent()
 	cmd.Env = append(cmd.Environ(), o.Env...)
+	if o.Key != "" {
+		cmd.Env = append(cmd.Env, "ATLAS_WEBHOOKS_OPERATOR_KEY="+o.Key)
+	}
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -70,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
-	s := &Server{cmd: cmd, PID: cmd.Process.Pid, ended: make(chan struct{})}
+	s := &Server{cmd: cmd, PID: cmd.Process.Pid, Key: o.Key, ended: make(chan struct{})}
 	serving := make(chan string, 1)
 	go s.follow(log, o.Log, serving)
 	if o.Ready == 0 {
@@ -90,12 +94,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		s.Kill()
 		return nil, ctx.Err()
 	}
-	key, err := os.ReadFile(filepath.Join(o.Dir, "operator.key"))
-	if err != nil {
-		s.Kill()
-		return nil, err
+	if s.Key == "" {
+		key, err := os.ReadFile(filepath.Join(o.Dir, "operator.key"))
+		if err != nil {
+			s.Kill()
+			return nil, err
+		}
+		s.Key = strings.TrimSpace(string(key))
 	}
-	s.Key = strings.TrimSpace(string(key))
 	return s, nil
 }
 

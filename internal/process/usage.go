@@ -2,9 +2,12 @@ package process
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -18,20 +21,53 @@ type Usage struct {
 // tick is the unit of times in /proc: 100 a second on every Linux (USER_HZ).
 const tick = 10 * time.Millisecond
 
+// UsageOfAll reads what a process and its children have used, those included that it has waited for.
+// Memory that they share is counted for each.
+func UsageOfAll(pid int) (sum Usage, err error) {
+	if sum, err = usageOf(pid, user, system, childrenUser, childrenSystem); err != nil {
+		return sum, err
+	}
+	tasks, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return sum, err
+	}
+	for _, field := range bytes.Fields(tasks) {
+		child, err := strconv.Atoi(string(field))
+		if err != nil {
+			return sum, err
+		}
+		u, err := UsageOfAll(child)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended meanwhile
+		}
+		if err != nil {
+			return sum, err
+		}
+		sum.CPU += u.CPU
+		sum.RSS += u.RSS
+		sum.Peak += u.Peak
+	}
+	return sum, nil
+}
+
 // UsageOf reads what a process has used. It needs /proc.
-func UsageOf(pid int) (u Usage, err error) {
+func UsageOf(pid int) (Usage, error) { return usageOf(pid, user, system) }
+
+// Times in /proc/<pid>/stat (proc(5)), counted from the field after the program's name.
+const user, system, childrenUser, childrenSystem = 11, 12, 13, 14
+
+func usageOf(pid int, times ...int) (u Usage, err error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return u, err
 	}
 	// The second field is the program's name in brackets, and may hold anything (proc(5)).
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const user, system = 11, 12 // fields 14 and 15 of all
-	if len(fields) <= system {
+	if len(fields) <= childrenSystem {
 		return u, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
-	for _, field := range fields[user : system+1] {
-		n, err := strconv.ParseInt(string(field), 10, 64)
+	for _, i := range times {
+		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
 		if err != nil {
 			return u, err
 		}

@@ -4,11 +4,24 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
 )
 
 // TestBench: the command measures something in every scenario, loses nothing, and leaves no server.
 func TestBench(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), binary(t), "bench", "--duration", "300ms", "--rounds", "1", "--quiet", "--output", "json")
+	for _, store := range []string{"sqlite", "postgres"} {
+		t.Run(store, func(t *testing.T) {
+			if store == "postgres" && !postgrestest.Installed() {
+				t.Skip(postgrestest.ErrMissing)
+			}
+			bench(t, "--store", store)
+		})
+	}
+}
+
+func bench(t *testing.T, args ...string) {
+	cmd := exec.CommandContext(t.Context(), binary(t), append([]string{"bench", "--duration", "300ms", "--rounds", "1", "--quiet", "--output", "json"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -1,5 +1,5 @@
-// Package postgrestest runs a throwaway Postgres for tests: its own cluster on a Unix socket, with
-// fsync on, and a database for each test.
+// Package postgrestest runs a throwaway Postgres for tests and measurements: its own cluster on a
+// Unix socket, with fsync on, and a database for each test.
 package postgrestest
 
 import (
@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -62,6 +63,12 @@ func Start(ctx context.Context) (c *Cluster, err error) {
 		return nil, err
 	}
 	return c, c.wait(ctx)
+}
+
+// Installed says whether there is a Postgres to start.
+func Installed() bool {
+	_, err := find()
+	return err == nil
 }
 
 // find looks for initdb where it is usually installed: Debian keeps it out of the path.
@@ -159,6 +166,15 @@ func (c *Cluster) Database(ctx context.Context, template string) (string, error)
 	}
 	name := fmt.Sprintf("t%d", c.made.Add(1))
 	return name, c.do(ctx, `CREATE DATABASE `+name+` TEMPLATE `+template)
+}
+
+// PID is the process of the running server, whose children serve the connections.
+func (c *Cluster) PID() (int, error) {
+	text, err := os.ReadFile(filepath.Join(c.dir, "pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 // Drop removes a database, whoever is connected to it.
