@@ -67,9 +67,10 @@ type Request struct {
 	Webhook         hook.WebhookKey
 	EndpointVersion int64
 	Endpoint        string // as [CheckEndpoint] returned it
-	// Header is sent as it is. Host and Content-Length are added; it must hold neither them nor
-	// any other header that frames a message.
-	Header http.Header
+	// Header is sent as it is: lines "Name: value" that end in CR LF, with canonical names. Host and
+	// Content-Length are added; it must hold neither them nor any other header that frames a message.
+	// Nobody changes it until Do returns.
+	Header []byte
 	// Body is not changed by anybody until Do returns.
 	Body []byte
 	// AllowNetworks are the ranges that the webhook's company may reach besides the policy's.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -66,7 +65,7 @@ func newReceiver(t testing.TB, config receiver.Config, script ...string) *receiv
 // request is a small request to a URL for webhook 1.
 func request(url string, timeout time.Duration) *Request {
 	return &Request{
-		Webhook: 1, Endpoint: url, Header: http.Header{"Content-Type": {"application/json"}},
+		Webhook: 1, Endpoint: url, Header: []byte("Content-Type: application/json\r\n"),
 		Body: []byte(`{"event":"conversation","data":"{}"}`), Deadline: time.Now().Add(timeout),
 	}
 }

@@ -69,7 +69,7 @@ func (c *conn) exchange(r *Request, a *Answer) (keep bool, err error) {
 // reading, because a receiver may answer (413, say) and never read the rest.
 func (x *http1) write() error {
 	out := append(x.s.out[:0], x.c.pool.target.prelude...)
-	out = appendFields(out, x.r.Header)
+	out = append(out, x.r.Header...)
 	out = append(out, "Content-Length: "...)
 	out = strconv.AppendInt(out, int64(len(x.r.Body)), 10)
 	out = append(out, "\r\n\r\n"...)
@@ -108,24 +108,6 @@ func (x *http1) finishWriting(abandon bool) error {
 }
 
 var errAbandoned = errors.New("the answer came before the request was sent in full")
-
-// appendFields writes header lines. Names and values were checked when they were saved; a line
-// break that slipped through must not become a header of its own.
-func appendFields(out []byte, header http.Header) []byte {
-	for name, values := range header {
-		for _, value := range values {
-			out = append(out, name...)
-			out = append(out, ": "...)
-			for i := range len(value) {
-				if c := value[i]; c >= ' ' || c == '\t' {
-					out = append(out, c)
-				}
-			}
-			out = append(out, "\r\n"...)
-		}
-	}
-	return out
-}
 
 // fill reads once more into the buffer, which holds at most limit bytes.
 func (x *http1) fill(limit int) error {

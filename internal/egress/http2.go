@@ -63,7 +63,7 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	body := &lentBody{b: r.Body}
 	defer body.takeBack()
 	request := (&http.Request{
-		Method: http.MethodPost, Host: t.hostPort, Header: r.Header, Body: body, ContentLength: int64(len(r.Body)),
+		Method: http.MethodPost, Host: t.hostPort, Header: parseFields(r.Header), Body: body, ContentLength: int64(len(r.Body)),
 		URL: t.url,
 	}).WithContext(ctx)
 	c.meter.credit.Store(int64(c.h2.InFlight()+1) * h2Credit)
@@ -109,6 +109,17 @@ func unprocessed(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "graceful shutdown GOAWAY") ||
 		strings.Contains(text, "REFUSED_STREAM") || strings.Contains(text, "client conn not usable")
+}
+
+// parseFields reads header lines.
+func parseFields(lines []byte) http.Header {
+	header := make(http.Header, 16)
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(lines), "\r\n"), "\r\n") {
+		if name, value, ok := strings.Cut(line, ": "); ok {
+			header[name] = append(header[name], value)
+		}
+	}
+	return header
 }
 
 // flatten writes headers as lines, in order of name.

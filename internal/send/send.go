@@ -12,10 +12,10 @@ package send
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
@@ -88,8 +88,10 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 		}
 	}()
 	result.TimestampText = wire.Timestamp(start)
-	header, err := s.sign(&r, start, result.TimestampText)
-	if err != nil {
+	header := headers.Get().(*[]byte)
+	defer headers.Put(header)
+	var err error
+	if *header, err = s.sign((*header)[:0], &r, start, result.TimestampText); err != nil {
 		return refuse(result, hook.ErrInternal, "the request could not be signed: "+err.Error())
 	}
 	timeout := r.Webhook.Timeout
@@ -98,7 +100,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	}
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
-		Header: header, Body: r.Body, AllowNetworks: r.AllowNetworks,
+		Header: *header, Body: r.Body, AllowNetworks: r.AllowNetworks,
 		Deadline: start.Add(timeout), NotAfter: r.NotAfter,
 	})
 	result.Phases = answer.Phases
@@ -108,14 +110,18 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	return answered(result, &answer, start)
 }
 
-func (s *Sender) sign(r *Request, now time.Time, timestamp string) (http.Header, error) {
+// headers are the memory that requests' headers are written into, used again.
+var headers = sync.Pool{New: func() any { return new([]byte) }}
+
+// sign appends the request's headers.
+func (s *Sender) sign(to []byte, r *Request, now time.Time, timestamp string) ([]byte, error) {
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
 		Body: r.Body, Timestamp: timestamp, Topic: r.Topic, EventID: r.EventID, WebhookID: r.Webhook.ID,
 		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}
-	return request.Header()
+	return request.AppendHeader(to)
 }
 
 // failed describes an attempt without an answer.

@@ -3,6 +3,7 @@ package wire
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -29,75 +30,109 @@ type Request struct {
 // UserAgent is the product's name and version, as every request carries it.
 func UserAgent(version string) string { return "Atlas-Webhooks/" + version }
 
-// Header returns the headers of the request, signed. Its errors are those of [Sign].
+// AppendHeader appends the headers of the request, signed, as lines "Name: value" that end in CR LF.
+// Its errors are those of [Sign].
 //
 // Content-Length and Host are the transport's. The three webhook-* headers are there if Secret or
 // Other has a [StandardKey], signed by each that has one.
+func (r *Request) AppendHeader(to []byte) ([]byte, error) {
+	h := lines{to}
+	for _, custom := range r.Custom {
+		h.text(http.CanonicalHeaderKey(custom.Name), custom.Value)
+	}
+	h.text(HeaderContentType, ContentType)
+	h.text(HeaderUserAgent, r.UserAgent)
+	if err := h.sign(r); err != nil {
+		return to, err
+	}
+	h.text(HeaderSignatureTimestamp, r.Timestamp)
+	h.text(HeaderTimestamp, r.Timestamp)
+	h.text(HeaderEventID, r.EventID)
+	h.text(HeaderSubscriptionID, r.WebhookID)
+	h.text(HeaderTopic, r.Topic)
+	h.number(HeaderAttempt, int64(r.Attempt))
+	if r.Sequence > 0 {
+		h.number(HeaderSequence, r.Sequence)
+	}
+	if r.Test {
+		h.text(HeaderTest, "true")
+	}
+	if r.Replay != "" {
+		h.text(HeaderReplay, r.Replay)
+	}
+	h.standard(r)
+	return h.b, nil
+}
+
+// Header is [Request.AppendHeader] for those who look at single headers.
 func (r *Request) Header() (http.Header, error) {
-	signature, err := Sign(r.Scheme, r.Secret, r.Timestamp, r.Body)
+	text, err := r.AppendHeader(nil)
 	if err != nil {
 		return nil, err
 	}
-	const ours = 15 // at most, below
-	h := headers{
-		header: make(http.Header, ours+len(r.Custom)),
-		values: make([]string, 0, ours+len(r.Custom)),
+	header := http.Header{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\r\n"), "\r\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		header[name] = []string{value}
 	}
-	for _, custom := range r.Custom {
-		h.set(http.CanonicalHeaderKey(custom.Name), custom.Value)
-	}
-	h.set(HeaderContentType, ContentType)
-	h.set(HeaderUserAgent, r.UserAgent)
-	h.set(HeaderSignature, signature)
-	h.set(HeaderSignatureTimestamp, r.Timestamp)
-	h.set(HeaderTimestamp, r.Timestamp)
-	h.set(HeaderEventID, r.EventID)
-	h.set(HeaderSubscriptionID, r.WebhookID)
-	h.set(HeaderTopic, r.Topic)
-	h.set(HeaderAttempt, strconv.Itoa(r.Attempt))
-	if r.Sequence > 0 {
-		h.set(HeaderSequence, strconv.FormatInt(r.Sequence, 10))
-	}
-	if r.Test {
-		h.set(HeaderTest, "true")
-	}
-	if r.Replay != "" {
-		h.set(HeaderReplay, r.Replay)
-	}
-	r.standard(&h)
-	return h.header, nil
+	return header, nil
 }
 
-// standard adds the headers of the Standard Webhooks specification.
-func (r *Request) standard(h *headers) {
+// lines are header lines that are being written.
+type lines struct{ b []byte }
+
+func (h *lines) begin(name string) { h.b = append(append(h.b, name...), ": "...) }
+
+func (h *lines) end() { h.b = append(h.b, "\r\n"...) }
+
+// text appends a line. Values were checked when they were saved; a line break that slipped through
+// must not become a header of its own.
+func (h *lines) text(name, value string) {
+	h.begin(name)
+	for i := range len(value) {
+		if c := value[i]; c >= ' ' || c == '\t' {
+			h.b = append(h.b, c)
+		}
+	}
+	h.end()
+}
+
+func (h *lines) number(name string, value int64) {
+	h.begin(name)
+	h.b = strconv.AppendInt(h.b, value, 10)
+	h.end()
+}
+
+func (h *lines) sign(r *Request) (err error) {
+	h.begin(HeaderSignature)
+	if h.b, err = appendSignature(h.b, r.Scheme, r.Secret, r.Timestamp, r.Body); err != nil {
+		return err
+	}
+	h.end()
+	return nil
+}
+
+// standard appends the headers of the Standard Webhooks specification.
+func (h *lines) standard(r *Request) {
 	seconds := StandardSeconds(r.Timestamp)
-	signatures := ""
+	signed := false
 	for _, secret := range [...]string{r.Secret, r.Other} {
-		key, ok := StandardKey(secret)
+		var room [maxStandardKey]byte
+		key, ok := appendStandardKey(room[:0], secret)
 		if !ok {
 			continue
 		}
-		if signatures != "" {
-			signatures += " "
+		if signed {
+			h.b = append(h.b, ' ')
+		} else {
+			h.text(HeaderStandardID, r.EventID)
+			h.text(HeaderStandardTimestamp, seconds)
+			h.begin(HeaderStandardSignature)
 		}
-		signatures += SignStandard(key, r.EventID, seconds, r.Body)
+		h.b = appendStandard(h.b, key, r.EventID, seconds, r.Body)
+		signed = true
 	}
-	if signatures == "" {
-		return
+	if signed {
+		h.end()
 	}
-	h.set(HeaderStandardID, r.EventID)
-	h.set(HeaderStandardTimestamp, seconds)
-	h.set(HeaderStandardSignature, signatures)
-}
-
-// headers fills an http.Header whose values share one array: 15 headers, two allocations.
-type headers struct {
-	header http.Header
-	values []string
-}
-
-func (h *headers) set(name, value string) {
-	h.values = append(h.values, value)
-	n := len(h.values)
-	h.header[name] = h.values[n-1 : n : n]
 }

@@ -79,10 +79,34 @@ func TestHeaderOfTestsReplaysAndCustom(t *testing.T) {
 	if values, ok := got["X-Atlas-Webhook-Sequence"]; ok {
 		t.Errorf("a sequence where there is none: %q", values)
 	}
-	// The values share an array: adding to one must not run into the next.
-	got.Add("X-Team", "c")
-	if got.Get("Content-Type") != wire.ContentType {
-		t.Error("Add wrote into another header's value")
+}
+
+func TestHeaderLinesCannotBeInjected(t *testing.T) {
+	r := example()
+	r.Custom = []hook.Header{{Name: "X", Value: "a\r\nEvil: 1\n\x00b"}}
+	text, err := r.AppendHeader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "X: aEvil: 1b\r\n") || strings.Contains(string(text), "\nEvil") {
+		t.Errorf("%q", text)
+	}
+}
+
+// The lines go into memory that is used again, and stand in the same order each time.
+func TestAppendHeader(t *testing.T) {
+	r := example()
+	first, err := r.AppendHeader([]byte("before|"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "before|Content-Type: application/json\r\nUser-Agent: Atlas-Webhooks/1.2.3\r\nX-Atlas-Webhook-Signature: cf42"
+	if !strings.HasPrefix(string(first), want) || !strings.HasSuffix(string(first), "\r\nWebhook-Signature: v1,etfYcIoFH8cIIq9bJTMOPOl0OO+tjFRulzhrnjN2T+g=\r\n") {
+		t.Errorf("%q", first)
+	}
+	r.Scheme = "md5"
+	if kept, err := r.AppendHeader([]byte("kept")); err == nil || string(kept) != "kept" {
+		t.Errorf("%q, %v", kept, err)
 	}
 }
 
