@@ -280,19 +280,22 @@ func (e *Engine) dispatch(ctx context.Context) {
 // work makes one attempt after another, and ends when there has been none for a while.
 func (e *Engine) work(ctx context.Context, s start) {
 	const patience = 5 * time.Second
-	idle := time.NewTimer(patience)
-	defer idle.Stop()
-	for {
-		e.finished <- result{s, e.attempt(ctx, &s)}
-		idle.Reset(patience)
-		var ok bool
+	look := time.NewTicker(patience) // and no timer that every attempt would set anew
+	defer look.Stop()
+	e.finished <- result{s, e.attempt(ctx, &s)}
+	for idle := false; ; {
 		select {
-		case s, ok = <-e.jobs:
+		case s, ok := <-e.jobs:
 			if !ok {
 				return
 			}
-		case <-idle.C:
-			return
+			e.finished <- result{s, e.attempt(ctx, &s)}
+			idle = false
+		case <-look.C:
+			if idle {
+				return
+			}
+			idle = true
 		}
 	}
 }

@@ -187,17 +187,19 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 		keep, err = conn.exchange2(ctx, r, a)
 		return err
 	}
+	conn.watch.follow(ctx, conn.nc)
 	conn.nc.SetDeadline(r.until())
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { conn.nc.SetDeadline(time.Unix(1, 0)) })
-		defer func() { keep = stop() && keep }()
+	// The last look before the first byte: at the context, whose end may have come before the
+	// deadline that it would have brought forward, and at the clock.
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	// The last look at the clock before the first byte.
 	if err := expired(r); err != nil {
 		return err
 	}
 	conn.sentBefore = conn.meter.written.Load()
 	keep, err = conn.exchange(r, a)
+	keep = keep && ctx.Err() == nil
 	if err != nil && conn.meter.written.Load() == conn.sentBefore && !timedOut(err) {
 		err = &unsentError{err}
 	}

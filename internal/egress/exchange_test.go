@@ -210,6 +210,28 @@ func TestCancelledIsOurFault(t *testing.T) {
 	wantClass(t, err, hook.ErrOwnFault)
 }
 
+// A kept connection follows the context of the exchange that it serves, and no earlier one.
+func TestConnectionFollowsItsContext(t *testing.T) {
+	r := newReceiver(t, receiver.Config{}, "status 200:2", "hang")
+	c := newClient(t)
+	first, end := context.WithCancel(t.Context())
+	if _, err := c.Do(first, request(r.URL(), 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if _, err := c.Do(first, request(r.URL(), 10*time.Second)); err == nil {
+		t.Error("an exchange began under a context that had ended")
+	}
+	second, end := context.WithCancel(t.Context())
+	defer end()
+	if a, err := c.Do(second, request(r.URL(), 10*time.Second)); err != nil || a.Status != 200 {
+		t.Fatalf("after another context has ended: %d, %v", a.Status, err)
+	}
+	time.AfterFunc(100*time.Millisecond, end)
+	_, err := c.Do(second, request(r.URL(), 10*time.Second))
+	wantClass(t, err, hook.ErrOwnFault)
+}
+
 func TestNotAfter(t *testing.T) {
 	r := newReceiver(t, receiver.Config{}, "hang")
 	c := newClient(t)

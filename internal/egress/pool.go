@@ -25,6 +25,7 @@ type conn struct {
 	allow      []netip.Prefix   // the company's ranges when it was made
 	sentBefore int64            // bytes written before the current request
 	keepFor    time.Duration    // as the receiver announced; 0 = not at all
+	watch      watch            // breaks an exchange off when its context ends
 
 	inFlight   int  // requests, or reservations of HTTP/2
 	dead       bool // no further request; closed when inFlight is 0
@@ -356,8 +357,42 @@ func (ps *pools) unlink(c *conn) {
 	ps.idle--
 }
 
+// watch lets the end of a context break off what happens on a connection. It stays with the
+// connection from one exchange to the next: nearly all have the same context.
+type watch struct {
+	mu   sync.Mutex
+	ctx  context.Context
+	stop func() bool
+}
+
+// follow makes the connection follow another context than before.
+func (w *watch) follow(ctx context.Context, nc net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == ctx {
+		return
+	}
+	if w.stop != nil {
+		w.stop()
+	}
+	w.ctx, w.stop = ctx, nil
+	if ctx.Done() != nil {
+		w.stop = context.AfterFunc(ctx, func() { w.end(ctx, nc) })
+	}
+}
+
+// end lets everything on the connection time out, if it still follows the context that has ended.
+func (w *watch) end(ctx context.Context, nc net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ctx == ctx {
+		nc.SetDeadline(time.Unix(1, 0))
+	}
+}
+
 // close closes the socket first: what TLS would say goodbye with must not be able to block.
 func (c *conn) close() {
+	c.watch.follow(context.Background(), c.nc)
 	c.meter.Close()
 	if c.h2 != nil {
 		c.h2.Close()
