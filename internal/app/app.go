@@ -209,6 +209,7 @@ const (
 // flight end, records them and returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.release()
+	defer paceHeap()()
 	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	delivering, stopDelivering := context.WithCancel(hard)
