@@ -30,15 +30,27 @@ var postgresMigrations embed.FS
 // postgresPartitions is how many partitions a log in Postgres has.
 const postgresPartitions = 64
 
-// Limits of a session. A node that stands still inside a transaction would otherwise stop everybody
-// who waits for its locks.
+// Limits of a session. A node that stands still inside a transaction, or that has vanished from the
+// network, would otherwise stop everybody who waits for its locks.
 var sessionLimits = map[string]string{
 	"idle_in_transaction_session_timeout": "2s",
 	"lock_timeout":                        "5s",
-	"statement_timeout":                   "15s",
+	"statement_timeout":                   "7s",
 	"tcp_user_timeout":                    "5s",
+	"tcp_keepalives_idle":                 "3",
+	"tcp_keepalives_interval":             "1",
+	"tcp_keepalives_count":                "3",
 	"application_name":                    "atlas-webhooks",
 }
+
+// Limits of ours, for a server that says nothing any more. A connection on which a call has waited so
+// long is given up, so that the next call begins on a fresh one: after the server is back, nobody
+// waits for what was sent to it before.
+const (
+	callPatience = 8 * time.Second // with a transaction; a little more than the server allows a statement
+	tryPatience  = 3 * time.Second // with one of several tries of an append or of a question
+	pingPatience = 2 * time.Second // with a connection that was idle
+)
 
 // sessionsOpen bounds the pool unless the URL says pool_max_conns.
 const sessionsOpen = 24
@@ -93,15 +105,16 @@ func (e *elephant) open(ctx context.Context) error {
 		c.MaxConns = sessionsOpen
 	}
 	if c.ConnConfig.ConnectTimeout == 0 {
-		c.ConnConfig.ConnectTimeout = 5 * time.Second
+		c.ConnConfig.ConnectTimeout = tryPatience
 	}
+	c.ConnConfig.DialFunc, c.PingTimeout = dialer().DialContext, pingPatience
 	if e.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return err
 	}
 	if err := e.guard(ctx); err != nil {
 		return err
 	}
-	if err := e.migrate(ctx); err != nil {
+	if err := e.migrate(ctx, c.ConnConfig); err != nil {
 		return err
 	}
 	if _, err := e.pool.Exec(ctx, `INSERT INTO nodes (id, url, started_at, lease_until) VALUES ($1, '', $2, now())`, e.me, micros(e.opt.Now())); err != nil {
@@ -126,8 +139,10 @@ func (e *elephant) guard(ctx context.Context) error {
 	return nil
 }
 
-// migrate brings the schema up to date; nodes that start together take turns by a table.
-func (e *elephant) migrate(ctx context.Context) error {
+// migrate brings the schema up to date; nodes that start together take turns by a table. Its session
+// waits for locks no longer than others, so that nobody queues behind it for long, but works as long
+// as it must.
+func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
 	files, err := fs.Sub(postgresMigrations, "migrations/postgres")
 	if err != nil {
 		return err
@@ -136,7 +151,9 @@ func (e *elephant) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db := stdlib.OpenDBFromPool(e.pool)
+	own := c.Copy()
+	own.RuntimeParams["statement_timeout"], own.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
+	db := stdlib.OpenDB(*own)
 	defer db.Close()
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithVerbose(false), goose.WithLocker(turns))
 	if err != nil {
@@ -164,8 +181,10 @@ func (e *elephant) slice(p hook.Partition) string { return fmt.Sprintf(`partitio
 func (e *elephant) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
 
 func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
 	err := pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) error {
-		return fn(&pgSession{e: e, tx: t})
+		return fn(&pgSession{ctx: ctx, e: e, tx: t})
 	})
 	return e.mapError(err)
 }
@@ -174,9 +193,9 @@ func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
 // writes. Appends and records go on beside it.
 func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
 	var s *pgSession
-	err := e.again(ctx, func() error {
+	err := e.again(ctx, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, e.pool, func(t pgx.Tx) error {
-			s = &pgSession{e: e, tx: t}
+			s = &pgSession{ctx: ctx, e: e, tx: t}
 			if _, err := s.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
 				return err
 			}
@@ -190,9 +209,12 @@ func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
 }
 
 // again repeats a transaction that the database broke off in favour of another one.
-func (e *elephant) again(ctx context.Context, transaction func() error) (err error) {
+func (e *elephant) again(ctx context.Context, transaction func(context.Context) error) (err error) {
 	for try := range 10 {
-		if err = transaction(); !conflicted(err) {
+		bounded, cancel := context.WithTimeout(ctx, callPatience)
+		err = transaction(bounded)
+		cancel()
+		if !conflicted(err) {
 			return err
 		}
 		select {
@@ -282,10 +304,11 @@ func ownFault(err *pgconn.PgError) bool {
 	return strings.HasPrefix(err.Code, "22") || strings.HasPrefix(err.Code, "23")
 }
 
-// conflicted transactions were broken off in favour of another one.
+// conflicted transactions were broken off in favour of another one: in a conflict, in a deadlock, or
+// because this process stood still inside it.
 func conflicted(err error) bool {
 	x, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (x.Code == "40001" || x.Code == "40P01")
+	return ok && (x.Code == "40001" || x.Code == "40P01" || x.Code == "25P03")
 }
 
 // ambiguous errors leave it open whether a transaction under way took place: the answer did not come.

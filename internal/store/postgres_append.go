@@ -95,7 +95,9 @@ func (a *appender) try(g *appendGroup) error {
 	ctx, cancel := context.WithTimeout(context.Background(), appendPatience)
 	defer cancel()
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		err := g.send(ctx, a.e)
+		one, cancel := context.WithTimeout(ctx, tryPatience)
+		err := g.send(one, a.e)
+		cancel()
 		if err == nil {
 			return nil
 		}
@@ -192,7 +194,7 @@ func (k *work) conflicts() bool {
 }
 
 // The statements of an append, in this order: the lock comes first, and what follows sees all that
-// was committed before it was granted. Without BEGIN, the pipeline is one transaction up to its end.
+// was committed before it was granted.
 const (
 	knownEvents = `
 		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at
@@ -222,22 +224,25 @@ const (
 
 func (g *appendGroup) send(ctx context.Context, e *elephant) error {
 	g.known, g.fresh = map[eventID]*hook.Event{}, nil
-	var b pgx.Batch
-	b.Queue(lockPartition, int64(g.partition)).Exec(func(pgconn.CommandTag) error { return nil })
-	g.queueKnown(&b, e)
 	placed := map[eventID]*hook.Event{}
+	rest := g.lookUp(nil, e)
 	if len(g.rows) > 0 {
-		g.queueInsert(&b, e, placed)
+		rest = append(rest, g.insertion(e, placed))
 	}
-	b.Queue(configVersion, int64(g.partition)).QueryRow(func(r pgx.Row) error { return r.Scan(&g.version) })
-	if err := e.pool.SendBatch(ctx, &b).Close(); err != nil {
+	rest = append(rest, step{configVersion, []any{int64(g.partition)}, func(r pgx.Rows) error {
+		if !r.Next() {
+			return r.Err()
+		}
+		return r.Scan(&g.version)
+	}})
+	if err := e.transact(ctx, step{query: lockPartition, args: []any{int64(g.partition)}}, rest...); err != nil {
 		return err
 	}
 	g.answer(placed)
 	return nil
 }
 
-func (g *appendGroup) queueKnown(b *pgx.Batch, e *elephant) {
+func (g *appendGroup) lookUp(steps []step, e *elephant) []step {
 	var companies []int64
 	var ids []string
 	for _, r := range g.rows {
@@ -246,9 +251,9 @@ func (g *appendGroup) queueKnown(b *pgx.Batch, e *elephant) {
 		}
 	}
 	if len(ids) == 0 {
-		return
+		return steps
 	}
-	b.Queue(knownEvents, companies, ids).Query(func(r pgx.Rows) error {
+	return append(steps, step{knownEvents, []any{companies, ids}, func(r pgx.Rows) error {
 		for r.Next() {
 			x, err := scanEventHead(&answer{r, e})
 			if err != nil {
@@ -257,10 +262,10 @@ func (g *appendGroup) queueKnown(b *pgx.Batch, e *elephant) {
 			g.known[eventID{x.Company, x.ID}] = x
 		}
 		return r.Err()
-	})
+	}})
 }
 
-func (g *appendGroup) queueInsert(b *pgx.Batch, e *elephant, placed map[eventID]*hook.Event) {
+func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
 	n := len(g.rows)
 	callers, companies, occurred := make([]int64, n), make([]int64, n), make([]*int64, n)
 	ids, topics, objects := make([]string, n), make([]string, n), make([]string, n)
@@ -274,7 +279,8 @@ func (g *appendGroup) queueInsert(b *pgx.Batch, e *elephant, placed map[eventID]
 			occurred[i] = &us
 		}
 	}
-	b.Queue(insertFresh, int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, micros(e.opt.Now())).Query(func(r pgx.Rows) error {
+	args := []any{int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, micros(e.opt.Now())}
+	return step{insertFresh, args, func(r pgx.Rows) error {
 		for r.Next() {
 			var id eventID
 			var o hook.Offset
@@ -285,7 +291,7 @@ func (g *appendGroup) queueInsert(b *pgx.Batch, e *elephant, placed map[eventID]
 			placed[id] = &hook.Event{Offset: o, AcceptedAt: fromMicros(accepted)}
 		}
 		return r.Err()
-	})
+	}}
 }
 
 // answer tells the callers, after the commit, what became of their events.

@@ -19,7 +19,7 @@ const fence = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NO
 func (e *elephant) record(ctx context.Context, r *Record) (out Recorded, err error) {
 	var xid string
 	var s *pgSession
-	err = e.again(ctx, func() error {
+	err = e.again(ctx, func(ctx context.Context) error {
 		xid = ""
 		return e.recordOnce(ctx, r, &out, &xid, &s)
 	})
@@ -51,7 +51,7 @@ func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid
 			_ = t.Rollback(end) // a connection that is lost rolls back by itself
 		}
 	}()
-	*s = &pgSession{e: e, tx: t}
+	*s = &pgSession{ctx: ctx, e: e, tx: t}
 	err = t.QueryRow(ctx, fence, e.me).Scan(xid)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrFenced
@@ -72,7 +72,9 @@ func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid
 func (e *elephant) committed(ctx context.Context, xid string, cause error) (bool, error) {
 	for {
 		var status string
-		err := e.pool.QueryRow(ctx, `SELECT coalesce(pg_xact_status($1::text::xid8), '')`, xid).Scan(&status)
+		asking, cancel := context.WithTimeout(ctx, tryPatience)
+		err := e.pool.QueryRow(asking, `SELECT coalesce(pg_xact_status($1::text::xid8), '')`, xid).Scan(&status)
+		cancel()
 		switch {
 		case err == nil && status == "committed":
 			return true, nil

@@ -9,20 +9,22 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// pgSession is a transaction on Postgres.
+// pgSession is a transaction on Postgres. Its statements run under the transaction's own context,
+// which ends even if the caller's never does.
 type pgSession struct {
+	ctx      context.Context
 	e        *elephant
 	tx       pgx.Tx
 	versions map[hook.Partition]int64 // of the configuration, after the commit
 }
 
-func (s *pgSession) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	tag, err := s.tx.Exec(ctx, query, args...)
+func (s *pgSession) exec(_ context.Context, query string, args ...any) (int64, error) {
+	tag, err := s.tx.Exec(s.ctx, query, args...)
 	return tag.RowsAffected(), s.e.mapError(err)
 }
 
-func (s *pgSession) query(ctx context.Context, query string, args ...any) (rows, error) {
-	r, err := s.tx.Query(ctx, query, args...)
+func (s *pgSession) query(_ context.Context, query string, args ...any) (rows, error) {
+	r, err := s.tx.Query(s.ctx, query, args...)
 	if err != nil {
 		return nil, s.e.mapError(err)
 	}

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// step is a statement of a pipelined transaction.
+type step struct {
+	query string
+	args  []any
+	read  func(pgx.Rows) error // reads the answer; nil when it has none of interest
+}
+
+// transact sends a whole transaction in one go, its COMMIT included, so that whoever waits for its
+// locks never waits for a turn of this process. The locking step comes first, and a synchronisation
+// point follows it: from there on the server counts a client that sends no more as idle in a
+// transaction, and ends it. Inside a pipeline it would wait for the rest, and hold the locks, for ever.
+func (e *elephant) transact(ctx context.Context, lock step, rest ...step) error {
+	c, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release() // and close it, if the transaction is still open
+	steps := append([]step{{query: "BEGIN"}, lock}, append(rest, step{query: "COMMIT"})...)
+	prepared := make([]*pgconn.StatementDescription, len(steps))
+	for i, s := range steps {
+		if prepared[i], err = c.Conn().Prepare(ctx, s.query, s.query); err != nil {
+			return err
+		}
+	}
+	p := c.Conn().PgConn().StartPipeline(ctx)
+	err = sendSteps(p, c.Conn(), steps, prepared)
+	for i := 0; i < len(steps) && err == nil; i++ {
+		if err = readStep(p, c.Conn(), steps[i]); err == nil && i == 1 {
+			_, err = p.GetResults() // the synchronisation point
+		}
+	}
+	if err != nil {
+		_ = p.Close() // its error comes after the one that is known
+		return rollBack(ctx, c.Conn(), err)
+	}
+	return p.Close()
+}
+
+func sendSteps(p *pgconn.Pipeline, c *pgx.Conn, steps []step, prepared []*pgconn.StatementDescription) error {
+	for i, s := range steps {
+		var q pgx.ExtendedQueryBuilder
+		if err := q.Build(c.TypeMap(), prepared[i], s.args); err != nil {
+			return fmt.Errorf("encode a statement: %w", err)
+		}
+		p.SendQueryStatement(prepared[i], q.ParamValues, q.ParamFormats, q.ResultFormats)
+		if i == 1 {
+			p.SendPipelineSync()
+		}
+	}
+	return p.Sync()
+}
+
+func readStep(p *pgconn.Pipeline, c *pgx.Conn, s step) error {
+	result, err := p.GetResults()
+	if err != nil {
+		return err
+	}
+	r, ok := result.(*pgconn.ResultReader)
+	if !ok {
+		return fmt.Errorf("the pipeline is out of step: %T", result)
+	}
+	if s.read != nil {
+		if err := s.read(pgx.RowsFromResultReader(c.TypeMap(), r)); err != nil {
+			return err
+		}
+	}
+	_, err = r.Close()
+	return err
+}
+
+// rollBack ends a transaction that a statement's error has left open, so that its session can be used
+// on.
+func rollBack(ctx context.Context, c *pgx.Conn, cause error) error {
+	if _, ok := errors.AsType[*pgconn.PgError](cause); ok && !c.IsClosed() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_, _ = c.Exec(end, "ROLLBACK") // else the pool closes it
+	}
+	return cause
+}
