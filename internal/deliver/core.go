@@ -13,6 +13,7 @@ const (
 	maxInbox     = 10_000   // events that wait for the loop; beyond, they are read from the store
 	maxPayloads  = 64 << 20 // bytes of events that lanes hold; beyond, lanes detach
 	maxItems     = 200_000  // deliveries that lanes hold, some 200 bytes each; beyond, crowded ones detach
+	placesChunk  = 1000
 	tailChunk    = 1000
 	tailBytes    = 8 << 20
 	backlogChunk = 500
@@ -33,6 +34,7 @@ type core struct {
 	dice       *rand.Rand
 	compile    func(filter string) (func(topic string, data []byte) bool, error)
 	mostParked int // of one lane
+	mostPlaces int // that one read brings
 	partitions map[hook.Partition]*partition
 	companies  map[hook.CompanyKey]*company
 	places     map[hook.WebhookKey]*place
@@ -82,7 +84,7 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, compile: c.Filter, mostParked: c.MaxParked,
+		dice: c.Dice, compile: c.Filter, mostParked: c.MaxParked, mostPlaces: placesChunk,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
@@ -128,7 +130,7 @@ func (c *core) rewind(p *partition) {
 
 // own begins to run a partition: its configuration is read, then its log from the swept mark on.
 func (c *core) own(id hook.Partition) {
-	p := &partition{id: id, version: -1, wanted: 0, behind: true, payload: map[hook.Offset]*payload{}}
+	p := &partition{id: id, version: -1, read: -1, wanted: 0, behind: true, payload: map[hook.Offset]*payload{}}
 	c.partitions[id] = p
 	c.rewind(p)
 	c.configure(p)
@@ -138,8 +140,12 @@ func (c *core) own(id hook.Partition) {
 func (c *core) configure(p *partition) {
 	if p.version < p.wanted && !p.loading {
 		p.loading = true
-		c.read(read{kind: readPlaces, partition: p.id, since: p.version})
+		c.readPlaces(p)
 	}
+}
+
+func (c *core) readPlaces(p *partition) {
+	c.read(read{kind: readPlaces, partition: p.id, since: p.read, limit: c.mostPlaces})
 }
 
 func (c *core) read(r read) { c.reads = append(c.reads, r) }

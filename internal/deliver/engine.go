@@ -42,7 +42,7 @@ type Log interface {
 
 // Subscriptions is the part of the store that webhooks and what they wait for are read from.
 type Subscriptions interface {
-	Places(ctx context.Context, p hook.Partition, since int64) ([]store.Place, hook.Offset, int64, error)
+	Places(ctx context.Context, p hook.Partition, since int64, limit int) ([]store.Place, hook.Offset, int64, error)
 	LoadLane(ctx context.Context, w hook.WebhookKey, place hook.Offset) (store.Lane, error)
 	Due(ctx context.Context, p hook.Partition, after store.DuePlace, now time.Time, limit int) ([]hook.Parked, *time.Time, error)
 	DueOf(ctx context.Context, w hook.WebhookKey, now time.Time, probe bool, limit int) ([]hook.Parked, error)

@@ -204,12 +204,19 @@ func (m *memory) Events(_ context.Context, _ hook.Partition, offsets []hook.Offs
 	return events, nil
 }
 
-func (m *memory) Places(_ context.Context, _ hook.Partition, since int64) (places []store.Place, swept hook.Offset, version int64, err error) {
-	for _, key := range slices.Sorted(maps.Keys(m.webhooks)) {
+func (m *memory) Places(_ context.Context, _ hook.Partition, since int64, limit int) (places []store.Place, swept hook.Offset, version int64, err error) {
+	changed := slices.SortedFunc(maps.Keys(m.webhooks), func(a, b hook.WebhookKey) int {
+		return cmp.Compare(m.webhooks[a].changed, m.webhooks[b].changed)
+	})
+	for _, key := range changed {
 		w := m.webhooks[key]
 		if w.changed <= since || since < 0 && w.deleted {
 			continue
 		}
+		if len(places) == limit {
+			return places, m.swept, version, nil
+		}
+		version = w.changed
 		p := store.Place{
 			Webhook: key, Company: w.hook.Company, Status: w.hook.Status, Deleted: w.deleted, Version: w.hook.Version, Cursor: w.cursor,
 			Rules: slices.Clone(w.rules),

@@ -17,6 +17,7 @@ type partition struct {
 	swept   hook.Offset // low-water mark of the attached webhooks, as committed
 	low     hook.Offset // and as the last sweep found it
 	version int64       // configuration version that the places are at
+	read    int64       // and the one up to which it has been read; more, while there are more to come
 	wanted  int64       // version that the next events were committed under
 	inbox   []*hook.Event
 	behind  bool // events are in the store that were not seen in memory

@@ -29,6 +29,7 @@ type read struct {
 	webhook   hook.WebhookKey
 	company   hook.CompanyKey
 	since     int64
+	limit     int
 	after     hook.Offset
 	upTo      hook.Offset
 	rules     []rule
@@ -51,8 +52,8 @@ type hit struct {
 func (r *read) do(ctx context.Context, s Store) func(*core) {
 	switch r.kind {
 	case readPlaces:
-		places, swept, version, err := s.Places(ctx, r.partition, r.since)
-		return func(c *core) { c.placesRead(r.partition, places, swept, version, err) }
+		places, swept, version, err := s.Places(ctx, r.partition, r.since, r.limit)
+		return func(c *core) { c.placesRead(r.partition, places, swept, version, len(places) >= r.limit, err) }
 	case readTail:
 		events, version, err := s.Tail(ctx, r.partition, r.after, tailChunk, tailBytes)
 		more := len(events) > 0 // the next read finds the end

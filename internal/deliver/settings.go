@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -8,8 +9,9 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// placesRead takes in configuration changes, and lets the events that waited for them go on.
-func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Offset, version int64, err error) {
+// placesRead takes in configuration changes, and after the last of them lets the events go on that
+// waited.
+func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Offset, version int64, more bool, err error) {
 	p := c.partitions[id]
 	if p == nil {
 		return
@@ -23,12 +25,30 @@ func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Of
 	if first {
 		p.tail, p.swept = max(p.tail, swept), swept
 	}
-	p.version = version
 	for i := range places {
 		c.place(p, &places[i])
 	}
+	p.read = version
+	if more {
+		p.loading = true
+		c.readPlaces(p)
+		return
+	}
+	p.version = p.read
+	if first {
+		c.wakeAll(p)
+	}
 	c.configure(p)
 	c.feed(p)
+}
+
+// wakeAll lets the lanes go that came to life while there was more configuration to come.
+func (c *core) wakeAll(p *partition) {
+	for _, key := range slices.Sorted(maps.Keys(c.lanes)) {
+		if l := c.lanes[key]; l.place.part == p {
+			c.touch(l)
+		}
+	}
 }
 
 // place brings one webhook's entry in line with the store.

@@ -79,6 +79,7 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 
 func (s *simulation) boot() {
 	s.core = newCore(Config{Dice: s.dice, MaxInFlight: s.knobs.slots, MaxBytesInFlight: 1 << 20, MaxParked: s.knobs.parked})
+	s.core.mostPlaces = 2
 	s.core.now = s.now
 	s.reads, s.answers, s.running, s.record, s.commits, s.recorded = nil, nil, nil, nil, nil, nil
 	s.inFlight = map[hook.WebhookKey]int{}
@@ -213,7 +214,7 @@ func (brokenStore) Events(context.Context, hook.Partition, []hook.Offset) ([]*ho
 	return nil, errMemory
 }
 
-func (brokenStore) Places(context.Context, hook.Partition, int64) ([]store.Place, hook.Offset, int64, error) {
+func (brokenStore) Places(context.Context, hook.Partition, int64, int) ([]store.Place, hook.Offset, int64, error) {
 	return nil, 0, 0, errMemory
 }
 

@@ -11,12 +11,8 @@ import (
 // Texts are the statements that the open store has prepared.
 func (s *Store) Texts() (texts []string) {
 	l := s.engine.(*lite)
-	for range cap(l.readers.free) {
-		r := <-l.readers.free
-		if r != nil {
-			texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
-		}
-		l.readers.free <- r
+	for _, r := range l.readers.idle {
+		texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
 	}
 	return slices.AppendSeq(texts, maps.Keys(l.writer.stmts))
 }

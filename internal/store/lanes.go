@@ -32,38 +32,38 @@ type SkipRange struct {
 }
 
 // Places reads the webhooks of a partition that changed after a configuration version (−1: all that
-// are not deleted), the partition's swept mark and its version, from one snapshot.
-func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (places []Place, swept hook.Offset, version int64, err error) {
+// are not deleted), in the order of their changes, the partition's swept mark, and the version up to
+// which it has read, from one snapshot. When limit or more are returned, which happens where one
+// change was about many, there may be others from that version on.
+func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit int) (places []Place, swept hook.Offset, version int64, err error) {
 	err = s.read(ctx, func(q tx) error {
-		if err := one(ctx, q, `SELECT swept, config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &swept, &version); err != nil {
+		// The webhooks come first in every join: CROSS JOIN keeps SQLite from walking through all rules.
+		where := ` WHERE w.partition = $1 AND w.changed > $2 AND (w.deleted_at IS NULL OR $2 >= 0)`
+		err := one(ctx, q, `SELECT swept, coalesce((SELECT w.changed FROM webhooks w`+where+` ORDER BY w.changed LIMIT 1 OFFSET $3), config_version) FROM owners WHERE partition = $1`,
+			[]any{int64(p), since, int64(limit - 1)}, &swept, &version)
+		if err != nil {
 			return err
 		}
 		at := map[hook.WebhookKey]int{}
-		where := ` FROM webhooks w WHERE w.partition = $1 AND w.changed > $2 AND (w.deleted_at IS NULL OR $2 >= 0)`
-		args := []any{int64(p), since}
-		err := each(ctx, q, `SELECT w.key, w.company, w.status, w.deleted_at IS NOT NULL, w.version`+where, args, func(r rows) error {
+		where += ` AND w.changed <= $3`
+		args := []any{int64(p), since, version}
+		err = each(ctx, q, `
+			SELECT w.company, w.status, w.deleted_at IS NOT NULL, w.version, `+cursorColumns+`
+			FROM webhooks w CROSS JOIN cursors`+where+` AND webhook = w.key ORDER BY w.changed`, args, func(r rows) error {
 			x := Place{Partition: p}
-			if err := r.Scan(&x.Webhook, &x.Company, &x.Status, &x.Deleted, &x.Version); err != nil {
-				return err
-			}
+			var err error
+			x.Cursor, err = scanCursor(r, &x.Company, &x.Status, &x.Deleted, &x.Version)
+			x.Webhook = x.Cursor.Webhook
 			at[x.Webhook] = len(places)
 			places = append(places, x)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		err = each(ctx, q, `SELECT `+cursorColumns+` FROM cursors WHERE webhook IN (SELECT w.key`+where+`)`, args, func(r rows) error {
-			c, err := scanCursor(r)
-			if i, ok := at[c.Webhook]; ok {
-				places[i].Cursor = c
-			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = each(ctx, q, `SELECT webhook, from_offset, topics, filter FROM rules WHERE webhook IN (SELECT w.key`+where+`) ORDER BY webhook, from_offset`, args, func(r rows) error {
+		err = each(ctx, q, `
+			SELECT k.webhook, k.from_offset, k.topics, k.filter FROM webhooks w CROSS JOIN rules k`+where+` AND k.webhook = w.key
+			ORDER BY w.changed, k.from_offset`, args, func(r rows) error {
 			rule, err := scanRule(r)
 			if i, ok := at[rule.Webhook]; ok {
 				places[i].Rules = append(places[i].Rules, rule)
@@ -74,8 +74,9 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (plac
 			return err
 		}
 		err = each(ctx, q, `
-			SELECT k.webhook, k.from_offset, k.to_offset, k.reason FROM skips k JOIN cursors c ON c.webhook = k.webhook
-			WHERE k.to_offset > c."offset" AND k.webhook IN (SELECT w.key`+where+`) ORDER BY k.webhook, k.from_offset`, args, func(r rows) error {
+			SELECT k.webhook, k.from_offset, k.to_offset, k.reason FROM webhooks w CROSS JOIN cursors c CROSS JOIN skips k`+where+`
+				AND c.webhook = w.key AND k.webhook = w.key AND k.to_offset > c."offset"
+			ORDER BY w.changed, k.from_offset`, args, func(r rows) error {
 			var w hook.WebhookKey
 			var k SkipRange
 			if err := r.Scan(&w, &k.From, &k.To, &k.Reason); err != nil {
@@ -89,7 +90,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (plac
 		if err != nil {
 			return err
 		}
-		return each(ctx, q, `SELECT webhook, key FROM replays WHERE status = 'running' AND webhook IN (SELECT w.key`+where+`)`, args, func(r rows) error {
+		return each(ctx, q, `SELECT k.webhook, k.key FROM replays k JOIN webhooks w ON w.key = k.webhook`+where+` AND k.status = 'running'`, args, func(r rows) error {
 			var w hook.WebhookKey
 			var key int64
 			if err := r.Scan(&w, &key); err != nil {
@@ -110,10 +111,11 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64) (plac
 const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
 	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step`
 
-func scanCursor(r rows) (c hook.Cursor, err error) {
+// scanCursor reads cursorColumns, and what stands before them.
+func scanCursor(r rows, before ...any) (c hook.Cursor, err error) {
 	var failing, success, failure, probe *int64
-	err = r.Scan(&c.Webhook, &c.Detached, &c.Offset, &c.Sequence, &c.Delivered, &c.Failed, &c.Skipped, &failing, &c.FailingHours, &c.LastFailingHour,
-		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep)
+	err = r.Scan(append(before, &c.Webhook, &c.Detached, &c.Offset, &c.Sequence, &c.Delivered, &c.Failed, &c.Skipped, &failing, &c.FailingHours, &c.LastFailingHour,
+		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep)...)
 	c.FailingSince, c.LastSuccessAt, c.LastFailureAt, c.ProbeAt = fromMicrosOrNull(failing), fromMicrosOrNull(success), fromMicrosOrNull(failure), fromMicrosOrNull(probe)
 	return c, err
 }

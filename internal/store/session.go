@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // session is one connection to SQLite with its prepared statements: each text is prepared once, on
@@ -59,61 +60,87 @@ func (s *session) close() error {
 }
 
 // readers are the connections that only read. A reader holds one for its whole transaction and
-// waits for nothing else meanwhile.
+// waits for nothing else meanwhile. The one that was used last is used next: when little is read,
+// few hold a cache.
 type readers struct {
 	db   *sql.DB
-	free chan *session // a nil one is still to be opened
+	turn chan struct{} // holds one for each connection that is not in use
 	quit chan struct{} // closed when no reader is let in any more
+
+	mu   sync.Mutex
+	idle []*session // open ones, the last used last
 }
 
 func newReaders(db *sql.DB, n int) *readers {
 	db.SetMaxOpenConns(n)
-	r := &readers{db: db, free: make(chan *session, n), quit: make(chan struct{})}
+	r := &readers{db: db, turn: make(chan struct{}, n), quit: make(chan struct{})}
 	for range n {
-		r.free <- nil
+		r.turn <- struct{}{}
 	}
 	return r
 }
 
 // read runs fn on a snapshot. The statements of a cancelled caller are interrupted.
 func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
-	var s *session
 	select {
-	case s = <-r.free:
+	case <-r.turn:
 	case <-r.quit:
 		return unavailable("store_closed", errors.New("the store is closed"))
 	case <-ctx.Done():
 		return unavailable("store_busy", ctx.Err())
 	}
-	defer func() { r.free <- s }()
-	if s == nil {
-		conn, err := r.db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		s = newSession(conn)
+	defer func() { r.turn <- struct{}{} }()
+	s, err := r.take(ctx)
+	if err != nil {
+		return err
 	}
 	if _, err := s.exec(ctx, "BEGIN"); err != nil {
+		r.give(s)
 		return err
 	}
 	defer func() {
 		if _, end := s.exec(context.WithoutCancel(ctx), "ROLLBACK"); end != nil {
 			s.close() // nothing is known of this connection any more
-			s = nil
 			err = errors.Join(err, end)
+			return
 		}
+		r.give(s)
 	}()
 	return fn(s)
+}
+
+// take returns a connection that nobody uses, if need be a new one.
+func (r *readers) take(ctx context.Context) (*session, error) {
+	r.mu.Lock()
+	if last := len(r.idle) - 1; last >= 0 {
+		s := r.idle[last]
+		r.idle = r.idle[:last]
+		r.mu.Unlock()
+		return s, nil
+	}
+	r.mu.Unlock()
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(conn), nil
+}
+
+func (r *readers) give(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle = append(r.idle, s)
 }
 
 // close waits for the readers.
 func (r *readers) close() error {
 	close(r.quit)
 	var errs []error
-	for range cap(r.free) {
-		if s := <-r.free; s != nil {
-			errs = append(errs, s.close())
-		}
+	for range cap(r.turn) {
+		<-r.turn
+	}
+	for _, s := range r.idle {
+		errs = append(errs, s.close())
 	}
 	return errors.Join(append(errs, r.db.Close())...)
 }

@@ -102,7 +102,7 @@ func (l *lite) open(ctx context.Context) error {
 		return err
 	}
 	readDB, err := sql.Open("sqlite", l.dsn(url.Values{
-		"_pragma": {"query_only(1)", "cache_size(-4096)", "temp_store(MEMORY)"},
+		"_pragma": {"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)"},
 	}))
 	if err != nil {
 		return err

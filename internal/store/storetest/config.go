@@ -58,7 +58,7 @@ func companyChanges(f *fixture) {
 	w, err = f.WebhookForSend(f.ctx, w.Key)
 	f.must(err)
 	equal(f, "networks of its webhooks", w.AllowNetworks, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")})
-	places, _, _, err := f.Places(f.ctx, w.Partition, 1)
+	places, _, _, err := f.Places(f.ctx, w.Partition, 1, 100)
 	f.must(err)
 	equal(f, "webhooks that the engine looks at again", len(places), 1)
 

@@ -293,7 +293,7 @@ func retryWishes(f *fixture) {
 		_, err := f.RequestRetry(f.ctx, s.w.Key, id, audit)
 		f.refused(err, hook.KindNotFound, "no such")
 	}
-	_, _, version, err := f.Places(f.ctx, s.w.Partition, -1)
+	_, _, version, err := f.Places(f.ctx, s.w.Partition, -1, 100)
 	f.must(err)
 	now := f.clock()
 	for _, x := range []struct {
@@ -324,7 +324,7 @@ func retryWishes(f *fixture) {
 	}
 	_, err = f.RequestRetry(f.ctx, s.w.Key, "e1", audit) // twice is once
 	f.must(err)
-	places, _, _, err := f.Places(f.ctx, s.w.Partition, version)
+	places, _, _, err := f.Places(f.ctx, s.w.Partition, version, 100)
 	f.must(err)
 	equal(f, "the engine looks at it again", []any{len(places), places[0].Version}, []any{1, s.w.Version})
 	equal(f, "status of what is asked for again", describe(f.deliveries(s.w, store.DeliveryQuery{ObjectID: "e2"})), "3:failed:status_5xx:2:1 ")

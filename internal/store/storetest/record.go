@@ -35,7 +35,7 @@ func recordMovesEverything(f *fixture) {
 	c := lane.Cursor
 	equal(f, "cursor", []any{c.Detached, c.Offset, c.Sequence, c.Delivered, c.ConsecutiveFailures, *c.LastFailureAt}, []any{true, o[1], int64(2), int64(1), 1, due})
 	equal(f, "parked", lane.Parked, 1)
-	places, swept, _, err := f.Places(f.ctx, w.Partition, -1)
+	places, swept, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
 	equal(f, "swept", swept, o[2])
 	equal(f, "places", places[0].Cursor, c)
@@ -76,7 +76,7 @@ func recordNeverMovesBack(f *fixture) {
 	equal(f, "attempts of the refused records", len(d.History), 1)
 	f.sweep(3)
 	f.sweep(2)
-	_, swept, _, err := f.Places(f.ctx, w.Partition, -1)
+	_, swept, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
 	equal(f, "swept", swept, 3)
 }
@@ -249,21 +249,50 @@ func dueAfterTheClockWasSetBack(f *fixture) {
 func placesTellWhatChanged(f *fixture) {
 	a := f.subscribe("conversation")
 	b := f.subscribe("customer")
-	_, _, version, err := f.Places(f.ctx, a.Partition, -1)
+	_, _, version, err := f.Places(f.ctx, a.Partition, -1, 100)
 	f.must(err)
 	equal(f, "version", version, 2)
 	f.update(b, "", func(w *hook.Webhook) { w.Topics = []string{"customer.*"} })
 	f.must(f.DeleteWebhook(f.ctx, a.Company, a.ID, nil, audit))
-	places, _, version, err := f.Places(f.ctx, a.Partition, version)
+	places, _, version, err := f.Places(f.ctx, a.Partition, version, 100)
 	f.must(err)
 	equal(f, "changed", len(places), 2)
 	slices.SortFunc(places, func(a, b store.Place) int { return int(a.Webhook - b.Webhook) })
 	equal(f, "deleted", places[0].Webhook == a.Key && places[0].Deleted, true)
 	equal(f, "version", version, 4)
 	equal(f, "rules", len(places[1].Rules), 1) // no event between the two: the second replaced the first
-	places, _, _, err = f.Places(f.ctx, a.Partition, -1)
+	places, _, _, err = f.Places(f.ctx, a.Partition, -1, 100)
 	f.must(err)
 	equal(f, "all", len(places), 1)
+
+	// Many are told in stretches: each change once, those that one change was about together.
+	for _, topic := range []string{"conversation.tags", "conversation.agent", "conversation.status"} {
+		f.subscribe(topic)
+	}
+	_, err = f.UpdateCompany(f.ctx, f.company.ID, func(c *store.Company) error {
+		c.AllowNetworks = []string{"10.0.0.0/8"}
+		return nil
+	}, audit)
+	f.must(err)
+	f.update(b, "", func(w *hook.Webhook) { w.Description = "later" })
+	for _, topic := range []string{"customer.created", "customer.updated"} {
+		f.update(f.subscribe(topic), "", func(w *hook.Webhook) { w.Description = topic })
+	}
+	var sizes []int
+	seen := map[hook.WebhookKey]bool{}
+	for since, n := int64(-1), 2; n >= 2; {
+		places, _, since, err = f.Places(f.ctx, a.Partition, since, 2)
+		f.must(err)
+		n = len(places)
+		sizes = append(sizes, n)
+		for _, p := range places {
+			if seen[p.Webhook] || p.Deleted {
+				f.Errorf("%+v is told twice, or although it is deleted", p)
+			}
+			seen[p.Webhook] = true
+		}
+	}
+	equal(f, "stretches", sizes, []int{3, 2, 1})
 }
 
 func reopenKeepsEverything(f *fixture) {

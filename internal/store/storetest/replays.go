@@ -20,7 +20,7 @@ func replayLifecycle(f *fixture) {
 	equal(f, "range", []hook.Offset{r.FromOffset, r.ToOffset, r.Place}, []hook.Offset{1, 8, 0})
 	_, err = f.CreateReplay(f.ctx, s.w.Key, n, audit)
 	f.refused(err, hook.KindConflict, "replay_running")
-	places, _, _, err := f.Places(f.ctx, s.w.Partition, -1)
+	places, _, _, err := f.Places(f.ctx, s.w.Partition, -1, 100)
 	f.must(err)
 	equal(f, "the engine knows", places[0].Replay, r.Key)
 

@@ -85,7 +85,7 @@ func webhookVersions(f *fixture) {
 	_, err := f.UpdateWebhook(f.ctx, f.company.Key, w.ID, change)
 	f.refused(err, hook.KindPrecondition, "version_mismatch")
 	f.refused(f.DeleteWebhook(f.ctx, f.company.Key, w.ID, &stale, audit), hook.KindPrecondition, "version_mismatch")
-	_, _, before, err := f.Places(f.ctx, w.Partition, -1)
+	_, _, before, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
 	refusal := hook.Invalid("filter", "bad", "no")
 	_, err = f.UpdateWebhook(f.ctx, f.company.Key, w.ID, store.Change{Audit: audit, Apply: func(w *hook.Webhook) error { w.Description = "z"; return refusal }})
@@ -93,7 +93,7 @@ func webhookVersions(f *fixture) {
 	got, err := f.Webhook(f.ctx, f.company.Key, w.ID)
 	f.must(err)
 	equal(f, "after refused changes", got, w)
-	_, _, after, err := f.Places(f.ctx, w.Partition, -1)
+	_, _, after, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
 	equal(f, "configuration version", after, before)
 }
@@ -108,7 +108,7 @@ func webhookRules(f *fixture) {
 	f.update(w, "", func(w *hook.Webhook) { w.Description = "no rule" })
 	f.publishN("c", "conversation", 1)
 	f.update(w, "", func(w *hook.Webhook) { w.Topics = []string{"*"} })
-	places, _, _, err := f.Places(f.ctx, w.Partition, -1)
+	places, _, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
 	conversation, _ := hook.MatchTopics([]string{"conversation"})
 	customer, _ := hook.MatchTopics([]string{"customer"})
@@ -193,7 +193,7 @@ func webhookResume(f *fixture) {
 		f.publishN(string(x.from)+string(x.resume), "conversation", 3)
 		w = f.update(w, x.resume, func(w *hook.Webhook) { w.Status = hook.Active })
 		f.publishN(string(x.from)+string(x.resume)+"later", "conversation", 1)
-		places, _, _, err := f.Places(f.ctx, w.Partition, -1)
+		places, _, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 		f.must(err)
 		got := places[slices.IndexFunc(places, func(p store.Place) bool { return p.Webhook == w.Key })].Skips
 		if x.skips {
