@@ -143,10 +143,17 @@ func (c *core) supply(l *lane) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
 		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.health.state == Down})
 	}
-	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && l.health.state == Healthy && len(l.known) <= maxDue/2 {
+	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && len(l.known) <= maxDue/2 &&
+		(l.health.state == Healthy || l.bare() && !c.now.Before(l.health.probeAt)) {
 		l.replaying, l.replayAsked = true, c.commits
 		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
 	}
+}
+
+// bare says that the lane has nothing to attempt but what its replay covers. Then that is what an
+// endpoint is probed with which does not answer.
+func (l *lane) bare() bool {
+	return l.fed && len(l.items) == l.ahead && len(l.due) == 0 && l.inFlight == 0 && !l.dueMore && !l.dueReading
 }
 
 func (c *core) readBacklog(l *lane, upTo hook.Offset) {

@@ -111,6 +111,49 @@ func TestCancelledReplayStops(t *testing.T) {
 	})
 }
 
+// A replay goes on at an endpoint that is down, although nothing else waits that it could be probed
+// with.
+func TestReplayIsTheProbe(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var back shared[bool]
+		w.sender.answer = func(send.Request) send.Result {
+			if back.get() {
+				return status(200)
+			}
+			return send.Result{Class: hook.ErrConnect}
+		}
+		w.start()
+		const events = 20 // fewer than until it is down: a probe is not a failure for good
+		a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{} })
+		w.publish(events, nil)
+		w.settle("all have failed", time.Hour, func() bool {
+			list, _, err := w.store.Conservation(t.Context(), w.company.Key, store.Page{Limit: 1})
+			return err == nil && list[0].Failed == events
+		})
+		w.settle("it is down", time.Minute, func() bool {
+			h, ok, err := w.engine.Health(t.Context(), a.Key)
+			return err == nil && ok && h.State == Down
+		})
+		r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-24 * time.Hour), Covers: store.CoversFailed}, store.Audit{Actor: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Kick(a.Key)
+		before := len(w.sender.received())
+		time.Sleep(30 * time.Minute)
+		if n := len(w.sender.received()) - before; n < 5 || n > 12 {
+			t.Errorf("%d probes in half an hour", n)
+		}
+		back.set(true)
+		w.settle("the replay", time.Hour, func() bool {
+			got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+			return err == nil && got.Status == store.ReplayDone && w.delivered() == events
+		})
+		w.balanced()
+	})
+}
+
 // What is held under one ordering is let go by another; nothing is lost or sent twice.
 func TestOrderingChangesWhileDeliveriesAreHeld(t *testing.T) {
 	orders := []hook.Ordering{hook.Relaxed, hook.ObjectOrder, hook.WebhookOrder}
