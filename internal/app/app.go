@@ -44,7 +44,7 @@ type Server struct {
 	cfg      config.Config
 	log      *slog.Logger
 	store    *store.Store
-	engine   *deliver.Engine
+	node     *node
 	door     *egress.Client
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
@@ -54,14 +54,11 @@ type Server struct {
 	listener net.Listener
 	scrape   net.Listener // of /metrics, when it has one of its own
 	ready    chan struct{}
-	id       string
-	started  time.Time
-	version  string
 }
 
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
 func Open(ctx context.Context, o Options) (s *Server, err error) {
-	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{}), id: hook.NewID(hook.NodePrefix, time.Now()), started: hook.Now(time.Now()), version: o.Version}
+	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
 	opened := s // which is nil by then
 	defer func() {
 		if err != nil {
@@ -146,10 +143,29 @@ func (s *Server) deliveries(version string) error {
 		s.log.Error("an attempt panicked; it counts as failed", "panic", value, "stack", string(stack))
 	})
 	s.observer = &observer{m: s.metrics}
-	s.engine = deliver.New(deliver.Config{
+	s.node = &node{
+		nodes: s.store.Nodes(), lease: time.Duration(s.cfg.LeaseSeconds) * time.Second,
+		self:   store.Node{URL: s.URL(), Version: version, StartedAt: hook.Now(time.Now())},
+		fenced: func(err error) { s.log.Error("this node was declared dead; it joins again as another", "error", err) },
+	}
+	config := deliver.Config{
 		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
+	}
+	if s.node.nodes != nil {
+		config.Members, config.Lease = s.node.nodes, s.node.lease
+		config.Seen = func(m store.Members) { s.node.members.Store(&m) }
+		if s.node.self.URL, err = nodeURL(s.cfg.NodeURL, s.listener.Addr(), s.cfg.DatabaseURL.Reveal()); err != nil {
+			return err
+		}
+	}
+	s.node.engine = func(x store.Node) *deliver.Engine {
+		config.Node = x
+		return deliver.New(config)
+	}
+	s.node.begin()
+	s.store.OnAppend(func(p hook.Partition, events []*hook.Event, version int64) {
+		s.node.current().Committed(p, events, version)
 	})
-	s.store.OnAppend(s.engine.Committed)
 	return nil
 }
 
@@ -182,7 +198,7 @@ func (s *Server) serve(version string, master []byte) {
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
-		Engine: engine{s.engine}, Nodes: s.nodes, Meter: s.metrics, Log: s.log,
+		Engine: engine{s.node}, Nodes: s.nodes, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
@@ -216,11 +232,13 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopDelivering()
 	tidy := make(chan struct{})
 	go func() {
-		(&upkeep.Upkeep{Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour}).Run(delivering)
+		(&upkeep.Upkeep{
+			Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour, Turn: s.node.housekeeper,
+		}).Run(delivering)
 		close(tidy)
 	}()
 	engine := make(chan error, 1)
-	go func() { engine <- s.engine.Run(delivering, hard, s.partitions()...) }()
+	go func() { engine <- s.node.run(delivering, hard) }()
 	serving := make(chan error, 2)
 	go func() { serving <- s.api.Serve(s.listener) }()
 	if s.scrape != nil {
@@ -274,44 +292,33 @@ func (s *Server) release() {
 	}
 }
 
-func (s *Server) partitions() (all []hook.Partition) {
-	for p := range s.store.Partitions() {
-		all = append(all, hook.Partition(p))
-	}
-	return all
-}
-
 // Ready is closed once Run answers requests.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // URL is where people reach the server.
 func (s *Server) URL() string { return s.cfg.BaseURL(s.listener.Addr()) }
 
-// nodes is this process: the embedded store has no other.
-func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
-	owned, inFlight, err := s.engine.Owned(ctx)
-	if err != nil {
-		return nil, err
-	}
-	n := httpapi.Node{ID: s.id, URL: s.URL(), Version: s.version, Store: "sqlite", StartedAt: s.started, InFlight: inFlight}
-	for _, p := range owned {
-		n.Partitions = append(n.Partitions, httpapi.NodePartition{
-			Partition: int(p.Partition), Tail: int64(p.Tail), Swept: int64(p.Swept), Lag: int64(p.Tail - p.Swept),
-		})
-	}
-	return []httpapi.Node{n}, nil
-}
-
 // OperatorKey is the key that may do everything.
 func (s *Server) OperatorKey() config.Secret { return s.cfg.OperatorKey }
 
+// isReady answers whether this node serves: the store answers, and it may make deliveries.
+func (s *Server) isReady(ctx context.Context) error {
+	return errors.Join(s.store.Ping(ctx), s.node.ready(ctx))
+}
+
 // engine is the engine as the API knows it.
-type engine struct{ *deliver.Engine }
+type engine struct{ *node }
+
+func (e engine) Kick(w hook.WebhookKey) { e.current().Kick(w) }
+
+func (e engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
+	return e.current().Test(ctx, w, event)
+}
 
 func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, error) {
-	h, ok, err := e.Engine.Health(ctx, w.Key)
-	if err != nil || !ok {
-		return httpapi.Health{}, err
+	h, runs, err := e.current().Health(ctx, w.Key)
+	if err != nil || h.State == "" {
+		return httpapi.Health{Live: runs}, err
 	}
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {

@@ -30,8 +30,12 @@ type Config struct {
 	MetricsListen string `yaml:"metrics_listen" group:"Addresses" doc:"Address of a listener of its own for /metrics, as host:port. When empty, /metrics is served with the API."`
 	PublicURL     string `yaml:"public_url" group:"Addresses" doc:"Address under which people reach this server, as scheme://host[:port]; console links begin with it. When empty, it is http://localhost with the port of listen."`
 
+	NodeURL string `yaml:"node_url" group:"Addresses" doc:"Address under which the other nodes on the same database reach this one, as scheme://host[:port]. When empty, it is http:// with the address of listen, or, where that has no host, with the address from which this machine reaches the database."`
+
 	DataDir     string    `yaml:"data_dir" default:"./data" group:"Store" doc:"Directory of the embedded store and of the keys that the first start creates. It is created when it does not exist."`
 	DatabaseURL SecretURL `yaml:"database_url" group:"Store" doc:"Postgres to use instead of the embedded store, as postgres://user:password@host/database."`
+
+	LeaseSeconds int `yaml:"lease_seconds" default:"10" group:"Store" doc:"Seconds without a sign of life after which the other nodes on the same database take a node's work over, 3 to 60."`
 
 	OperatorKey Secret `yaml:"operator_key" group:"Keys" doc:"Key that may do everything: awo_ and at least 32 letters and digits. When empty, the first start on the embedded store creates one in operator.key in the data directory."`
 	MasterKey   Secret `yaml:"master_key" group:"Keys" doc:"Key that seals signing secrets at rest: the base64 of 32 bytes. When empty, the first start on the embedded store creates one in master.key in the data directory."`

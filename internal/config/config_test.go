@@ -127,8 +127,8 @@ func TestPrecedence(t *testing.T) {
 // expects the same Config from each.
 func TestEachSpelling(t *testing.T) {
 	texts := map[string]string{
-		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com",
-		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "operator_key": "awo_" + strings.Repeat("k", 32),
+		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com", "node_url": "http://10.0.0.1:9",
+		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "lease_seconds": "5", "operator_key": "awo_" + strings.Repeat("k", 32),
 		"master_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "allow_networks": "10.0.0.0/8,fd00::/8",
 		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128",
 		"default_signature_scheme": "base64", "default_data_format": "object", "max_event_bytes": "2048",
@@ -213,6 +213,9 @@ func TestRefusals(t *testing.T) {
 		{name: "port zero", arg: "--allow-ports=443,0", want: `"0" is not a port`},
 		{name: "public url with a path", arg: "--public-url=https://a.example.com/hooks", want: "public_url"},
 		{name: "database of another kind", arg: "--database-url=mysql://u:hunter2@db/x", want: "must be a URL that begins with postgres://"},
+		{name: "database without a host", arg: "--database-url=postgres:///x", want: "must be a URL that begins with postgres://"},
+		{name: "short lease", arg: "--lease-seconds=2", want: "2 is not between 3 and 60"},
+		{name: "node url with a path", arg: "--node-url=http://10.0.0.1/x", want: "node_url"},
 		{name: "proxy", arg: "--egress-proxy=proxy:3128", want: "must be a URL that begins with http:// or https://"},
 		{name: "scheme", arg: "--default-signature-scheme=HEX", want: `"HEX" is not one of hex, base64`},
 		{name: "python-dict of an object", arg: "--default-signature-scheme=python-dict", env: "ATLAS_WEBHOOKS_DEFAULT_DATA_FORMAT=object", want: "must be string where"},

@@ -31,10 +31,12 @@ func (c Config) Validate() error {
 	all.add("listen", address(c.Listen))
 	all.add("metrics_listen", optional(c.MetricsListen, address))
 	all.add("public_url", optional(c.PublicURL, origin))
+	all.add("node_url", optional(c.NodeURL, origin))
 	if c.DataDir == "" {
 		all.add("data_dir", errors.New("is empty"))
 	}
 	all.add("database_url", optional(c.DatabaseURL.Reveal(), database))
+	all.add("lease_seconds", between(c.LeaseSeconds, 3, 60))
 	all.add("operator_key", optional(c.OperatorKey.Reveal(), operatorKey))
 	all.add("master_key", optional(c.MasterKey.Reveal(), masterKey))
 	all.add("egress_proxy", optional(c.EgressProxy.Reveal(), scheme("http", "https")))

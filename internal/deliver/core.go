@@ -33,8 +33,9 @@ type core struct {
 	counted    time.Duration // what it showed when due times were last read anew
 	dice       *rand.Rand
 	compile    func(filter string) (func(topic string, data []byte) bool, error)
-	mostParked int // of one lane
-	mostPlaces int // that one read brings
+	node       string // who records
+	mostParked int    // of one lane
+	mostPlaces int    // that one read brings
 	partitions map[hook.Partition]*partition
 	companies  map[hook.CompanyKey]*company
 	places     map[hook.WebhookKey]*place
@@ -47,8 +48,12 @@ type core struct {
 	commits    uint64 // records that came back
 	sweepAt    time.Time
 	stopping   bool
-	swept      bool // a sweep was made since somebody looked
-	restless   bool // the next sweep has something to do
+	suspended  bool // the lease has run out: nothing is sent until it is renewed
+	left       bool // nothing is left to hand over
+	handovers  map[hook.Partition]*handover
+	released   map[hook.Partition]bool // handed over by the loop, not yet in the store
+	swept      bool                    // a sweep was made since somebody looked
+	restless   bool                    // the next sweep has something to do
 
 	starts   []start
 	reads    []read
@@ -84,9 +89,10 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, compile: c.Filter, mostParked: c.MaxParked, mostPlaces: placesChunk,
+		dice: c.Dice, compile: c.Filter, node: c.Node.ID, mostParked: c.MaxParked, mostPlaces: placesChunk,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
+		handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
 	}
 }
@@ -138,7 +144,7 @@ func (c *core) own(id hook.Partition) {
 
 // configure asks for the configuration changes that the places lack.
 func (c *core) configure(p *partition) {
-	if p.version < p.wanted && !p.loading {
+	if p.version < p.wanted && !p.loading && c.partitions[p.id] == p {
 		p.loading = true
 		c.readPlaces(p)
 	}
@@ -148,20 +154,23 @@ func (c *core) readPlaces(p *partition) {
 	c.read(read{kind: readPlaces, partition: p.id, since: p.read, limit: c.mostPlaces})
 }
 
-func (c *core) read(r read) { c.reads = append(c.reads, r) }
+func (c *core) read(r read) {
+	if r.lane == nil {
+		r.part = c.partitions[r.partition]
+	}
+	c.reads = append(c.reads, r)
+}
 
 // touch looks what a lane needs and may do, after anything about it changed.
 func (c *core) touch(l *lane) {
 	c.restless = true
-	if l.hook == nil || c.stopping {
+	if l.hook == nil || l.place.deleted || c.stopping {
 		return
 	}
 	if len(l.expired) > 0 {
 		c.expireDue(l)
 	}
-	if !l.place.deleted {
-		c.supply(l)
-	}
+	c.supply(l)
 	c.age(l)
 	c.lookAfter(l)
 	switch v := l.next(c.now); {
@@ -197,6 +206,9 @@ func (c *core) lookAfter(l *lane) {
 func (c *core) pump() (wake time.Time) {
 	for {
 		c.timers.run(c.now, c.touch)
+		if c.suspended {
+			break
+		}
 		l := c.slots.next()
 		if l == nil {
 			break

@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -85,9 +86,16 @@ type Config struct {
 	// too; 0 means 10,000.
 	MaxParked int
 	Readers   int // goroutines that read the store; 0 means 4
-	Observe   Observer
-	Now       func() time.Time // the wall clock; nil means time.Now
-	Dice      *rand.Rand       // nil means a random one
+	// Members lets the engine share the store with other nodes, as Node, under a lease of length
+	// Lease; nil where this process has the store for itself. Seen, if set, hears who else is there
+	// at each renewal.
+	Members Membership
+	Node    store.Node
+	Lease   time.Duration
+	Seen    func(store.Members)
+	Observe Observer
+	Now     func() time.Time // the wall clock; nil means time.Now
+	Dice    *rand.Rand       // nil means a random one
 }
 
 // Engine runs the partitions that this process owns. Make it with New, then Run it.
@@ -95,7 +103,9 @@ type Engine struct {
 	Config
 	began    time.Time
 	core     *core
-	jobs     chan start
+	attempts context.Context //nolint:containedctx // of all attempts while the lease holds; the loop's
+	suspend  context.CancelFunc
+	jobs     chan job
 	finished chan result
 	reads    chan read
 	back     chan func(*core)
@@ -108,13 +118,21 @@ type Engine struct {
 		commits []commit
 		events  int
 	}
-	workers sync.WaitGroup
+	workers  sync.WaitGroup
+	lease    lease
+	inFlight atomic.Int64 // for the node's row
 }
 
 type commit struct {
 	partition hook.Partition
 	events    []*hook.Event
 	version   int64
+}
+
+// job is an attempt to make while its context lasts.
+type job struct {
+	ctx   context.Context //nolint:containedctx // workers outlive a lease
+	start start
 }
 
 type result struct {
@@ -144,7 +162,7 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, began: time.Now(), core: newCore(c),
-		jobs: make(chan start), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
+		jobs: make(chan job), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
 		back: make(chan func(*core), 256), records: make(chan *store.Record, 1), kicked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -166,7 +184,9 @@ func (e *Engine) Committed(p hook.Partition, events []*hook.Event, version int64
 }
 
 // Run makes attempts until ctx ends; then it starts no more, lets those in flight end, records them
-// and returns. It returns early with an error when hard ends, or when this node was fenced off.
+// and returns. It returns early with an error when hard ends, and with [store.ErrFenced] when this
+// node was declared dead: nothing of it is written any more. The partitions are those that it runs
+// for good; with Members it runs those that it owns, and hands them over at the end.
 func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) error {
 	work, cancel := context.WithCancel(hard)
 	var helpers sync.WaitGroup
@@ -182,8 +202,15 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	for range e.Readers {
 		helpers.Go(func() { e.read(work) })
 	}
-	fenced := make(chan error, 1)
+	fenced := make(chan error, 2)
 	helpers.Go(func() { e.record(work, fenced) })
+	if e.Members != nil {
+		helpers.Go(func() {
+			if err := e.newOwnership(ctx.Done()).run(work); err != nil {
+				fenced <- err
+			}
+		})
+	}
 
 	c := e.core
 	e.tick()
@@ -193,17 +220,20 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := ctx.Done()
-	pending := 0 // reads under way
+	e.resume(work)
+	defer func() { e.suspend() }()
 	for {
 		e.tick()
 		wake := c.pump()
-		e.dispatch(work)
-		pending += e.ask(work)
+		e.dispatch()
+		e.ask()
+		c.handOver()
 		if r := c.record(); r != nil {
 			e.records <- r // there is one at a time: never blocks
 		}
 		e.tell()
-		if c.stopping && c.quiet() {
+		e.inFlight.Store(int64(c.slots.held))
+		if c.stopping && c.quiet() && (e.Members == nil || c.left) {
 			return nil
 		}
 		if wake.IsZero() {
@@ -244,6 +274,12 @@ func (e *Engine) tick() {
 	e.core.tick(e.began.Round(0).Add(time.Since(e.began)), e.Now().Round(0))
 }
 
+// resume lets attempts be made again; suspend breaks off those under way.
+func (e *Engine) resume(work context.Context) {
+	e.attempts, e.suspend = context.WithCancel(work)
+	e.core.suspended = false
+}
+
 // quiet says that nothing is in flight and nothing is left to record.
 func (c *core) quiet() bool {
 	return c.slots.held == 0 && c.ledger.writing == nil && len(c.ledger.items) == 0 && len(c.ledger.lanes) == 0
@@ -265,12 +301,13 @@ func (e *Engine) drainInbox() {
 }
 
 // dispatch gives attempts to workers: to one that waits, else to a new one. Slots bound them.
-func (e *Engine) dispatch(ctx context.Context) {
+func (e *Engine) dispatch() {
 	for _, s := range e.core.starts {
+		k := job{e.attempts, s}
 		select {
-		case e.jobs <- s:
+		case e.jobs <- k:
 		default:
-			e.workers.Go(func() { e.work(ctx, s) })
+			e.workers.Go(func() { e.work(k) })
 		}
 	}
 	clear(e.core.starts)
@@ -278,18 +315,18 @@ func (e *Engine) dispatch(ctx context.Context) {
 }
 
 // work makes one attempt after another, and ends when there has been none for a while.
-func (e *Engine) work(ctx context.Context, s start) {
+func (e *Engine) work(k job) {
 	const patience = 5 * time.Second
 	look := time.NewTicker(patience) // and no timer that every attempt would set anew
 	defer look.Stop()
-	e.finished <- result{s, e.attempt(ctx, &s)}
+	e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
 	for idle := false; ; {
 		select {
-		case s, ok := <-e.jobs:
+		case k, ok := <-e.jobs:
 			if !ok {
 				return
 			}
-			e.finished <- result{s, e.attempt(ctx, &s)}
+			e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
 			idle = false
 		case <-look.C:
 			if idle {
@@ -314,6 +351,9 @@ func (e *Engine) attempt(ctx context.Context, s *start) (result send.Result) {
 		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Body: s.payload.body(s.webhook.Format),
 		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
 	}
+	if e.Members != nil {
+		r.May = e.Leased
+	}
 	return e.Sender.Send(ctx, r)
 }
 
@@ -331,7 +371,8 @@ func (p *payload) body(f hook.DataFormat) []byte {
 }
 
 // ask hands questions to the readers; what they cannot take now is asked in the next round.
-func (e *Engine) ask(context.Context) (n int) {
+func (e *Engine) ask() {
+	n := 0
 	for n < len(e.core.reads) {
 		select {
 		case e.reads <- e.core.reads[n]:
@@ -344,7 +385,6 @@ func (e *Engine) ask(context.Context) (n int) {
 	rest := copy(e.core.reads, e.core.reads[n:])
 	clear(e.core.reads[rest:])
 	e.core.reads = e.core.reads[:rest]
-	return n
 }
 
 func (e *Engine) read(ctx context.Context) {

@@ -166,6 +166,8 @@ func (l *lane) next(now time.Time) verdict {
 		return verdict{reason: "deleted"}
 	case l.place.status != hook.Active:
 		return verdict{reason: string(l.place.status)}
+	case l.place.part.leaving:
+		return verdict{reason: "moving to another node"}
 	case now.Before(l.notBefore):
 		return verdict{reason: l.gate, at: l.notBefore}
 	}

@@ -82,10 +82,12 @@ func (c *core) mark(l *lane) {
 // or one is under way.
 func (c *core) record() *store.Record {
 	g := &c.ledger
-	if g.writing != nil || len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept)+len(g.rewind) == 0 {
+	if g.writing != nil || g.empty() {
 		return nil
 	}
-	r := &store.Record{At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind}
+	r := &store.Record{
+		Node: c.node, At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind,
+	}
 	w := &writing{record: r, done: g.done, swept: g.swept, replaying: g.replaying}
 	for _, m := range g.replays {
 		r.Replays = append(r.Replays, *m)
@@ -106,6 +108,10 @@ func (c *core) record() *store.Record {
 	}
 	*g = ledger{writing: w, items: g.items[:0:0]}
 	return r
+}
+
+func (g *ledger) empty() bool {
+	return len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept)+len(g.rewind) == 0
 }
 
 // detached says whether the lane's own place counts from the next record on.
@@ -135,7 +141,9 @@ func (c *core) recorded(out store.Recorded) {
 		p.place.detached = p.place.detached || p.detached
 	}
 	for id, swept := range w.swept {
-		c.partitions[id].swept = swept
+		if p := c.partitions[id]; p != nil {
+			p.swept = swept
+		}
 	}
 	for _, o := range w.done {
 		c.settled(o)

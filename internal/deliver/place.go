@@ -23,6 +23,7 @@ type partition struct {
 	behind  bool // events are in the store that were not seen in memory
 	reading bool // a read of the tail is under way
 	loading bool // a read of the configuration is under way
+	leaving bool // it is being handed over: no attempt starts
 	payload map[hook.Offset]*payload
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes

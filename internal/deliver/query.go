@@ -26,14 +26,15 @@ type Health struct {
 	Sequence            int64
 }
 
-// Health asks the loop about one webhook; ok is false when it has no lane, and so nothing to do.
-func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bool, err error) {
+// Health asks the loop about one webhook. It runs here if its partition does; the state is "" when
+// it has no lane, and so nothing to do.
+func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, runs bool, err error) {
 	err = e.within(ctx, func(c *core) {
+		runs = c.places[w] != nil
 		l := c.lanes[w]
 		if l == nil || l.hook == nil {
 			return
 		}
-		ok = true
 		c.age(l)
 		at := func(t time.Time) time.Time {
 			if t.IsZero() {
@@ -50,8 +51,11 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			h.Reason = v.reason
 		}
 	})
-	return h, ok, err
+	return h, runs, err
 }
+
+// Leased reports whether this node may send, as far as it knows.
+func (e *Engine) Leased() bool { return e.Members == nil || e.lease.holds(time.Now()) }
 
 // Kick makes a webhook look for wishes that were written into the store: a retry, a replay.
 func (e *Engine) Kick(w hook.WebhookKey) {

@@ -25,6 +25,7 @@ const (
 type read struct {
 	kind      readKind
 	partition hook.Partition
+	part      *partition // as it was when asked; nil in a question about a lane
 	lane      *lane
 	webhook   hook.WebhookKey
 	company   hook.CompanyKey
@@ -48,8 +49,18 @@ type hit struct {
 	event  *hook.Event
 }
 
-// do asks the store and returns what the core is to be told.
+// do asks the store and returns what the core is to be told: nothing about what it has let go of.
 func (r *read) do(ctx context.Context, s Store) func(*core) {
+	tell := r.ask(ctx, s)
+	return func(c *core) {
+		if r.lane != nil && r.lane.place.deleted || r.lane == nil && c.partitions[r.partition] != r.part {
+			return
+		}
+		tell(c)
+	}
+}
+
+func (r *read) ask(ctx context.Context, s Store) func(*core) {
 	switch r.kind {
 	case readPlaces:
 		places, swept, version, err := s.Places(ctx, r.partition, r.since, r.limit)

@@ -23,7 +23,7 @@ func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 }
 
 func (c *core) loadLane(l *lane) {
-	if !l.loading {
+	if !l.loading && !l.place.deleted {
 		l.loading = true
 		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.low})
 	}

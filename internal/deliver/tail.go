@@ -24,6 +24,9 @@ func (c *core) committed(id hook.Partition, events []*hook.Event, version int64)
 // feed offers the events that come next to the lanes: from memory if they are exactly the next,
 // else from the store.
 func (c *core) feed(p *partition) {
+	if c.partitions[p.id] != p {
+		return // it was handed over
+	}
 	if p.version < p.wanted || p.version < 0 {
 		return // the places first: a rule may begin with the next event
 	}
@@ -143,6 +146,8 @@ func (c *core) drop(x *payload) {
 	}
 	if x.refs--; x.refs == 0 {
 		c.payloads -= int64(len(x.event.Data))
-		delete(c.partitions[x.event.Partition].payload, x.event.Offset)
+		if p := c.partitions[x.event.Partition]; p != nil && p.payload[x.event.Offset] == x {
+			delete(p.payload, x.event.Offset)
+		}
 	}
 }

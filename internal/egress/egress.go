@@ -77,10 +77,9 @@ type Request struct {
 	AllowNetworks []netip.Prefix
 	// Deadline bounds the whole attempt. It must be set.
 	Deadline time.Time
-	// NotAfter is the instant after which no byte may be sent, because another node may send by
-	// then; zero for none. It holds on the wall clock and on the monotonic one, and bounds the
-	// attempt like Deadline, but running into it is our own fault.
-	NotAfter time.Time
+	// May is asked right before the first byte is sent; false when another node may send by then,
+	// which is our own fault. Nil for always.
+	May func() bool
 }
 
 // Answer is a final answer: its head was received in full.
@@ -188,7 +187,7 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 		return err
 	}
 	conn.watch.follow(ctx, conn.nc)
-	conn.nc.SetDeadline(r.until())
+	conn.nc.SetDeadline(r.Deadline)
 	// The last look before the first byte: at the context, whose end may have come before the
 	// deadline that it would have brought forward, and at the clock.
 	if err := ctx.Err(); err != nil {
@@ -206,22 +205,12 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 	return err
 }
 
-// until is the earlier of the two limits.
-func (r *Request) until() time.Time {
-	if !r.NotAfter.IsZero() && r.NotAfter.Before(r.Deadline) {
-		return r.NotAfter
-	}
-	return r.Deadline
-}
-
-// expired reports that nothing may be sent any more. NotAfter is compared on the monotonic clock
-// and on the wall clock: the one stands still while a machine sleeps, the other may be set back.
+// expired reports that nothing may be sent any more.
 func expired(r *Request) error {
-	now := time.Now()
-	if n := r.NotAfter; !n.IsZero() && (!now.Before(n) || !now.Round(0).Before(n.Round(0))) {
+	if r.May != nil && !r.May() {
 		return fail(hook.ErrOwnFault, PhaseSend, nil, "this node's time to send had run out")
 	}
-	if !now.Before(r.Deadline) {
+	if !time.Now().Before(r.Deadline) {
 		return fail(hook.ErrTimeout, PhaseConnect, nil, "the deadline had passed before the request was sent")
 	}
 	return nil
@@ -237,8 +226,6 @@ func (c *Client) blame(ctx context.Context, r *Request, err error) *Error {
 	case e.Class == hook.ErrAddress || e.Class == hook.ErrOwnFault:
 	case ctx.Err() != nil:
 		return fail(hook.ErrOwnFault, e.Phase, err, "the attempt was broken off by this server")
-	case e.Class == hook.ErrTimeout && r.until() != r.Deadline:
-		return fail(hook.ErrOwnFault, e.Phase, err, "this node's time ran out before the answer came")
 	}
 	return e
 }

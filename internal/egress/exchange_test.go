@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,26 +233,25 @@ func TestConnectionFollowsItsContext(t *testing.T) {
 	wantClass(t, err, hook.ErrOwnFault)
 }
 
-func TestNotAfter(t *testing.T) {
-	r := newReceiver(t, receiver.Config{}, "hang")
+func TestMay(t *testing.T) {
+	var received atomic.Int64
+	r := newReceiver(t, receiver.Config{Journal: func(receiver.Delivery) { received.Add(1) }})
 	c := newClient(t)
 	q := request(r.URL(), 10*time.Second)
-	q.NotAfter = time.Now().Add(-time.Millisecond)
+	q.May = func() bool { return false }
 	_, err := c.Do(t.Context(), q)
 	wantClass(t, err, hook.ErrOwnFault)
 	if r.Connections() != 0 {
-		t.Error("it connected after its time")
+		t.Error("it connected although it may not send")
 	}
-	q.NotAfter = time.Now().Add(200 * time.Millisecond)
-	a, err := c.Do(t.Context(), q)
-	wantClass(t, err, hook.ErrOwnFault)
-	if a.Phases.Total > time.Second {
-		t.Errorf("it took %v", a.Phases.Total)
-	}
-	// By the wall clock alone: a clock that was set forward has no monotonic part to be saved by.
-	q.NotAfter = time.Now().Round(0).Add(-time.Second)
+	// It is asked again once the connection stands.
+	asked := 0
+	q.May = func() bool { asked++; return asked == 1 }
 	_, err = c.Do(t.Context(), q)
 	wantClass(t, err, hook.ErrOwnFault)
+	if r.Connections() != 1 || received.Load() != 0 {
+		t.Errorf("%d connections, %d requests", r.Connections(), received.Load())
+	}
 }
 
 // S4: a redirect is an answer like any other.

@@ -57,7 +57,7 @@ func (c *conn) startHTTP2(ctx context.Context, factory *http.Transport) (err err
 
 // exchange2 is one exchange on a connection shared with other requests of the same webhook.
 func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool, err error) {
-	ctx, cancel := context.WithDeadline(ctx, r.until())
+	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
 	t := c.pool.target
 	body := &lentBody{b: r.Body}

@@ -125,7 +125,7 @@ func (c *conn) quiet() bool {
 }
 
 func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*conn, error) {
-	ctx, cancel := context.WithDeadline(ctx, r.until())
+	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
 	d, err := c.dialer.dial(ctx, p.target, r.AllowNetworks)
 	a.Phases.DNS += d.phases.DNS

@@ -66,6 +66,9 @@ type Options struct {
 	Now     func() time.Time // nil means time.Now
 	// Nodes tells of the installation's processes; nil: the route answers 503.
 	Nodes func(context.Context) ([]Node, error)
+	// Owner is the base URL of the node that runs a partition, "" where that is this one or nobody
+	// knows; nil: there is no other.
+	Owner func(p hook.Partition) string
 	// Ready answers whether this node serves (store, leases); nil asks the store.
 	Ready func(context.Context) error
 }
@@ -80,6 +83,8 @@ type API struct {
 	document func() *document // rendered when it is first asked for
 	tests    pacer
 	hub      *hub
+
+	forwarder *forwarder
 }
 
 // New returns the API. It panics where a declaration of ours is wrong, which a test finds.
@@ -93,7 +98,7 @@ func New(opt Options) *API {
 	if opt.Ready == nil {
 		opt.Ready = opt.Store.Ping
 	}
-	a := &API{opt: opt, mux: http.NewServeMux()}
+	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder()}
 	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
 	a.hub = newHub(opt.Now())

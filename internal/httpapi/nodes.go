@@ -13,17 +13,18 @@ type Node struct {
 	ID         string          `json:"id" doc:"Made at each start."`
 	URL        string          `json:"url"`
 	Version    string          `json:"version"`
-	Store      string          `json:"store" enum:"sqlite" doc:"The engine that keeps the log."`
+	Store      string          `json:"store" enum:"sqlite,postgres" doc:"The engine that keeps the log."`
 	StartedAt  time.Time       `json:"started_at"`
 	LeaseUntil *time.Time      `json:"lease_until" doc:"null: the embedded store has one node, which needs no lease."`
 	InFlight   int             `json:"in_flight" doc:"Attempts under way or not yet recorded."`
+	Leaving    bool            `json:"leaving" doc:"It hands its partitions over and takes none."`
 	Partitions []NodePartition `json:"partitions"`
 }
 
 // NodePartition is a partition of the log as its node runs it.
 type NodePartition struct {
 	Partition int   `json:"partition"`
-	Tail      int64 `json:"tail" doc:"Offset of the last event that was offered to its webhooks."`
+	Tail      int64 `json:"tail" doc:"Offset of its last event."`
 	Swept     int64 `json:"swept" doc:"Offset up to which a start has nothing to read again but what lags or is parked."`
 	Lag       int64 `json:"lag" doc:"Events between the two."`
 }

@@ -31,6 +31,7 @@ type route struct {
 	creates      bool // takes an Idempotency-Key
 	conflicts    bool // can answer 409
 	etag         bool // takes If-Match
+	live         bool // the node that runs the company's webhooks answers it
 }
 
 // handle declares a route: its checks, its function, its place in the document.
@@ -100,6 +101,9 @@ func (a *API) admission(r route) func(huma.Context, func(huma.Context)) {
 		x := w.(*exchange)
 		if err := x.admit(r.need); err != nil {
 			x.fail(err)
+			return
+		}
+		if r.live && x.forward() {
 			return
 		}
 		next(huma.WithValue(ctx, exchangeKey{}, x))

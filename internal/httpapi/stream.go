@@ -64,6 +64,7 @@ func (a *API) Attempted(attempt *hook.Attempt) { a.hub.add(attempt) }
 
 // EndStreams ends the live streams, so that a server that shuts down need not wait for them.
 func (a *API) EndStreams() {
+	a.forwarder.end()
 	h := a.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -133,7 +134,7 @@ type streamIn struct {
 
 func (a *API) streamRoutes() {
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/stream", id: "stream-attempts", tag: "Figures", need: companyRead,
+		method: http.MethodGet, path: "/v1/stream", id: "stream-attempts", tag: "Figures", need: companyRead, live: true,
 		summary:     "Watch attempts as they finish",
 		description: "Server-sent events named attempt. An event named gap says that some were missed: the list of deliveries has them. Reconnect with Last-Event-ID, as browsers do by themselves.",
 	}, a.stream)

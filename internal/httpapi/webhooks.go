@@ -62,7 +62,7 @@ func (a *API) webhookRoutes() {
 		summary: "List webhooks", description: "By offset: cursor, limit and total are integers, and a page beyond the end is empty.",
 	}, a.listWebhooks)
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/webhooks/{id}", id: "get-webhook", tag: tag, need: companyRead,
+		method: http.MethodGet, path: "/v1/webhooks/{id}", id: "get-webhook", tag: tag, need: companyRead, live: true,
 		summary: "One webhook, with its health",
 	}, a.getWebhook)
 	change := route{

@@ -33,8 +33,9 @@ type Request struct {
 	Sequence int64  // 0 on a replay of an event that was never matched
 	Kind     hook.Kind
 	ReplayID string // rpl_…, of the replay that caused it; "" for none
-	// NotAfter is the instant after which no byte may be sent; zero for none.
-	NotAfter time.Time
+	// May is asked right before the first byte is sent; false when another node may send by then.
+	// Nil for always.
+	May func() bool
 	// AllowNetworks are the company's own.
 	AllowNetworks []netip.Prefix
 }
@@ -101,7 +102,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
 		Header: *header, Body: r.Body, AllowNetworks: r.AllowNetworks,
-		Deadline: start.Add(timeout), NotAfter: r.NotAfter,
+		Deadline: start.Add(timeout), May: r.May,
 	})
 	result.Phases = answer.Phases
 	if err != nil {

@@ -206,7 +206,7 @@ func TestLeaseOver(t *testing.T) {
 	var j journal
 	r := newReceiver(t, &j)
 	q := request(r.URL())
-	q.NotAfter = time.Now()
+	q.May = func() bool { return false }
 	if got := newSender(t).Send(t.Context(), q); got.Class != hook.ErrOwnFault || len(j.all()) != 0 {
 		t.Errorf("%+v; the receiver got %d", got, len(j.all()))
 	}

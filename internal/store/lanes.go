@@ -108,6 +108,36 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 	return places, swept, version, nil
 }
 
+// Progress is how far a partition is, and whose it is.
+type Progress struct {
+	Partition   hook.Partition
+	Node        string // its owner; "" on the embedded store
+	Head, Swept hook.Offset
+}
+
+// Progress reads it of all partitions, in their order.
+func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
+	err = s.read(ctx, func(q tx) error {
+		list = list[:0]
+		err := each(ctx, q, `SELECT partition, node_id, swept FROM owners ORDER BY partition`, nil, func(r rows) error {
+			var p Progress
+			err := r.Scan(&p.Partition, &p.Node, &p.Swept)
+			list = append(list, p)
+			return err
+		})
+		for i := range list {
+			if err == nil {
+				list[i].Head, err = s.head(ctx, q, list[i].Partition)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the progress: %w", err)
+	}
+	return list, nil
+}
+
 const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
 	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step`
 

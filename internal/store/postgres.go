@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
@@ -60,7 +59,6 @@ const sessionsOpen = 24
 type elephant struct {
 	opt    Options
 	pool   *pgxpool.Pool
-	me     string // this process's row in nodes
 	lines  [postgresPartitions]*appender
 	notify func(hook.Partition, []*hook.Event, int64)
 	ending atomic.Bool
@@ -68,8 +66,7 @@ type elephant struct {
 	once   sync.Once
 }
 
-// OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it, and enters this process
-// into its nodes.
+// OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it.
 func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 	aead, err := newSeal(opt.MasterKey)
 	if err != nil {
@@ -78,7 +75,7 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	e := &elephant{opt: opt, me: rand.Text()}
+	e := &elephant{opt: opt}
 	if err := e.open(ctx); err != nil {
 		e.close()
 		return nil, fmt.Errorf("open postgres: %w", err)
@@ -115,9 +112,6 @@ func (e *elephant) open(ctx context.Context) error {
 		return err
 	}
 	if err := e.migrate(ctx, c.ConnConfig); err != nil {
-		return err
-	}
-	if _, err := e.pool.Exec(ctx, `INSERT INTO nodes (id, url, started_at, lease_until) VALUES ($1, '', $2, now())`, e.me, micros(e.opt.Now())); err != nil {
 		return err
 	}
 	for p := range e.lines {
@@ -253,14 +247,9 @@ func (e *elephant) close() error {
 			}
 		}
 		e.done.Wait()
-		if e.pool == nil {
-			return
+		if e.pool != nil {
+			e.pool.Close()
 		}
-		// A node that has gone says so; what it owned need not wait for its lease.
-		end, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_, _ = e.pool.Exec(end, `UPDATE nodes SET dead = true WHERE id = $1`, e.me) // the lease runs out by itself
-		e.pool.Close()
 	})
 	return nil
 }

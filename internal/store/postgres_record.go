@@ -9,10 +9,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// fence is the first statement of every record. Sharing the lock on its own row, a node cannot be
-// declared dead between this and its commit. The transaction's id tells afterwards, if the commit is
-// not answered, whether it took place.
-const fence = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`
+// The first statement of every record. Sharing the lock on its own row, a node cannot be declared
+// dead between this and its commit. The transaction's id tells afterwards, if the commit is not
+// answered, whether it took place.
+const (
+	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`
+	unfenced = `SELECT pg_current_xact_id()::text WHERE $1 = ''`
+)
 
 // record commits behind the fence. A commit that is not answered is looked up: written twice, its
 // counters would be added twice.
@@ -52,7 +55,11 @@ func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid
 		}
 	}()
 	*s = &pgSession{ctx: ctx, e: e, tx: t}
-	err = t.QueryRow(ctx, fence, e.me).Scan(xid)
+	first := fence
+	if r.Node == "" {
+		first = unfenced
+	}
+	err = t.QueryRow(ctx, first, r.Node).Scan(xid)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrFenced
 	}

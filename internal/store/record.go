@@ -12,7 +12,7 @@ import (
 
 // Record is everything that the engine found out since its last record: one transaction.
 type Record struct {
-	Node    string // who writes; behind the fence it must still be alive
+	Node    string // who writes: it must still be alive; "" where nobody shares the store
 	At      time.Time
 	Items   []Item
 	Cursors []CursorMove

@@ -42,6 +42,7 @@ type Upkeep struct {
 	Retention time.Duration // of events
 	Every     time.Duration // between two rounds; 0 means a minute
 	Now       func() time.Time
+	Turn      func() bool // whether the work is this process's; nil means it always is
 }
 
 // Run works until ctx ends. A step that fails is logged and made again in the next round.
@@ -55,7 +56,9 @@ func (u *Upkeep) Run(ctx context.Context) {
 	tick := time.NewTicker(u.Every)
 	defer tick.Stop()
 	for {
-		if err := u.round(ctx); err != nil && ctx.Err() == nil {
+		if u.Turn != nil && !u.Turn() {
+			// Another node does it.
+		} else if err := u.round(ctx); err != nil && ctx.Err() == nil {
 			u.Log.Error("upkeep", "error", err)
 		}
 		select {

@@ -100,10 +100,13 @@ INSERT INTO partitions (id) SELECT generate_series(0, 63);
 -- A node is a row per start. Its lease is on this database's clock; dead is for ever.
 CREATE TABLE nodes (
     id          TEXT COLLATE "C" PRIMARY KEY,
-    url         TEXT COLLATE "C" NOT NULL,
+    url         TEXT COLLATE "C" NOT NULL,     -- where the other nodes reach it
+    version     TEXT COLLATE "C" NOT NULL,
     started_at  BIGINT NOT NULL,
     lease_until TIMESTAMPTZ NOT NULL,
-    dead        BOOLEAN NOT NULL DEFAULT false
+    in_flight   BIGINT NOT NULL,               -- attempts, at the last renewal
+    leaving     BOOLEAN NOT NULL,              -- it hands its partitions over and takes none
+    dead        BOOLEAN NOT NULL
 );
 
 CREATE TABLE webhooks (

@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// node is this process as one that makes deliveries: on the embedded store the only one, on Postgres
+// one of several. A node that was declared dead is followed, in the same process, by another with an
+// id and an engine of its own.
+type node struct {
+	nodes  *store.Nodes // nil on the embedded store
+	lease  time.Duration
+	self   store.Node // of the present term; the id is set by it
+	engine func(store.Node) *deliver.Engine
+	fenced func(error) // told when a term ends so
+
+	term    atomic.Pointer[term]
+	members atomic.Pointer[store.Members] // as last seen
+}
+
+// term is the life of one node.
+type term struct {
+	id     string
+	engine *deliver.Engine
+}
+
+// begin makes the engine of a new term.
+func (n *node) begin() store.Node {
+	x := n.self
+	x.ID = hook.NewID(hook.NodePrefix, time.Now())
+	n.term.Store(&term{x.ID, n.engine(x)})
+	return x
+}
+
+// current is the engine that runs now.
+func (n *node) current() *deliver.Engine { return n.term.Load().engine }
+
+// run makes deliveries until ctx ends, and gives up what is under way when hard ends.
+func (n *node) run(ctx, hard context.Context) error {
+	if n.nodes == nil {
+		return n.current().Run(ctx, hard, 0)
+	}
+	for {
+		err := n.serve(ctx, hard)
+		if !errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
+			return err
+		}
+		n.fenced(err)
+	}
+}
+
+// serve is one term.
+func (n *node) serve(ctx, hard context.Context) error {
+	x := n.begin()
+	if err := n.join(ctx, x); err != nil {
+		return err
+	}
+	err := n.current().Run(ctx, hard)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if left := n.nodes.Leave(end, x.ID); left != nil && err == nil {
+		err = left // its lease runs out by itself
+	}
+	return err
+}
+
+// join waits for a store that does not answer.
+func (n *node) join(ctx context.Context, x store.Node) error {
+	for {
+		err := n.nodes.Join(ctx, x, n.lease)
+		if err == nil || !hook.IsKind(err, hook.KindUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// owner is where the node is reached that runs a partition; "" where that is this one, or nobody
+// knows.
+func (n *node) owner(p hook.Partition) string {
+	m := n.members.Load()
+	if m == nil || m.Owners[p] == n.term.Load().id {
+		return ""
+	}
+	for _, x := range m.Nodes {
+		if x.ID == m.Owners[p] && !x.Expired {
+			return x.URL
+		}
+	}
+	return ""
+}
+
+// housekeeper reports whether upkeep is this node's: the owner of the first partition does it.
+func (n *node) housekeeper() bool {
+	if n.nodes == nil {
+		return true
+	}
+	m := n.members.Load()
+	return m != nil && m.Owners[0] == n.term.Load().id
+}
+
+// ready answers whether this node may make deliveries.
+func (n *node) ready(context.Context) error {
+	if n.nodes != nil && !n.current().Leased() {
+		return errors.New("this node has no lease")
+	}
+	return nil
+}
+
+// nodes lists the processes of the installation.
+func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
+	progress, err := s.store.Progress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, inFlight, err := s.node.current().Owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.node.nodes == nil {
+		x := s.node.self
+		x.ID, x.InFlight = s.node.term.Load().id, inFlight
+		return []httpapi.Node{shapeNode(x, "sqlite", progress)}, nil
+	}
+	members, err := s.node.nodes.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []httpapi.Node{}
+	for _, x := range members.Nodes {
+		if x.ID == s.node.term.Load().id {
+			x.InFlight = inFlight
+		}
+		var own []store.Progress
+		for _, p := range progress {
+			if p.Node == x.ID {
+				own = append(own, p)
+			}
+		}
+		list = append(list, shapeNode(x, "postgres", own))
+	}
+	return list, nil
+}
+
+func shapeNode(x store.Node, kind string, progress []store.Progress) httpapi.Node {
+	n := httpapi.Node{
+		ID: x.ID, URL: x.URL, Version: x.Version, Store: kind, StartedAt: x.StartedAt, InFlight: x.InFlight,
+		Leaving: x.Leaving, Partitions: []httpapi.NodePartition{},
+	}
+	if !x.LeaseUntil.IsZero() {
+		n.LeaseUntil = &x.LeaseUntil
+	}
+	for _, p := range progress {
+		n.Partitions = append(n.Partitions, httpapi.NodePartition{
+			Partition: int(p.Partition), Tail: int64(p.Head), Swept: int64(p.Swept), Lag: int64(p.Head - p.Swept),
+		})
+	}
+	return n
+}
+
+// nodeURL is where the other nodes reach this one: as configured, else at the address that it
+// listens on, else at the one from which it reaches the database.
+func nodeURL(configured string, listen net.Addr, database string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	host, port, err := net.SplitHostPort(listen.String())
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if host, err = ownHost(database); err != nil {
+			return "", fmt.Errorf("node_url: %w", err)
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
+}
+
+func ownHost(database string) (string, error) {
+	u, err := url.Parse(database)
+	if err != nil || u.Hostname() == "" {
+		return "127.0.0.1", nil // the database is on this machine, and so are all nodes
+	}
+	port := u.Port()
+	if port == "" {
+		port = "5432"
+	}
+	c, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) //nolint:noctx // sends nothing: the system only chooses an address
+	if err != nil {
+		return os.Hostname()
+	}
+	defer c.Close()
+	host, _, err := net.SplitHostPort(c.LocalAddr().String())
+	return host, err
+}

@@ -1,0 +1,177 @@
+package store_test
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
+)
+
+// nodes opens a store for the tests of its nodes, and a way to its tables.
+func nodes(t *testing.T) (*store.Store, *store.Nodes, *pgxpool.Pool) {
+	url := database(t)
+	s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: url + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	pool, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return s, s.Nodes(), pool
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestNodes(t *testing.T) {
+	_, n, pool := nodes(t)
+	ctx := t.Context()
+	all := []hook.Partition{0, 1, 2, 3}
+	for _, id := range []string{"a", "b"} {
+		if err := n.Join(ctx, store.Node{ID: id, URL: "http://" + id, Version: "v", StartedAt: time.Now()}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken := must[[]hook.Partition](t)(n.Take(ctx, "a", all)); len(taken) != 4 {
+		t.Fatalf("a took %v", taken)
+	}
+	// Nobody takes from the living, and only the owner gives.
+	if taken := must[[]hook.Partition](t)(n.Take(ctx, "b", all)); len(taken) != 0 {
+		t.Fatalf("b took %v from one that lives", taken)
+	}
+	if err := errors.Join(n.Give(ctx, "b", "b", 0), n.Give(ctx, "a", "b", 3)); err != nil {
+		t.Fatal(err)
+	}
+	m := must[store.Members](t)(n.Renew(ctx, store.Node{ID: "b", InFlight: 7, Leaving: true}, time.Minute))
+	if len(m.Nodes) != 2 || m.Nodes[1].InFlight != 7 || !m.Nodes[1].Leaving || m.Nodes[1].Expired || m.Owners[0] != "a" || m.Owners[3] != "b" || m.Owners[5] != "" {
+		t.Fatalf("%+v", m)
+	}
+	if owned := must[[]store.Owned](t)(n.Owned(ctx, "b")); len(owned) != 1 || owned[0].Partition != 3 {
+		t.Fatalf("b owns %+v", owned)
+	}
+	// A lease that lasts cannot be ended by others; one that has run out can, and for ever.
+	if err := n.Bury(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	must[store.Members](t)(n.Renew(ctx, store.Node{ID: "a"}, time.Minute))
+	if _, err := pool.Exec(ctx, `UPDATE nodes SET lease_until = clock_timestamp() - interval '1 s' WHERE id = 'a'`); err != nil {
+		t.Fatal(err)
+	}
+	if taken := must[[]hook.Partition](t)(n.Take(ctx, "b", all)); len(taken) != 0 {
+		t.Fatalf("b took %v from one that was not declared dead", taken)
+	}
+	if err := n.Bury(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Renew(ctx, store.Node{ID: "a"}, time.Minute); !errors.Is(err, store.ErrFenced) {
+		t.Fatalf("the dead renewed their lease: %v", err)
+	}
+	if _, err := n.Take(ctx, "a", all); !errors.Is(err, store.ErrFenced) {
+		t.Fatalf("the dead took a partition: %v", err)
+	}
+	if taken := must[[]hook.Partition](t)(n.Take(ctx, "b", all)); len(taken) != 3 {
+		t.Fatalf("b took %v", taken)
+	}
+	if err := n.Leave(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if m := must[store.Members](t)(n.Members(ctx)); len(m.Nodes) != 0 {
+		t.Fatalf("%+v", m)
+	}
+}
+
+// TestFence: a node that is declared dead while it records has either recorded before, or records
+// nothing any more. Its successor takes the partition only then.
+func TestFence(t *testing.T) {
+	s, n, pool := nodes(t)
+	ctx := t.Context()
+	for _, id := range []string{"old", "new"} {
+		if err := n.Join(ctx, store.Node{ID: id, StartedAt: time.Now()}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must[[]hook.Partition](t)(n.Take(ctx, "old", []hook.Partition{0}))
+	if _, err := s.Record(ctx, &store.Record{Node: "old", At: time.Now(), Swept: map[hook.Partition]hook.Offset{0: 1}}); err != nil {
+		t.Fatal(err)
+	}
+
+	// A record under way, which waits in its middle for a row that somebody else holds.
+	holder, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Rollback(ctx) //nolint:errcheck // after the commit there is nothing to undo
+	if _, err := holder.Exec(ctx, `SELECT FROM owners WHERE partition = 0 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := s.Record(ctx, &store.Record{Node: "old", At: time.Now(), Swept: map[hook.Partition]hook.Offset{0: 2}}); err != nil {
+			t.Error(err)
+		}
+	})
+	waitForLocks(t, pool, 1)
+	// Its lease is over, and it is to be declared dead.
+	all.Go(func() {
+		if _, err := pool.Exec(ctx, `UPDATE nodes SET lease_until = clock_timestamp() - interval '1 s' WHERE id = 'old'`); err != nil {
+			t.Error(err)
+		}
+		if err := n.Bury(ctx, "old"); err != nil {
+			t.Error(err)
+		}
+	})
+	waitForLocks(t, pool, 2) // with a fence that only reads, nobody would wait here for the record
+	if err := holder.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+
+	_, err = s.Record(ctx, &store.Record{Node: "old", At: time.Now(), Swept: map[hook.Partition]hook.Offset{0: 9}})
+	if !errors.Is(err, store.ErrFenced) {
+		t.Errorf("the dead recorded: %v", err)
+	}
+	if taken := must[[]hook.Partition](t)(n.Take(ctx, "new", []hook.Partition{0})); !slices.Equal(taken, []hook.Partition{0}) {
+		t.Errorf("took %v", taken)
+	}
+	var swept int64
+	if err := pool.QueryRow(ctx, `SELECT swept FROM owners WHERE partition = 0`).Scan(&swept); err != nil || swept != 2 {
+		t.Errorf("swept is %d, %v", swept, err)
+	}
+}
+
+// waitForLocks returns when so many statements wait for locks of others.
+func waitForLocks(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	end := time.Now().Add(20 * time.Second)
+	for time.Now().Before(end) {
+		var waiting int
+		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		if waiting >= n {
+			return
+		}
+	}
+	t.Fatalf("%d statements were to wait for locks", n)
+}
