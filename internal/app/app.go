@@ -316,9 +316,9 @@ func (e engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*
 }
 
 func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, error) {
-	h, runs, err := e.current().Health(ctx, w.Key)
-	if err != nil || h.State == "" {
-		return httpapi.Health{Live: runs}, err
+	h, ok, err := e.current().Health(ctx, w.Key)
+	if err != nil || !ok {
+		return httpapi.Health{Live: h.Runs}, err
 	}
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {

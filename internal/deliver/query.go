@@ -11,6 +11,7 @@ import (
 
 // Health is what the engine knows of a webhook that the store does not.
 type Health struct {
+	Runs                bool // the engine runs the webhook's partition
 	State               State
 	Reason              string // why the lane does not start an attempt now; "" when it may
 	Since               time.Time
@@ -26,15 +27,15 @@ type Health struct {
 	Sequence            int64
 }
 
-// Health asks the loop about one webhook. It runs here if its partition does; the state is "" when
-// it has no lane, and so nothing to do.
-func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, runs bool, err error) {
+// Health asks the loop about one webhook; ok is false when it has no lane, and so nothing to do.
+func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bool, err error) {
 	err = e.within(ctx, func(c *core) {
-		runs = c.places[w] != nil
+		h.Runs = c.places[w] != nil
 		l := c.lanes[w]
 		if l == nil || l.hook == nil {
 			return
 		}
+		ok = true
 		c.age(l)
 		at := func(t time.Time) time.Time {
 			if t.IsZero() {
@@ -43,7 +44,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, runs 
 			return c.onWall(t)
 		}
 		h = Health{
-			State: l.health.state, Since: at(l.health.since), ConsecutiveFailures: l.health.failures, LastSuccessAt: at(l.health.lastSuccess),
+			Runs: true, State: l.health.state, Since: at(l.health.since), ConsecutiveFailures: l.health.failures, LastSuccessAt: at(l.health.lastSuccess),
 			LastFailureAt: at(l.health.lastFailure), NextProbeAt: at(l.health.probeAt), InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
 			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
 		}
@@ -51,7 +52,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, runs 
 			h.Reason = v.reason
 		}
 	})
-	return h, runs, err
+	return h, ok, err
 }
 
 // Leased reports whether this node may send, as far as it knows.

@@ -128,7 +128,7 @@ func TestControlSharedPoolIsPoisoned(t *testing.T) {
 	defer log.SetOutput(os.Stderr)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	defer transport.CloseIdleConnections()
-	forged, total := poison(t, 20_000, 1, func(_ int, url string) int {
+	send := func(_ int, url string) int {
 		q, _ := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader("{}"))
 		resp, err := transport.RoundTrip(q)
 		if err != nil {
@@ -137,10 +137,14 @@ func TestControlSharedPoolIsPoisoned(t *testing.T) {
 		io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		return resp.StatusCode
-	})
-	if forged == 0 {
-		t.Errorf("none of %d deliveries was forged: this harness cannot show a poisoned connection", total)
 	}
+	const rounds = 10 // how the two answers are scheduled is chance
+	for range rounds {
+		if forged, _ := poison(t, 20_000, 1, send); forged > 0 {
+			return
+		}
+	}
+	t.Errorf("none of %d rounds saw a forged delivery: this harness cannot show a poisoned connection", rounds)
 }
 
 // poison sends deliveries for an honest webhook, beside those of an attacker, until all are sent or
