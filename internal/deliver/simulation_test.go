@@ -44,6 +44,8 @@ type simulation struct {
 	tell      func(format string, args ...any)
 	inFlight  map[hook.WebhookKey]int
 	companies int
+	moved     chan moved
+	handovers int
 	unordered map[hook.WebhookKey]bool // its ordering was changed, or a crash left doubles
 }
 
@@ -54,21 +56,22 @@ type flight struct {
 
 // knobs are how a seed differs from another.
 type knobs struct {
-	crash, change, lose float64
-	objects, slots      int
-	parked              int
+	crash, change, lose, move float64
+	objects, slots            int
+	parked                    int
 }
 
 func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 	s := &simulation{
 		dice: rand.New(rand.NewPCG(seed, 0xa71a5)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), memory: newMemory(),
-		behave: map[hook.WebhookKey]func() send.Result{}, tell: tell, unordered: map[hook.WebhookKey]bool{},
+		behave: map[hook.WebhookKey]func() send.Result{}, tell: tell, moved: make(chan moved, 1), unordered: map[hook.WebhookKey]bool{},
 	}
 	s.knobs = knobs{
 		crash: s.dice.Float64() * 0.02, change: s.dice.Float64() * 0.05, lose: s.dice.Float64() * 0.2,
 		objects: 1 + s.dice.IntN(6), slots: 1 + s.dice.IntN(24),
 	}
 	s.knobs.parked = []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)]
+	s.knobs.move = s.dice.Float64() * 0.02
 	s.companies = 1 + s.dice.IntN(3)
 	for range 1 + s.dice.IntN(5) {
 		s.create()
@@ -83,6 +86,10 @@ func (s *simulation) boot() {
 	s.core.now = s.now
 	s.reads, s.answers, s.running, s.record, s.commits, s.recorded = nil, nil, nil, nil, nil, nil
 	s.inFlight = map[hook.WebhookKey]int{}
+	select {
+	case <-s.moved: // of the core before
+	default:
+	}
 	s.core.own(0)
 }
 
@@ -185,6 +192,8 @@ func (s *simulation) step() error {
 		s.publish()
 	case s.chance(s.knobs.change) && !s.healthy:
 		s.mutate()
+	case s.chance(s.knobs.move) && !s.healthy:
+		s.move()
 	case s.chance(s.knobs.crash) && !s.healthy:
 		s.tell("%s crash with %d in flight", s.now.Format("15:04:05"), len(s.running))
 		s.boot()
@@ -241,6 +250,10 @@ func (s *simulation) pump() error {
 	s.reads = append(s.reads, c.reads...)
 	c.reads = nil
 	c.events, c.attempts = nil, nil
+	if err := s.moves(); err != nil {
+		return err
+	}
+	c = s.core
 	if s.record == nil && len(s.recorded) == 0 {
 		s.record = c.record()
 	}

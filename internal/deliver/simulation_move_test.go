@@ -1,0 +1,65 @@
+package deliver
+
+import (
+	"fmt"
+	"testing"
+)
+
+// The simulation hands its partition over now and then: sometimes the handover is taken back,
+// sometimes the same core gets the partition again, with answers to its old questions still under
+// way, and sometimes another node does, which knows nothing.
+
+// move begins a handover, or takes one back.
+func (s *simulation) move() {
+	switch {
+	case len(s.core.handovers) > 0:
+		s.tell("%s the handover is taken back, if it still can be", s.now.Format("15:04:05"))
+		s.core.keep(0)
+	case s.core.partitions[0] != nil:
+		s.tell("%s a handover begins with %d in flight", s.now.Format("15:04:05"), len(s.running))
+		s.core.release(0, s.moved)
+	}
+}
+
+// moves lets handovers go on; a partition that was released has nothing under way and nothing to
+// record.
+func (s *simulation) moves() error {
+	s.core.handOver()
+	select {
+	case m := <-s.moved:
+		if !m.released {
+			return nil
+		}
+		s.tell("%s handed over", s.now.Format("15:04:05"))
+		if len(s.running) > 0 || s.record != nil || len(s.recorded) > 0 || s.core.record() != nil {
+			return fmt.Errorf("handed over with %d in flight, record %v", len(s.running), s.record)
+		}
+		s.handovers++
+		if s.chance(0.5) {
+			commits := s.commits // what the other node hears of, it reads
+			s.boot()
+			s.commits = commits
+			return nil
+		}
+		delete(s.core.released, 0)
+		s.core.own(0)
+	default:
+	}
+	return nil
+}
+
+// TestSimulationHandsOver: handovers do take place.
+func TestSimulationHandsOver(t *testing.T) {
+	done := 0
+	for seed := range 20 {
+		s := newSimulation(uint64(seed+1), func(string, ...any) {})
+		s.knobs.move = 0.05
+		if err := s.run(*simSteps); err != nil {
+			t.Fatalf("seed %d: %v", seed+1, err)
+		}
+		done += s.handovers
+	}
+	if done < 20 {
+		t.Errorf("%d handovers in 20 seeds", done)
+	}
+}
