@@ -28,9 +28,10 @@ const (
 	margin     = 2 * time.Second // before the end of the lease, from when on nothing is sent
 	pollBusy   = 25 * time.Millisecond
 	pollIdle   = 100 * time.Millisecond
-	busyFor    = 5 * time.Second  // after the last event or change
-	moveWithin = 5 * time.Second  // a partition that is not quiet by then stays for now
-	leaveIn    = 10 * time.Second // the last partitions are handed over, or left to be taken
+	again      = 250 * time.Millisecond // after no answer, and while the node leaves
+	busyFor    = 5 * time.Second        // after the last event or change
+	moveWithin = 5 * time.Second        // a partition that is not quiet by then stays for now
+	leaveIn    = 10 * time.Second       // the last partitions are handed over, or left to be taken
 )
 
 // lease is until when this node may send, as far as it knows: set by the ownership's goroutine,
@@ -64,6 +65,7 @@ type ownership struct {
 	since  time.Time // when the last move began
 	lapse  *time.Timer
 	busyAt time.Time
+	deaf   bool // the store did not answer last
 }
 
 // moved is the loop's answer to a request to let go of a partition.
@@ -98,14 +100,13 @@ func (o *ownership) run(ctx context.Context) error {
 	for {
 		if now := time.Now(); !now.Before(renewAt) {
 			left, err := o.renew(ctx)
-			switch {
-			case errors.Is(err, store.ErrFenced):
+			if errors.Is(err, store.ErrFenced) {
 				return err
-			case err != nil:
-				o.e.Log.Warn("the lease could not be renewed", "error", err)
-				renewAt = now.Add(250 * time.Millisecond)
-			case o.me.Leaving:
-				renewAt = now.Add(250 * time.Millisecond)
+			}
+			o.heard("renew the lease", err)
+			switch {
+			case err != nil || o.me.Leaving:
+				renewAt = now.Add(again)
 			default:
 				renewAt = now.Add(o.term / renewals)
 			}
@@ -115,10 +116,12 @@ func (o *ownership) run(ctx context.Context) error {
 				renewAt = now.Add(o.term / renewals)
 			}
 		}
+		wait := o.pace()
 		if err := o.poll(ctx); err != nil && ctx.Err() == nil {
-			o.e.Log.Warn("what this node owns could not be read", "error", err)
+			o.heard("read what this node owns", err)
+			wait = again
 		}
-		timer := time.NewTimer(min(o.pace(), time.Until(renewAt)))
+		timer := time.NewTimer(min(wait, time.Until(renewAt)))
 		select {
 		case m := <-o.moved:
 			o.move(ctx, m)
@@ -139,6 +142,17 @@ func (o *ownership) tell(fn func(*core)) {
 	case o.e.back <- fn:
 	case <-o.e.done:
 	}
+}
+
+// heard logs when the store ceases to answer, and when it answers again.
+func (o *ownership) heard(what string, err error) {
+	switch {
+	case err != nil && !o.deaf:
+		o.e.Log.Warn("the store does not answer this node", "asked", what, "error", err)
+	case err == nil && o.deaf:
+		o.e.Log.Info("the store answers this node again")
+	}
+	o.deaf = err != nil
 }
 
 func (o *ownership) pace() time.Duration {

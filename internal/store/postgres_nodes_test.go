@@ -121,7 +121,7 @@ func TestFence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer holder.Rollback(ctx) //nolint:errcheck // after the commit there is nothing to undo
+	defer holder.Rollback(ctx)
 	if _, err := holder.Exec(ctx, `SELECT FROM owners WHERE partition = 0 FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
