@@ -31,7 +31,7 @@ func UsageOfAll(pid int) (sum Usage, err error) {
 	if err != nil {
 		return sum, err
 	}
-	for _, field := range bytes.Fields(tasks) {
+	for field := range bytes.FieldsSeq(tasks) {
 		child, err := strconv.Atoi(string(field))
 		if err != nil {
 			return sum, err

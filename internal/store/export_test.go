@@ -48,3 +48,10 @@ func (s *Store) LimitPages(ctx context.Context, more int) error {
 		return one(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
 	})
 }
+
+// RecordStepwise records in small steps, as Record does on Postgres where a value is refused.
+func (s *Store) RecordStepwise(ctx context.Context, r *Record) (Recorded, error) {
+	e := s.engine.(*elephant)
+	out, err := e.recordBy(ctx, e.stepwise, r)
+	return out, e.mapError(err)
+}

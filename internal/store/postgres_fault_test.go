@@ -363,7 +363,7 @@ func TestPostgresPausedNode(t *testing.T) {
 			},
 		},
 		"record": {
-			after('S', 3), // the fence, the attempts, the cursor
+			after('S', 3), // the turn without locks, the attempts, the cursor
 			func(b *broken) error {
 				b.n++
 				_, err := b.store.Record(b.Context(), b.counted(b.n))

@@ -18,32 +18,40 @@ type step struct {
 }
 
 // transact sends a whole transaction in one go, its COMMIT included, so that whoever waits for its
-// locks never waits for a turn of this process. The locking step comes first, and a synchronisation
-// point follows it: from there on the server counts a client that sends no more as idle in a
-// transaction, and ends it. Inside a pipeline it would wait for the rest, and hold the locks, for ever.
+// locks never waits for a turn of this process. The locking step comes first.
 func (e *elephant) transact(ctx context.Context, lock step, rest ...step) error {
 	c, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Release() // and close it, if the transaction is still open
-	steps := append([]step{{query: "BEGIN"}, lock}, append(rest, step{query: "COMMIT"})...)
+	steps := append([]step{{query: begin}, lock}, append(rest, step{query: commit})...)
+	return pipeline(ctx, c.Conn(), steps)
+}
+
+const begin, commit = "BEGIN", "COMMIT"
+
+// pipeline sends steps in one go and reads their answers. A synchronisation point follows each that
+// may take locks: only from there on the server counts a client that sends no more as idle in a
+// transaction, and ends it. Otherwise it would wait for the rest, and hold the locks, for ever. What
+// follows an error is refused up to COMMIT, which then rolls back.
+func pipeline(ctx context.Context, c *pgx.Conn, steps []step) (err error) {
 	prepared := make([]*pgconn.StatementDescription, len(steps))
 	for i, s := range steps {
-		if prepared[i], err = c.Conn().Prepare(ctx, s.query, s.query); err != nil {
-			return err
+		if prepared[i], err = c.Prepare(ctx, s.query, s.query); err != nil {
+			return rollBack(ctx, c, err)
 		}
 	}
-	p := c.Conn().PgConn().StartPipeline(ctx)
-	err = sendSteps(p, c.Conn(), steps, prepared)
+	p := c.PgConn().StartPipeline(ctx)
+	err = sendSteps(p, c, steps, prepared)
 	for i := 0; i < len(steps) && err == nil; i++ {
-		if err = readStep(p, c.Conn(), steps[i]); err == nil && i == 1 {
+		if err = readStep(p, c, steps[i]); err == nil && steps[i].query != begin {
 			_, err = p.GetResults() // the synchronisation point
 		}
 	}
 	if err != nil {
 		_ = p.Close() // its error comes after the one that is known
-		return rollBack(ctx, c.Conn(), err)
+		return rollBack(ctx, c, err)
 	}
 	return p.Close()
 }
@@ -55,11 +63,11 @@ func sendSteps(p *pgconn.Pipeline, c *pgx.Conn, steps []step, prepared []*pgconn
 			return fmt.Errorf("encode a statement: %w", err)
 		}
 		p.SendQueryStatement(prepared[i], q.ParamValues, q.ParamFormats, q.ResultFormats)
-		if i == 1 {
+		if s.query != begin {
 			p.SendPipelineSync()
 		}
 	}
-	return p.Sync()
+	return p.Flush()
 }
 
 func readStep(p *pgconn.Pipeline, c *pgx.Conn, s step) error {

@@ -7,42 +7,58 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The first statement of every record. Sharing the lock on its own row, a node cannot be declared
-// dead between this and its commit. The transaction's id tells afterwards, if the commit is not
-// answered, whether it took place.
-const (
-	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`
-	unfenced = `SELECT pg_current_xact_id()::text WHERE $1 = ''`
-)
-
-// record commits behind the fence. A commit that is not answered is looked up: written twice, its
-// counters would be added twice.
-func (e *elephant) record(ctx context.Context, r *Record) (out Recorded, err error) {
-	var xid string
-	var s *pgSession
-	err = e.again(ctx, func(ctx context.Context) error {
-		xid = ""
-		return e.recordOnce(ctx, r, &out, &xid, &s)
-	})
-	if errors.Is(err, errCommit) {
-		var committed bool
-		if committed, err = e.committed(ctx, xid, err); committed {
-			err = nil
-		}
-	}
-	if err != nil {
-		return Recorded{}, e.mapError(err)
-	}
-	s.tell()
-	return out, nil
+// recording is a record under way.
+type recording struct {
+	xid     string // of the transaction: tells afterwards, if the commit is not answered, whether it took place
+	out     Recorded
+	session pgSession // knows the configuration that changed
 }
 
 // errCommit marks an error of the commit itself, after which only the database knows.
 var errCommit = errors.New("commit")
 
-func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid *string, s **pgSession) (err error) {
+// record commits behind the fence. What the database refuses for its values is written once more in
+// small steps, which find the item that is at fault.
+func (e *elephant) record(ctx context.Context, r *Record) (Recorded, error) {
+	out, err := e.recordBy(ctx, e.pipelined, r)
+	if x, ok := errors.AsType[*pgconn.PgError](err); ok && ownFault(x) {
+		out, err = e.recordBy(ctx, e.stepwise, r)
+	}
+	return out, e.mapError(err)
+}
+
+// recordBy looks up a commit that is not answered: written twice, its counters would be added twice.
+func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Record, *recording) error, r *Record) (Recorded, error) {
+	var done *recording
+	err := e.again(ctx, func(ctx context.Context) error {
+		done = &recording{session: pgSession{ctx: ctx, e: e}}
+		return write(ctx, r, done)
+	})
+	if errors.Is(err, errCommit) {
+		var committed bool
+		if committed, err = e.committed(ctx, done.xid, err); committed {
+			err = nil
+		}
+	}
+	if err != nil {
+		return Recorded{}, err
+	}
+	done.session.tell()
+	return done.out, nil
+}
+
+// The first statement of a record that is written in small steps. Sharing the lock on its own row, a
+// node cannot be declared dead between this and its commit.
+const (
+	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`
+	unfenced = `SELECT pg_current_xact_id()::text WHERE $1 = ''`
+)
+
+// stepwise writes a record one item after another.
+func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (err error) {
 	t, err := e.pool.Begin(ctx)
 	if err != nil {
 		return err
@@ -54,19 +70,19 @@ func (e *elephant) recordOnce(ctx context.Context, r *Record, out *Recorded, xid
 			_ = t.Rollback(end) // a connection that is lost rolls back by itself
 		}
 	}()
-	*s = &pgSession{ctx: ctx, e: e, tx: t}
+	done.session.tx = t
 	first := fence
 	if r.Node == "" {
 		first = unfenced
 	}
-	err = t.QueryRow(ctx, first, r.Node).Scan(xid)
+	err = t.QueryRow(ctx, first, r.Node).Scan(&done.xid)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrFenced
 	}
 	if err != nil {
 		return err
 	}
-	if *out, err = writeRecord(ctx, *s, r); err != nil {
+	if done.out, err = writeRecord(ctx, &done.session, r); err != nil {
 		return err
 	}
 	if err := t.Commit(ctx); err != nil {

@@ -49,48 +49,12 @@ func (s *pgSession) tell() {
 	}
 }
 
-// insertAttempts inserts by arrays: one text, one plan, whatever the number.
+// insertAttempts inserts any number in one statement.
 func (s *pgSession) insertAttempts(ctx context.Context, attempts []*hook.Attempt) error {
 	if len(attempts) == 0 {
 		return nil
 	}
-	n := len(attempts)
-	ints := make([][]int64, 13)
-	for i := range ints {
-		ints[i] = make([]int64, n)
-	}
-	texts := make([][]string, 5)
-	for i := range texts {
-		texts[i] = make([]string, n)
-	}
-	bytes := make([][][]byte, 3)
-	for i := range bytes {
-		bytes[i] = make([][]byte, n)
-	}
-	for i, a := range attempts {
-		for j, v := range [...]int64{
-			int64(a.Webhook), int64(a.Offset), int64(a.Number), a.Sequence, flag(a.Counted), a.Version, a.Replay, micros(a.StartedAt),
-			a.Phases.DNS.Microseconds(), a.Phases.Connect.Microseconds(), a.Phases.TLS.Microseconds(), a.Phases.FirstByte.Microseconds(), a.Phases.Total.Microseconds(),
-		} {
-			ints[j][i] = v
-		}
-		for j, v := range [...]string{string(a.Kind), a.TimestampText, string(a.Format), string(a.Outcome), string(a.ErrorClass)} {
-			texts[j][i] = v
-		}
-		bytes[0][i], bytes[1][i], bytes[2][i] = []byte(a.ErrorDetail), a.AnswerHeader, a.AnswerBody
-	}
-	codes := make([]int64, n)
-	for i, a := range attempts {
-		codes[i] = int64(a.StatusCode)
-	}
-	_, err := s.exec(ctx, `
-		INSERT INTO attempts (webhook, "offset", number, sequence, counted, version, replay, started_at, dns_us, connect_us, tls_us, first_byte_us, total_us,
-			kind, timestamp_text, format, outcome, error_class, error_detail, answer_header, answer_body, status_code)
-		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-			$10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-			$19::bytea[], $20::bytea[], $21::bytea[], $22::bigint[])`,
-		ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8], ints[9], ints[10], ints[11], ints[12],
-		texts[0], texts[1], texts[2], texts[3], texts[4], bytes[0], bytes[1], bytes[2], codes)
+	_, err := s.exec(ctx, insertAttemptArrays, attemptArrays(attempts)...)
 	return err
 }
 

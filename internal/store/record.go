@@ -368,14 +368,15 @@ const (
 	rewindFurther = 5 * time.Second
 )
 
+const rewindParked = `
+	UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1
+	WHERE (webhook, kind, "offset") IN (
+		SELECT webhook, kind, "offset" FROM parked WHERE partition = $2 AND due_at IS NOT NULL AND parked_at > $3 LIMIT $4)`
+
 // rewind lets deliveries that were parked in what is now the future wait from now on: otherwise a
 // clock that was set back would be waited for in addition.
 func rewind(ctx context.Context, q tx, p hook.Partition, now time.Time, out *Recorded) error {
-	n, err := q.exec(ctx, `
-		UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1
-		WHERE (webhook, kind, "offset") IN (
-			SELECT webhook, kind, "offset" FROM parked WHERE partition = $2 AND due_at IS NOT NULL AND parked_at > $3 LIMIT $4)`,
-		micros(now), int64(p), micros(now.Add(rewindFurther)), int64(rewindRows))
+	n, err := q.exec(ctx, rewindParked, micros(now), int64(p), micros(now.Add(rewindFurther)), int64(rewindRows))
 	if err != nil {
 		return fmt.Errorf("rewind: %w", err)
 	}
@@ -501,12 +502,14 @@ func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error
 	_, err = q.exec(ctx, `
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $1, company, $2, 'engine', 'webhook.disabled', id, '', $3 FROM webhooks WHERE key = $4`,
-		hook.NewID(hook.AuditPrefix, at), micros(at), fmt.Sprintf(`{"reason":%q}`, c.Reason), int64(c.Webhook))
+		hook.NewID(hook.AuditPrefix, at), micros(at), disabledDetail(c.Reason), int64(c.Webhook))
 	if err != nil {
 		return fmt.Errorf("audit status: %w", err)
 	}
 	return nil
 }
+
+func disabledDetail(reason string) string { return fmt.Sprintf(`{"reason":%q}`, reason) }
 
 func addNotice(ctx context.Context, q tx, n Notice, at time.Time) error {
 	_, err := q.exec(ctx, `

@@ -169,6 +169,14 @@ func microsOrNull(t *time.Time) any {
 	return t.UnixMicro()
 }
 
+func microsOrNil(t *time.Time) *int64 {
+	if t == nil || t.IsZero() {
+		return nil
+	}
+	us := t.UnixMicro()
+	return &us
+}
+
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
 func fromMicrosOrNull(us *int64) *time.Time {
