@@ -356,4 +356,5 @@ func (o *observer) Engine(g deliver.Gauges) {
 	o.m.InFlight(g.InFlight)
 	o.m.Parked(g.Parked)
 	o.m.Lag(g.Lag)
+	o.m.Partitions(g.Partitions)
 }

@@ -66,8 +66,9 @@ type Observer interface {
 // Gauges are the engine's sizes, told once a second.
 type Gauges struct {
 	InFlight           int
-	Attached, Detached int   // lanes
-	Parked             int   // deliveries, of those lanes
+	Attached, Detached int // lanes
+	Parked             int // deliveries, of those lanes
+	Partitions         int
 	Lag                int64 // events between the swept marks and the tails
 }
 
@@ -444,7 +445,7 @@ func (e *Engine) tell() {
 	e.core.attempts = e.core.attempts[:0]
 	if e.Observe != nil && e.core.swept {
 		e.core.swept = false
-		g := Gauges{InFlight: e.core.slots.held}
+		g := Gauges{InFlight: e.core.slots.held, Partitions: len(e.core.partitions)}
 		for _, p := range e.core.partitions {
 			g.Lag += int64(p.tail - p.swept)
 		}

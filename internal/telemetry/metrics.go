@@ -29,6 +29,7 @@ type Metrics struct {
 	parked          prometheus.Gauge
 	lanes           *prometheus.GaugeVec // by state
 	lag             prometheus.Gauge
+	partitions      prometheus.Gauge
 	deactivated     *prometheus.CounterVec // by reason
 
 	groupItems    *prometheus.HistogramVec // by what is committed
@@ -64,6 +65,7 @@ func NewMetrics(version string) *Metrics {
 	m.parked = m.gauge("parked", "Deliveries that failed and are due again, or are held behind one that did.")
 	m.lanes = m.gauges("lanes", "Webhooks that have work, by state: attached ones keep up with the log, detached ones lag behind.", "state")
 	m.lag = m.gauge("lag_events", "Events between the end of the log and the point that everything that keeps up has settled.")
+	m.partitions = m.gauge("partitions", "Partitions of the log that this node runs.")
 	m.deactivated = m.counters("webhooks_deactivated_total", "Webhooks that became INACTIVE without their owner's doing, by reason.", "reason")
 
 	items := prometheus.ExponentialBuckets(1, 2, 12)
@@ -132,6 +134,9 @@ func (m *Metrics) Lanes(attached, detached int) {
 
 // Lag says how many events lie between the end of the log and its swept mark.
 func (m *Metrics) Lag(events int64) { m.lag.Set(float64(events)) }
+
+// Partitions says how many partitions this node runs now.
+func (m *Metrics) Partitions(n int) { m.partitions.Set(float64(n)) }
 
 // WebhookDeactivated counts a webhook that the engine made INACTIVE, for hook.ReasonGone or
 // hook.ReasonFailing.

@@ -141,6 +141,7 @@ func TestMetrics(t *testing.T) {
 	m.Parked(7)
 	m.Lanes(5, 2)
 	m.Lag(11)
+	m.Partitions(21)
 	m.WebhookDeactivated(hook.ReasonGone)
 	m.CommitGroup("append", 32, 3*time.Millisecond)
 	m.WAL(4096)
@@ -156,7 +157,7 @@ func TestMetrics(t *testing.T) {
 		`attempt_failures_total{error_class="timeout"} 1`,
 		`attempt_duration_seconds_count 2`,
 		`accept_to_delivered_seconds_count 1`, `accept_to_delivered_seconds_sum 0.008`,
-		`in_flight 2`, `parked 7`, `lanes{state="attached"} 5`, `lanes{state="detached"} 2`, `lag_events 11`,
+		`in_flight 2`, `parked 7`, `lanes{state="attached"} 5`, `lanes{state="detached"} 2`, `lag_events 11`, `partitions 21`,
 		`webhooks_deactivated_total{reason="gone"} 1`, `webhooks_deactivated_total{reason="failing"} 0`,
 		`commit_group_items_sum{what="append"} 32`, `commit_duration_seconds_bucket{what="append",le="0.005"} 1`,
 		`store_wal_bytes 4096`, `store_checkpoint_duration_seconds_count 1`,
