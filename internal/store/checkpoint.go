@@ -103,7 +103,7 @@ func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
 // copyBack runs one checkpoint and returns how many bytes of the log were in use before it.
 func (l *lite) copyBack(ctx context.Context, mode string) (int64, error) {
 	var busy, frames, copied int64
-	if err := l.writeDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
+	if err := l.copyDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
 		return l.walSize.Load(), err
 	}
 	const frame = 4096 + 24

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"modernc.org/sqlite"
-
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -40,7 +38,7 @@ type work struct {
 // writer owns the one connection that writes. It takes whatever waits, does it in one transaction
 // and commits; what arrives meanwhile is the next group.
 type writer struct {
-	*session
+	*direct
 	line
 	l       *lite
 	written chan struct{}           // tells the checkpointer that something was committed
@@ -51,6 +49,7 @@ type writer struct {
 	last    int64                   // accepted_at of the last event
 	seen    map[eventID]*hook.Event // ids that the running group met
 	fresh   []*hook.Event           // events of the running group
+	repeats bool                    // ids came lately that are there already
 	notify  func(hook.Partition, []*hook.Event, int64)
 }
 
@@ -73,13 +72,16 @@ type eventID struct {
 }
 
 func newWriter(ctx context.Context, l *lite) (*writer, error) {
-	conn, err := l.writeDB.Conn(ctx)
+	conn, err := openDirect(ctx, l.path, l.writePragmas())
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{
-		session: newSession(conn), l: l, seen: map[eventID]*hook.Event{},
+		direct: conn, l: l, seen: map[eventID]*hook.Event{},
 		line: newLine(), pause: make(chan chan struct{}), written: make(chan struct{}, 1),
+	}
+	if err := guard(ctx, w, l.opt.UnsafeNoSync); err != nil {
+		return nil, errors.Join(err, conn.close())
 	}
 	err = one(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
@@ -88,7 +90,10 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
 		w.head = max(w.head, hook.Offset(swept))
 	}
-	return w, err
+	if err != nil {
+		return nil, errors.Join(err, conn.close())
+	}
+	return w, nil
 }
 
 // do hands work to the writer and waits for its commit. A caller whose context ends before the
@@ -130,7 +135,7 @@ func (w *line) stop() { close(w.quit) }
 
 func (w *writer) run() {
 	defer close(w.ended)
-	defer w.close()
+	defer func() { _ = w.close() }() // everything is committed
 	for {
 		select {
 		case k := <-w.queue:
@@ -302,8 +307,8 @@ func (w *writer) fatal(err error) error {
 }
 
 func (w *writer) isFatal(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqliteIOErr
+	code, ok := sqliteCode(err)
+	return ok && code&0xff == sqliteIOErr
 }
 
 // savepoint runs fn so that its failure undoes only what fn did.
@@ -319,14 +324,4 @@ func savepoint(ctx context.Context, q tx, fn func() error) error {
 	}
 	_, release := q.exec(ctx, "RELEASE one")
 	return errors.Join(err, release)
-}
-
-// exec and query run whatever the caller's context says: SQLite answers an interrupted statement by
-// rolling the whole transaction back, which is everybody's.
-func (w *writer) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	return w.session.exec(context.WithoutCancel(ctx), query, args...)
-}
-
-func (w *writer) query(ctx context.Context, query string, args ...any) (rows, error) {
-	return w.session.query(context.WithoutCancel(ctx), query, args...)
 }

@@ -31,11 +31,35 @@ func (s *Store) OnAppend(fn func(p hook.Partition, events []*hook.Event, configV
 }
 
 // appendAll numbers and inserts the events of all callers of a group. Ids are looked up after the
-// lock is held (here: on the only writer), so that a concurrent duplicate cannot leave a hole.
+// lock is held (here: on the only writer), so that a concurrent duplicate cannot leave a hole. Mostly
+// there is none, which the index of ids finds out anyway: so it is asked first only while duplicates
+// come, and otherwise when it refuses one.
 func (w *writer) appendAll(ctx context.Context, group []*work) error {
+	if !w.repeats {
+		head, last := w.head, w.last
+		err := w.number(ctx, group)
+		if code, ok := sqliteCode(err); !ok || code != sqliteUnique {
+			return err
+		}
+		// The group's transaction holds nothing else yet.
+		if _, err := w.exec(ctx, "ROLLBACK"); err != nil {
+			return err
+		}
+		if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		w.head, w.last, w.fresh = head, last, w.fresh[:0]
+		clear(w.seen)
+	}
 	if err := w.known(ctx, group); err != nil {
 		return err
 	}
+	w.repeats = len(w.seen) > 0
+	return w.number(ctx, group)
+}
+
+// number gives offsets to the events that are new, and inserts them.
+func (w *writer) number(ctx context.Context, group []*work) error {
 	for _, k := range group {
 		if k.events == nil {
 			continue
@@ -58,7 +82,10 @@ func (w *writer) appendAll(ctx context.Context, group []*work) error {
 			k.batch.Appended[i] = hook.Appended{Event: e}
 		}
 	}
-	return w.insert(ctx, w.fresh)
+	if err := w.insertEvents(w.fresh); err != nil {
+		return fmt.Errorf("insert events: %w", err)
+	}
+	return nil
 }
 
 // conflicts reports whether some event of a caller clashes with what is there, or with itself.
@@ -135,40 +162,6 @@ func scanEventHead(r rows) (*hook.Event, error) {
 	copy(e.Digest[:], digest)
 	e.OccurredAt, e.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
 	return e, nil
-}
-
-// insertEvents is the text that inserts n events.
-func insertEvents(n int) string {
-	return `INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at) VALUES ` +
-		strings.Repeat("(?,?,?,?,?,?,?,?,?),", n-1) + "(?,?,?,?,?,?,?,?,?)"
-}
-
-func (w *writer) insert(ctx context.Context, events []*hook.Event) error {
-	args := make([]any, 0, 9*min(len(events), 32))
-	for len(events) > 0 {
-		n := chunkOf(len(events))
-		args = args[:0]
-		for _, e := range events[:n] {
-			args = append(args, int64(e.Offset), e.ID, int64(e.Company), e.Topic, e.ObjectKey, e.Data, e.Digest[:], microsOrNull(e.OccurredAt), micros(e.AcceptedAt))
-		}
-		if _, err := w.exec(ctx, insertEvents(n), args...); err != nil {
-			return fmt.Errorf("insert events: %w", err)
-		}
-		events = events[n:]
-	}
-	return nil
-}
-
-// chunkOf cuts n rows into statements of 32, 8 and 1, so that three texts stay prepared.
-func chunkOf(n int) int {
-	switch {
-	case n >= 32:
-		return 32
-	case n >= 8:
-		return 8
-	default:
-		return 1
-	}
 }
 
 // Tail reads committed events after an offset, with their data, until the limits are reached

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -125,7 +124,7 @@ func (s *Store) Record(ctx context.Context, r *Record) (Recorded, error) {
 
 // writeRecord is the body of the transaction. An item that the store itself refuses is found by
 // halving and set aside; the others go on.
-func writeRecord(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
+func writeRecord(ctx context.Context, q recordTx, r *Record) (out Recorded, err error) {
 	if out, err = recordEssentials(ctx, q, r); err != nil {
 		return out, err
 	}
@@ -143,7 +142,7 @@ func writeRecord(ctx context.Context, q tx, r *Record) (out Recorded, err error)
 	return out, nil
 }
 
-func recordEssentials(ctx context.Context, q tx, r *Record) (out Recorded, err error) {
+func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded, err error) {
 	err = savepoint(ctx, q, func() error {
 		if err := recordItems(ctx, q, r.Items, r.At, &out); err != nil {
 			return err
@@ -163,7 +162,7 @@ func recordEssentials(ctx context.Context, q tx, r *Record) (out Recorded, err e
 	return out, err
 }
 
-func recordHalves(ctx context.Context, q tx, items []Item, at time.Time, out *Recorded) error {
+func recordHalves(ctx context.Context, q recordTx, items []Item, at time.Time, out *Recorded) error {
 	var part Recorded
 	err := savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
 	switch {
@@ -184,7 +183,7 @@ func recordHalves(ctx context.Context, q tx, items []Item, at time.Time, out *Re
 
 // setAside records a refused item without what the receiver said, and failing that, without its
 // attempt: what became of the delivery is kept in every case.
-func setAside(ctx context.Context, q tx, item Item, at time.Time, cause error, out *Recorded) error {
+func setAside(ctx context.Context, q recordTx, item Item, at time.Time, cause error, out *Recorded) error {
 	a := item.Attempt
 	if a == nil {
 		return fmt.Errorf("record: %w", cause)
@@ -227,45 +226,21 @@ func transient(err error) bool {
 const attemptColumns = `webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
 	dns_us, connect_us, tls_us, first_byte_us, total_us, outcome, status_code, error_class, error_detail, answer_header, answer_body`
 
-// attemptInserter is a transaction that inserts any number of attempts in one statement.
-type attemptInserter interface {
+// recordTx is a transaction that inserts any number of attempts, each engine in its own way.
+type recordTx interface {
+	tx
 	insertAttempts(ctx context.Context, attempts []*hook.Attempt) error
 }
 
-func insertAttempts(n int) string {
-	row := "(" + strings.Repeat("?,", 21) + "?)"
-	return `INSERT INTO attempts (` + attemptColumns + `) VALUES ` + strings.Repeat(row+",", n-1) + row
-}
-
-var insertAttemptTexts = map[int]string{1: insertAttempts(1), 8: insertAttempts(8), 32: insertAttempts(32)}
-
-func recordItems(ctx context.Context, q tx, items []Item, at time.Time, out *Recorded) error {
+func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, out *Recorded) error {
 	attempts := make([]*hook.Attempt, 0, len(items))
 	for i := range items {
 		if items[i].Attempt != nil {
 			attempts = append(attempts, items[i].Attempt)
 		}
 	}
-	if many, ok := q.(attemptInserter); ok {
-		if err := many.insertAttempts(ctx, attempts); err != nil {
-			return fmt.Errorf("insert attempts: %w", err)
-		}
-		attempts = nil
-	}
-	args := make([]any, 0, 22*min(len(attempts), 32))
-	for len(attempts) > 0 {
-		n := chunkOf(len(attempts))
-		args = args[:0]
-		for _, a := range attempts[:n] {
-			args = append(args, int64(a.Webhook), int64(a.Offset), int64(a.Number), a.Sequence, string(a.Kind), flag(a.Counted), a.Version,
-				a.TimestampText, string(a.Format), a.Replay, micros(a.StartedAt), a.Phases.DNS.Microseconds(), a.Phases.Connect.Microseconds(),
-				a.Phases.TLS.Microseconds(), a.Phases.FirstByte.Microseconds(), a.Phases.Total.Microseconds(), string(a.Outcome),
-				int64(a.StatusCode), string(a.ErrorClass), []byte(a.ErrorDetail), bytesOrNull(a.AnswerHeader), bytesOrNull(a.AnswerBody))
-		}
-		if _, err := q.exec(ctx, insertAttemptTexts[n], args...); err != nil {
-			return fmt.Errorf("insert attempts: %w", err)
-		}
-		attempts = attempts[n:]
+	if err := q.insertAttempts(ctx, attempts); err != nil {
+		return fmt.Errorf("insert attempts: %w", err)
 	}
 	for i := range items {
 		if err := recordParked(ctx, q, &items[i], at, out); err != nil {
@@ -273,13 +248,6 @@ func recordItems(ctx context.Context, q tx, items []Item, at time.Time, out *Rec
 		}
 	}
 	return nil
-}
-
-func bytesOrNull(b []byte) any {
-	if b == nil {
-		return nil
-	}
-	return b
 }
 
 func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {

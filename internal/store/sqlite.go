@@ -39,7 +39,7 @@ type lite struct {
 	path    string
 	lock    *os.File // flock: one process per file
 	writer  *writer
-	writeDB *sql.DB
+	copyDB  *sql.DB // migrates; then it copies the log back, on one connection
 	readers *readers
 	gate    sync.RWMutex
 	stop    context.CancelFunc
@@ -84,26 +84,14 @@ func (l *lite) open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	sync := "FULL"
-	if l.opt.UnsafeNoSync {
-		sync = "OFF"
-	}
-	if l.writeDB, err = sql.Open("sqlite", l.dsn(url.Values{
-		"_pragma": {"journal_mode(WAL)", "synchronous(" + sync + ")", "wal_autocheckpoint(0)", "journal_size_limit(" + strconv.Itoa(walRestart) + ")", "cache_size(-32768)", "temp_store(MEMORY)"},
-		"_txlock": {"immediate"},
-	})); err != nil {
+	if l.copyDB, err = sql.Open("sqlite", l.dsn(l.writePragmas())); err != nil {
 		return err
 	}
-	l.writeDB.SetMaxOpenConns(2) // the writer and the checkpointer
-	if err := l.guard(ctx); err != nil {
+	l.copyDB.SetMaxOpenConns(1)
+	if err := l.migrate(ctx); err != nil {
 		return err
 	}
-	if err := migrateSQLite(ctx, l.writeDB); err != nil {
-		return err
-	}
-	readDB, err := sql.Open("sqlite", l.dsn(url.Values{
-		"_pragma": {"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)"},
-	}))
+	readDB, err := sql.Open("sqlite", l.dsn([]string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", busyTimeout}))
 	if err != nil {
 		return err
 	}
@@ -118,8 +106,22 @@ func (l *lite) open(ctx context.Context) error {
 	return nil
 }
 
-func (l *lite) dsn(v url.Values) string {
-	v.Add("_pragma", "busy_timeout(10000)")
+const busyTimeout = "busy_timeout(10000)"
+
+// writePragmas are those of the connections that write.
+func (l *lite) writePragmas() []string {
+	sync := "synchronous(FULL)"
+	if l.opt.UnsafeNoSync {
+		sync = "synchronous(OFF)"
+	}
+	return []string{
+		busyTimeout, "journal_mode(WAL)", sync, "wal_autocheckpoint(0)", "journal_size_limit(" + strconv.Itoa(walRestart) + ")",
+		"cache_size(-32768)", "temp_store(MEMORY)",
+	}
+}
+
+func (l *lite) dsn(pragmas []string) string {
+	v := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
 	return "file:" + (&url.URL{Path: l.path}).EscapedPath() + "?" + v.Encode()
 }
 
@@ -138,17 +140,17 @@ func (l *lite) lockFile() error {
 }
 
 // guard refuses to run on an engine that could lose what it acknowledged.
-func (l *lite) guard(ctx context.Context) error {
+func guard(ctx context.Context, q tx, unsafeNoSync bool) error {
 	var version, journal string
 	var sync int
-	row := l.writeDB.QueryRowContext(ctx, `SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`)
-	if err := row.Scan(&version, &journal, &sync); err != nil {
+	err := one(ctx, q, `SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`, nil, &version, &journal, &sync)
+	if err != nil {
 		return err
 	}
 	if olderVersion(version, minSQLite) {
 		return fmt.Errorf("SQLite %s is older than %s", version, minSQLite)
 	}
-	if journal != "wal" || sync < 2 && !l.opt.UnsafeNoSync {
+	if journal != "wal" || sync < 2 && !unsafeNoSync {
 		return fmt.Errorf("journal_mode is %s, synchronous is %d: need wal, 2 (FULL)", journal, sync)
 	}
 	return nil
@@ -164,6 +166,19 @@ func olderVersion(a, b string) bool {
 		}
 	}
 	return false
+}
+
+// migrate brings the file's schema up to date, once it is sure that the engine may write to it.
+func (l *lite) migrate(ctx context.Context) error {
+	conn, err := l.copyDB.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	s := newSession(conn)
+	if err := errors.Join(guard(ctx, s, l.opt.UnsafeNoSync), s.close()); err != nil {
+		return err
+	}
+	return migrateSQLite(ctx, l.copyDB)
 }
 
 func migrateSQLite(ctx context.Context, db *sql.DB) error {
@@ -251,8 +266,8 @@ func (l *lite) release() error {
 	if l.readers != nil {
 		errs = append(errs, l.readers.close())
 	}
-	if l.writeDB != nil {
-		errs = append(errs, l.writeDB.Close())
+	if l.copyDB != nil {
+		errs = append(errs, l.copyDB.Close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())
@@ -263,8 +278,8 @@ func (l *lite) release() error {
 // mapError turns what SQLite says into what a caller may see: a full disk or a busy file is
 // unavailable, everything else is what it is.
 func (l *lite) mapError(err error) error {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		switch e.Code() & 0xff {
+	if code, ok := sqliteCode(err); ok {
+		switch code & 0xff {
 		case sqliteFull:
 			return unavailable("disk_full", err)
 		case sqliteBusy, sqliteLocked:
@@ -280,6 +295,7 @@ const (
 	sqliteLocked = 6
 	sqliteIOErr  = 10
 	sqliteFull   = 13
+	sqliteUnique = 2067 // extended
 )
 
 // storeFault reports whether an error is about the database rather than about what was to be
@@ -288,11 +304,11 @@ func storeFault(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return !ownFault(e)
 	}
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
+	code, ok := sqliteCode(err)
+	if !ok {
 		return false
 	}
-	switch e.Code() & 0xff {
+	switch code & 0xff {
 	case 18, 19, 20, 25: // TOOBIG, CONSTRAINT, MISMATCH, RANGE
 		return false
 	}
