@@ -32,7 +32,7 @@ type tab struct {
 
 // openTab starts a browser with a profile of its own. Without one the test is skipped; `make
 // browser` installs it.
-func openTab(t *testing.T) *tab {
+func openTab(t *testing.T, flags ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -45,7 +45,7 @@ func openTab(t *testing.T) *tab {
 	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	ctx, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, closeBrowser := chromedp.NewExecAllocator(context.Background(), append(options, flags...)...)
 	ctx, closeTab := chromedp.NewContext(ctx)
 	t.Cleanup(func() { closeTab(); closeBrowser() })
 	b := &tab{T: t, ctx: ctx}
@@ -207,7 +207,7 @@ func TestBrowserFirstWebhook(t *testing.T) {
 		t.Error("the snippet does not hold the secret")
 	}
 	b.click("form[action$='/test'] .btn")
-	b.see("#result", "delivered")
+	b.see("#result", "Delivered")
 	b.see("#result", "Total")
 	b.click(".head .btn")
 	b.see("h1", receiver.URL+"/hooks")
@@ -216,7 +216,7 @@ func TestBrowserFirstWebhook(t *testing.T) {
 	event := w.publish(t, "conversation.status", map[string]any{"id": "7", "status": "OPEN"})
 	w.settled(t, id, event, "delivered")
 	b.click(".tabs a[href$='/deliveries']")
-	b.see("#rows", "delivered")
+	b.see("#rows", "Delivered")
 	b.click("#tail-rows a.main")
 	b.see(".timeline", "Attempt 1")
 	b.see(".phases", "Total")
@@ -240,7 +240,7 @@ func TestBrowserOutage(t *testing.T) {
 	b.open("/console/webhooks/" + id)
 	b.see(".codes", "500")
 	b.click(".tabs a[href$='/deliveries']")
-	b.see("#rows", "failed")
+	b.see("#rows", "Failed")
 	b.click("#tail-rows a.main")
 	b.see(".timeline", "The endpoint answered 500")
 	b.see(".timeline", "no such table: orders")
@@ -252,7 +252,7 @@ func TestBrowserOutage(t *testing.T) {
 		if err := chromedp.Do(b.ctx, chromedp.Reload()); err != nil {
 			return err
 		}
-		if text := eval[string](b, `document.querySelector(".head").innerText`); !strings.Contains(text, "delivered") {
+		if text := eval[string](b, `document.querySelector(".head").innerText`); !strings.Contains(text, "Delivered") {
 			return fmt.Errorf("it says %s", text)
 		}
 		return nil
@@ -265,7 +265,7 @@ func TestBrowserOutage(t *testing.T) {
 	b.see("#extent", "2 deliveries")
 	b.click("#extent .btn.primary")
 	eventually(b, func() error {
-		if text := eval[string](b, `document.querySelector("main").innerText`); !strings.Contains(text, "done") {
+		if text := eval[string](b, `document.querySelector("main").innerText`); !strings.Contains(text, "Done") {
 			return fmt.Errorf("it says %s", text)
 		}
 		return nil
@@ -295,7 +295,9 @@ func TestBrowserRotation(t *testing.T) {
 	if now := eval[string](b, `document.getElementById("secret").textContent`); now == old {
 		t.Error("it is still the same")
 	}
-	b.click("form[action$='/keep'] .btn")
+	b.click("[data-opens=keep]")
+	b.see("dialog[open]", "the new secret is forgotten")
+	b.click("dialog[open] .btn.primary")
 	eventually(b, func() error {
 		if got := eval[string](b, `document.getElementById("secret").textContent`); got != old {
 			return fmt.Errorf("it is %s", got)
@@ -310,11 +312,11 @@ func TestBrowserFiltersStandInTheAddress(t *testing.T) {
 	b := openTab(t)
 	b.enter(w.Server)
 	b.open("/console/deliveries")
-	b.see("#rows", "delivered")
+	b.see("#rows", "Delivered")
 	b.do(chromedp.SetValue(chromedp.CSS("select[name=status]"), "retrying"), chromedp.Evaluate[chromedp.Void](
 		`document.querySelector("select[name=status]").dispatchEvent(new Event("change", {bubbles: true}))`))
 	b.arrive("?status=retrying")
-	b.see("#rows", "retrying")
+	b.see("#rows", "Retrying")
 	if rows := eval[int](b, `document.querySelectorAll("#tail-rows tr").length`); rows != 1 {
 		t.Errorf("%d rows", rows)
 	}
@@ -415,7 +417,7 @@ func TestBrowserKeyboard(t *testing.T) {
 		return nil
 	})
 	b.press(kb.Enter)
-	b.see("#result", "delivered")
+	b.see("#result", "Delivered")
 	b.calm()
 }
 
@@ -435,28 +437,74 @@ func (b *tab) tabTo(name string, back ...bool) error {
 //go:embed testdata/axe.min.js
 var axe string
 
-// TestBrowserAccessible: axe-core finds nothing serious on any page, in both themes, on a desk and
-// on a phone; and nothing is wider than the screen.
+// screens are pages, and what is seen on them only after something was done there.
+func (w *world) screens() []screen {
+	opens := func(selector string) func(b *tab) {
+		return func(b *tab) {
+			b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).click()`, selector)))
+			b.see("dialog[open]", "")
+		}
+	}
+	good := "/console/webhooks/" + w.good
+	list := []screen{
+		{"palette", "/console/", func(b *tab) { b.press("k", chromedp.Modifier(2)); b.see("#palette li", "Light or dark") }},
+		{"shortcuts", "/console/", func(b *tab) { b.press("?"); b.see("dialog[open]", "Keyboard") }},
+		{"a secret", good + "/secret", func(b *tab) { b.click("form[action$='/reveal'] .btn"); b.see("#secret", "whsec_") }},
+		{"a dialog", good + "/settings", opens("[data-opens=delete]")},
+		{"a selection", good + "/deliveries", func(b *tab) { b.click("tbody input"); b.see(".selection b", "1 selected") }},
+		{"a range", good + "/deliveries", func(b *tab) { b.click(".menu summary"); b.see(".drop", "Accepted from") }},
+		{"a replay that was counted", "/console/replays?webhook=" + w.good + "&only=all", func(b *tab) { b.see("#extent", "deliveries") }},
+		{"a filter that was tried", "/console/webhooks/new", func(b *tab) { b.write("#filter", "data.id"); b.see("#preview", "match") }},
+		{"an answer to a test", good + "/test", func(b *tab) { b.click("form[action$='/test'] .btn.primary"); b.see("#result", "Delivered") }},
+	}
+	for _, path := range append(w.pages(), "/console/sign-in", "/console/nothing") {
+		if !strings.Contains(path, "companies") && !strings.Contains(path, "system") { // for operators
+			list = append(list, screen{path, path, nil})
+		}
+	}
+	return list
+}
+
+// TestBrowserAccessible: axe-core finds nothing serious on any screen, in both themes and on a
+// phone; and nothing is wider than the screen, whatever that is.
 func TestBrowserAccessible(t *testing.T) {
 	w := newWorld(t)
 	b := openTab(t)
 	b.enter(w.Server)
-	b.do(chromedp.Navigate(b.base + "/console/sign-in"))
-	for _, theme := range []string{"light", "dark"} {
-		b.theme(theme)
-		for _, width := range []int64{1440, 390} {
-			b.size(width)
-			for _, path := range append(w.pages(), "/console/sign-in", "/console/nothing") {
-				if strings.Contains(path, "companies") || strings.Contains(path, "system") {
-					continue // for operators; the company's pages have the same parts
-				}
-				b.open(path)
-				b.accessible(fmt.Sprintf("%s, %s, %d", path, theme, width))
-				if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
-					t.Errorf("%s is %d wide on a screen of %d", path, got, width)
-				}
-			}
-		}
+	for _, s := range w.screens() {
+		b.everywhere(s)
+	}
+	if err := b.complained("404 (Not Found)"); err != nil { // of the page that there is not
+		t.Error(err)
+	}
+	b.calm()
+}
+
+// everywhere looks at one screen in both themes, on a desk and on a phone.
+func (b *tab) everywhere(s screen) {
+	b.Helper()
+	b.size(1440)
+	b.theme("light")
+	b.open(s.path)
+	if s.first != nil {
+		s.first(b)
+	}
+	eval[bool](b, axe+"; true")
+	b.accessible(s.name + ", light")
+	b.theme("dark")
+	b.accessible(s.name + ", dark")
+	b.size(1024)
+	b.fits(s.name, 1024)
+	b.size(390)
+	b.fits(s.name, 390)
+	b.accessible(s.name + ", on a phone")
+}
+
+// fits fails when a page is wider than the screen.
+func (b *tab) fits(where string, width int64) {
+	b.Helper()
+	if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
+		b.Errorf("%s is %d wide on a screen of %d", where, got, width)
 	}
 }
 
@@ -470,25 +518,14 @@ func TestBrowserAccessibleOperator(t *testing.T) {
 	b.see("h1", "Companies")
 	b.write("#company", "c1"+kb.Enter)
 	b.see("h1", "Overview")
-	for _, theme := range []string{"light", "dark"} {
-		b.theme(theme)
-		for _, width := range []int64{1440, 390} {
-			b.size(width)
-			for _, path := range []string{"/console/companies", "/console/system", "/console/keys"} {
-				b.open(path)
-				b.accessible(fmt.Sprintf("%s, %s, %d", path, theme, width))
-				if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
-					t.Errorf("%s is %d wide on a screen of %d", path, got, width)
-				}
-			}
-		}
+	for _, path := range []string{"/console/companies", "/console/system", "/console/keys"} {
+		b.everywhere(screen{path, path, nil})
 	}
 	b.calm()
 }
 
 func (b *tab) accessible(where string) {
 	b.Helper()
-	eval[bool](b, axe+"; true")
 	found := eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations
 		.filter((v) => v.impact === "serious" || v.impact === "critical")
 		.map((v) => v.id + ": " + v.help + " " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + " " + (n.any[0] || n.all[0] || n.none[0] || {message: ""}).message).join(" | ")))`)

@@ -58,14 +58,14 @@ func TestPagesSayWhatHappened(t *testing.T) {
 	p.get("/console/webhooks").has("/good", "The good one", "conversation.*", "Active")
 	p.get("/console/webhooks?q=bad").has("/bad").hasNot("The good one")
 	p.get("/console/webhooks?status=PAUSED").has("No webhook matches")
-	p.get("/console/webhooks/"+w.bad+"/deliveries").has("conversation.status", "retrying", "500")
+	p.get("/console/webhooks/"+w.bad+"/deliveries").has("conversation.status", "Retrying", "500")
 	p.get("/console/webhooks/" + w.bad + "/deliveries?status=delivered").has("No delivery matches")
 	p.get("/console/webhooks/"+w.bad+"/deliveries/"+w.event).has("The endpoint answered 500", "the database is away", "out of order", "Waiting", "&lt;signature&gt;", "curl --globoff")
 	p.get("/console/deliveries").has("/good", "/bad")
 	p.get("/console/events?event=customer.created").has("customer.created").hasNot("conversation.status</a>")
 	p.get("/console/events/"+w.event).has("it wanted the event and got it", "CLOSED")
 	other := w.publish(t, "conversation.status", map[string]any{"id": "9", "status": "OPEN"})
-	p.get("/console/events/"+other).has("filter said no", "data.status == ")
+	p.get("/console/events/"+other).has("Filter said no", "data.status == ")
 	p.get("/console/topics").has("customer_notes.deleted", "Sent when a conversation is opened")
 	p.get("/console/system").has("retention_days", "go1.").hasNot(w.Key)
 	p.get("/console/audit").has("webhook.created", "operator")
@@ -243,22 +243,22 @@ func TestParts(t *testing.T) {
 	p.part("POST", "/console/webhooks/check", url.Values{"endpoint": {"http://169.254.169.254/"}}).status(200).has(`class="bad"`)
 	p.part("POST", "/console/webhooks/filter", url.Values{"filter": {`data.status == "CLOSED"`}}).has("1 of the latest 2 events match")
 	p.part("POST", "/console/webhooks/filter", url.Values{"filter": {`data.status ==`}}).has("note bad")
-	p.part("POST", good+"/test", url.Values{"event": {"customer.created"}, "data": {`{"id": 1}`}}).has("The endpoint answered 200"[:0], "delivered", "received", "Test")
+	p.part("POST", good+"/test", url.Values{"event": {"customer.created"}, "data": {`{"id": 1}`}}).has("The endpoint answered 200"[:0], "Delivered", "received", "Test")
 	p.part("POST", bad+"/test", nil).has("The endpoint answered 500", "the database is away")
 	p.part("POST", good+"/test", url.Values{"data": {`{`}}).has("no JSON document")
 	p.part("POST", good+"/secret/reveal", nil).has("whsec_", "os.environ"[:0])
 	p.part("POST", good+"/secret/rotate", url.Values{"overlap_seconds": {"3600"}}).has("New secret", "Old secret", "Keep the old one")
 	p.part("POST", good+"/secret/rotate", nil).has("rotation_in_progress")
-	p.get("/console/").has("/good gets another secret in 59 min").hasNot("whsec_")
+	p.get("/console/").has("Its secret changes in 59 min").hasNot("whsec_")
 	p.part("POST", good+"/secret/activate", nil).has("New secret")
 	p.part("POST", good+"/secret/keep", nil)
-	p.get("/console/").hasNot("gets another secret")
+	p.get("/console/").hasNot("Its secret changes")
 	p.part("POST", bad+"/deliveries/"+w.event+"/curl", nil).has("--data-raw").hasNot("&lt;signature&gt;")
 	p.part("POST", "/console/replays/"+w.good+"/count", url.Values{"ago": {"1h"}, "only": {"all"}}).has("2 deliveries", "again</button>")
 	p.part("POST", "/console/replays/"+w.good+"/count", url.Values{"only": {"all"}}).has("Say from when on")
 	p.post("/console/replays/"+w.good, url.Values{"ago": {"1h"}, "only": {"all"}}).status(200).has("Replay")
 	eventually(t, func() error {
-		if s := p.get("/console/replays?webhook=" + w.good); !strings.Contains(s.text, ">done<") {
+		if s := p.get("/console/replays?webhook=" + w.good); !strings.Contains(s.text, ">Done<") {
 			return io.ErrUnexpectedEOF
 		}
 		return nil

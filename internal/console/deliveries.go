@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
@@ -29,7 +27,8 @@ type deliveryList struct {
 	Statuses []string
 	Matching string // the filters as a query, for export
 	Tail     string // address of the live stream; "" where the filters do not go with it
-	More     bool   // older ones exist, which only a webhook's own page shows
+	Retry    string // which deliveries "retry all matching" is about: failed or undelivered; "" where a replay cannot tell them
+	Some     int    // how many webhooks are looked at, where there are more
 	Earlier, EarlierText, Later, LaterText,
 	Text string
 }
@@ -102,10 +101,12 @@ func (v *visit) filter() (shown map[string]string, query url.Values) {
 	return shown, query
 }
 
-// rfc3339 completes what a form without script sends: minutes, in UTC.
+// rfc3339 completes what a form without script sends: minutes or seconds, in UTC.
 func rfc3339(s string) string {
-	if t, err := time.Parse("2006-01-02T15:04", s); err == nil {
-		return t.Format(time.RFC3339)
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.Format(time.RFC3339)
+		}
 	}
 	return s
 }
@@ -142,6 +143,7 @@ func (v *visit) webhookDeliveries() (*deliveryList, error) {
 	if cursor == "" && l.tailable() {
 		l.Tail = "/console/stream?webhook_id=" + url.QueryEscape(w.ID)
 	}
+	l.Retry = l.replayable()
 	l.Topics, err = v.topics()
 	return l, err
 }
@@ -161,6 +163,15 @@ func (v *visit) found(id string, query url.Values, cursor string) (list httpapi.
 	return list, err
 }
 
+// replayable is what of the deliveries that match a replay can send again: it chooses by time, topic
+// and status, and knows neither objects nor codes.
+func (l *deliveryList) replayable() string {
+	if l.Filter["object_id"] != "" || l.Filter["status_code"] != "" {
+		return ""
+	}
+	return map[string]string{"": "undelivered", "skipped": "undelivered", "failed": "failed", "delivered": "all"}[l.Filter["status"]]
+}
+
 // tailable reports whether what comes in live can be told to match the filters.
 func (l *deliveryList) tailable() bool {
 	for _, name := range []string{"status", "status_code", "from", "to"} {
@@ -169,62 +180,6 @@ func (l *deliveryList) tailable() bool {
 		}
 	}
 	return true
-}
-
-// Limits of the page of all webhooks' deliveries.
-const (
-	mergedWebhooks = 40
-	mergedRows     = 50
-)
-
-// latestDeliveries merges the latest deliveries of all webhooks.
-func (v *visit) latestDeliveries() (*deliveryList, error) {
-	l := &deliveryList{Statuses: deliveryStatuses}
-	var query url.Values
-	var err error
-	l.Filter, query = v.filter()
-	l.Matching = query.Encode()
-	if l.Webhooks, err = v.allWebhooks(url.Values{}); err != nil {
-		return nil, err
-	}
-	merged := l.Webhooks[:min(len(l.Webhooks), mergedWebhooks)]
-	parts := make([]httpapi.List[httpapi.Delivery], len(merged))
-	var group errgroup.Group
-	group.SetLimit(askedAtOnce)
-	for i, w := range merged {
-		group.Go(func() error {
-			q := maps.Clone(query)
-			q.Set("limit", "50")
-			part, err := v.deliveries(w.ID, q)
-			parts[i] = part
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	for i, p := range parts {
-		l.More = l.More || p.NextCursor != nil
-		for _, d := range p.Data {
-			l.Rows = append(l.Rows, deliveryRow{d, merged[i].ID, merged[i].Endpoint})
-		}
-	}
-	slices.SortStableFunc(l.Rows, func(a, b deliveryRow) int { return latest(b).Compare(latest(a)) })
-	l.More = l.More || len(l.Rows) > mergedRows
-	l.Rows = l.Rows[:min(len(l.Rows), mergedRows)]
-	if l.tailable() {
-		l.Tail = "/console/stream"
-	}
-	l.Topics, err = v.topics()
-	return l, err
-}
-
-// latest is when something last happened to a delivery.
-func latest(d deliveryRow) time.Time {
-	if d.LastAttemptAt != nil {
-		return *d.LastAttemptAt
-	}
-	return d.AcceptedAt
 }
 
 // retrySeveral sends again what was selected. One that waits anyway is no error here.

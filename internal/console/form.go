@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -130,6 +132,9 @@ func formOf(w *httpapi.Webhook) *webhookForm {
 	for _, s := range w.RetrySchedule {
 		steps = append(steps, strings.ReplaceAll(seconds(s), " ", ""))
 	}
+	if len(w.Metadata) > 0 && string(w.Metadata) != "{}" {
+		f.Values["metadata"] = pretty([]byte(w.Metadata))
+	}
 	f.Values["headers"], f.Values["retry_schedule_seconds"] = strings.Join(lines, "\n"), strings.Join(steps, ", ")
 	return f
 }
@@ -137,7 +142,7 @@ func formOf(w *httpapi.Webhook) *webhookForm {
 // formFields are the texts of the form.
 var formFields = []string{
 	"endpoint", "description", "filter", "headers", "ordering", "rate_limit_per_second", "timeout_ms", "max_concurrency",
-	"retry_schedule_seconds", "signature_scheme", "data_format", "signing_secret", "start_at",
+	"retry_schedule_seconds", "signature_scheme", "data_format", "signing_secret", "start_at", "metadata",
 }
 
 // readForm reads what was posted.
@@ -180,6 +185,7 @@ func (f *webhookForm) settings(change bool) map[string]any {
 	}
 	f.headers(in, change)
 	f.schedule(in)
+	f.metadata(in, change)
 	return in
 }
 
@@ -215,6 +221,20 @@ func (f *webhookForm) headers(in map[string]any, change bool) {
 	}
 	if change || len(headers) > 0 {
 		in["headers"] = headers
+	}
+}
+
+// metadata is an object of whoever's notes they are; its own text is kept.
+func (f *webhookForm) metadata(in map[string]any, change bool) {
+	text := f.Values["metadata"]
+	switch {
+	case text == "" && change:
+		in["metadata"] = jsontext.Value("{}")
+	case text == "":
+	case !jsontext.Value(text).IsValid() || jsontext.Value(text).Kind() != '{':
+		f.Wrong["metadata"] = `Write a JSON object, as {"team": "blue"}.`
+	default:
+		in["metadata"] = jsontext.Value(text)
 	}
 }
 
@@ -274,7 +294,8 @@ func sentence(s string) string {
 	if s == "" {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	first, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[n:]
 }
 
 // created is the page after a webhook was created: its secret, code that verifies, a test.

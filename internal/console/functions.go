@@ -12,7 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
 // functions are what templates may call.
@@ -20,8 +23,9 @@ var functions = template.FuncMap{
 	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref, "given": given,
 	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
-	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "statusTone": statusTone, "has": slices.Contains[[]string, string],
+	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"sum": func(a, b int64) int64 { return a + b }, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
+	"per": per, "details": details, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
 }
 
 // when renders an instant: the relative text is the page's own until its script keeps it current.
@@ -70,6 +74,35 @@ func ago(t any) string {
 }
 
 func until(t any) string { return span(time.Until(instant(t))) }
+
+// per is what one point of a chart counts.
+func per(s *httpapi.Stats) string {
+	switch {
+	case s == nil || s.BucketSeconds <= 0:
+		return ""
+	case s.BucketSeconds == 60:
+		return "per minute"
+	case s.BucketSeconds == 3600:
+		return "per hour"
+	}
+	return "per " + seconds(float64(s.BucketSeconds))
+}
+
+// fieldTime is an instant as a field for it takes it, in UTC; what is none is left out.
+func fieldTime(v any) string {
+	s, _ := v.(string) // nothing is in the map for what was not given
+	at, err := time.Parse(time.RFC3339, rfc3339(s))
+	if err != nil {
+		return ""
+	}
+	return at.UTC().Format("2006-01-02T15:04:05")
+}
+
+// vals are fields that a button adds to a form, as htmx takes them.
+func vals(fields map[string]string) (string, error) {
+	text, err := json.Marshal(fields)
+	return string(text), err
+}
 
 func span(d time.Duration) string {
 	switch {
@@ -156,6 +189,8 @@ func ms(v any) string {
 	switch v := v.(type) {
 	case float64:
 		f = v
+	case int64:
+		f = float64(v)
 	case *float64:
 		if v == nil {
 			return "–"
@@ -222,6 +257,37 @@ func shortID(id string) string {
 	return kind + "_…" + rest[len(rest)-6:]
 }
 
+// idKind is what an id is of.
+func idKind(id string) string {
+	kind, _, _ := strings.Cut(id, "_")
+	return kind
+}
+
+// details are the fields of a JSON object in their own order, as a list reads them.
+func details(object any) (list []headerLine) {
+	d := jsontext.NewDecoder(strings.NewReader(textOf(object)), incoming)
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return nil
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return list
+		}
+		line := headerLine{Name: name.String()}
+		value, err := d.ReadValue()
+		if err != nil {
+			return list
+		}
+		if line.Value = string(value); value.Kind() == '"' {
+			text, _ := jsontext.AppendUnquote(nil, value) // a text of the decoder's
+			line.Value = string(text)
+		}
+		list = append(list, line)
+	}
+	return list
+}
+
 func first(n int, list []string) []string { return list[:min(n, len(list))] }
 
 func rest(n int, list []string) []string { return list[min(n, len(list)):] }
@@ -261,16 +327,19 @@ func tone(state any) string {
 
 // words are states as people read them.
 var words = map[string]string{
-	"ACTIVE": "Active", "PAUSED": "Paused", "INACTIVE": "Inactive", "gone": "endpoint answered 410", "topic_not_subscribed": "topic not subscribed",
-	"filter_failed": "filter said no", "created_after": "created later", "retry": "failed, to be retried", "status_4xx": "4xx", "status_5xx": "5xx",
+	"ACTIVE": "active", "PAUSED": "paused", "INACTIVE": "inactive", "gone": "endpoint answered 410", "topic_not_subscribed": "topic not subscribed",
+	"filter_failed": "filter said no", "created_after": "created later", "retry": "failed, to be retried", "status_4xx": "answered 4xx", "status_5xx": "answered 5xx",
+	"status_other": "odd status", "dns": "no such name", "connect": "no connection", "tls": "TLS", "timeout": "time-out", "reset": "connection reset",
+	"protocol": "not HTTP", "requested": "asked for", "own_fault": "fault of ours", "internal_error": "fault of ours", "undelivered": "failed and skipped",
 }
 
+// word is a state or a cause in the middle of a sentence.
 func word(state any) string {
 	s := fmt.Sprint(state)
 	if w, ok := words[s]; ok {
 		return w
 	}
-	return s
+	return strings.ReplaceAll(s, "_", " ")
 }
 
 // statusTone is the colour of a status code.

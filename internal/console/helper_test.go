@@ -187,7 +187,7 @@ func newWorld(t testing.TB) *world {
 	}))
 	t.Cleanup(w.receiver.Close)
 	w.good = call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": w.receiver.URL + "/good", "events": []string{"*"}, "description": "The good one"})["id"].(string)
-	w.bad = call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": w.receiver.URL + "/bad", "events": []string{"conversation.*"}, "filter": `data.status == "CLOSED"`})["id"].(string)
+	w.bad = call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": w.receiver.URL + "/bad/" + strings.Repeat("a-rather-long-path/", 8), "metadata": map[string]any{"team": "blue"}, "events": []string{"conversation.*"}, "filter": `data.status == "CLOSED"`})["id"].(string)
 	w.event = w.publish(t, "conversation.status", map[string]any{"id": "7", "status": "CLOSED"})
 	w.publish(t, "customer.created", map[string]any{"id": "8", "name": "José"})
 	w.settled(t, w.good, w.event, "delivered")

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
@@ -15,6 +16,18 @@ type keyPage struct {
 	Key   *httpapi.Key         // just made
 	Link  *httpapi.ConsoleLink // just made
 	Base  string
+	now   time.Time
+}
+
+// Over reports whether an instant is past.
+func (p *keyPage) Over(at time.Time) bool { return !p.now.Before(at) }
+
+// Revocable reports whether revoking a link changes anything.
+func (p *keyPage) Revocable(l httpapi.ConsoleLink) bool {
+	if l.RevokedAt != nil || l.UsedAt == nil && p.Over(l.ExpiresAt) {
+		return false
+	}
+	return l.SessionExpiresAt == nil || !p.Over(*l.SessionExpiresAt)
 }
 
 func (c *Console) keyRoutes(mux *http.ServeMux) {
@@ -66,5 +79,6 @@ func (v *visit) showKeys(p *keyPage) error {
 		return err
 	}
 	p.Keys, p.Links, p.Base = keys.Data, links.Data, v.base()
+	p.now = v.c.opt.Now()
 	return v.show("keys", page{Title: "Keys and links", Nav: "keys"}, p)
 }

@@ -87,7 +87,22 @@ type system struct {
 	Goroutines int
 	Heap       int64
 	Settings   []Setting
-	Nodes      []httpapi.Node // none where this one makes no deliveries
+	Nodes      []nodeRow // none where this one makes no deliveries
+	InFlight   int
+}
+
+// nodeRow is a node, and how far it is.
+type nodeRow struct {
+	httpapi.Node
+	Late bool // its lease ran out
+}
+
+// Lag is how many events the partition that is furthest behind is behind.
+func (n nodeRow) Lag() (lag int64) {
+	for _, p := range n.Partitions {
+		lag = max(lag, p.Lag)
+	}
+	return lag
 }
 
 func (v *visit) showSystem() error {
@@ -100,6 +115,9 @@ func (v *visit) showSystem() error {
 	if err := v.get("/v1/nodes", nil, &nodes); err != nil && problemOf(err).Status != http.StatusServiceUnavailable {
 		return err
 	}
-	s.Nodes = nodes.Data
+	for _, n := range nodes.Data {
+		s.Nodes = append(s.Nodes, nodeRow{n, n.LeaseUntil != nil && n.LeaseUntil.Before(v.c.opt.Now())})
+		s.InFlight += n.InFlight
+	}
 	return v.show("system", page{Title: "System", Nav: "system"}, s)
 }

@@ -22,6 +22,7 @@ type overview struct {
 	Failing  []webhookRow
 	Well     int // webhooks that need nobody
 	Webhooks int
+	Some     int // how many of them are looked at, where there are more
 	Care     []care
 	MoreCare int // that are not shown
 	Notices  []httpapi.Notice
@@ -33,9 +34,9 @@ type overview struct {
 
 // care is something that needs attention.
 type care struct {
-	Tone, Text, Detail string
-	To                 string
-	At                 *time.Time
+	Tone, Endpoint, What, Detail string
+	To                           string
+	At                           *time.Time
 }
 
 func (c *Console) overviewRoutes(mux *http.ServeMux) {
@@ -111,6 +112,9 @@ func (v *visit) overview() (*overview, error) {
 		return nil, err
 	}
 	o.Webhooks = len(all)
+	if len(all) > lookedAt {
+		o.Some = lookedAt
+	}
 	rows, err := v.rows(all[:min(len(all), lookedAt)])
 	if err != nil {
 		return nil, err
@@ -150,24 +154,24 @@ func (o *overview) add(w webhookRow) {
 	to := webhookPage(w.ID)
 	switch {
 	case w.Trouble() == 3:
-		o.Care = append(o.Care, care{"bad", w.Endpoint + " was disabled", w.Why() + ". Nothing is lost: it goes on where it stopped.", to, &w.UpdatedAt})
+		o.Care = append(o.Care, care{"bad", w.Endpoint, "Disabled", sentence(w.Why()) + ". Nothing is lost: it goes on where it stopped.", to, &w.UpdatedAt})
 	case w.Trouble() == 2:
-		c := care{"bad", w.Endpoint + " is down", sentence(w.Why()) + ". Probed now and then", to, w.Health.Since}
+		c := care{"bad", w.Endpoint, "Down", sentence(w.Why()) + ". Probed now and then", to, w.Health.Since}
 		if w.Health.Since != nil {
 			c.Detail += "; disabled " + ago(w.Health.Since.Add(giveUpAfter)) + " if that does not change"
 		}
 		o.Care = append(o.Care, c)
 	case w.Trouble() == 1:
-		o.Care = append(o.Care, care{"warn", w.Endpoint + " is failing", sentence(w.Why()), to, w.Health.Since})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "Failing", sentence(w.Why()), to, w.Health.Since})
 	}
 	if r := w.SecretRotation; r != nil {
-		c := care{"warn", w.Endpoint + " gets another secret " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before", webhookPage(w.ID, "secret"), nil}
+		c := care{"warn", w.Endpoint, "Its secret changes " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before", webhookPage(w.ID, "secret"), nil}
 		if r.Activated {
 			c.Detail = "Requests are signed with the new one already; the old one ends then"
 		}
 		o.Care = append(o.Care, c)
 	}
 	if w.Health != nil && w.Health.ExpiresAt != nil && time.Until(*w.Health.ExpiresAt) < 7*24*time.Hour {
-		o.Care = append(o.Care, care{"warn", w.Endpoint + " will lose events", "Its oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "Will lose events", "The oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
 	}
 }

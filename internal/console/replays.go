@@ -27,7 +27,7 @@ type replayPage struct {
 // replayExtent is what a replay would send, and about how long it would take.
 type replayExtent struct {
 	httpapi.ReplayExtent
-	Values  map[string]string
+	Asked   map[string]string // what was counted, so that the same is sent
 	Webhook string
 	Takes   string
 }
@@ -116,8 +116,11 @@ func (v *visit) fillReplays(p *replayPage, id string) error {
 // replayBody reads the form as the API takes it.
 func (v *visit) replayBody() (map[string]any, error) {
 	in := map[string]any{"only": v.form("only")}
-	from := cmp.Or(v.form("from"), v.form("since"))
-	if ago, err := time.ParseDuration(v.form("ago")); err == nil && from == "" {
+	from := v.form("since") // a button says it, before what stands in the field
+	if from == "" && v.form("ago") == "" {
+		from = v.form("from")
+	}
+	if ago, err := time.ParseDuration(cmp.Or(v.form("ago"), v.form("kept"))); err == nil && from == "" {
 		from = v.c.opt.Now().Add(-ago).UTC().Format(time.RFC3339)
 	}
 	if from == "" {
@@ -147,14 +150,14 @@ func (v *visit) countReplay() error {
 	}
 	in["dry_run"] = true
 	id := v.r.PathValue("id")
-	e := &replayExtent{Values: map[string]string{}, Webhook: id}
+	e := &replayExtent{Asked: map[string]string{}, Webhook: id}
 	if err := v.post(webhookPath(id, "replays"), in, &e.ReplayExtent); err != nil {
 		return err
 	}
 	for _, name := range replayFields {
-		e.Values[name] = v.form(name)
+		e.Asked[name] = v.form(name)
 	}
-	e.Values["from"], _ = in["from"].(string)
+	e.Asked["from"], _ = in["from"].(string)
 	if rate, err := strconv.ParseFloat(v.form("rate_per_second"), 64); err == nil && rate > 0 {
 		e.Takes = span(time.Duration(float64(e.Count) / rate * float64(time.Second)))
 	}

@@ -28,6 +28,9 @@ func (w webhookRow) Rate() string {
 	return percent(t.Delivered, t.Delivered+t.Failed)
 }
 
+// HasMetadata reports whether its owner noted something.
+func (w webhookRow) HasMetadata() bool { return len(w.Metadata) > 0 && string(w.Metadata) != "{}" }
+
 // Trouble is how much a webhook needs somebody: 3 disabled, 2 down, 1 failing, 0 none.
 func (w webhookRow) Trouble() int {
 	switch {
@@ -78,6 +81,7 @@ type webhookList struct {
 	Q, Status     string
 	Event         string
 	Any           bool // the company has webhooks at all
+	Found         int  // webhooks that match
 	Text          string
 	Earlier       string
 	Later         string
@@ -193,6 +197,7 @@ func (v *visit) webhookList() (*webhookList, error) {
 	from, _ := strconv.Atoi(v.query("from")) // what is no number is the beginning
 	from = min(max(from, 0), len(all))
 	to := min(from+listedWebhooks, len(all))
+	l.Found = len(all)
 	l.Text = count(from+1) + "–" + count(to) + " of " + count(len(all))
 	if from > 0 {
 		l.Earlier, l.EarlierText = v.with("from", strconv.Itoa(max(0, from-listedWebhooks))), "Back"

@@ -29,20 +29,35 @@ type Server struct {
 // is given. It allows receivers on this machine.
 func Start(t testing.TB, dir ...string) *Server {
 	t.Helper()
-	s, err := Open(dir...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
+	return started(t)(Open(dir...))
+}
+
+// StartWith runs a server for a test, configured further than [Start] does.
+func StartWith(t testing.TB, configure func(*config.Config)) *Server {
+	t.Helper()
+	return started(t)(open(configure))
+}
+
+// started ends a server with the test.
+func started(t testing.TB) func(*Server, error) *Server {
+	return func(s *Server, err error) *Server {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	return s
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
 }
 
 // Open runs a server until it is closed: for what has no test to end with, as TestMain.
-func Open(dir ...string) (*Server, error) {
+func Open(dir ...string) (*Server, error) { return open(func(*config.Config) {}, dir...) }
+
+func open(configure func(*config.Config), dir ...string) (*Server, error) {
 	s := &Server{own: len(dir) == 0, ended: make(chan error, 1)}
 	if s.own {
 		made, err := os.MkdirTemp("", "atlas-webhooks-test-")
@@ -53,8 +68,10 @@ func Open(dir ...string) (*Server, error) {
 	}
 	s.Dir = dir[0]
 	ctx, end := context.WithCancel(context.Background())
+	settings := config.Config{Listen: "127.0.0.1:0", DataDir: s.Dir, Dev: true}
+	configure(&settings)
 	running, err := app.Open(ctx, app.Options{
-		Config: config.Config{Listen: "127.0.0.1:0", DataDir: s.Dir, Dev: true}, Version: "dev",
+		Config: settings, Version: "dev",
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -1,8 +1,12 @@
 // What moves in the console. Whatever strangers wrote is put into the page as text, never as markup.
 "use strict";
 
+// In a frame of another site a cookie is only kept if it says so, and then for that site alone.
+const framed = window.top !== window;
 const remember = (name, value) => {
-  document.cookie = `${name}=${value}; path=/console/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+  const secure = location.protocol === "https:";
+  const site = framed && secure ? "; samesite=none; secure; partitioned" : `; samesite=lax${secure ? "; secure" : ""}`;
+  document.cookie = `${name}=${value}; path=/console/; max-age=31536000${site}`;
 };
 const make = (name, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(name), properties);
@@ -32,7 +36,7 @@ class TimeAgo extends HTMLElement {
   update() {
     const at = new Date(this.getAttribute("at"));
     if (isNaN(at)) return;
-    const text = this.hasAttribute("data-exact") ? exact(at) : ago(at);
+    const text = this.hasAttribute("data-exact") ? exact(at) : this.hasAttribute("data-short") ? exact(at).slice(0, 16) : ago(at);
     if (this.textContent !== text) this.textContent = text;
     this.title = exact(at);
   }
@@ -143,6 +147,8 @@ class TimeChart extends HTMLElement {
     this.data = await answer.json();
     this.draw(this.data);
   }
+  // calm leaves out zeros between zeros: a line that lies on the axis says nothing, and covers others.
+  calm(values) { return values.map((v, i) => v || values[i - 1] || values[i + 1] ? v : null); }
   // label is a time of the axis: the hour, or the day where the window is longer than one.
   label(seconds) {
     const text = exact(new Date(seconds * 1000));
@@ -150,14 +156,14 @@ class TimeChart extends HTMLElement {
     return at[at.length - 1] - at[0] > 90000 ? text.slice(5, 10) : text.slice(11, 16);
   }
   draw(figures) {
-    const columns = [figures.at, figures.delivered, figures.retried, figures.failed];
+    const columns = [figures.at, figures.delivered, this.calm(figures.retried), this.calm(figures.failed)];
     if (this.plot) { this.plot.setData(columns); return; }
     const probe = make("span");
     this.append(probe);
     const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
     const fade = (name, part) => { probe.style.color = `color-mix(in srgb, var(${name}) ${part}%, transparent)`; return getComputedStyle(probe).color; };
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 32 };
-    const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (_, v) => v == null ? "–" : String(v) });
+    const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (_, v, series, i) => i == null ? "–" : String(v ?? 0) });
     const options = {
       width: this.clientWidth, height: 200, padding: [8, 4, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       tzDate: (seconds) => zone() === "utc" ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000),
@@ -230,22 +236,28 @@ class LiveTail extends HTMLElement {
     time.setAttribute("at", a.started_at);
     const good = a.outcome === "delivered";
     const tone = good ? "good" : a.outcome === "retry" || a.outcome === "throttled" ? "warn" : "bad";
-    const what = good ? "delivered" : tone === "warn" ? "retrying" : "failed";
+    const what = good ? "Delivered" : tone === "warn" ? "Retrying" : "Failed";
     const cell = (className, ...children) => make("td", { className }, ...children);
     const row = make("tr", { className: "new" },
       cell("wide", link, make("span", { className: "under clip", textContent: a.object_id || a.event_id })),
       cell("", make("span", { className: `pill ${tone}`, textContent: what })),
-      cell("aside", make("span", { className: `code ${good ? "good" : "bad"}`, textContent: a.status_code ?? a.error_class ?? "–" })),
+      cell("aside", make("span", { className: `code ${good ? "good" : "bad"}`, textContent: a.status_code ?? a.error_class?.replaceAll("_", " ") ?? "–" })),
       cell("num less", document.createTextNode(String(a.number))),
       cell("num less", document.createTextNode(`${a.total_ms.toFixed(1)} ms`)),
       cell("aside", time));
-    if (this.hasAttribute("data-select")) row.prepend(cell("less"));
+    if (this.hasAttribute("data-select")) {
+      const box = make("input", { type: "checkbox", name: "event_id", value: a.event_id });
+      box.setAttribute("aria-label", "Select " + a.event_id);
+      row.prepend(cell("pick", box));
+    }
     if (this.hasAttribute("data-hooks")) {
       const hook = make("a", { className: "soft clip endpoint", href: `/console/webhooks/${encodeURIComponent(a.webhook_id)}`, textContent: this.name(a.webhook_id) });
-      row.children[this.hasAttribute("data-select") ? 1 : 0].after(cell("less", hook));
+      row.children[this.hasAttribute("data-select") ? 1 : 0].after(cell("less stretch", hook));
     }
     const id = `row-${a.webhook_id}-${a.event_id}`;
-    document.getElementById(id)?.remove();
+    const old = document.getElementById(id);
+    if (old?.querySelector(":checked")) row.querySelector("input").checked = true;
+    old?.remove();
     row.id = id;
     this.rows.prepend(row);
     while (this.rows.children.length > 100) this.rows.lastElementChild.remove();
@@ -255,7 +267,7 @@ customElements.define("live-tail", LiveTail);
 
 // Buttons by data attributes: open and close dialogs, theme, zone, select all, fill in.
 document.addEventListener("click", (e) => {
-  const target = e.target.closest("[data-opens], [data-closes], [data-toggle], [data-fill], [data-reload]");
+  const target = e.target.closest("[data-opens], [data-closes], [data-toggle], [data-none], [data-hours]");
   if (!target) return;
   if (target.dataset.opens) document.getElementById(target.dataset.opens)?.showModal();
   if (target.hasAttribute("data-closes")) target.closest("dialog")?.close();
@@ -269,14 +281,57 @@ document.addEventListener("click", (e) => {
     document.documentElement.dataset.zone = zone() === "utc" ? "local" : "utc";
     remember("atlas_zone", zone());
     showZone();
+    document.dispatchEvent(new Event("themechange"));
   }
-  if (target.dataset.fill) { const field = document.getElementById(target.dataset.fill); if (field) { field.value = target.dataset.value; field.dispatchEvent(new Event("input", { bubbles: true })); } }
-  if (target.hasAttribute("data-reload")) location.reload();
+  if (target.hasAttribute("data-none")) {
+    const boxes = target.closest("form").querySelectorAll("table input:checked");
+    boxes.forEach((box) => { box.checked = false; });
+    boxes[0]?.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  if (target.dataset.hours) {
+    const [from, to] = target.closest(".drop").querySelectorAll("input");
+    setField(from, new Date(Date.now() - target.dataset.hours * 3600000));
+    to.value = "";
+    from.dispatchEvent(new Event("change", { bubbles: true }));
+  }
 });
+// Fields for times hold them in the zone that is shown.
+const fieldTime = (input) => input.value ? new Date(zone() === "utc" ? input.value + "Z" : input.value) : null;
+const setField = (input, at) => {
+  const shown = zone() === "utc" ? at : new Date(at.getTime() - at.getTimezoneOffset() * 60000);
+  input.value = shown.toISOString().slice(0, 19);
+};
+let shownZone = "utc"; // as the server writes the fields
 const showZone = () => {
-  document.querySelectorAll("[data-toggle=zone] span").forEach((s) => { s.textContent = zone() === "utc" ? "UTC" : "Local time"; });
+  const now = zone();
+  document.querySelectorAll("input[type=datetime-local]").forEach((input) => {
+    if (!input.value || now === shownZone) return;
+    setField(input, new Date(shownZone === "utc" ? input.value + "Z" : input.value));
+  });
+  shownZone = now;
+  document.querySelectorAll("[data-toggle=zone] span").forEach((s) => { s.textContent = now === "utc" ? "UTC" : "Local time"; });
+  document.querySelectorAll("[data-zone-name]").forEach((s) => { s.textContent = now === "utc" ? "UTC" : "local time"; });
   updateTimes();
 };
+// A row of filters says what is set, and offers to clear it.
+const showFilters = (form) => {
+  const clear = form.querySelector("[data-clear]");
+  if (clear) clear.hidden = ![...new FormData(form).values()].some(Boolean);
+  const range = form.querySelector(".menu summary span");
+  if (!range) return;
+  const [from, to] = [...form.querySelectorAll(".drop input")].map(fieldTime);
+  range.textContent = [from && "from " + exact(from).slice(0, 16), to && "until " + exact(to).slice(0, 16)].filter(Boolean).join(" ") || "Any time";
+};
+document.addEventListener("input", (e) => { const form = e.target.closest("form[data-filters]"); if (form) showFilters(form); });
+document.addEventListener("change", (e) => { const form = e.target.closest("form[data-filters]"); if (form) showFilters(form); });
+// A menu closes when somebody clicks or goes elsewhere.
+const closeMenus = (e) => document.querySelectorAll("details.menu[open]").forEach((menu) => { if (!menu.contains(e.target)) menu.open = false; });
+document.addEventListener("click", closeMenus);
+document.addEventListener("focusin", closeMenus);
+document.addEventListener("keydown", (e) => {
+  const menu = e.key === "Escape" && e.target.closest?.("details.menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
 document.addEventListener("change", (e) => {
   if (e.target.matches("[data-all]")) {
     document.querySelectorAll(`input[name="${CSS.escape(e.target.dataset.all)}"]`).forEach((box) => { box.checked = e.target.checked; });
@@ -290,6 +345,8 @@ document.addEventListener("change", (e) => {
     const n = form.querySelectorAll("tbody input:checked").length;
     bar.hidden = n === 0;
     bar.querySelector("[data-count]").textContent = `${n} selected`;
+    const all = form.querySelector("[data-all]");
+    if (all) { all.checked = n > 0 && !form.querySelector("tbody input[type=checkbox]:not(:checked)"); all.indeterminate = n > 0 && !all.checked; }
   }
   if (e.target.matches("[data-submits]")) form.requestSubmit();
 });
@@ -300,7 +357,7 @@ document.addEventListener("formdata", (e) => {
 // Times in a form are in the zone that is shown.
 document.addEventListener("formdata", (e) => {
   e.target.querySelectorAll?.("input[type=datetime-local][name]").forEach((input) => {
-    if (input.value) e.formData.set(input.name, zone() === "utc" ? new Date(input.value + "Z").toISOString() : new Date(input.value).toISOString());
+    if (input.value) e.formData.set(input.name, fieldTime(input).toISOString());
   });
 });
 
@@ -318,7 +375,12 @@ const palette = {
     this.dialog.showModal();
     const input = this.dialog.querySelector("input");
     input.value = "";
-    this.places ||= [...document.querySelectorAll(".nav a")].map((a) => ({ text: a.textContent.trim(), under: "Go to", href: a.getAttribute("href") }));
+    this.places ||= [
+      ...[...document.querySelectorAll(".nav a")].map((a) => ({ text: a.textContent.trim(), under: "Go to", href: a.getAttribute("href") })),
+      ...(this.dialog.dataset.writes ? [{ text: "New webhook", under: "Do", href: "/console/webhooks/new" }] : []),
+      { text: "Light or dark", under: "Do", press: "theme" },
+      { text: "Times in UTC or in your own zone", under: "Do", press: "zone" },
+    ];
     this.filter("");
     if (!this.webhooks) {
       this.webhooks = [];
@@ -351,7 +413,10 @@ const palette = {
     this.dialog.querySelector("input").setAttribute("aria-activedescendant", this.items.length ? "palette-" + this.chosen : "");
     list.children[this.chosen]?.scrollIntoView({ block: "nearest" });
   },
-  go(item) { if (item) location.assign(item.href); },
+  go(item) {
+    if (item?.press) { this.dialog.close(); document.querySelector(`[data-toggle=${item.press}]`).click(); }
+    else if (item) location.assign(item.href);
+  },
 };
 palette.dialog?.querySelector("input").addEventListener("input", (e) => palette.filter(e.target.value));
 palette.dialog?.querySelector("input").addEventListener("keydown", (e) => {
@@ -359,11 +424,20 @@ palette.dialog?.querySelector("input").addEventListener("keydown", (e) => {
   if (e.key === "Enter") { palette.go(palette.items[palette.chosen]); e.preventDefault(); }
 });
 
+// The rows of a list, by j and k; x selects.
+const rowLinks = () => [...document.querySelectorAll("main tbody a.main, main details.topic > summary")];
+const step = (by) => {
+  const links = rowLinks();
+  const row = document.activeElement.closest("tr, details.topic");
+  const at = row ? links.findIndex((link) => row.contains(link)) : by > 0 ? -1 : links.length;
+  links[Math.max(0, Math.min(at + by, links.length - 1))]?.focus();
+};
+
 // The keyboard: g and a letter goes somewhere, / searches, n makes a new webhook, ? shows all.
 let pending = "";
 document.addEventListener("keydown", (e) => {
   if ((e.ctrlKey || e.metaKey) && e.key.toLowerCase() === "k") { e.preventDefault(); palette.open(); return; }
-  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
   if (pending === "g") {
     pending = "";
     const link = document.querySelector(`.nav a[data-key="${CSS.escape(e.key)}"]`);
@@ -373,6 +447,9 @@ document.addEventListener("keydown", (e) => {
   switch (e.key) {
     case "?": document.getElementById("shortcuts")?.showModal(); e.preventDefault(); break;
     case "/": { const field = document.querySelector("[type=search]"); if (field) { field.focus(); e.preventDefault(); } break; }
+    case "j": step(1); break;
+    case "k": step(-1); break;
+    case "x": document.activeElement.closest("tr")?.querySelector("input[type=checkbox]")?.click(); break;
     case "n": { const link = document.querySelector("[data-new]"); if (link) location.assign(link.href); break; }
     case "t": document.querySelector("[data-toggle=theme]")?.click(); break;
     case "g": pending = "g"; setTimeout(() => { pending = ""; }, 1200); break;
@@ -384,11 +461,11 @@ const entrance = document.getElementById("enter");
 if (entrance) {
   const token = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
-  entrance.elements.framed.value = String(window.top !== window);
+  entrance.elements.framed.value = String(framed);
   if (token) { entrance.elements.token.value = token; entrance.submit(); }
   else document.getElementById("no-token").hidden = false;
 }
-document.querySelectorAll("form [name=framed]").forEach((field) => { field.value = String(window.top !== window); });
+document.querySelectorAll("form [name=framed]").forEach((field) => { field.value = String(framed); });
 
 document.body?.addEventListener("htmx:responseError", (e) => {
   // A problem of the API comes as a part of the page; everything else is the network's.
