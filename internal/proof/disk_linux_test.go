@@ -1,6 +1,7 @@
 package proof_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,8 +44,10 @@ func (d *disk) run(name string, args ...string) {
 
 func (d *disk) mount() {
 	d.t.Helper()
-	d.dir = filepath.Join(d.t.TempDir(), "mounted")
-	if err := os.Mkdir(d.dir, 0o700); err != nil {
+	home := d.t.TempDir()
+	d.dir = filepath.Join(home, "mounted")
+	// A database, which is another user, must be able to reach it.
+	if err := errors.Join(os.Mkdir(d.dir, 0o700), os.Chmod(filepath.Dir(home), 0o711)); err != nil { //nolint:gosec // only to reach it
 		d.t.Fatal(err)
 	}
 	d.run("mount", "-o", "loop", d.file, d.dir)

@@ -32,10 +32,18 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	buildDir = dir
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(tests{m}, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// tests end what they share before it is asked whether they left anything.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer stopShared()
+	return m.M.Run()
 }
 
 func binary(t *testing.T) string {

@@ -27,14 +27,25 @@ type contest struct {
 // TestOnce is D5 of the test plan: the same ids are published from many connections at once while the
 // server is killed, also between the commit and the answer. Each makes one event.
 func TestOnce(t *testing.T) {
+	publishOnce(t, newRig(t, "--max-in-flight", fmt.Sprint(maxInFlight)), once.ids)
+}
+
+// TestOncePostgres is the same with the log in Postgres, where a commit outlives the server that sent
+// it.
+func TestOncePostgres(t *testing.T) {
+	r, _ := newPostgresRig(t, sharedCluster(t), "--max-in-flight", fmt.Sprint(maxInFlight))
+	publishOnce(t, r, once.postgres)
+}
+
+func publishOnce(t *testing.T, r *rig, ids int) {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // a test's dice
-	r := newRig(t, "--max-in-flight", fmt.Sprint(maxInFlight))
 	r.start()
 	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, settings: patient})
 
-	contests := make([]*contest, once.ids)
+	contests := make([]*contest, ids)
 	for i := range contests {
 		e := oracle.Event{ID: fmt.Sprintf("once-%05d", i), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"n": %d}`, i)}
 		contests[i] = &contest{events: []oracle.Event{e}, acked: map[int]int{}, refused: map[int]int{}, accepted: map[string]bool{}}
@@ -44,7 +55,7 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	kills := 0
-	for batch := range once.ids / once.atOnce {
+	for batch := range ids / once.atOnce {
 		var all sync.WaitGroup
 		for i := range once.atOnce {
 			c := contests[batch*once.atOnce+i]
@@ -76,8 +87,8 @@ func TestOnce(t *testing.T) {
 	if n := len(report[oracle.Duplicate]); n > kills*maxInFlight {
 		t.Errorf("%d duplicates, more than %d", n, kills*maxInFlight)
 	}
-	if b := r.conservation("c1", true); len(b) != 1 || b[0].Matched != int64(once.ids) {
-		t.Errorf("%d ids, and the log has %+v", once.ids, b)
+	if b := r.conservation("c1", true); len(b) != 1 || b[0].Matched != int64(ids) {
+		t.Errorf("%d ids, and the log has %+v", ids, b)
 	}
 	// A control of the harness: without a kill between commit and answer it proves little.
 	if unanswered == 0 {

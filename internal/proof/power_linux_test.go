@@ -1,8 +1,8 @@
 package proof_test
 
 import (
+	"errors"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
 )
 
 // TestPowerCut is D2 of the test plan: the power fails again and again while 500 events a second
@@ -42,6 +43,87 @@ func cutPower(t *testing.T, cuts int, wrap []string) (lossy int) {
 	r.options.Dir, r.options.Wrap = filepath.Join(d.dir, "data"), wrap
 	server := r.start()
 	defer r.kill() // before its disk goes
+	return r.powerFails(cuts, func(s syscall.Signal) error { return server.Signal(s) }, func(acked []string) int {
+		after := d.afterPowerCut()
+		if err := server.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		o := r.options
+		o.Wrap, o.Dir = nil, filepath.Join(after.dir, "data")
+		return r.missingAfter(o, acked)
+	})
+}
+
+// TestPowerCutPostgres: it is the database's disk that loses power.
+func TestPowerCutPostgres(t *testing.T) {
+	if lost := cutPostgresPower(t, postgresCuts, true); lost > 0 {
+		t.Errorf("acknowledged events were lost in %d of %d power cuts", lost, postgresCuts)
+	}
+}
+
+// TestPowerCutPostgresControl: the same over a database that is told, once the server has looked, to
+// do without fsync.
+func TestPowerCutPostgresControl(t *testing.T) {
+	if lost := cutPostgresPower(t, postgresCuts, false); lost < postgresCuts/2 {
+		t.Errorf("control: without fsync only %d of %d power cuts lost anything", lost, postgresCuts)
+	}
+}
+
+func cutPostgresPower(t *testing.T, cuts int, fsync bool) int {
+	t.Helper()
+	needDisks(t, "mkfs.ext4", "mount", "umount")
+	need(t, postgrestest.Installed(), "Postgres")
+	d := newDisk(t, 512)
+	cluster := clusterOn(t, d)
+	defer cluster.Stop() // before its disk goes
+	r, database := newPostgresRig(t, cluster)
+	r.start()
+	defer r.kill()
+	if !fsync {
+		for _, statement := range []string{"ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"} {
+			if err := cluster.Exec(t.Context(), database, statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signal := func(s syscall.Signal) error {
+		pids, err := cluster.Processes()
+		for _, pid := range pids { // once the first of them stands, there come no more
+			err = errors.Join(err, syscall.Kill(pid, s))
+		}
+		return err
+	}
+	return r.powerFails(cuts, signal, func(acked []string) int {
+		after := d.afterPowerCut()
+		if err := signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		found, err := postgrestest.StartIn(t.Context(), filepath.Join(after.dir, "pg"), "fsync=on")
+		if err != nil {
+			t.Logf("after the power cut: %v", err)
+			return len(acked)
+		}
+		defer found.Stop()
+		o := r.options
+		onPostgres(&o, found.URL(database))
+		return r.missingAfter(o, acked)
+	})
+}
+
+// clusterOn starts a cluster on a disk, which the database's user must be able to reach.
+func clusterOn(t *testing.T, d *disk) *postgrestest.Cluster {
+	t.Helper()
+	c, err := postgrestest.StartIn(t.Context(), filepath.Join(d.dir, "pg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// powerFails publishes, again and again stops what writes to the disk, and returns how often check
+// found an acknowledged event missing from what is on the disk then. Check lets the writer go on.
+func (r *rig) powerFails(cuts int, signal func(syscall.Signal) error, check func(acked []string) int) (lossy int) {
+	r.t.Helper()
 	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}})
 	limit := rate.NewLimiter(500, 10)
 	var number atomic.Int64
@@ -58,18 +140,14 @@ func cutPower(t *testing.T, cuts int, wrap []string) (lossy int) {
 	}
 	for cut := range cuts {
 		pause(r.ctx, 700*time.Millisecond)
-		if err := server.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
+		if err := signal(syscall.SIGSTOP); err != nil {
+			r.t.Fatal(err)
 		}
 		// Answers that are on their way belong to events that are acknowledged, too.
 		pause(r.ctx, 20*time.Millisecond)
 		acked := r.oracle.Events(oracle.Acked)
-		after := d.afterPowerCut()
-		if err := server.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		missing := missingAfter(t, r, filepath.Join(after.dir, "data"), acked)
-		t.Logf("power cut %d: %d acknowledged, %d of them lost", cut+1, len(acked), missing)
+		missing := check(acked)
+		r.t.Logf("power cut %d: %d acknowledged, %d of them lost", cut+1, len(acked), missing)
 		if missing > 0 {
 			lossy++
 		}
@@ -78,49 +156,22 @@ func cutPower(t *testing.T, cuts int, wrap []string) (lossy int) {
 }
 
 // missingAfter starts a server on what a power cut left, and counts the events that it does not know.
-func missingAfter(t *testing.T, r *rig, dir string, acked []string) int {
-	t.Helper()
+func (r *rig) missingAfter(o process.Options, acked []string) int {
+	r.t.Helper()
 	// What waits there must not reach the receivers: they would count it twice.
-	s, err := process.Start(t.Context(), process.Options{Binary: r.options.Binary, Dir: dir, Args: []string{"--deny-networks", "127.0.0.0/8"}, Log: r.log})
+	o.Args = append([]string{"--deny-networks", "127.0.0.0/8"}, o.Args...)
+	s, err := process.Start(r.ctx, o)
 	if err != nil {
-		t.Logf("after the power cut: %v", err)
+		r.t.Logf("after the power cut: %v", err)
 		return len(acked) // nothing of it can be read
 	}
 	defer s.Kill()
-	other := &rig{t: t, ctx: r.ctx, client: &http.Client{Timeout: 10 * time.Second}, server: s}
-	defer other.client.CloseIdleConnections()
-	kept := map[string]bool{}
-	for cursor := ""; ; {
-		var page struct {
-			Data []struct{ ID string }
-			Next *string `json:"next_cursor"`
-		}
-		status, answer, err := other.call(r.ctx, http.MethodGet, "/v1/events?limit=250&cursor="+cursor, "c1", nil)
-		if status == http.StatusNotFound {
-			break // not even the company is there
-		}
-		if err != nil || status != http.StatusOK {
-			t.Fatalf("list events: %d %s %v", status, answer, err)
-		}
-		decode(t, answer, &page)
-		for _, e := range page.Data {
-			kept[e.ID] = true
-		}
-		if page.Next == nil {
-			break
-		}
-		cursor = *page.Next
-	}
-	missing := 0
-	for _, id := range acked {
-		if !kept[id] {
-			missing++
-		}
-	}
+	other := r.at(s)
+	missing := other.missingFromLog([]string{"c1"}, acked)
 	if missing == 0 {
 		for _, b := range other.conservation("c1", true) {
 			if !b.Balanced {
-				t.Errorf("after a power cut: %+v", b)
+				r.t.Errorf("after a power cut: %+v", b)
 			}
 		}
 	}

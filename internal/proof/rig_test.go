@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,12 +23,12 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
-// rig is a server on a data directory, with receivers and an oracle around it. The server can be
-// ended and started again; what is around it stays.
+// rig is a server on a data directory, or several on one database, with receivers and an oracle
+// around them. Servers can be ended and started again; what is around them stays.
 type rig struct {
 	t       *testing.T
 	oracle  *oracle.Oracle
-	options process.Options
+	options process.Options // of the servers that it starts
 	client  *http.Client
 	log     *logFile
 	padding string // makes the events of some tests larger
@@ -35,9 +36,11 @@ type rig struct {
 	ctx    context.Context
 	giveUp context.CancelFunc
 
-	mu     sync.Mutex
-	server *process.Server
-	up     chan struct{} // closed while a server answers; another one from its end on
+	mu      sync.Mutex
+	servers []*process.Server // that are asked, in turns
+	turn    int
+	started []*process.Server // all that ever were
+	up      chan struct{}     // closed while there is one; another one from the last one's end on
 }
 
 // newRig makes one without a server.
@@ -51,11 +54,11 @@ func newRig(t *testing.T, args ...string) *rig {
 	r.options = process.Options{Binary: binary(t), Dir: t.TempDir(), Args: args, Log: r.log}
 	t.Cleanup(func() {
 		r.mu.Lock()
-		server := r.server
+		started := r.started
 		r.mu.Unlock()
-		if server != nil {
-			_ = server.Signal(syscall.SIGCONT)
-			server.Kill()
+		for _, s := range started {
+			_ = s.Signal(syscall.SIGCONT) // it has ended, mostly
+			s.Kill()
 		}
 		r.giveUp()
 		r.client.CloseIdleConnections()
@@ -102,26 +105,44 @@ func (r *rig) start() *process.Server {
 	return s
 }
 
-// adopt makes a server the one that runs.
+// adopt makes a server one of those that are asked.
 func (r *rig) adopt(s *process.Server) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.server = s
-	close(r.up)
+	r.started = append(r.started, s)
+	r.serves(s)
 }
 
-// down notes that the server is about to end.
-func (r *rig) down() *process.Server {
+func (r *rig) serves(s *process.Server) {
+	r.servers = append(r.servers, s)
+	if len(r.servers) == 1 {
+		close(r.up)
+	}
+}
+
+// leaves notes that a server is asked no more.
+func (r *rig) leaves(s *process.Server) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.server
-	r.server, r.up = nil, make(chan struct{})
-	return s
+	r.servers = slices.DeleteFunc(slices.Clone(r.servers), func(x *process.Server) bool { return x == s })
+	if len(r.servers) == 0 {
+		r.up = make(chan struct{})
+	}
+}
+
+// only is the server of a rig that has one.
+func (r *rig) only() *process.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.servers[0]
 }
 
 // kill ends the server as a crash does.
-func (r *rig) kill() {
-	r.down().Kill()
+func (r *rig) kill() { r.killNode(r.only()) }
+
+func (r *rig) killNode(s *process.Server) {
+	r.leaves(s)
+	s.Kill()
 	r.oracle.Crashed(time.Now())
 	r.client.CloseIdleConnections()
 }
@@ -129,20 +150,28 @@ func (r *rig) kill() {
 // stop ends the server as operators do. It must end well, and soon.
 func (r *rig) stop() {
 	r.t.Helper()
-	if err := r.down().Stop(30 * time.Second); err != nil {
+	r.stopNode(r.only())
+}
+
+func (r *rig) stopNode(s *process.Server) {
+	r.t.Helper()
+	r.leaves(s)
+	if err := s.Stop(30 * time.Second); err != nil {
 		r.t.Error(err)
 	}
 	r.client.CloseIdleConnections()
 }
 
-// current waits for a server that answers.
+// current waits for a server that answers; several take turns.
 func (r *rig) current(ctx context.Context) (*process.Server, error) {
 	for {
 		r.mu.Lock()
-		s, up := r.server, r.up
+		servers, up := r.servers, r.up
+		r.turn++
+		turn := r.turn
 		r.mu.Unlock()
-		if s != nil {
-			return s, nil
+		if len(servers) > 0 {
+			return servers[turn%len(servers)], nil
 		}
 		select {
 		case <-up:
@@ -152,7 +181,12 @@ func (r *rig) current(ctx context.Context) (*process.Server, error) {
 	}
 }
 
-// call makes one request to the server that runs now. The error is that no answer came.
+// at is the rig with one of its servers alone: for questions to that one.
+func (r *rig) at(s *process.Server) *rig {
+	return &rig{t: r.t, oracle: r.oracle, ctx: r.ctx, client: r.client, servers: []*process.Server{s}}
+}
+
+// call makes one request to a server that runs now. The error is that no answer came.
 func (r *rig) call(ctx context.Context, method, path, company string, body []byte) (status int, answer []byte, err error) {
 	s, err := r.current(ctx)
 	if err != nil {

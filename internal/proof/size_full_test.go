@@ -7,14 +7,21 @@ import "time"
 var crashes = campaign{events: 50_000, webhooks: 200, companies: 20, kills: 100, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {
-	ids, atOnce, publishers int
-	within                  time.Duration
-}{1000, 10, 100, 30 * time.Millisecond}
+	ids, postgres, atOnce, publishers int
+	within                            time.Duration
+}{1000, 1000, 10, 100, 30 * time.Millisecond}
 
 const (
-	powerCuts   = 30
-	controlCuts = 10
+	postgresCuts = 10
+	powerCuts    = 30
+	controlCuts  = 10
 )
 
 // faultyCalls are which of its calls fail.
 var faultyCalls = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40}
+
+// away is how often the database goes, and how.
+var away = struct {
+	restarts, kicks, crashes, silences int
+	silence                            time.Duration
+}{20, 60, 20, 2, 30 * time.Second}

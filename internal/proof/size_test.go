@@ -8,14 +8,21 @@ import "time"
 var crashes = campaign{events: 5000, webhooks: 20, companies: 4, kills: 10, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {
-	ids, atOnce, publishers int
-	within                  time.Duration
-}{1000, 25, 10, 15 * time.Millisecond}
+	ids, postgres, atOnce, publishers int
+	within                            time.Duration
+}{1000, 400, 25, 10, 15 * time.Millisecond}
 
 const (
-	powerCuts   = 4
-	controlCuts = 4
+	postgresCuts = 2
+	powerCuts    = 4
+	controlCuts  = 4
 )
 
 // faultyCalls are which of its calls fail.
 var faultyCalls = []int{1, 2, 3, 5, 9, 20}
+
+// away is how often the database goes, and how.
+var away = struct {
+	restarts, kicks, crashes, silences int
+	silence                            time.Duration
+}{1, 4, 1, 1, 5 * time.Second}

@@ -71,6 +71,7 @@ type Oracle struct {
 type published struct {
 	Event
 	fate Fate
+	at   time.Time // when the fate became known
 }
 
 type pair struct{ webhook, event string }
@@ -100,7 +101,7 @@ func (o *Oracle) Publishing(e Event) {
 func (o *Oracle) Answered(id string, f Fate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.events[id].fate = f
+	o.events[id].fate, o.events[id].at = f, time.Now()
 }
 
 // Received notes a request.
@@ -122,13 +123,16 @@ func (o *Oracle) Crashed(at time.Time) {
 
 // Missing is the deliveries of acknowledged events that have not been accepted yet: the ids of the
 // events by webhook.
-func (o *Oracle) Missing() map[string][]string {
+func (o *Oracle) Missing() map[string][]string { return o.MissingSince(time.Now()) }
+
+// MissingSince is those of events that were acknowledged until a moment.
+func (o *Oracle) MissingSince(until time.Time) map[string][]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	missing := map[string][]string{}
 	for _, e := range o.events {
 		for _, w := range o.webhooks {
-			if e.fate == Acked && w.matches(e) && !w.Hopeless && !o.accepted[pair{w.ID, e.ID}] {
+			if e.fate == Acked && !e.at.After(until) && w.matches(e) && !w.Hopeless && !o.accepted[pair{w.ID, e.ID}] {
 				missing[w.ID] = append(missing[w.ID], e.ID)
 			}
 		}

@@ -3,10 +3,12 @@
 package postgrestest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,36 +30,63 @@ var ErrMissing = errors.New("no initdb found; make postgres installs one")
 // Cluster is a running Postgres. Stop it last.
 type Cluster struct {
 	dir   string
+	made  bool // the directory is ours, and goes with the cluster
 	bin   string
 	as    *syscall.Credential // whom it runs as: it refuses to run as root
+	with  []string            // settings
 	life  io.WriteCloser      // closed, or with this process, ends it
 	ended chan struct{}
-	made  atomic.Int64
+	count atomic.Int64 // of databases
 }
 
 // Start makes a cluster and waits until it answers.
-func Start(ctx context.Context) (c *Cluster, err error) {
-	bin, err := find()
-	if err != nil {
-		return nil, err
-	}
+func Start(ctx context.Context) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		return nil, err
 	}
-	c = &Cluster{dir: dir, bin: bin, ended: make(chan struct{})}
+	c, err := StartIn(ctx, dir)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	c.made = true
+	return c, nil
+}
+
+// StartIn runs the cluster in a directory, and makes it where there is none. One that is found there
+// is no longer running, whatever its files say. Settings, as "fsync=on", stand above its files.
+func StartIn(ctx context.Context, dir string, settings ...string) (c *Cluster, err error) {
+	bin, err := find()
+	if err != nil {
+		return nil, err
+	}
+	c = &Cluster{dir: dir, bin: bin, with: settings}
 	defer func() {
 		if err != nil {
 			c.Stop()
 		}
 	}()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	if err := c.own(); err != nil {
 		return nil, err
 	}
-	init := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions")
-	init.Dir, init.SysProcAttr = dir, &syscall.SysProcAttr{Credential: c.as}
-	if out, err := init.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	_, err = os.Stat(filepath.Join(dir, "data"))
+	switch {
+	case err == nil:
+		err = errors.Join(os.RemoveAll(filepath.Join(dir, "data", "postmaster.pid")), os.RemoveAll(c.Socket()+".lock"))
+	case errors.Is(err, fs.ErrNotExist):
+		init := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions")
+		init.Dir, init.SysProcAttr = dir, &syscall.SysProcAttr{Credential: c.as}
+		if out, failed := init.CombinedOutput(); failed != nil {
+			return nil, fmt.Errorf("initdb: %w: %s", failed, out)
+		}
+		err = nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := c.Run(); err != nil {
 		return nil, err
@@ -109,9 +138,15 @@ func (c *Cluster) own() error {
 // test that dies takes the server along.
 func (c *Cluster) Run() error {
 	c.ended = make(chan struct{})
-	run := exec.Command("/bin/sh", "-c", `"$0" "$@" </dev/null >server.log 2>&1 & pid=$!; echo $pid >pid; read _; kill -INT $pid; wait $pid`, //nolint:noctx // outlives the context that it is started in
-		filepath.Join(c.bin, "postgres"), "-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses=", "-c", "fsync=on",
-		"-c", "max_connections=400", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB", "-c", "autovacuum_naptime=10s")
+	arguments := []string{
+		"-c", `"$0" "$@" </dev/null >server.log 2>&1 & pid=$!; echo $pid >pid; read _; kill -INT $pid; wait $pid`,
+		filepath.Join(c.bin, "postgres"), "-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses=",
+		"-c", "max_connections=400", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB", "-c", "autovacuum_naptime=10s",
+	}
+	for _, setting := range c.with {
+		arguments = append(arguments, "-c", setting)
+	}
+	run := exec.Command("/bin/sh", arguments...) //nolint:noctx // outlives the context that it is started in
 	run.Dir, run.SysProcAttr = c.dir, &syscall.SysProcAttr{Credential: c.as}
 	var err error
 	if c.life, err = run.StdinPipe(); err != nil {
@@ -128,29 +163,88 @@ func (c *Cluster) Run() error {
 	return nil
 }
 
+// Restart ends the server and starts it again: as operators do, or as a crash does, which leaves no
+// time to any of its processes.
+func (c *Cluster) Restart(ctx context.Context, crash bool) error {
+	if crash {
+		pids, err := c.Processes()
+		if err != nil {
+			return err
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // some end by themselves
+		}
+		for _, pid := range pids { // as long as one holds its memory, no other server starts there
+			for running(pid) {
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+	}
+	c.life.Close()
+	<-c.ended
+	if err := c.Run(); err != nil {
+		return err
+	}
+	return c.wait(ctx)
+}
+
+// Processes are those of the server, the one that starts the others first. It needs /proc.
+func (c *Cluster) Processes() ([]int, error) {
+	first, err := c.PID()
+	if err != nil {
+		return nil, err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", first, first))
+	if err != nil {
+		return nil, err
+	}
+	pids := []int{first}
+	for field := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// running says that a process has not ended, waited for or not.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	// After the name, which is in brackets, comes the state (proc(5)).
+	return err == nil && !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" Z"))
+}
+
 // wait returns when the server answers.
 func (c *Cluster) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		err := c.do(ctx, "SELECT 1")
+		err := c.Exec(ctx, "postgres", "SELECT 1")
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w", err)
+			log, _ := os.ReadFile(filepath.Join(c.dir, "server.log")) // none says nothing, too
+			return fmt.Errorf("postgres does not answer: %w; %s", err, log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-func (c *Cluster) do(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, c.URL("postgres"))
+// Exec runs a statement in a database.
+func (c *Cluster) Exec(ctx context.Context, database, statement string, args ...any) error {
+	conn, err := pgx.Connect(ctx, c.URL(database))
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, statement)
+	_, err = conn.Exec(ctx, statement, args...)
 	return errors.Join(err, conn.Close(ctx))
 }
 
@@ -159,13 +253,16 @@ func (c *Cluster) URL(database string) string {
 	return "postgres://postgres@/" + database + "?host=" + url.QueryEscape(c.dir)
 }
 
+// Socket is where the server listens.
+func (c *Cluster) Socket() string { return filepath.Join(c.dir, ".s.PGSQL.5432") }
+
 // Database makes a database, from a template ("" for an empty one), and returns its name.
 func (c *Cluster) Database(ctx context.Context, template string) (string, error) {
 	if template == "" {
 		template = "template0"
 	}
-	name := fmt.Sprintf("t%d", c.made.Add(1))
-	return name, c.do(ctx, `CREATE DATABASE `+name+` TEMPLATE `+template)
+	name := fmt.Sprintf("t%d", c.count.Add(1))
+	return name, c.Exec(ctx, "postgres", `CREATE DATABASE `+name+` TEMPLATE `+template)
 }
 
 // PID is the process of the running server, whose children serve the connections.
@@ -179,14 +276,16 @@ func (c *Cluster) PID() (int, error) {
 
 // Drop removes a database, whoever is connected to it.
 func (c *Cluster) Drop(ctx context.Context, name string) error {
-	return c.do(ctx, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
+	return c.Exec(ctx, "postgres", `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
 }
 
-// Stop ends the server and removes the cluster.
+// Stop ends the server, and removes what Start made.
 func (c *Cluster) Stop() {
 	if c.life != nil {
 		c.life.Close()
 		<-c.ended
 	}
-	os.RemoveAll(c.dir)
+	if c.made {
+		os.RemoveAll(c.dir)
+	}
 }

@@ -1,0 +1,127 @@
+package proof_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
+)
+
+// fault is something that happens to a database, and may happen again.
+type fault struct {
+	name  string
+	times int
+	does  func(t *testing.T)
+}
+
+// TestDatabaseAway is O1 of the test plan: the database is restarted, crashes, ends all sessions every
+// second and is cut off without a word, while events come in and go out. Nothing is lost, nobody is
+// told what is not so, and the server needs no restart.
+func TestDatabaseAway(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 6)) //nolint:gosec // a test's dice
+	cluster := ownCluster(t)
+	r, database := newPostgresRig(t, cluster, "--max-in-flight", fmt.Sprint(maxInFlight))
+	network := newLink(t, cluster.Socket())
+	onPostgres(&r.options, network.url(database))
+	r.start()
+	companies := names("company", 4)
+	sound(r, companies)
+	f := r.flow(dice, companies, 60)
+	f.recovers(10*time.Second, "the start")
+	dark := 0
+	for _, x := range []fault{
+		{"a restart", away.restarts, func(t *testing.T) { restart(t, cluster, false) }},
+		{"the end of all sessions", away.kicks, func(t *testing.T) {
+			pause(t.Context(), time.Second)
+			endSessions(t, cluster, database)
+		}},
+		{"a crash", away.crashes, func(t *testing.T) { restart(t, cluster, true) }},
+		{"silence", away.silences, func(t *testing.T) {
+			network.turn(true)
+			pause(t.Context(), away.silence)
+			// Attempts that outlive the lease are given up, and made again.
+			r.oracle.Crashed(time.Now())
+			dark++
+			network.turn(false)
+		}},
+	} {
+		for range x.times {
+			x.does(t)
+			if x.name != "the end of all sessions" {
+				f.recovers(10*time.Second, x.name)
+			}
+		}
+		f.recovers(10*time.Second, x.name)
+	}
+	f.end()
+	r.settled(companies, time.Minute)
+	r.foundInLog(companies)
+	r.stop()
+
+	fates, receipts := r.oracle.Counts()
+	report := r.oracle.Check()
+	t.Logf("%v, %d requests: %s", fates, receipts, report)
+	if faults := report.Faults(); len(faults) > 0 {
+		t.Errorf("seed %d: %s", seed, faults)
+	}
+	if n := len(report[oracle.Duplicate]); n > dark*maxInFlight {
+		t.Errorf("%d duplicates, more than were in flight", n)
+	}
+}
+
+// TestDatabaseAwayControl: a database that does not keep what it has committed. That is noticed.
+func TestDatabaseAwayControl(t *testing.T) {
+	cluster := ownCluster(t)
+	r, database := newPostgresRig(t, cluster)
+	r.start()
+	companies := names("company", 1)
+	sound(r, companies)
+	// The server has looked at the settings at its start.
+	for _, setting := range []string{"synchronous_commit = off", "wal_writer_delay = '10s'"} {
+		if err := cluster.Exec(t.Context(), database, "ALTER SYSTEM SET "+setting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cluster.Exec(t.Context(), database, "SELECT pg_reload_conf()"); err != nil {
+		t.Fatal(err)
+	}
+	pause(r.ctx, 500*time.Millisecond)
+	f := r.flow(rand.New(rand.NewPCG(1, 7)), companies, 100) //nolint:gosec // a test's dice
+	f.recovers(10*time.Second, "the start")
+	f.end()
+	acked := r.oracle.Events(oracle.Acked)
+	restart(t, cluster, true)
+	for _, statement := range []string{"ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()"} {
+		if err := cluster.Exec(t.Context(), database, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.kill() // its memory knows better than the log
+	r.start()
+	if missing := r.missingFromLog(companies, acked); missing == 0 {
+		t.Errorf("control: a database that forgets commits passes for sound")
+	} else {
+		t.Logf("control: %d of %d events are missing", missing, len(acked))
+	}
+}
+
+func restart(t *testing.T, c *postgrestest.Cluster, crash bool) {
+	t.Helper()
+	if err := c.Restart(t.Context(), crash); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endSessions ends whatever is connected to a database.
+func endSessions(t *testing.T, c *postgrestest.Cluster, database string) {
+	t.Helper()
+	err := c.Exec(t.Context(), database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()`, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
