@@ -31,7 +31,7 @@ const (
 	again      = 250 * time.Millisecond // after no answer, and while the node leaves
 	busyFor    = 5 * time.Second        // after the last event or change
 	moveWithin = 5 * time.Second        // a partition that is not quiet by then stays for now
-	leaveIn    = 10 * time.Second       // the last partitions are handed over, or left to be taken
+	leaveIn    = 5 * time.Second        // after the last attempt: what is not handed over by then is left to be taken
 )
 
 // lease is until when this node may send, as far as it knows: set by the ownership's goroutine,
@@ -109,6 +109,9 @@ func (o *ownership) run(ctx context.Context) error {
 				renewAt = now.Add(again)
 			default:
 				renewAt = now.Add(o.term / renewals)
+			}
+			if o.e.inFlight.Load() > 0 {
+				leaveBy = now.Add(leaveIn) // the last attempts are under way
 			}
 			if left || o.me.Leaving && now.After(leaveBy) {
 				o.tell(func(c *core) { c.left = true })

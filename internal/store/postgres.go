@@ -59,6 +59,7 @@ const sessionsOpen = 24
 type elephant struct {
 	opt    Options
 	pool   *pgxpool.Pool
+	few    *pgxpool.Pool // for leases, beside the crowd
 	lines  [postgresPartitions]*appender
 	notify func(hook.Partition, []*hook.Event, int64)
 	ending atomic.Bool
@@ -106,6 +107,11 @@ func (e *elephant) open(ctx context.Context) error {
 	}
 	c.ConnConfig.DialFunc, c.PingTimeout = dialer().DialContext, pingPatience
 	if e.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
+		return err
+	}
+	few := c.Copy()
+	few.MaxConns, few.MinConns = 2, 0
+	if e.few, err = pgxpool.NewWithConfig(ctx, few); err != nil {
 		return err
 	}
 	if err := e.guard(ctx); err != nil {
@@ -247,8 +253,10 @@ func (e *elephant) close() error {
 			}
 		}
 		e.done.Wait()
-		if e.pool != nil {
-			e.pool.Close()
+		for _, pool := range []*pgxpool.Pool{e.few, e.pool} {
+			if pool != nil {
+				pool.Close()
+			}
 		}
 	})
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -41,13 +42,17 @@ type Owned struct {
 const deadKept = 24 * time.Hour
 
 // Nodes is where the processes that share a Postgres say that they live, and what they own. Leases
-// are on the database's clock. One order of locks: nodes, then owners, then all the rest.
-type Nodes struct{ e *elephant }
+// are on the database's clock, and renewed on connections that wait for nobody else's. One order of
+// locks: nodes, then owners, then all the rest.
+type Nodes struct {
+	e    *elephant
+	pool *pgxpool.Pool
+}
 
 // Nodes returns nil for the embedded store, which one process has for itself.
 func (s *Store) Nodes() *Nodes {
 	if e, ok := s.engine.(*elephant); ok {
-		return &Nodes{e}
+		return &Nodes{e, e.few}
 	}
 	return nil
 }
@@ -56,7 +61,7 @@ func (s *Store) Nodes() *Nodes {
 func (n *Nodes) Join(ctx context.Context, x Node, lease time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
-	_, err := n.e.pool.Exec(ctx, `
+	_, err := n.pool.Exec(ctx, `
 		INSERT INTO nodes (id, url, version, started_at, lease_until, in_flight, leaving, dead)
 		VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false)`,
 		x.ID, x.URL, x.Version, micros(x.StartedAt), lease)
@@ -81,7 +86,7 @@ func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Membe
 		return err
 	})
 	m.queue(&b)
-	if err := n.e.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := n.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return Members{}, fmt.Errorf("renew the lease: %w", n.e.mapError(err))
 	}
 	if !renewed {
@@ -96,7 +101,7 @@ func (n *Nodes) Members(ctx context.Context) (m Members, err error) {
 	defer cancel()
 	var b pgx.Batch
 	m.queue(&b)
-	if err := n.e.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := n.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return Members{}, fmt.Errorf("read the nodes: %w", n.e.mapError(err))
 	}
 	return m, nil
@@ -138,7 +143,7 @@ func (n *Nodes) Bury(ctx context.Context, id string) error {
 		var b pgx.Batch
 		b.Queue(`UPDATE nodes SET dead = true WHERE id = $1 AND lease_until < clock_timestamp()`, id)
 		b.Queue(`DELETE FROM nodes WHERE dead AND lease_until < clock_timestamp() - $1::interval`, deadKept)
-		return n.e.pool.SendBatch(ctx, &b).Close()
+		return n.pool.SendBatch(ctx, &b).Close()
 	})
 	if err != nil {
 		return fmt.Errorf("declare a node dead: %w", n.e.mapError(err))
@@ -184,8 +189,8 @@ func (n *Nodes) Give(ctx context.Context, me, to string, p hook.Partition) error
 // fenced runs fn while the node cannot be declared dead.
 func (n *Nodes) fenced(ctx context.Context, me string, fn func(pgx.Tx) error) error {
 	err := n.e.again(ctx, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, n.e.pool, func(t pgx.Tx) error {
-			tag, err := t.Exec(ctx, `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`, me)
+		return pgx.BeginFunc(ctx, n.pool, func(t pgx.Tx) error {
+			tag, err := t.Exec(ctx, `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`, me)
 			if err == nil && tag.RowsAffected() == 0 {
 				err = ErrFenced
 			}
@@ -201,7 +206,7 @@ func (n *Nodes) fenced(ctx context.Context, me string, fn func(pgx.Tx) error) er
 // Owned reads what a node owns, how far the log of each partition is, and the version of its
 // configuration: the question that an owner asks all the time.
 func (n *Nodes) Owned(ctx context.Context, me string) (list []Owned, err error) {
-	rows, err := n.e.pool.Query(ctx, `
+	rows, err := n.pool.Query(ctx, `
 		SELECT o.partition, o.config_version,
 			coalesce((SELECT e."offset" FROM events e WHERE e.partition = o.partition ORDER BY e."offset" DESC LIMIT 1), p.base_offset)
 		FROM owners o JOIN partitions p ON p.id = o.partition WHERE o.node_id = $1`, me)
@@ -216,7 +221,7 @@ func (n *Nodes) Owned(ctx context.Context, me string) (list []Owned, err error) 
 
 // Leave ends a node: what it still owns is anybody's. It is for one that has made its last record.
 func (n *Nodes) Leave(ctx context.Context, me string) error {
-	if _, err := n.e.pool.Exec(ctx, `UPDATE nodes SET dead = true WHERE id = $1`, me); err != nil {
+	if _, err := n.pool.Exec(ctx, `UPDATE nodes SET dead = true WHERE id = $1`, me); err != nil {
 		return fmt.Errorf("leave: %w", n.e.mapError(err))
 	}
 	return nil

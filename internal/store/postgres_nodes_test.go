@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -132,6 +133,11 @@ func TestFence(t *testing.T) {
 		}
 	})
 	waitForLocks(t, pool, 1)
+	renewal, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := n.Renew(renewal, store.Node{ID: "old"}, time.Minute); err != nil {
+		t.Errorf("a record under way stood in the way of the lease: %v", err)
+	}
 	// Its lease is over, and it is to be declared dead.
 	all.Go(func() {
 		if _, err := pool.Exec(ctx, `UPDATE nodes SET lease_until = clock_timestamp() - interval '1 s' WHERE id = 'old'`); err != nil {

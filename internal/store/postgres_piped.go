@@ -33,7 +33,7 @@ type statKey struct {
 
 // The fence of a pipeline: where the node is not alive, the division stops what follows.
 const fencePipeline = `
-	WITH me AS MATERIALIZED (SELECT FROM nodes WHERE id = $1 AND NOT dead FOR SHARE)
+	WITH me AS MATERIALIZED (SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE)
 	SELECT 1 / count(*) FROM me`
 
 // divisionByZero is how statements here say no.

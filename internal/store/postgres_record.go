@@ -51,9 +51,9 @@ func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Re
 }
 
 // The first statement of a record that is written in small steps. Sharing the lock on its own row, a
-// node cannot be declared dead between this and its commit.
+// node cannot be declared dead between this and its commit; its lease can be renewed meanwhile.
 const (
-	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR SHARE`
+	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`
 	unfenced = `SELECT pg_current_xact_id()::text WHERE $1 = ''`
 )
 

@@ -106,7 +106,8 @@ CREATE TABLE nodes (
     lease_until TIMESTAMPTZ NOT NULL,
     in_flight   BIGINT NOT NULL,               -- attempts, at the last renewal
     leaving     BOOLEAN NOT NULL,              -- it hands its partitions over and takes none
-    dead        BOOLEAN NOT NULL
+    dead        BOOLEAN NOT NULL,
+    UNIQUE (id, dead)                          -- makes dead a part of the key: sharing it keeps a node alive, not its lease
 );
 
 CREATE TABLE webhooks (
