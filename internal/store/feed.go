@@ -67,19 +67,18 @@ func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, seque
 	if v.cursor.Sequence <= after {
 		return v.place, v.cursor.Sequence, nil
 	}
-	err = one(ctx, v.q, `
-		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND sequence <= $2 AND number = 1 AND kind = 'live'
-		ORDER BY sequence DESC LIMIT 1`, []any{int64(v.key), after}, &at, &sequence)
-	if err == nil && at > v.purged || err != nil && !errors.Is(err, errNoRow) {
+	first := v.rules[0].From - 1
+	at, sequence, err = v.lastNumbered(ctx, max(first, v.purged), after)
+	if err == nil && sequence > 0 || err != nil {
 		return at, sequence, err
 	}
-	if v.purged < v.rules[0].From {
-		return v.rules[0].From - 1, 0, nil
+	if v.purged <= first {
+		return first, 0, nil
 	}
 	// Count down from the first number that is still known: what was purged is not in the feed.
 	err = one(ctx, v.q, `
-		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND sequence > $2 AND number = 1 AND kind = 'live' AND "offset" > $3
-		ORDER BY sequence LIMIT 1`, []any{int64(v.key), after, int64(v.purged)}, &at, &sequence)
+		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND sequence > 0 ORDER BY "offset", number LIMIT 1`,
+		[]any{int64(v.key), int64(v.purged)}, &at, &sequence)
 	if errors.Is(err, errNoRow) {
 		at, sequence, err = v.place, v.cursor.Sequence, nil
 	}
@@ -91,4 +90,29 @@ func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, seque
 		return at, sequence, err // too far to count: the feed begins after it
 	}
 	return v.purged, sequence - int64(len(before)), err
+}
+
+// lastNumbered finds the last attempted match above an offset whose sequence is at most a given one, 0
+// for none. Sequences ascend with offsets, so the primary key is searched by halving and no index of
+// sequences is needed, which every delivery would have to pay for.
+func (v *view) lastNumbered(ctx context.Context, low hook.Offset, most int64) (at hook.Offset, sequence int64, err error) {
+	for high := v.place; low < high; {
+		middle := low + (high-low+1)/2
+		var o hook.Offset
+		var number int64
+		err := one(ctx, v.q, `
+			SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND sequence > 0
+			ORDER BY "offset" DESC, number DESC LIMIT 1`, []any{int64(v.key), int64(low), int64(middle)}, &o, &number)
+		switch {
+		case errors.Is(err, errNoRow):
+			low = middle
+		case err != nil:
+			return 0, 0, err
+		case number <= most:
+			at, sequence, low = o, number, middle
+		default:
+			high = o - 1
+		}
+	}
+	return at, sequence, nil
 }
