@@ -75,9 +75,33 @@ func (c *core) addDue(l *lane, x *hook.Parked) {
 		return
 	}
 	it = l.parkedItem(x, c.now)
+	it.due = c.local(*x.DueAt)
 	it.number = l.number(it)
 	l.known[key] = it
 	l.enqueue(it)
+}
+
+// forgetEarly drops what was read to probe with and is not due, now that the endpoint is back: it is
+// read again in its time.
+func (c *core) forgetEarly(l *lane) {
+	c.letWait(l, func(it *item) bool { return it.parked && it.due.After(c.now) })
+}
+
+// letWait drops from memory what waits of parked deliveries and replays and is not wanted.
+func (c *core) letWait(l *lane, unwanted func(*item) bool) {
+	var list []*item
+	for _, it := range l.known {
+		if it.state == waiting && unwanted(it) {
+			list = append(list, it)
+		}
+	}
+	slices.SortFunc(list, func(a, b *item) int { return cmp.Compare(a.offset, b.offset) })
+	for _, it := range list {
+		l.remove(it)
+		delete(l.known, parkedKey{it.kind, it.offset})
+		c.drop(it.payload)
+		it.payload = nil
+	}
 }
 
 // parkedItem is a parked delivery in memory.
@@ -92,28 +116,30 @@ func (l *lane) parkedItem(x *hook.Parked, now time.Time) *item {
 	return it
 }
 
-// expireDue settles what retention has given up, but for what is being sent.
+// expireDue settles what retention has given up, but for what is being sent, and what lies beyond
+// where the lane has read.
 func (c *core) expireDue(l *lane) {
-	for _, it := range l.expired {
-		if it.state == waiting && l.known[parkedKey{it.kind, it.offset}] == it {
-			c.expire(l, it)
-		}
-	}
-	l.expired = nil
+	l.expired = slices.DeleteFunc(l.expired, func(it *item) bool {
+		return it.state != waiting || l.known[parkedKey{it.kind, it.offset}] != it || c.expire(l, it)
+	})
 }
 
 // dueOfRead takes in what one lane asked for.
-func (c *core) dueOfRead(l *lane, due []hook.Parked, full bool, err error) {
-	l.dueReading = false
+func (c *core) dueOfRead(r *read, due []hook.Parked, full bool, err error) {
+	l := r.lane
 	if err != nil {
 		l.dueMore = true
-		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		c.retry(&l.dueReading, func() { c.touch(l) })
 		return
 	}
+	l.dueReading = false
 	l.dueMore = l.dueMore || full // a wish of meanwhile is not in this answer
 	slices.SortFunc(due, func(a, b hook.Parked) int { return cmp.Compare(a.Offset, b.Offset) })
 	for i := range due {
 		c.addDue(l, &due[i])
+	}
+	if r.probe && l.health.state != Down {
+		c.forgetEarly(l)
 	}
 	c.touch(l)
 }

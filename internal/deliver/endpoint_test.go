@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -292,5 +293,67 @@ func TestRateLimitIsOneBucketForEverything(t *testing.T) {
 		if took := time.Since(began); took < 18*time.Second || took > 22*time.Second {
 			t.Errorf("100 deliveries at 5 a second took %s", took)
 		}
+	})
+}
+
+// The wait that a receiver asked for is the webhook's: also when nothing was left to send meanwhile,
+// and when a request that was under way gets an answer that asks for less.
+func TestRetryAfterOutlastsIdleness(t *testing.T) {
+	for _, first := range []int{1, 2} {
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				free := time.Now().Add(2 * time.Hour)
+				w.sender.answer = func(r send.Request) send.Result {
+					switch {
+					case !time.Now().Before(free):
+						return status(200)
+					case r.Attempt == 1 && first == 1:
+						return status(418)
+					case r.Sequence == 1:
+						return send.Result{StatusCode: 429, RetryAfter: 2 * time.Hour, HasRetryAfter: true}
+					}
+					time.Sleep(time.Second)
+					return status(503)
+				}
+				w.start()
+				w.webhook(nil)
+				w.publish(first, nil)
+				w.settle("the answers", time.Minute, func() bool { return len(w.sender.received()) == 2 })
+				time.Sleep(10 * time.Minute)
+				w.publish(3, nil)
+				time.Sleep(100 * time.Minute)
+				if n := len(w.sender.received()); n != 2 {
+					t.Errorf("%d requests within the two hours asked for", n-2)
+				}
+				w.settle("delivered", time.Hour, func() bool { return w.delivered() == first+3 })
+				w.balanced()
+			})
+		})
+	}
+}
+
+// What the old endpoint answers late makes nobody wait for it at the new one.
+func TestLateAnswerOfTheOldEndpoint(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var old shared[string]
+		w.sender.answer = func(r send.Request) send.Result {
+			if r.Webhook.Endpoint == old.get() {
+				time.Sleep(10 * time.Second) // until the webhook has another endpoint
+				return send.Result{StatusCode: 503, RetryAfter: 24 * time.Hour, HasRetryAfter: true}
+			}
+			return status(200)
+		}
+		w.start()
+		a := w.webhook(nil)
+		old.set(a.Endpoint)
+		w.publish(1, nil)
+		time.Sleep(5 * time.Second)
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Endpoint = "https://example.com/new"; return nil }})
+		time.Sleep(10 * time.Second)
+		w.publish(1, nil)
+		w.settle("both are delivered", time.Minute, func() bool { return w.delivered() == 2 })
+		w.balanced()
 	})
 }

@@ -54,6 +54,7 @@ type item struct {
 	bytes    int64
 	payload  *payload
 	since    time.Time // when the lane got it
+	due      time.Time // of a parked one
 	started  time.Time // when its attempt under way began
 }
 
@@ -303,8 +304,8 @@ func (l *lane) advance() {
 }
 
 // idle says that nothing is left to do or to remember.
-func (l *lane) idle() bool {
-	return l.hook != nil && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
+func (l *lane) idle(now time.Time) bool {
+	return l.hook != nil && (l.fed || l.place.status != hook.Active) && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		len(l.past) == 0 && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
+		len(l.past) == 0 && !now.Before(l.notBefore) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
 }

@@ -149,8 +149,10 @@ func (c *core) recorded(out store.Recorded) {
 		c.settled(o)
 	}
 	for _, id := range out.Rewound {
-		c.rewind(c.partitions[id])
-		c.dueAgain(c.partitions[id])
+		if p := c.partitions[id]; p != nil {
+			c.rewind(p)
+			c.dueAgain(p)
+		}
 	}
 	for _, m := range w.record.Replays {
 		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
@@ -259,11 +261,11 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 		c.mark(l)
 	}
 	// A lane that stands still, with its own place written, needs no sweep.
-	if !l.place.detached || l.stat != nil || len(l.answers) > 0 || l.idle() {
+	if !l.place.detached || l.stat != nil || len(l.answers) > 0 || l.idle(c.now) {
 		c.restless = true
 	}
 	switch {
-	case !l.idle():
+	case !l.idle(c.now):
 		l.idleSince = c.now
 	case c.now.Sub(l.idleSince) >= idleAfter:
 		c.letGo(l)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -13,37 +12,52 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// memory is a store small enough to be checked by brute force at every step: what the engine's
-// store means, without a database. The conformance suite holds the real ones to the same.
+// memory is a store small enough to be checked at every step (memory_check_test.go): what the
+// engine's store means, without a database. The conformance suite holds the real ones to the same.
 type memory struct {
 	events   []*hook.Event // the offset is the index + 1
 	webhooks map[hook.WebhookKey]*memoryWebhook
-	attempts map[hook.WebhookKey]map[hook.Offset][]hook.Attempt
-	parked   map[hook.WebhookKey]map[parkedKey]hook.Parked
-	replays  map[int64]*store.Replay
+	keys     []hook.WebhookKey // of all webhooks, in the order in which they were made
+	replays  []*store.Replay   // the key is the index + 1
+	purged   map[hook.CompanyKey]hook.Offset
+	compile  func(filter string) func(topic string, data []byte) bool
 	swept    hook.Offset
 	version  int64
 	broken   error // the first invariant that a record broke
-	forget   int   // sabotage: every so many attempts are not recorded; 0 for none
-	records  int
+	commits  int
 }
 
 type memoryWebhook struct {
-	hook    hook.Webhook
-	rules   []hook.Rule
-	skips   []store.SkipRange
-	cursor  hook.Cursor
-	changed int64
-	deleted bool
+	hook       hook.Webhook
+	rules      []hook.Rule
+	skips      []store.SkipRange
+	cursor     hook.Cursor
+	changed    int64
+	deleted    bool
+	expired    hook.Offset       // retention has given up what was unresolved up to here
+	deliveries []*memoryDelivery // what it matched, in order
+	parked     map[parkedKey]hook.Parked
+	tally
+}
+
+// memoryDelivery is what the log and the attempts say of one delivery.
+type memoryDelivery struct {
+	event    *hook.Event
+	attempts []try
+	fate     fate
+}
+
+type try struct {
+	number  int
+	kind    hook.Kind
+	outcome hook.Outcome
+	replay  int64
 }
 
 var errMemory = errors.New("not in memory")
 
-func newMemory() *memory {
-	return &memory{
-		webhooks: map[hook.WebhookKey]*memoryWebhook{}, attempts: map[hook.WebhookKey]map[hook.Offset][]hook.Attempt{},
-		parked: map[hook.WebhookKey]map[parkedKey]hook.Parked{}, replays: map[int64]*store.Replay{},
-	}
+func newMemory(compile func(string) func(string, []byte) bool) *memory {
+	return &memory{webhooks: map[hook.WebhookKey]*memoryWebhook{}, purged: map[hook.CompanyKey]hook.Offset{}, compile: compile}
 }
 
 func (m *memory) head() hook.Offset { return hook.Offset(len(m.events)) }
@@ -51,39 +65,76 @@ func (m *memory) head() hook.Offset { return hook.Offset(len(m.events)) }
 func (m *memory) append(e *hook.Event) {
 	e.Offset = m.head() + 1
 	m.events = append(m.events, e)
+	for _, key := range m.keys {
+		if w := m.webhooks[key]; !w.deleted && m.wants(w, e) {
+			w.match(e)
+		}
+	}
+}
+
+// wants says whether a webhook matches an event: by the rule in force at its offset, which no later
+// change touches.
+func (m *memory) wants(w *memoryWebhook, e *hook.Event) bool {
+	if e.Company != w.hook.Company {
+		return false
+	}
+	for _, r := range slices.Backward(w.rules) {
+		if r.From <= e.Offset {
+			return r.Topics.Has(e.Topic) && (r.Filter == "" || m.compile(r.Filter)(e.Topic, e.Data))
+		}
+	}
+	return false
+}
+
+// delivery finds a webhook's delivery at an offset, and its sequence; nil when it did not match.
+func (w *memoryWebhook) delivery(o hook.Offset) (d *memoryDelivery, sequence int64) {
+	i := w.after(o - 1)
+	if i == len(w.deliveries) || w.deliveries[i].event.Offset != o {
+		return nil, 0
+	}
+	return w.deliveries[i], int64(i + 1)
+}
+
+// after is the index of the first delivery beyond an offset.
+func (w *memoryWebhook) after(o hook.Offset) int {
+	i, _ := slices.BinarySearchFunc(w.deliveries, o+1, func(d *memoryDelivery, o hook.Offset) int { return cmp.Compare(d.event.Offset, o) })
+	return i
+}
+
+func (d *memoryDelivery) number() (n int) {
+	for _, a := range d.attempts {
+		n = max(n, a.number)
+	}
+	return n
 }
 
 // change mutates a webhook as the API would, in one transaction.
 func (m *memory) change(key hook.WebhookKey, fn func(*memoryWebhook)) {
+	m.touch(key, fn)
+	m.webhooks[key].hook.Version++
+}
+
+// touch makes the engine look at a webhook again, at a wish or a status that is not a new version.
+func (m *memory) touch(key hook.WebhookKey, fn func(*memoryWebhook)) {
 	m.version++
 	w := m.webhooks[key]
 	fn(w)
-	w.hook.Version++
 	w.changed = m.version
 }
 
-func (m *memory) create(h hook.Webhook, topics hook.TopicSet) {
+// create subscribes a webhook to what comes after an offset.
+func (m *memory) create(h hook.Webhook, from hook.Offset, topics hook.TopicSet, filter string) {
 	m.version++
-	m.webhooks[h.Key] = &memoryWebhook{
-		hook: h, changed: m.version, rules: []hook.Rule{{Webhook: h.Key, From: m.head() + 1, Topics: topics}},
-		cursor: hook.Cursor{Webhook: h.Key, Offset: m.head()},
+	w := &memoryWebhook{
+		hook: h, changed: m.version, rules: []hook.Rule{{Webhook: h.Key, From: from + 1, Topics: topics, Filter: filter}},
+		cursor: hook.Cursor{Webhook: h.Key, Offset: from, Detached: from < m.head()}, parked: map[parkedKey]hook.Parked{},
 	}
-	m.attempts[h.Key] = map[hook.Offset][]hook.Attempt{}
-	m.parked[h.Key] = map[parkedKey]hook.Parked{}
-}
-
-// matches are the offsets that a webhook wants, in order.
-func (m *memory) matches(w *memoryWebhook) (list []hook.Offset) {
-	p := place{}
-	for _, r := range w.rules {
-		p.rules = append(p.rules, rule{from: r.From, topics: r.Topics})
-	}
-	for _, e := range m.events {
-		if _, ok := p.wants(e.Offset, e.Topic); ok && e.Company == w.hook.Company {
-			list = append(list, e.Offset)
+	m.webhooks[h.Key], m.keys = w, append(m.keys, h.Key)
+	for _, e := range m.events[from:] {
+		if m.wants(w, e) && e.Offset > m.purged[e.Company] {
+			w.match(e)
 		}
 	}
-	return list
 }
 
 // place is where a webhook stands: an attached one at least at the swept mark.
@@ -92,92 +143,6 @@ func (m *memory) place(w *memoryWebhook) hook.Offset {
 		return w.cursor.Offset
 	}
 	return max(w.cursor.Offset, m.swept)
-}
-
-// settled says how a delivery ended, or that it is parked; "" when it is pending.
-func (m *memory) settled(w *memoryWebhook, o hook.Offset) string {
-	for _, a := range m.attempts[w.hook.Key][o] {
-		if a.Kind == hook.Live && a.Outcome == hook.OutcomeDelivered {
-			return "delivered"
-		}
-	}
-	if _, ok := m.parked[w.hook.Key][parkedKey{hook.Live, o}]; ok {
-		return "parked"
-	}
-	for _, a := range m.attempts[w.hook.Key][o] {
-		if a.Kind == hook.Live && (a.Outcome == hook.OutcomeFailed || a.Outcome == hook.OutcomeGone) {
-			return "failed"
-		}
-	}
-	for _, k := range w.skips {
-		if k.From <= o && o <= k.To && o <= m.place(w) {
-			return "skipped"
-		}
-	}
-	return ""
-}
-
-// check holds every webhook to the invariants of the design.
-func (m *memory) check() error {
-	for _, key := range slices.Sorted(maps.Keys(m.webhooks)) {
-		w := m.webhooks[key]
-		if w.deleted {
-			continue
-		}
-		counts, passed := map[string]int64{}, int64(0)
-		matches := m.matches(w)
-		for i, o := range matches {
-			state := m.settled(w, o)
-			counts[state]++
-			if o <= m.place(w) {
-				passed++
-				if state == "" {
-					return fmt.Errorf("webhook %d: the cursor (%+v, swept %d) passed %d, which is not settled; attempts %v", key, w.cursor, m.swept, o, m.attempts[key][o])
-				}
-			}
-			for _, a := range m.attempts[key][o] {
-				if a.Kind != hook.Replay && a.Sequence != int64(i+1) {
-					return fmt.Errorf("webhook %d, offset %d: sequence %d, want %d", key, o, a.Sequence, i+1)
-				}
-			}
-		}
-		if passed != w.cursor.Sequence {
-			return fmt.Errorf("webhook %d: sequence %d at %d, but %d matches were passed", key, w.cursor.Sequence, m.place(w), passed)
-		}
-		c := w.cursor
-		if c.Delivered != counts["delivered"] || c.Failed != counts["failed"] || c.Skipped != counts["skipped"] {
-			return fmt.Errorf("webhook %d counts %d delivered, %d failed, %d skipped; it has %v", key, c.Delivered, c.Failed, c.Skipped, counts)
-		}
-		if c.Delivered+c.Failed+c.Skipped+counts["parked"]+counts[""] != int64(len(matches)) {
-			return fmt.Errorf("webhook %d: %d matched, but %+v and %v", key, len(matches), c, counts)
-		}
-	}
-	return m.broken
-}
-
-// open counts what is not at its end.
-func (m *memory) open() (n int) {
-	for _, w := range m.webhooks {
-		if w.deleted || w.hook.Status != hook.Active {
-			continue
-		}
-		for _, o := range m.matches(w) {
-			if s := m.settled(w, o); s == "" || s == "parked" {
-				n++
-			}
-		}
-		for key := range m.parked[w.hook.Key] {
-			if key.kind != hook.Live {
-				n++
-			}
-		}
-	}
-	for _, r := range m.replays {
-		if w := m.webhooks[r.Webhook]; r.Status == store.ReplayRunning && !w.deleted && w.hook.Status == hook.Active {
-			n++
-		}
-	}
-	return n
 }
 
 func (m *memory) Tail(_ context.Context, _ hook.Partition, after hook.Offset, limit, _ int) ([]*hook.Event, int64, error) {
@@ -189,7 +154,7 @@ func (m *memory) Tail(_ context.Context, _ hook.Partition, after hook.Offset, li
 }
 
 func (m *memory) Backlog(_ context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []store.Ref, err error) {
-	for o := after + 1; o <= min(upTo, m.head()) && len(refs) < limit; o++ {
+	for o := max(after, m.purged[c]) + 1; o <= min(upTo, m.head()) && len(refs) < limit; o++ {
 		if e := m.events[o-1]; e.Company == c {
 			refs = append(refs, store.Ref{Offset: o, Topic: e.Topic, ObjectKey: e.ObjectKey})
 		}
@@ -199,13 +164,15 @@ func (m *memory) Backlog(_ context.Context, c hook.CompanyKey, after, upTo hook.
 
 func (m *memory) Events(_ context.Context, _ hook.Partition, offsets []hook.Offset) (events []*hook.Event, err error) {
 	for _, o := range offsets {
-		events = append(events, m.events[o-1])
+		if e := m.events[o-1]; o > m.purged[e.Company] {
+			events = append(events, e)
+		}
 	}
 	return events, nil
 }
 
 func (m *memory) Places(_ context.Context, _ hook.Partition, since int64, limit int) (places []store.Place, swept hook.Offset, version int64, err error) {
-	changed := slices.SortedFunc(maps.Keys(m.webhooks), func(a, b hook.WebhookKey) int {
+	changed := slices.SortedFunc(slices.Values(m.keys), func(a, b hook.WebhookKey) int {
 		return cmp.Compare(m.webhooks[a].changed, m.webhooks[b].changed)
 	})
 	for _, key := range changed {
@@ -243,147 +210,119 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 	}
 	h := w.hook
 	l.Webhook, l.Cursor = &h, w.cursor
-	above := map[hook.Offset]store.Above{}
-	for o, list := range m.attempts[key] {
-		for _, a := range list {
-			x := above[o]
-			x.Offset, x.Attempts = o, max(x.Attempts, a.Number)
-			x.Settled = x.Settled || a.Kind == hook.Live && a.Outcome != hook.OutcomeRetry && a.Outcome != hook.OutcomeThrottled
-			above[o] = x
+	for _, d := range w.deliveries[w.after(at):] {
+		x := store.Above{Offset: d.event.Offset, Attempts: d.number()}
+		p, parked := w.parked[parkedKey{hook.Live, x.Offset}]
+		x.Attempts = max(x.Attempts, p.Attempts)
+		x.Settled = parked || d.ended() != pending
+		if x.Settled || len(d.attempts) > 0 {
+			l.Above = append(l.Above, x)
 		}
 	}
 	l.Blocked = map[string]int{}
-	for k, p := range m.parked[key] {
+	for k, p := range w.parked {
 		if k.kind == hook.Live {
-			x := above[k.offset]
-			x.Offset, x.Attempts, x.Settled = k.offset, max(x.Attempts, p.Attempts), true
-			above[k.offset] = x
 			l.Parked++
 			l.Blocked[p.ObjectKey]++
-		}
-	}
-	for o, x := range above {
-		if o > at {
-			l.Above = append(l.Above, x)
 		}
 	}
 	if h.Ordering != hook.ObjectOrder {
 		l.Blocked = nil
 	}
-	for _, p := range m.stranded(key, h.Ordering) {
-		l.Stranded = append(l.Stranded, p.Offset)
+	for k, p := range w.parked {
+		if k.kind != hook.Live || p.DueAt != nil {
+			continue
+		}
+		if first, _ := w.firstParked(p.ObjectKey); h.Ordering != hook.ObjectOrder || first.Offset == k.offset {
+			l.Stranded = append(l.Stranded, k.offset)
+		}
 	}
+	slices.Sort(l.Stranded)
 	return l, nil
 }
 
-func (m *memory) stranded(key hook.WebhookKey, ordering hook.Ordering) (list []hook.Parked) {
-	for _, p := range m.rows(key) {
-		if p.Kind != hook.Live || p.DueAt != nil {
-			continue
-		}
-		earlier := false
-		for k, q := range m.parked[key] {
-			earlier = earlier || k.kind == hook.Live && q.ObjectKey == p.ObjectKey && q.Offset < p.Offset
-		}
-		if ordering != hook.ObjectOrder || !earlier {
-			list = append(list, p)
+// firstParked is the earliest parked delivery of an object.
+func (w *memoryWebhook) firstParked(object string) (first hook.Parked, ok bool) {
+	for k, p := range w.parked {
+		if k.kind == hook.Live && p.ObjectKey == object && (!ok || k.offset < first.Offset) {
+			first, ok = p, true
 		}
 	}
-	return list
+	return first, ok
 }
 
-// number is the highest attempt number that a delivery has.
-func (m *memory) number(key hook.WebhookKey, o hook.Offset) (n int) {
-	for _, a := range m.attempts[key][o] {
-		n = max(n, a.Number)
-	}
-	return n
-}
-
-// rows are a webhook's parked deliveries in the order of their due times.
-func (m *memory) rows(key hook.WebhookKey) []hook.Parked {
-	list := slices.Collect(maps.Values(m.parked[key]))
+// numbered fills in what the statement of the real stores looks up.
+func (w *memoryWebhook) numbered(list []hook.Parked) []hook.Parked {
 	for i := range list {
-		list[i].Number = m.number(key, list[i].Offset)
+		if d, _ := w.delivery(list[i].Offset); d != nil {
+			list[i].Number = d.number()
+		}
 	}
-	slices.SortFunc(list, func(a, b hook.Parked) int {
-		var x, y time.Time
-		if a.DueAt != nil {
-			x = *a.DueAt
-		}
-		if b.DueAt != nil {
-			y = *b.DueAt
-		}
-		return cmp.Or(x.Compare(y), cmp.Compare(a.Webhook, b.Webhook), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Offset, b.Offset))
-	})
 	return list
+}
+
+// byDue orders by due time, as the index does.
+func byDue(a, b hook.Parked) int {
+	return cmp.Or(a.DueAt.Compare(*b.DueAt), cmp.Compare(a.Webhook, b.Webhook), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Offset, b.Offset))
 }
 
 func (m *memory) Due(_ context.Context, _ hook.Partition, after store.DuePlace, now time.Time, limit int) (due []hook.Parked, next *time.Time, err error) {
-	var all []hook.Parked
-	for key := range m.webhooks {
-		all = append(all, m.rows(key)...)
-	}
-	place := func(p hook.Parked) (time.Time, hook.WebhookKey, hook.Kind, hook.Offset) {
-		return *p.DueAt, p.Webhook, p.Kind, p.Offset
-	}
-	all = slices.DeleteFunc(all, func(p hook.Parked) bool { return p.DueAt == nil })
-	slices.SortFunc(all, func(a, b hook.Parked) int {
-		at, aw, ak, ao := place(a)
-		bt, bw, bk, bo := place(b)
-		return cmp.Or(at.Compare(bt), cmp.Compare(aw, bw), cmp.Compare(ak, bk), cmp.Compare(ao, bo))
-	})
-	for _, p := range all {
-		t, w, k, o := place(p)
-		switch {
-		case t.After(now):
-			return due, &t, nil
-		case cmp.Or(t.Compare(after.DueAt), cmp.Compare(w, after.Webhook), cmp.Compare(k, after.Kind), cmp.Compare(o, after.Offset)) <= 0:
-		case len(due) == limit:
-			return due, nil, nil
-		default:
-			due = append(due, p)
+	last := hook.Parked{DueAt: &after.DueAt, Webhook: after.Webhook, Kind: after.Kind, Offset: after.Offset}
+	for _, key := range m.keys {
+		w := m.webhooks[key]
+		from := len(due)
+		for _, p := range w.parked {
+			switch {
+			case p.DueAt == nil:
+			case p.DueAt.After(now):
+				if next == nil || p.DueAt.Before(*next) {
+					next = p.DueAt
+				}
+			case byDue(p, last) > 0:
+				due = append(due, p)
+			}
 		}
+		w.numbered(due[from:])
 	}
-	return due, nil, nil
+	slices.SortFunc(due, byDue)
+	return due[:min(len(due), limit)], next, nil
 }
 
 func (m *memory) DueOf(_ context.Context, key hook.WebhookKey, now time.Time, probe bool, limit int) (due []hook.Parked, err error) {
-	for _, p := range m.rows(key) {
-		if p.DueAt != nil && (probe || !p.DueAt.After(now)) && len(due) < limit {
+	w := m.webhooks[key]
+	for _, p := range w.parked {
+		if p.DueAt != nil && (probe || !p.DueAt.After(now)) {
 			due = append(due, p)
 		}
 	}
-	return due, nil
+	slices.SortFunc(due, byDue)
+	return w.numbered(due[:min(len(due), limit)]), nil
 }
 
 func (m *memory) ReplayByKey(_ context.Context, key int64) (*store.Replay, error) {
-	r := *m.replays[key]
+	r := *m.replays[key-1]
 	return &r, nil
 }
 
 func (m *memory) ReplayWork(_ context.Context, key int64, after hook.Offset, limit int) (items []store.ReplayItem, upTo hook.Offset, done bool, err error) {
-	r := m.replays[key]
+	r := m.replays[key-1]
 	w := m.webhooks[r.Webhook]
 	upTo = max(after, r.FromOffset-1)
-	for i, o := range m.matches(w) {
-		if o <= upTo {
-			continue
-		}
-		if o > r.ToOffset {
+	if r.Status != store.ReplayRunning {
+		return nil, upTo, true, nil
+	}
+	for i := w.after(max(upTo, m.purged[w.hook.Company])); i < len(w.deliveries); i++ {
+		d := w.deliveries[i]
+		if d.event.Offset > r.ToOffset {
 			break
 		}
 		if len(items) == limit {
 			return items, upTo, false, nil
 		}
-		upTo = o
-		again, number := false, 0
-		for _, a := range m.attempts[r.Webhook][o] {
-			again = again || a.Kind == hook.Replay && a.Replay == key
-			number = max(number, a.Number)
-		}
-		if !again {
-			items = append(items, store.ReplayItem{Ref: store.Ref{Offset: o, Topic: m.events[o-1].Topic, ObjectKey: m.events[o-1].ObjectKey}, Sequence: int64(i + 1), Attempts: number})
+		upTo = d.event.Offset
+		if !slices.ContainsFunc(d.attempts, func(a try) bool { return a.kind == hook.Replay && a.replay == key }) {
+			ref := store.Ref{Offset: upTo, Topic: d.event.Topic, ObjectKey: d.event.ObjectKey}
+			items = append(items, store.ReplayItem{Ref: ref, Sequence: int64(i + 1), Attempts: d.number()})
 		}
 	}
 	return items, r.ToOffset, true, nil
@@ -391,102 +330,185 @@ func (m *memory) ReplayWork(_ context.Context, key int64, after hook.Offset, lim
 
 // Record applies a record as one transaction, and remembers the first invariant that it breaks.
 func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded, err error) {
-	fail := func(format string, args ...any) {
-		if m.broken == nil {
-			m.broken = fmt.Errorf(format, args...)
-		}
+	m.commits++
+	for i := range r.Items {
+		m.recordItem(&r.Items[i], r.At, &out)
 	}
-	for _, it := range r.Items {
-		if a := it.Attempt; a != nil {
-			if m.records++; m.forget > 0 && m.records%m.forget == 0 {
-				continue
-			}
-			list := m.attempts[a.Webhook][a.Offset]
-			for _, b := range list {
-				if b.Number == a.Number {
-					fail("webhook %d, offset %d: attempt %d was recorded twice", a.Webhook, a.Offset, a.Number)
-				}
-				if b.Outcome == hook.OutcomeDelivered && b.Kind == hook.Live && a.Kind == hook.Live {
-					fail("webhook %d, offset %d: attempted again after it was recorded as delivered", a.Webhook, a.Offset)
-				}
-			}
-			m.attempts[a.Webhook][a.Offset] = append(list, *a)
-		}
-		if p := it.Park; p != nil {
-			m.parked[p.Webhook][parkedKey{p.Kind, p.Offset}] = *p
-		}
-		if k := it.Unpark; k != nil {
-			delete(m.parked[k.Webhook], parkedKey{k.Kind, k.Offset})
-		}
-		if k := it.Free; k != nil {
-			if p, ok := m.parked[k.Webhook][parkedKey{hook.Live, k.Offset}]; ok && p.DueAt == nil {
-				at := r.At
-				p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
-				m.parked[k.Webhook][parkedKey{hook.Live, k.Offset}] = p
-				p.Number = m.number(k.Webhook, k.Offset) // as the statement returns it
-				out.Released = append(out.Released, p)
-			}
-		}
-		if k := it.Release; k != nil {
-			for _, p := range m.stranded(k.Webhook, hook.ObjectOrder) {
-				if p.ObjectKey == k.Object {
-					at := r.At
-					p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
-					m.parked[k.Webhook][parkedKey{p.Kind, p.Offset}] = p
-					out.Released = append(out.Released, p)
-				}
-			}
-		}
-	}
-	for _, c := range r.Cursors {
-		w := m.webhooks[c.Webhook]
-		if c.Offset < w.cursor.Offset || c.Sequence < w.cursor.Sequence {
-			fail("webhook %d: the cursor moves back from %d/%d to %d/%d", c.Webhook, w.cursor.Offset, w.cursor.Sequence, c.Offset, c.Sequence)
-		}
-		w.cursor.Detached, w.cursor.Offset, w.cursor.Sequence = c.Detached, c.Offset, c.Sequence
-		w.cursor.Delivered += c.Delivered
-		w.cursor.Failed += c.Failed
-		w.cursor.Skipped += c.Skipped
-		w.cursor.FailingSince, w.cursor.FailingHours, w.cursor.LastFailingHour = c.Health.FailingSince, c.Health.FailingHours, c.Health.LastFailingHour
-		w.cursor.ConsecutiveFailures, w.cursor.ProbeAt, w.cursor.ProbeStep = c.Health.ConsecutiveFailures, c.Health.ProbeAt, c.Health.ProbeStep
-		w.cursor.LastSuccessAt, w.cursor.LastFailureAt = c.Health.LastSuccessAt, c.Health.LastFailureAt
+	for i := range r.Cursors {
+		m.move(&r.Cursors[i])
 	}
 	for _, swept := range r.Swept {
 		m.swept = max(m.swept, swept)
+	}
+	for _, x := range r.Replays {
+		p := m.replays[x.Key-1]
+		p.Place = max(p.Place, x.Place)
+		if x.Done && p.Status == store.ReplayRunning {
+			p.Status = store.ReplayDone
+			m.covered(p)
+		}
+	}
+	for _, s := range r.Status {
+		w := m.webhooks[s.Webhook]
+		if w.hook.EndpointVersion == s.EndpointVersion && w.hook.Status == hook.Active {
+			m.change(s.Webhook, func(w *memoryWebhook) { w.hook.Status, w.hook.StatusReason = s.Status, s.Reason })
+		} else {
+			m.touch(s.Webhook, func(*memoryWebhook) {})
+		}
 	}
 	for _, p := range r.Rewind {
 		if m.rewind(r.At) {
 			out.Rewound = append(out.Rewound, p)
 		}
 	}
-	for _, x := range r.Replays {
-		p := m.replays[x.Key]
-		p.Place = max(p.Place, x.Place)
-		if x.Done && p.Status == store.ReplayRunning {
-			p.Status = store.ReplayDone
-			m.change(p.Webhook, func(w *memoryWebhook) { w.hook.Version-- })
+	return out, nil
+}
+
+func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
+	if a := it.Attempt; a != nil {
+		m.attempted(a)
+	}
+	if p := it.Park; p != nil {
+		m.webhooks[p.Webhook].parked[parkedKey{p.Kind, p.Offset}] = *p
+		m.webhooks[p.Webhook].look(p.Offset)
+	}
+	if k := it.Unpark; k != nil {
+		delete(m.webhooks[k.Webhook].parked, parkedKey{k.Kind, k.Offset})
+		m.webhooks[k.Webhook].look(k.Offset)
+	}
+	if k := it.Free; k != nil {
+		w := m.webhooks[k.Webhook]
+		if p, ok := w.parked[parkedKey{hook.Live, k.Offset}]; ok && p.DueAt == nil {
+			m.release(w, p, at, out)
 		}
 	}
-	for _, s := range r.Status {
-		m.change(s.Webhook, func(w *memoryWebhook) {
-			if w.hook.EndpointVersion == s.EndpointVersion && w.hook.Status == hook.Active {
-				w.hook.Status, w.hook.StatusReason = s.Status, s.Reason
-			}
-		})
+	if k := it.Release; k != nil {
+		w := m.webhooks[k.Webhook]
+		if p, ok := w.firstParked(k.Object); ok && p.DueAt == nil {
+			m.release(w, p, at, out)
+		}
 	}
-	return out, nil
+}
+
+func (m *memory) release(w *memoryWebhook, p hook.Parked, at time.Time, out *store.Recorded) {
+	p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
+	w.parked[parkedKey{p.Kind, p.Offset}] = p
+	if d, _ := w.delivery(p.Offset); d != nil {
+		p.Number = d.number() // as the statement returns it
+	}
+	out.Released = append(out.Released, p)
+}
+
+func (m *memory) attempted(a *hook.Attempt) {
+	w := m.webhooks[a.Webhook]
+	d, sequence := w.delivery(a.Offset)
+	if d == nil {
+		m.fail("webhook %d, offset %d: attempted, but it does not match", a.Webhook, a.Offset)
+		return
+	}
+	if a.Sequence != sequence {
+		m.fail("webhook %d, offset %d: sequence %d, want %d", a.Webhook, a.Offset, a.Sequence, sequence)
+	}
+	for _, b := range d.attempts {
+		if b.number == a.Number {
+			m.fail("webhook %d, offset %d: attempt %d was recorded twice", a.Webhook, a.Offset, a.Number)
+		}
+		if b.outcome == hook.OutcomeDelivered && b.kind == hook.Live && a.Kind == hook.Live {
+			m.fail("webhook %d, offset %d: attempted again after it was recorded as delivered", a.Webhook, a.Offset)
+		}
+	}
+	d.attempts = append(d.attempts, try{a.Number, a.Kind, a.Outcome, a.Replay})
+	w.look(a.Offset)
+}
+
+func (m *memory) move(c *store.CursorMove) {
+	w := m.webhooks[c.Webhook]
+	if c.Offset < w.cursor.Offset || c.Sequence < w.cursor.Sequence {
+		m.fail("webhook %d: the cursor moves back from %d/%d to %d/%d", c.Webhook, w.cursor.Offset, w.cursor.Sequence, c.Offset, c.Sequence)
+	}
+	w.cursor.Detached, w.cursor.Offset, w.cursor.Sequence = c.Detached, c.Offset, c.Sequence
+	w.cursor.Delivered += c.Delivered
+	w.cursor.Failed += c.Failed
+	w.cursor.Skipped += c.Skipped
+	w.cursor.FailingSince, w.cursor.FailingHours, w.cursor.LastFailingHour = c.Health.FailingSince, c.Health.FailingHours, c.Health.LastFailingHour
+	w.cursor.ConsecutiveFailures, w.cursor.ProbeAt, w.cursor.ProbeStep = c.Health.ConsecutiveFailures, c.Health.ProbeAt, c.Health.ProbeStep
+	w.cursor.LastSuccessAt, w.cursor.LastFailureAt = c.Health.LastSuccessAt, c.Health.LastFailureAt
 }
 
 // rewind lets what was parked in the future wait from now on.
 func (m *memory) rewind(now time.Time) (any bool) {
-	for key := range m.webhooks {
-		for k, p := range m.parked[key] {
+	for _, w := range m.webhooks {
+		for k, p := range w.parked {
 			if p.DueAt != nil && p.ParkedAt.After(now.Add(5*time.Second)) {
 				due := now.Add(p.DueAt.Sub(p.ParkedAt))
 				p.DueAt, p.ParkedAt, any = &due, now, true
-				m.parked[key][k] = p
+				w.parked[k] = p
 			}
 		}
 	}
 	return any
+}
+
+// expire gives up what was accepted before a time and is unresolved; purge forgets what nobody needs
+// any more.
+func (m *memory) expire(company hook.CompanyKey, before, now time.Time) {
+	boundary := m.acceptedBefore(before)
+	for _, key := range m.keys {
+		w := m.webhooks[key]
+		if w.deleted || w.hook.Company != company {
+			continue
+		}
+		place := m.place(w)
+		behind := place < boundary && !slices.ContainsFunc(w.skips, func(k store.SkipRange) bool {
+			return k.To >= boundary && k.From <= w.cursor.Offset+1
+		})
+		var rows []hook.Parked
+		for k, p := range w.parked {
+			if k.kind == hook.Live && k.offset <= boundary && p.Reason != store.ReasonExpired {
+				p.DueAt, p.ParkedAt, p.Reason = &now, now, store.ReasonExpired
+				rows = append(rows, p)
+			}
+		}
+		if !behind && len(rows) == 0 {
+			continue
+		}
+		m.touch(key, func(w *memoryWebhook) {
+			w.expired = max(w.expired, boundary)
+			if behind {
+				w.skips = append(w.skips, store.SkipRange{From: place + 1, To: boundary, Reason: store.ReasonExpired})
+			}
+			for _, p := range rows {
+				w.parked[parkedKey{p.Kind, p.Offset}] = p
+			}
+		})
+	}
+}
+
+func (m *memory) acceptedBefore(t time.Time) hook.Offset {
+	i, _ := slices.BinarySearchFunc(m.events, t, func(e *hook.Event, t time.Time) int { return e.AcceptedAt.Compare(t) })
+	return hook.Offset(i)
+}
+
+func (m *memory) purge(company hook.CompanyKey, before time.Time) {
+	boundary := min(m.acceptedBefore(before), m.head()-1)
+	for _, w := range m.webhooks {
+		if w.deleted || w.hook.Company != company {
+			continue
+		}
+		boundary = min(boundary, m.place(w))
+		for k := range w.parked {
+			if k.kind == hook.Live {
+				boundary = min(boundary, k.offset-1)
+			}
+		}
+	}
+	if boundary <= m.purged[company] {
+		return
+	}
+	m.purged[company] = boundary
+	for _, w := range m.webhooks {
+		if w.hook.Company == company {
+			maps.DeleteFunc(w.parked, func(k parkedKey, _ hook.Parked) bool { return k.kind != hook.Live && k.offset <= boundary })
+		}
+	}
 }

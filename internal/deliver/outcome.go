@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -25,7 +26,9 @@ func (c *core) finished(s *start, r *send.Result) {
 		Step: it.step, Schedule: s.webhook.RetrySchedule, Throttles: l.throttles, OwnFaults: l.ownFaults,
 		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
 	}, c.dice.Float64())
-	c.observe(l, it, &d, r)
+	if l.hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
+		c.observe(l, it, &d, r)
+	}
 	if d.Outcome == "" {
 		it.attempts-- // it was not made
 		c.slots.release(l, it)
@@ -51,8 +54,8 @@ func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
 // observe lets an answer change what the lane knows of its endpoint.
 func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	l.slow = r.Phases.Total > slowAttempt
-	if d.Gate {
-		l.notBefore, l.gate = c.now.Add(d.Wait), d.Reason
+	if at := c.now.Add(d.Wait); d.Gate && at.After(l.notBefore) { // the longest wait that was asked for
+		l.notBefore, l.gate = at, d.Reason
 	}
 	if d.Effect == retry.Neutral {
 		l.ownFaults++
@@ -82,6 +85,7 @@ func (c *core) changed(l *lane, before State) {
 	switch {
 	case l.health.state == Healthy:
 		l.window, l.dueMore = newWindow(), true
+		c.forgetEarly(l)
 		if before == Down {
 			c.events = append(c.events, notice{l.hook.ID, "recovered", "the endpoint answers again"})
 			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
@@ -241,17 +245,24 @@ func (c *core) skip(l *lane, it *item) {
 	c.mark(l)
 }
 
-// expire settles a delivery whose event was purged meanwhile.
-func (c *core) expire(l *lane, it *item) {
-	if it.kind == hook.Live && !it.parked {
+// expire settles a delivery that retention gave up, or whose event was purged meanwhile. What was
+// parked out of order is counted when the cursor passes it: until then a restart would skip it again.
+// It says no where the lane has yet to read up to there.
+func (c *core) expire(l *lane, it *item) bool {
+	switch ahead := l.itemAt(it.offset); {
+	case it.kind != hook.Live:
+	case !it.parked:
 		c.skip(l, it)
-		return
+		return true
+	case it.offset <= l.low:
+		l.skipped++
+	case ahead != nil:
+		ahead.skipped = true
+	default:
+		return false
 	}
 	var out store.Item
 	c.unpark(l, it, &out)
-	if it.kind == hook.Live {
-		l.skipped++
-	}
 	key := parkedKey{it.kind, it.offset}
 	delete(l.known, key)
 	l.past[key] = past{attempts: it.attempts + 1, commit: c.commits + 2} // its commit is the next, or the one after
@@ -259,7 +270,20 @@ func (c *core) expire(l *lane, it *item) {
 	it.payload = nil
 	l.remove(it)
 	c.ledger.add(l, out, nil)
+	if it.kind == hook.Replay && l.place.replay == it.replay {
+		c.replayMoved(l)
+	}
 	c.mark(l)
+	return true
+}
+
+// itemAt is what the cursor has yet to pass at an offset, nil when it has or when that was not read.
+func (l *lane) itemAt(o hook.Offset) *item {
+	i, found := slices.BinarySearchFunc(l.items, o, func(it *item, o hook.Offset) int { return cmp.Compare(it.offset, o) })
+	if !found {
+		return nil
+	}
+	return l.items[i]
 }
 
 // remove takes a waiting delivery out of its line or chain.

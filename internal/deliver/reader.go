@@ -87,7 +87,7 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 			limit = 1
 		}
 		due, err := s.DueOf(ctx, r.webhook, r.now, r.probe, limit)
-		return func(c *core) { c.dueOfRead(r.lane, due, len(due) == limit, err) }
+		return func(c *core) { c.dueOfRead(r, due, len(due) == limit, err) }
 	case readReplay:
 		work, err := r.replayWork(ctx, s)
 		return func(c *core) { c.replayRead(r.lane, work, err) }

@@ -10,11 +10,11 @@ import (
 // replayRead takes in the next deliveries that a replay covers. They are attempted last, at the
 // replay's rate; what fails is parked and retried like any other.
 func (c *core) replayRead(l *lane, work replayWork, err error) {
-	l.replaying = false
 	if err != nil {
-		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		c.retry(&l.replaying, func() { c.touch(l) })
 		return
 	}
+	l.replaying = false
 	if l.place.replay != work.replay.Key {
 		return // it was cancelled meanwhile
 	}
@@ -45,7 +45,7 @@ func (c *core) replayRead(l *lane, work replayWork, err error) {
 func (c *core) replayMoved(l *lane) {
 	place, underWay := l.replayAt, false
 	for key, it := range l.known {
-		if key.kind == hook.Replay && !it.parked {
+		if key.kind == hook.Replay && !it.parked && it.replay == l.place.replay {
 			place, underWay = min(place, key.offset-1), true
 		}
 	}
@@ -82,16 +82,9 @@ func (c *core) countReplay(l *lane, it *item, outcome hook.Outcome) {
 	}
 }
 
-// endReplay drops what a finished or cancelled replay left in memory.
+// endReplay drops what waits in memory of a finished or cancelled replay. What is still parked of it
+// is read again.
 func (c *core) endReplay(l *lane) {
-	for _, it := range l.replays {
-		c.drop(it.payload)
-		delete(l.known, parkedKey{hook.Replay, it.offset})
-		it.payload = nil
-	}
-	heads := l.replays
-	l.replays, l.replayDone, l.replayAt = nil, false, 0
-	for _, it := range heads {
-		l.pass(it.object)
-	}
+	c.letWait(l, func(it *item) bool { return it.kind == hook.Replay })
+	l.replayDone, l.replayAt, l.dueMore = false, 0, true
 }

@@ -13,10 +13,10 @@ import (
 func (s *simulation) move() {
 	switch {
 	case len(s.core.handovers) > 0:
-		s.tell("%s the handover is taken back, if it still can be", s.now.Format("15:04:05"))
+		s.log("the handover is taken back, if it still can be")
 		s.core.keep(0)
 	case s.core.partitions[0] != nil:
-		s.tell("%s a handover begins with %d in flight", s.now.Format("15:04:05"), len(s.running))
+		s.log("a handover begins with %d in flight", len(s.running))
 		s.core.release(0, s.moved)
 	}
 }
@@ -30,18 +30,19 @@ func (s *simulation) moves() error {
 		if !m.released {
 			return nil
 		}
-		s.tell("%s handed over", s.now.Format("15:04:05"))
+		s.log("handed over")
 		if len(s.running) > 0 || s.record != nil || len(s.recorded) > 0 || s.core.record() != nil {
 			return fmt.Errorf("handed over with %d in flight, record %v", len(s.running), s.record)
 		}
 		s.handovers++
 		if s.chance(0.5) {
 			commits := s.commits // what the other node hears of, it reads
-			s.boot()
+			s.boot(true)
 			s.commits = commits
 			return nil
 		}
 		delete(s.core.released, 0)
+		s.watchAnew(true)
 		s.core.own(0)
 	default:
 	}
@@ -54,7 +55,7 @@ func TestSimulationHandsOver(t *testing.T) {
 	for seed := range 20 {
 		s := newSimulation(uint64(seed+1), func(string, ...any) {})
 		s.knobs.move = 0.05
-		if err := s.run(*simSteps); err != nil {
+		if err := s.run(simulatedDays); err != nil {
 			t.Fatalf("seed %d: %v", seed+1, err)
 		}
 		done += s.handovers

@@ -7,4 +7,8 @@ const (
 	backlogOf = 100_000
 	burstOf   = 100_000
 	tarpitOf  = 10_000
+
+	simulatedSeeds = 20_000
+	simulatedDays  = 7
+	controlDays    = 2
 )

@@ -8,4 +8,8 @@ const (
 	backlogOf = 3000 // events
 	burstOf   = 3000 // events
 	tarpitOf  = 500  // webhooks of one company
+
+	simulatedSeeds = 500
+	simulatedDays  = 0.2
+	controlDays    = 0.25
 )

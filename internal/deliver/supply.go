@@ -15,6 +15,7 @@ import (
 func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 	l := newLane(pl, at)
 	l.mostParked = c.mostParked
+	l.idleSince = c.now
 	pl.lane = l
 	c.lanes[pl.webhook] = l
 	c.restless = true
@@ -29,13 +30,22 @@ func (c *core) loadLane(l *lane) {
 	}
 }
 
+// retry asks again in a second after a read that failed. Until then the read counts as under way: a
+// lane that waits for it is not idle.
+func (c *core) retry(underWay *bool, ask func()) {
+	c.timers.in(c.now, time.Second, func() {
+		*underWay = false
+		ask()
+	})
+}
+
 // laneLoaded takes in a lane's history and settings; later it only renews the settings.
 func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
-	l.loading = false
 	if err != nil {
-		c.timers.in(c.now, time.Second, func() { c.loadLane(l) })
+		c.retry(&l.loading, func() { c.loadLane(l) })
 		return
 	}
+	l.loading = false
 	before := l.hook
 	l.hook = from.Webhook
 	l.limit()
@@ -49,6 +59,7 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		if before.EndpointVersion != l.hook.EndpointVersion {
 			l.health = health{state: Healthy, lastSuccess: l.health.lastSuccess, lastFailure: l.health.lastFailure}
 			l.notBefore, l.throttles, l.ownFaults, l.slow, l.window = time.Time{}, 0, 0, false, newWindow()
+			c.forgetEarly(l)
 		}
 		c.touch(l)
 		return
@@ -179,13 +190,13 @@ func (l *lane) missing() (want []hook.Offset) {
 
 // backlogRead takes in the next matched events of a lane that reads its own backlog.
 func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.Offset, err error) {
+	if err != nil {
+		c.retry(&l.reading, func() { c.touch(l) })
+		return
+	}
 	l.reading = false
 	if after != l.read { // it was cut meanwhile
 		c.touch(l)
-		return
-	}
-	if err != nil {
-		c.timers.in(c.now, time.Second, func() { c.touch(l) })
 		return
 	}
 	for _, h := range hits {
@@ -209,11 +220,11 @@ func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.O
 
 // eventsRead takes in payloads. A delivery whose event is gone was purged: it expired.
 func (c *core) eventsRead(l *lane, asked []hook.Offset, events []*hook.Event, err error) {
-	l.fetching = false
 	if err != nil {
-		c.timers.in(c.now, time.Second, func() { c.touch(l) })
+		c.retry(&l.fetching, func() { c.touch(l) })
 		return
 	}
+	l.fetching = false
 	found := make(map[hook.Offset]*hook.Event, len(events))
 	for _, e := range events {
 		found[e.Offset] = e

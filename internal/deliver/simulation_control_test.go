@@ -1,0 +1,123 @@
+package deliver
+
+import (
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// The controls: a store, or an engine, that breaks one promise must be found out.
+func TestSimulationNoticesSabotage(t *testing.T) {
+	const tried = 16
+	for name, sabotage := range map[string]func(*simulation, *store.Record){
+		"an attempt in 25 is forgotten": func(s *simulation, r *store.Record) {
+			for i := range r.Items {
+				if r.Items[i].Attempt != nil && s.chance(0.04) {
+					r.Items[i] = store.Item{}
+				}
+			}
+		},
+		"a cursor passes what is not settled": func(s *simulation, r *store.Record) {
+			for i := range r.Cursors {
+				c := &r.Cursors[i]
+				w := s.memory.webhooks[c.Webhook]
+				if next := w.after(c.Offset); next < len(w.deliveries) && s.chance(0.1) {
+					c.Offset, c.Sequence = w.deliveries[next].event.Offset, int64(next+1)
+				}
+			}
+		},
+		"the swept mark passes what is not settled": func(s *simulation, r *store.Record) {
+			for p := range r.Swept {
+				if s.chance(0.1) {
+					r.Swept[p] = s.memory.head()
+				}
+			}
+		},
+		"a cursor moves back": func(s *simulation, r *store.Record) {
+			for i := range r.Cursors {
+				if s.chance(0.1) {
+					r.Cursors[i].Offset--
+				}
+			}
+		},
+		"what was delivered is undone": func(s *simulation, r *store.Record) {
+			for i := range r.Items {
+				if a := r.Items[i].Attempt; a != nil && a.Outcome == hook.OutcomeDelivered && s.chance(0.05) {
+					a.Outcome = hook.OutcomeRetry
+				}
+			}
+		},
+		"a delivery is counted twice": func(s *simulation, r *store.Record) {
+			for i := range r.Cursors {
+				if c := &r.Cursors[i]; c.Delivered > 0 && s.chance(0.05) {
+					c.Delivered++
+				}
+			}
+		},
+		"a retry is forgotten": func(s *simulation, r *store.Record) {
+			for i := range r.Items {
+				if p := r.Items[i].Park; p != nil && p.DueAt != nil && s.chance(0.05) {
+					never := p.DueAt.AddDate(1, 0, 0)
+					p.DueAt = &never
+				}
+			}
+		},
+		"what is held is never released": func(_ *simulation, r *store.Record) {
+			for i := range r.Items {
+				r.Items[i].Release, r.Items[i].Free = nil, nil
+			}
+		},
+		"a replay is called done": func(_ *simulation, r *store.Record) {
+			for i := range r.Replays {
+				r.Replays[i].Done = r.Replays[i].Place > 0
+			}
+		},
+		"an attempt's number is given twice": func(s *simulation, r *store.Record) {
+			for i := range r.Items {
+				if a := r.Items[i].Attempt; a != nil && a.Number > 1 && s.chance(0.1) {
+					a.Number--
+				}
+			}
+		},
+		"the clock is waited out": func(_ *simulation, r *store.Record) { r.Rewind = nil },
+		"the gate is open": func(s *simulation, _ *store.Record) {
+			for _, l := range s.core.lanes {
+				l.notBefore = time.Time{}
+			}
+		},
+		"the bucket is always full": func(s *simulation, _ *store.Record) {
+			for _, l := range s.core.lanes {
+				l.limiter = nil
+			}
+		},
+		"the order is forgotten": func(s *simulation, _ *store.Record) {
+			for _, l := range s.core.lanes {
+				clear(l.blocked)
+				clear(l.chains)
+			}
+		},
+		"a slot is not given back": func(s *simulation, _ *store.Record) {
+			if s.chance(0.05) {
+				s.core.slots.held++
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := 0
+			for seed := range tried {
+				s := newSimulation(uint64(seed+1), func(string, ...any) {})
+				s.sabotage = sabotage
+				s.knobs.jump, s.knobs.change = 0.001, 0.05
+				if err := s.run(controlDays); err != nil {
+					found++
+				}
+			}
+			t.Logf("found in %d of %d seeds", found, tried)
+			if found == 0 {
+				t.Errorf("found in %d of %d seeds only", found, tried)
+			}
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package deliver
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// watch is what the simulation knows of a webhook's attempts in one life of the engine, to hold each
+// start against.
+type watch struct {
+	inFlight int
+	made     map[made]bool
+	gate     time.Time
+	gateOf   int64 // the endpoint version that asked for it
+	rate     float64
+	tokens   float64
+	tokensAt time.Time
+	// ordered is from where on its order counts: what there was when that changed may be in any.
+	ordered hook.Offset
+}
+
+type made struct {
+	offset  hook.Offset
+	attempt int
+}
+
+func newWatch() *watch { return &watch{made: map[made]bool{}} }
+
+// watchAnew begins with an engine that knows nothing of gates and paces. What one that ended well has
+// made is not made again.
+func (s *simulation) watchAnew(well bool) {
+	before := s.watch
+	s.watch = map[hook.WebhookKey]*watch{}
+	for key := range s.memory.webhooks {
+		s.watch[key] = newWatch()
+		if before != nil {
+			s.watch[key].ordered = before[key].ordered
+		}
+		if well {
+			s.watch[key].made = before[key].made
+		}
+	}
+}
+
+// begin checks what must hold of an attempt that starts.
+func (s *simulation) begin(x start) error {
+	key := x.webhook.Key
+	w, b := s.memory.webhooks[key], s.watch[key]
+	b.inFlight++
+	s.sent++
+	s.running = append(s.running, &flight{x, s.now})
+	describe := func(format string, args ...any) error {
+		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.offset, x.attempt, x.kind, fmt.Sprintf(format, args...))
+	}
+	switch d, sequence := w.delivery(x.item.offset); {
+	case d == nil:
+		return describe("it does not match")
+	case x.sequence != sequence:
+		return describe("sequence %d, want %d", x.sequence, sequence)
+	case x.attempt <= d.number():
+		return describe("recorded already")
+	case b.made[made{x.item.offset, x.attempt}]:
+		return describe("made already")
+	case b.inFlight > max(w.hook.MaxConcurrency, x.webhook.MaxConcurrency):
+		return describe("%d in flight, the limit is %d", b.inFlight, w.hook.MaxConcurrency)
+	case s.now.Before(b.gate) && b.gateOf == x.webhook.EndpointVersion:
+		return describe("the endpoint asked for nothing before %s", b.gate)
+	case !b.token(s.now, x.webhook.RateLimit):
+		return describe("faster than %v a second", x.webhook.RateLimit)
+	}
+	b.made[made{x.item.offset, x.attempt}] = true
+	if p, ok := w.parked[parkedKey{x.kind, x.item.offset}]; ok && x.item.parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.probe && s.knobs.jump == 0 {
+		return describe("due at %s only", p.DueAt)
+	}
+	if x.webhook.Ordering != w.hook.Ordering {
+		b.ordered = s.memory.head() // it has not heard yet
+	}
+	return s.inOrder(w, &x, describe)
+}
+
+// token takes a token of the webhook's bucket, which is full after a change of its rate.
+func (b *watch) token(now time.Time, rate float64) bool {
+	most := max(1, float64(int(rate)))
+	if b.rate != rate {
+		b.rate, b.tokens, b.tokensAt = rate, most, now
+	}
+	if rate == 0 {
+		return true
+	}
+	b.tokens = min(most, b.tokens+now.Sub(b.tokensAt).Seconds()*rate) - 1
+	b.tokensAt = now
+	return b.tokens > -0.01
+}
+
+// inOrder: no two deliveries of an object are in flight together, and under strict order nothing
+// starts while an earlier delivery of its object is not at its end.
+func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, ...any) error) error {
+	object, from := x.payload.event.ObjectKey, s.watch[w.hook.Key].ordered
+	if x.item.offset <= from {
+		return nil
+	}
+	for _, f := range s.running[:len(s.running)-1] {
+		if f.start.webhook.Key == w.hook.Key && f.start.item.offset > from && object != "" && f.start.payload.event.ObjectKey == object {
+			return describe("two deliveries of %s are in flight, the other is %d", object, f.start.item.offset)
+		}
+	}
+	if w.hook.Ordering == hook.Relaxed || x.kind != hook.Live || w.hook.Ordering == hook.ObjectOrder && object == "" {
+		return nil
+	}
+	same := func(key string) bool { return w.hook.Ordering == hook.WebhookOrder || key == object }
+	for k, p := range w.parked {
+		if k.kind == hook.Live && k.offset > from && k.offset < x.item.offset && same(p.ObjectKey) && p.Reason != store.ReasonExpired {
+			return describe("%s order, and %d is parked", w.hook.Ordering, k.offset)
+		}
+	}
+	for _, d := range w.deliveries[max(w.passed, w.after(from)):] {
+		o := d.event.Offset
+		if o >= x.item.offset {
+			break
+		}
+		if _, skip := x.lane.place.skipped(o); !skip && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending {
+			return describe("%s order, and %d is pending", w.hook.Ordering, o)
+		}
+	}
+	return nil
+}
+
+// ended notes what an attempt's answer asks for.
+func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
+	b.inFlight--
+	wait := time.Duration(0)
+	switch {
+	case r.Class == hook.ErrOwnFault:
+		delete(b.made, made{f.start.item.offset, f.start.attempt})
+		wait = 400 * time.Millisecond
+	case r.StatusCode == 429, r.StatusCode == 503:
+		wait = 800 * time.Millisecond
+		if r.HasRetryAfter && r.RetryAfter > 0 {
+			wait = r.RetryAfter
+		}
+	default:
+		return
+	}
+	if version := f.start.webhook.EndpointVersion; version > b.gateOf {
+		b.gate, b.gateOf = time.Time{}, version
+	} else if version < b.gateOf {
+		return
+	}
+	b.gate = later(b.gate, s.now.Add(wait))
+}
