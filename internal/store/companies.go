@@ -99,7 +99,7 @@ func (s *Store) Company(ctx context.Context, id string) (c *Company, err error) 
 
 // CompanyByKey reads a company by its key.
 func (s *Store) CompanyByKey(ctx context.Context, key hook.CompanyKey) (c *Company, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		c, err = companyWhere(ctx, q, `key = $1`, int64(key))
 		return err
 	})
@@ -108,7 +108,7 @@ func (s *Store) CompanyByKey(ctx context.Context, key hook.CompanyKey) (c *Compa
 
 // Companies lists companies, the newest first; the ids of pages are company ids.
 func (s *Store) Companies(ctx context.Context, p Page) (list []*Company, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		list = list[:0]
 		before := int64(1) << 62
 		if p.Before != "" {

@@ -112,7 +112,7 @@ func (s *Store) RevokeKey(ctx context.Context, company hook.CompanyKey, id strin
 // KeyByHash finds the key of a text, valid or not; [hook.NotFound] when there is none. The lookup
 // by a hash of the whole text tells nobody how much of a guess was right.
 func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k *Key, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		k, err = keyWhere(ctx, q, `k.hash = $1`, hash[:])
 		return err
 	})

@@ -297,7 +297,7 @@ func (s *Store) DueOf(ctx context.Context, key hook.WebhookKey, now time.Time, p
 	if probe {
 		dueBy = math.MaxInt64
 	}
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		return each(ctx, q, `
 			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
 			ORDER BY due_at LIMIT $3`,

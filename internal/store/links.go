@@ -126,7 +126,7 @@ func (s *Store) UseLink(ctx context.Context, token, session string, expires time
 // LinkBySession finds the link that opened a session, valid or not; [hook.NotFound] when there is
 // none.
 func (s *Store) LinkBySession(ctx context.Context, hash [32]byte) (l *Link, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		l, err = linkWhere(ctx, q, `l.session_hash = $1`, hash[:])
 		return err
 	})

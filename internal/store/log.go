@@ -209,7 +209,7 @@ func scanEvent(r rows) (*hook.Event, error) {
 
 // Head is the last offset of a partition.
 func (s *Store) Head(ctx context.Context, p hook.Partition) (head hook.Offset, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		head, err = s.head(ctx, q, p)
 		return err
 	})
@@ -225,7 +225,7 @@ type Ref struct {
 
 // Backlog reads a company's events after an offset and up to a last one, without payloads.
 func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []Ref, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		return each(ctx, q, `
 			SELECT "offset", topic, object_key FROM events
 			WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
@@ -244,19 +244,28 @@ func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook
 	return refs, nil
 }
 
+// eventLister is a snapshot that reads any number of events in one statement.
+type eventLister interface {
+	listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(rows) error) error
+}
+
 // Events reads the events at the given offsets, in that order; purged ones are left out.
 func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) (events []*hook.Event, err error) {
-	err = s.read(ctx, func(q tx) error {
+	scan := func(r rows) error {
+		e, err := scanEvent(r)
+		if err == nil {
+			events = append(events, e)
+		}
+		return err
+	}
+	err = s.look(ctx, func(q tx) error {
+		if many, ok := q.(eventLister); ok {
+			return many.listEvents(ctx, p, offsets, scan)
+		}
 		for _, o := range offsets {
 			err := each(ctx, q, `
 				SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
-				FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, func(r rows) error {
-				e, err := scanEvent(r)
-				if err == nil {
-					events = append(events, e)
-				}
-				return err
-			})
+				FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
 			if err != nil {
 				return err
 			}

@@ -181,12 +181,29 @@ func (e *elephant) slice(p hook.Partition) string { return fmt.Sprintf(`partitio
 func (e *elephant) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
 
 func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
+	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		s := snapshot{c: c}
+		if err := fn(&pgSession{ctx: ctx, e: e, tx: &s}); err != nil {
+			return rollBack(ctx, c, err)
+		}
+		return s.end(ctx)
+	})
+}
+
+func (e *elephant) look(ctx context.Context, fn func(tx) error) error {
+	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error { return fn(&pgSession{ctx: ctx, e: e, tx: c}) })
+}
+
+// session runs fn on a connection. One on which a transaction is still open afterwards is closed.
+func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
-	err := pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) error {
-		return fn(&pgSession{ctx: ctx, e: e, tx: t})
-	})
-	return e.mapError(err)
+	c, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return e.mapError(err)
+	}
+	defer c.Release()
+	return e.mapError(fn(ctx, c.Conn()))
 }
 
 // write makes configuration changes take turns, so that what fn has looked up still holds when it

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -88,10 +87,9 @@ func readStep(p *pgconn.Pipeline, c *pgx.Conn, s step) error {
 	return err
 }
 
-// rollBack ends a transaction that a statement's error has left open, so that its session can be used
-// on.
+// rollBack ends a transaction that an error has left open, so that its session can be used on.
 func rollBack(ctx context.Context, c *pgx.Conn, cause error) error {
-	if _, ok := errors.AsType[*pgconn.PgError](cause); ok && !c.IsClosed() {
+	if !c.IsClosed() && !c.PgConn().IsBusy() && c.PgConn().TxStatus() != 'I' {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_, _ = c.Exec(end, "ROLLBACK") // else the pool closes it

@@ -131,7 +131,7 @@ func (s *Store) Replay(ctx context.Context, key hook.WebhookKey, id string) (r *
 
 // ReplayByKey reads a replay by its key.
 func (s *Store) ReplayByKey(ctx context.Context, key int64) (r *Replay, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.look(ctx, func(q tx) error {
 		r, err = replayWhere(ctx, q, `key = $1`, key)
 		return err
 	})

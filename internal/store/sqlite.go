@@ -217,6 +217,8 @@ func (l *lite) read(ctx context.Context, fn func(tx) error) error {
 	return l.mapError(l.readers.read(ctx, fn))
 }
 
+func (l *lite) look(ctx context.Context, fn func(tx) error) error { return l.read(ctx, fn) }
+
 func (l *lite) write(ctx context.Context, fn func(tx) error) error {
 	w := work{fn: fn}
 	return l.writer.do(ctx, &w)

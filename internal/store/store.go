@@ -70,6 +70,8 @@ type Store struct {
 type engine interface {
 	// read runs fn on one consistent snapshot.
 	read(ctx context.Context, fn func(tx) error) error
+	// look is read for a function that asks once: a statement is a snapshot by itself.
+	look(ctx context.Context, fn func(tx) error) error
 	// write runs fn in one transaction and commits it; fn may run again after a conflict.
 	write(ctx context.Context, fn func(tx) error) error
 	// lockLog makes the append lock of a partition ours until the end of the transaction and
@@ -145,7 +147,7 @@ func (s *Store) Partitions() int { return s.engine.partitions() }
 
 // Ping answers whether the store can commit.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, func(q tx) error {
+	return s.look(ctx, func(q tx) error {
 		var n int64
 		return one(ctx, q, `SELECT count(*) FROM owners`, nil, &n)
 	})
