@@ -20,8 +20,7 @@ type flow struct {
 	perSecond float64
 	stop      context.CancelFunc
 	all       sync.WaitGroup
-	acked     atomic.Int64
-	next      func() *oracle.Event
+	published atomic.Int64 // to the end
 }
 
 // publishers is how many connections publish at once.
@@ -29,30 +28,34 @@ const publishers = 16
 
 // flow begins one. Most events are published until they are acknowledged; every tenth once only.
 func (r *rig) flow(dice *rand.Rand, companies []string, perSecond float64) *flow {
+	var n atomic.Int64
+	return r.flowOf(dice, companies, perSecond, func(e *oracle.Event) {
+		if n.Add(1)%10 == 0 {
+			r.publish(r.ctx, e)
+		} else {
+			r.persist(r.ctx, e)
+		}
+	})
+}
+
+// flowOf begins one of events that are published in a way.
+func (r *rig) flowOf(dice *rand.Rand, companies []string, perSecond float64, publish func(*oracle.Event)) *flow {
 	f := &flow{r: r, perSecond: perSecond}
 	var mu sync.Mutex
-	number := 0
-	f.next = func() *oracle.Event {
+	next := func() *oracle.Event {
 		mu.Lock()
 		defer mu.Unlock()
-		number++
-		return someEvent(dice, number, companies)
+		r.numbered++
+		return someEvent(dice, r.numbered, companies)
 	}
 	ctx, stop := context.WithCancel(r.ctx)
 	f.stop = stop
 	limit := rate.NewLimiter(rate.Limit(perSecond), 10)
-	for worker := range publishers {
+	for range publishers {
 		f.all.Go(func() {
-			for n := worker; limit.Wait(ctx) == nil; n++ {
-				e := f.next()
-				if n%10 == 9 {
-					if r.publish(r.ctx, e) != http.StatusAccepted {
-						continue
-					}
-				} else {
-					r.persist(r.ctx, e)
-				}
-				f.acked.Add(1)
+			for limit.Wait(ctx) == nil {
+				publish(next())
+				f.published.Add(1)
 			}
 		})
 	}
@@ -72,10 +75,10 @@ func (f *flow) end() {
 // recovers waits until events are accepted and delivered at the rate at which they are published.
 func (f *flow) recovers(within time.Duration, after string) {
 	f.r.t.Helper()
-	began, before := time.Now(), f.acked.Load()
+	began, before := time.Now(), f.published.Load()
 	for f.r.ctx.Err() == nil {
 		pause(f.r.ctx, time.Second/2)
-		accepted, late := f.acked.Load()-before, f.r.late(time.Second)
+		accepted, late := f.published.Load()-before, f.r.late(time.Second)
 		took := time.Since(began)
 		if float64(accepted) > 0.8*f.perSecond/2 && late == 0 {
 			f.r.t.Logf("events flow as before %s after %s", took.Round(10*time.Millisecond), after)
@@ -84,7 +87,7 @@ func (f *flow) recovers(within time.Duration, after string) {
 		if took > within {
 			f.r.t.Fatalf("%s after %s %d events are accepted in half a second, and %d deliveries are late", took, after, accepted, late)
 		}
-		before = f.acked.Load()
+		before = f.published.Load()
 	}
 }
 

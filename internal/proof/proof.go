@@ -1,7 +1,8 @@
 // Package proof breaks the real binary and looks from outside whether anything was lost.
 //
-// Its tests run the server as a process, on loopback, with receivers that fail in every way; they
-// kill it, stop it, fill its disk and lie to it about fsync. What must hold is judged by package
+// Its tests run the server as a process, on loopback, with receivers that fail in every way, on both
+// stores, alone and as one of several nodes; they kill it, stop it, fill its disk, lie to it about
+// fsync and take its database away. What must hold is judged by package
 // oracle from the journals of producers and receivers, and by the server's own conservation. Every
 // fault has a control: the same harness over a server, or a journal, that does lose something, and
 // then it must say so.

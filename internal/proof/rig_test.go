@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -31,7 +32,10 @@ type rig struct {
 	options process.Options // of the servers that it starts
 	client  *http.Client
 	log     *logFile
+	key     string // for the API, instead of the operator key
 	padding string // makes the events of some tests larger
+	// numbered is how many events flows have made.
+	numbered int
 	// ctx ends with the test, and when a server does not start: nobody waits for it then.
 	ctx    context.Context
 	giveUp context.CancelFunc
@@ -196,7 +200,7 @@ func (r *rig) call(ctx context.Context, method, path, company string, body []byt
 	if err != nil {
 		return 0, nil, err
 	}
-	q.Header.Set("Authorization", "Bearer "+s.Key)
+	q.Header.Set("Authorization", "Bearer "+cmp.Or(r.key, s.Key))
 	if len(body) > 0 {
 		q.Header.Set("Content-Type", "application/json")
 	}

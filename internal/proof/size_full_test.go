@@ -25,3 +25,10 @@ var away = struct {
 	restarts, kicks, crashes, silences int
 	silence                            time.Duration
 }{20, 60, 20, 2, 30 * time.Second}
+
+// fleets is what happens to several nodes.
+var fleets = struct {
+	kills, pauses, restarts int
+	between                 time.Duration // two kills
+	perSecond               float64
+}{50, 50, 20, 10 * time.Second, 200}

@@ -26,3 +26,10 @@ var away = struct {
 	restarts, kicks, crashes, silences int
 	silence                            time.Duration
 }{1, 4, 1, 1, 5 * time.Second}
+
+// fleets is what happens to several nodes.
+var fleets = struct {
+	kills, pauses, restarts int
+	between                 time.Duration // two kills
+	perSecond               float64
+}{3, 3, 3, 4 * time.Second, 60}
