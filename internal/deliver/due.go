@@ -175,6 +175,9 @@ func (p *partition) lookAt(now time.Time) time.Time {
 // number is the highest attempt number that its delivery has, on whose wish ever.
 func (l *lane) number(it *item) int {
 	n := max(it.attempts, it.number)
+	if len(l.known)+len(l.past) == 0 {
+		return n
+	}
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
 		key := parkedKey{kind, it.offset}
 		if x := l.known[key]; x != nil {

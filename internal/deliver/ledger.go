@@ -205,7 +205,9 @@ func (c *core) settled(o outcome) {
 	if l.known[key] == it { // else a read has brought it back already
 		delete(l.known, key)
 	}
-	l.past[key] = past{attempts: it.attempts, commit: c.commits}
+	if x := (past{attempts: it.attempts, commit: c.commits}); !l.over(l.place.part, x) {
+		l.past[key] = x
+	}
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
 		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
 			x.number = max(x.number, it.attempts)
@@ -286,10 +288,15 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 // forget drops what no read under way can still bring back.
 func (l *lane) forget(p *partition) {
 	for key, x := range l.past {
-		if (!l.dueReading || l.dueAsked >= x.commit) && (!l.replaying || l.replayAsked >= x.commit) && (!p.dueReading || p.dueAsked >= x.commit) {
+		if l.over(p, x) {
 			delete(l.past, key)
 		}
 	}
+}
+
+// over says that no read is under way that was asked for before a delivery left memory.
+func (l *lane) over(p *partition, x past) bool {
+	return (!l.dueReading || l.dueAsked >= x.commit) && (!l.replaying || l.replayAsked >= x.commit) && (!p.dueReading || p.dueAsked >= x.commit)
 }
 
 // letGo ends a lane that has nothing to do; its place remembers where it stood.

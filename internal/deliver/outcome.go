@@ -16,7 +16,8 @@ import (
 func (c *core) finished(s *start, r *send.Result) {
 	l, it := s.lane, s.item
 	l.sending--
-	l.unanswered = slices.Delete(l.unanswered, slices.Index(l.unanswered, it), slices.Index(l.unanswered, it)+1)
+	i := slices.Index(l.unanswered, it)
+	l.unanswered = slices.Delete(l.unanswered, i, i+1)
 	c.drop(s.payload)
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
 	if r.HasRetryAfter {

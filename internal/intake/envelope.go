@@ -95,23 +95,41 @@ func checkDepth(text []byte) error {
 	if bytes.Count(text, []byte{'['})+bytes.Count(text, []byte{'{'}) <= most {
 		return nil
 	}
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			if depth++; depth > most {
-				return hook.Refuse(hook.KindMalformed, "too_deep", "data may nest %d levels deep", wire.MaxDepth)
+	for depth := 0; ; {
+		outside, rest, quoted := bytes.Cut(text, []byte{'"'})
+		for _, c := range outside {
+			switch c {
+			case '[', '{':
+				if depth++; depth > most {
+					return hook.Refuse(hook.KindMalformed, "too_deep", "data may nest %d levels deep", wire.MaxDepth)
+				}
+			case ']', '}':
+				depth--
 			}
-		case c == ']' || c == '}':
-			depth--
+		}
+		if !quoted {
+			return nil
+		}
+		text = behindString(rest)
+	}
+}
+
+// behindString is what follows the string that a text begins in.
+func behindString(text []byte) []byte {
+	for from := 0; ; {
+		i := bytes.IndexByte(text[from:], '"')
+		if i < 0 {
+			return nil
+		}
+		i += from
+		escapes := 0
+		for escapes < i && text[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if from = i + 1; escapes%2 == 0 {
+			return text[from:]
 		}
 	}
-	return nil
 }
 
 // end refuses whatever follows the text's one value.

@@ -116,7 +116,8 @@ func (l *lite) writePragmas() []string {
 	}
 	return []string{
 		busyTimeout, "journal_mode(WAL)", sync, "wal_autocheckpoint(0)", "journal_size_limit(" + strconv.Itoa(walRestart) + ")",
-		"cache_size(-32768)", "temp_store(MEMORY)",
+		// No more: a commit that has split a page looks through the whole cache for pages behind the end.
+		"cache_size(-8192)", "temp_store(MEMORY)",
 	}
 }
 

@@ -18,11 +18,13 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	accepted   *prometheus.CounterVec // by topic
+	accepted   *prometheus.CounterVec        // by topic
+	ofTopic    map[string]prometheus.Counter // the same, found without making a key of labels
 	duplicates prometheus.Counter
 
-	attempts        *prometheus.CounterVec // by kind and outcome
-	failures        *prometheus.CounterVec // by error class
+	attempts        *prometheus.CounterVec             // by kind and outcome
+	ofAttempt       map[attemptKind]prometheus.Counter // the same
+	failures        *prometheus.CounterVec             // by error class
 	attemptDuration prometheus.Histogram
 	toDelivered     prometheus.Histogram
 	inFlight        prometheus.Gauge
@@ -41,13 +43,18 @@ type Metrics struct {
 	requestDuration *prometheus.HistogramVec
 }
 
+type attemptKind struct {
+	kind    hook.Kind
+	outcome hook.Outcome
+}
+
 // Metrics of durations are in seconds, as Prometheus has it; the buckets reach from what a loopback
 // receiver needs to the longest time-out of a webhook.
 var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60}
 
 // NewMetrics declares every metric in a registry of its own.
 func NewMetrics(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), ofTopic: map[string]prometheus.Counter{}, ofAttempt: map[attemptKind]prometheus.Counter{}}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -85,11 +92,11 @@ func NewMetrics(version string) *Metrics {
 // them sees its first increase.
 func (m *Metrics) declareSeries() {
 	for _, t := range hook.Topics() {
-		m.accepted.WithLabelValues(t.Name)
+		m.ofTopic[t.Name] = m.accepted.WithLabelValues(t.Name)
 	}
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay, hook.Test} {
 		for _, outcome := range []hook.Outcome{hook.OutcomeDelivered, hook.OutcomeRetry, hook.OutcomeThrottled, hook.OutcomeFailed, hook.OutcomeGone} {
-			m.attempts.WithLabelValues(string(kind), string(outcome))
+			m.ofAttempt[attemptKind{kind, outcome}] = m.attempts.WithLabelValues(string(kind), string(outcome))
 		}
 	}
 	for _, reason := range []string{hook.ReasonGone, hook.ReasonFailing} {
@@ -103,14 +110,14 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // EventAccepted counts one event that is committed to the log.
-func (m *Metrics) EventAccepted(topic string) { m.accepted.WithLabelValues(topic).Inc() }
+func (m *Metrics) EventAccepted(topic string) { m.ofTopic[topic].Inc() }
 
 // EventDuplicate counts one publish of an event that was there already.
 func (m *Metrics) EventDuplicate() { m.duplicates.Inc() }
 
 // AttemptRecorded counts one attempt, when it is in the store. acceptedAt is its event's.
 func (m *Metrics) AttemptRecorded(a *hook.Attempt, acceptedAt time.Time) {
-	m.attempts.WithLabelValues(string(a.Kind), string(a.Outcome)).Inc()
+	m.ofAttempt[attemptKind{a.Kind, a.Outcome}].Inc()
 	m.attemptDuration.Observe(a.Phases.Total.Seconds())
 	if a.ErrorClass != hook.ErrNone {
 		m.failures.WithLabelValues(string(a.ErrorClass)).Inc()

@@ -40,13 +40,13 @@ func (r *Request) AppendHeader(to []byte) ([]byte, error) {
 	for _, custom := range r.Custom {
 		h.text(http.CanonicalHeaderKey(custom.Name), custom.Value)
 	}
-	h.text(HeaderContentType, ContentType)
-	h.text(HeaderUserAgent, r.UserAgent)
+	h.ours(HeaderContentType, ContentType)
+	h.ours(HeaderUserAgent, r.UserAgent)
 	if err := h.sign(r); err != nil {
 		return to, err
 	}
-	h.text(HeaderSignatureTimestamp, r.Timestamp)
-	h.text(HeaderTimestamp, r.Timestamp)
+	h.ours(HeaderSignatureTimestamp, r.Timestamp)
+	h.ours(HeaderTimestamp, r.Timestamp)
 	h.text(HeaderEventID, r.EventID)
 	h.text(HeaderSubscriptionID, r.WebhookID)
 	h.text(HeaderTopic, r.Topic)
@@ -55,7 +55,7 @@ func (r *Request) AppendHeader(to []byte) ([]byte, error) {
 		h.number(HeaderSequence, r.Sequence)
 	}
 	if r.Test {
-		h.text(HeaderTest, "true")
+		h.ours(HeaderTest, "true")
 	}
 	if r.Replay != "" {
 		h.text(HeaderReplay, r.Replay)
@@ -84,6 +84,13 @@ type lines struct{ b []byte }
 func (h *lines) begin(name string) { h.b = append(append(h.b, name...), ": "...) }
 
 func (h *lines) end() { h.b = append(h.b, "\r\n"...) }
+
+// ours appends a line with a value that nobody else has made.
+func (h *lines) ours(name, value string) {
+	h.begin(name)
+	h.b = append(h.b, value...)
+	h.end()
+}
 
 // text appends a line. Values were checked when they were saved; a line break that slipped through
 // must not become a header of its own.
@@ -126,7 +133,7 @@ func (h *lines) standard(r *Request) {
 			h.b = append(h.b, ' ')
 		} else {
 			h.text(HeaderStandardID, r.EventID)
-			h.text(HeaderStandardTimestamp, seconds)
+			h.ours(HeaderStandardTimestamp, seconds)
 			h.begin(HeaderStandardSignature)
 		}
 		h.b = appendStandard(h.b, key, r.EventID, seconds, r.Body)
