@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"strings"
 	"time"
 
@@ -62,9 +61,7 @@ func (s *Store) cacheCompany(c *Company) *Company {
 }
 
 func (s *Store) createCompany(ctx context.Context, id string) (c *Company, err error) {
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	partition := hook.Partition(h.Sum64() % uint64(s.Partitions()))
+	partition := partitionOf(id, s.Partitions())
 	err = s.write(ctx, func(q tx) error {
 		c, err = companyWhere(ctx, q, `id = $1`, id)
 		if !hook.IsKind(err, hook.KindNotFound) {

@@ -55,3 +55,14 @@ func (s *Store) RecordStepwise(ctx context.Context, r *Record) (Recorded, error)
 	out, err := e.recordBy(ctx, e.stepwise, r)
 	return out, e.mapError(err)
 }
+
+// CopiedColumns are the columns that a copy takes along, as table.column.
+func CopiedColumns() map[string]bool {
+	known := map[string]bool{}
+	for _, t := range tables {
+		for _, c := range t.cols {
+			known[t.name+"."+c.name] = true
+		}
+	}
+	return known
+}

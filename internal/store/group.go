@@ -87,7 +87,7 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	if err == nil {
 		// A purge may have emptied the log; no offset is ever given twice.
 		var swept int64
-		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
+		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
 		w.head = max(w.head, hook.Offset(swept))
 	}
 	if err != nil {

@@ -82,7 +82,7 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
 	s := &Store{engine: e, now: opt.Now, aead: aead, filter: opt.Filter}
-	if err := s.checkSeal(ctx, opt.MasterKey); err != nil {
+	if err := s.checkOpened(ctx, opt); err != nil {
 		e.close()
 		return nil, err
 	}
@@ -151,9 +151,7 @@ func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
 	if err != nil {
 		return err
 	}
-	own := c.Copy()
-	own.RuntimeParams["statement_timeout"], own.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
-	db := stdlib.OpenDB(*own)
+	db := stdlib.OpenDB(*patient(c))
 	defer db.Close()
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithVerbose(false), goose.WithLocker(turns))
 	if err != nil {
@@ -256,7 +254,7 @@ const lockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
 
 func (e *elephant) head(ctx context.Context, q tx, p hook.Partition) (head hook.Offset, err error) {
 	err = one(ctx, q, `
-		SELECT coalesce((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
+		SELECT greatest((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
 		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
 	return head, err
 }

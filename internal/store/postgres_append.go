@@ -208,7 +208,7 @@ const (
 			SELECT g.n, g.caller, e.digest <> g.digest AS clash
 			FROM g CROSS JOIN LATERAL (SELECT x.digest FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e WHERE g.look
 		), last AS (
-			SELECT coalesce(e."offset", p.base_offset) AS "offset", coalesce(e.accepted_at, 0) AS accepted_at
+			SELECT greatest(e."offset", p.base_offset) AS "offset", coalesce(e.accepted_at, 0) AS accepted_at
 			FROM partitions p LEFT JOIN LATERAL (
 				SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
 			WHERE p.id = $1

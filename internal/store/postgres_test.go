@@ -3,7 +3,9 @@ package store_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -55,8 +57,20 @@ func cluster(t *testing.T) *postgrestest.Cluster {
 
 // database makes a database with an empty store for one test.
 func database(t *testing.T) string {
+	t.Helper()
 	c := cluster(t)
-	name, err := c.Database(t.Context(), postgres.template)
+	return databaseLike(t, c.URL(postgres.template))
+}
+
+// databaseLike makes a copy of a database that nobody is connected to.
+func databaseLike(t *testing.T, like string) string {
+	t.Helper()
+	c := cluster(t)
+	u, err := url.Parse(like)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := c.Database(t.Context(), strings.TrimPrefix(u.Path, "/"))
 	if err != nil {
 		t.Fatal(err)
 	}

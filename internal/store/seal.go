@@ -39,6 +39,14 @@ func (s *Store) unseal(sealed []byte, row, field string) ([]byte, error) {
 	return plain, nil
 }
 
+// checkOpened refuses a store that must not be used.
+func (s *Store) checkOpened(ctx context.Context, opt Options) error {
+	if err := s.checkSeal(ctx, opt.MasterKey); err != nil || opt.Unfinished {
+		return err
+	}
+	return s.checkWhole(ctx)
+}
+
 // checkSeal refuses a master key other than the one that sealed what is there: the database keeps
 // a print of it (48 bits of a hash, which says nothing about 256 random ones).
 func (s *Store) checkSeal(ctx context.Context, key []byte) error {

@@ -46,6 +46,7 @@ type lite struct {
 	done    sync.WaitGroup
 	full    atomic.Bool // free disk is below the low-water mark
 	walSize atomic.Int64
+	once    sync.Once // closes
 }
 
 // OpenSQLite opens the embedded store in opt.Dir, creating or migrating it.
@@ -65,7 +66,7 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}
 	s := &Store{engine: l, now: opt.Now, aead: aead, filter: opt.Filter}
-	if err := s.checkSeal(ctx, opt.MasterKey); err != nil {
+	if err := s.checkOpened(ctx, opt); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -231,9 +232,20 @@ func (l *lite) lockLog(context.Context, tx, hook.Partition) (hook.Offset, error)
 }
 
 func (l *lite) head(ctx context.Context, q tx, _ hook.Partition) (head hook.Offset, err error) {
-	err = one(ctx, q, `SELECT coalesce(max("offset"), 0) FROM events`, nil, &head)
+	err = one(ctx, q, `SELECT max(coalesce((SELECT max("offset") FROM events), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0))`, nil, &head)
 	return head, err
 }
+
+// beginAfter runs on the writer.
+func (l *lite) beginAfter(ctx context.Context, q tx, _ hook.Partition, o int64) error {
+	l.writer.head = max(l.writer.head, hook.Offset(o))
+	return setMeta(ctx, q, "base_offset", int64(l.writer.head))
+}
+
+// served: whoever has this file open has it alone.
+func (l *lite) served(context.Context, tx) (bool, error) { return false, nil }
+
+func (l *lite) snapshot(ctx context.Context, fn func(tx) error) error { return l.read(ctx, fn) }
 
 func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Event) (Batch, error) {
 	if l.full.Load() {
@@ -255,13 +267,16 @@ func (l *lite) record(ctx context.Context, r *Record) (Recorded, error) {
 	return w.recorded, err
 }
 
-func (l *lite) close() error {
-	if l.writer != nil {
-		l.writer.stop()
-		l.stop()
-	}
-	l.done.Wait()
-	return l.release()
+func (l *lite) close() (err error) {
+	l.once.Do(func() {
+		if l.writer != nil {
+			l.writer.stop()
+			l.stop()
+		}
+		l.done.Wait()
+		err = l.release()
+	})
+	return err
 }
 
 func (l *lite) release() error {

@@ -47,6 +47,8 @@ type Options struct {
 	// Filter evaluates a rule's filter on an event; an error while evaluating is a match. Nil
 	// takes every filter for a match.
 	Filter func(source string, e *hook.Event) bool
+	// Unfinished opens a store that a copy into was broken off, so that it can go on.
+	Unfinished bool
 	// UnsafeNoSync gives up durability. It exists so that the power-cut test has a control that
 	// fails; no setting reaches it.
 	UnsafeNoSync bool
@@ -83,6 +85,12 @@ type engine interface {
 	record(ctx context.Context, r *Record) (Recorded, error)
 	// onAppend is [Store.OnAppend].
 	onAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64))
+	// snapshot runs fn on one consistent snapshot, for as long as it takes.
+	snapshot(ctx context.Context, fn func(tx) error) error
+	// served reports whether a server runs on the database.
+	served(ctx context.Context, q tx) (bool, error)
+	// beginAfter makes the offsets that a partition gives from now on lie after one.
+	beginAfter(ctx context.Context, q tx, p hook.Partition, o int64) error
 	// slice is the condition on events that says which lie in a partition.
 	slice(p hook.Partition) string
 	partitions() int
