@@ -15,8 +15,9 @@ import (
 
 // CopyOptions say what a copy takes along, and whom it tells.
 type CopyOptions struct {
-	Company  string         // only this one; "" for everything
+	Company  string             // only this one; "" for everything
 	Progress func(CopyProgress) // hears of each step; may be nil
+	held     bool               // the target waits for an operator before it delivers
 	// live says that somebody writes to the source meanwhile: what was copied is what it was at the
 	// beginning.
 	live bool
@@ -267,6 +268,11 @@ func (c *copying) reserve(ctx context.Context, q tx) (err error) {
 			if err := c.to.beginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
 				return err
 			}
+		}
+	}
+	if c.o.held {
+		if err := setMeta(ctx, q, metaHeld, micros(c.to.now())); err != nil {
+			return err
 		}
 	}
 	return setMeta(ctx, q, metaCopy, c.stamp)

@@ -272,6 +272,7 @@ func TestCopy(t *testing.T) {
 	made := engines(t)
 	t.Run("everything", func(t *testing.T) { copyEverything(t, made) })
 	t.Run("a company", func(t *testing.T) { copyCompany(t, made) })
+	t.Run("a backup", func(t *testing.T) { backUp(t, made) })
 }
 
 func copyEverything(t *testing.T, made []engine) {

@@ -29,6 +29,9 @@ var sqliteMigrations embed.FS
 // minSQLite is the first version without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
 const minSQLite = "3.51.3"
 
+// databaseName is the embedded store's file in its directory.
+const databaseName = "atlas-webhooks.db"
+
 // readersOpen is how many reads may run at once.
 const readersOpen = 8
 
@@ -61,7 +64,7 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 	if opt.MinFreeDisk == 0 {
 		opt.MinFreeDisk = 64 << 20
 	}
-	l := &lite{opt: opt, path: filepath.Join(opt.Dir, "atlas-webhooks.db")}
+	l := &lite{opt: opt, path: filepath.Join(opt.Dir, databaseName)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}

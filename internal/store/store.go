@@ -89,6 +89,8 @@ type engine interface {
 	snapshot(ctx context.Context, fn func(tx) error) error
 	// served reports whether a server runs on the database.
 	served(ctx context.Context, q tx) (bool, error)
+	// backup writes everything into the file of an embedded store.
+	backup(ctx context.Context, s *Store, path string) error
 	// beginAfter makes the offsets that a partition gives from now on lie after one.
 	beginAfter(ctx context.Context, q tx, p hook.Partition, o int64) error
 	// slice is the condition on events that says which lie in a partition.
