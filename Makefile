@@ -66,8 +66,8 @@ generate: ## write what is generated: docs, the API's document
 	$(GO) test -run '^Test(Operations|WorkedExample|Metrics)$$' ./docs -update
 
 .PHONY: bench
-bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory; STORE=postgres
-	./bin/atlas-webhooks bench $(if $(STORE),--store $(STORE))
+bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory; STORE=postgres, NODES=1,2,3
+	./bin/atlas-webhooks bench $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES))
 
 .PHONY: microbench
 microbench: ## benchmarks of single functions

@@ -32,6 +32,8 @@ type benchFlags struct {
 	profile     string
 	dataDir     string
 	store       string
+	nodes       []int
+	companies   int
 	serve       []string // flags of the own server
 }
 
@@ -45,13 +47,13 @@ func (p *Program) bench() *cobra.Command {
 			"Before and after each measurement stands the ceiling, the same bodies posted straight to the same receiver by plain net/http: the " +
 			"ratio to it says more than the figure. Medians are shown.\n\n" +
 			"Without --api-key it starts a server of its own, with an empty store and the flags of serve that follow --, and ends it; with --store postgres also a " +
-			"Postgres of its own, whose CPU it shows too. With --api-key it loads the server at " +
+			"Postgres of its own, whose CPU it shows too, and as many nodes on it as --nodes says. With --api-key it loads the server at " +
 			"--url, which must be able to reach this machine's loopback addresses (serve --dev).",
 		Args: cobra.ArbitraryArgs,
 		Example: example(
 			"atlas-webhooks bench",
 			"atlas-webhooks bench -- --max-in-flight 2048",
-			"atlas-webhooks bench --store postgres",
+			"atlas-webhooks bench --store postgres --nodes 1,2,3",
 			"atlas-webhooks bench --only single,latency --duration 10s --profile profiles/",
 			"atlas-webhooks bench --url http://localhost:8080 --api-key $(cat data/operator.key)",
 		),
@@ -74,6 +76,8 @@ func (p *Program) bench() *cobra.Command {
 	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
 	flags.StringVar(&f.dataDir, "data-dir", "", "directory for the own server's data (default: one for temporary files, removed at the end)")
 	flags.StringVar(&f.store, "store", "sqlite", "`store` of the own server: sqlite, or postgres, which must be installed")
+	flags.IntSliceVar(&f.nodes, "nodes", []int{1}, "how many `nodes` on Postgres are measured, one count after the other")
+	flags.IntVar(&f.companies, "companies", 0, "how many companies the events are about; each is delivered by one node (default: 1, with --nodes 32)")
 	return cmd
 }
 
@@ -89,6 +93,12 @@ func (f *benchFlags) check() error {
 		return usage("--load: above 0, at most 1")
 	case f.store != "sqlite" && f.store != "postgres":
 		return usage("--store: sqlite or postgres")
+	case slices.Min(append(f.nodes, 1)) < 1 || slices.Max(append(f.nodes, 1)) > 16:
+		return usage("--nodes: 1 to 16")
+	case f.store == "sqlite" && !slices.Equal(f.nodes, []int{1}):
+		return usage("--nodes: the embedded store has one; use --store postgres")
+	case f.companies < 0 || f.companies > 10_000:
+		return usage("--companies: 1 to 10000")
 	}
 	for _, name := range f.only {
 		if !slices.Contains(load.Names(), name) {
@@ -103,42 +113,38 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 		return err
 	}
 	o := load.Options{
-		URL: c.URL, Key: c.APIKey.Reveal(), Duration: f.duration, Rounds: f.rounds, Connections: f.connections, Load: f.load, Only: f.only,
-		Progress: p.benched,
+		Key: c.APIKey.Reveal(), Duration: f.duration, Rounds: f.rounds, Connections: f.connections, Load: f.load, Only: f.only,
+		Progress: p.benched, Companies: f.companies,
 	}
 	if o.Key != "" {
 		if f.profile != "" || f.dataDir != "" || f.store != "sqlite" || len(f.serve) > 0 {
 			return usage("--profile, --data-dir, --store and flags after -- are for a server of its own, without --api-key")
 		}
-		return p.measure(ctx, o)
+		o.Servers = []load.Server{{URL: c.URL}}
+		results, err := load.Run(ctx, o)
+		return errors.Join(err, p.show(results))
 	}
-	if f.store == "postgres" {
-		database, err := postgrestest.Start(ctx)
+	if len(f.nodes) > 1 && o.Companies == 0 {
+		o.Companies = 32
+	}
+	var all []load.Result
+	for _, nodes := range f.nodes {
+		results, err := p.measureOwn(ctx, f, nodes, o)
 		if err != nil {
-			return fmt.Errorf("--store postgres: %w", err)
-		}
-		defer database.Stop()
-		if o.Database, err = database.PID(); err != nil {
 			return err
 		}
-		f.serve = append(f.serve, "--database-url", database.URL("postgres"))
+		all = append(all, results...)
 	}
-	return p.ownServer(ctx, f, func(s *process.Server) error {
-		o.URL, o.Key, o.PID = s.URL, s.Key, s.PID
-		if f.profile != "" {
-			o.During = (&profiler{s.Profile, f.profile}).take
-		}
-		return p.measure(ctx, o)
-	})
+	return p.show(all)
 }
 
-// ownServer runs a server in a process of its own while fn runs.
-func (p *Program) ownServer(ctx context.Context, f *benchFlags, fn func(*process.Server) error) error {
+// measureOwn measures nodes in processes of their own, on a store of their own.
+func (p *Program) measureOwn(ctx context.Context, f *benchFlags, nodes int, o load.Options) (results []load.Result, failed error) {
 	dir := f.dataDir
 	if dir == "" {
 		made, err := os.MkdirTemp("", "atlas-webhooks-bench-")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		// What cannot be removed lies in the directory for temporary files: nothing depends on it.
 		defer func() { _ = os.RemoveAll(made) }()
@@ -146,32 +152,53 @@ func (p *Program) ownServer(ctx context.Context, f *benchFlags, fn func(*process
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	args := append([]string{"--log-level", "info"}, f.serve...)
+	o.Key = "awo_" + rand.Text() + rand.Text()
+	options := process.Options{
+		Binary: self, Dir: dir, Args: append([]string{"--log-level", "info"}, f.serve...), Key: o.Key,
+		Env: []string{"ATLAS_WEBHOOKS_MASTER_KEY=" + base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())[:32])},
+	}
+	if f.store == "postgres" {
+		database, err := postgrestest.Start(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("--store postgres: %w", err)
+		}
+		defer database.Stop()
+		if o.Database, err = database.PID(); err != nil {
+			return nil, err
+		}
+		options.Args = append(options.Args, "--database-url", database.URL("postgres"))
+	}
 	if f.profile != "" {
 		if err := os.MkdirAll(f.profile, 0o750); err != nil {
-			return err
+			return nil, err
 		}
-		args = append(args, "--profile-listen", "127.0.0.1:0")
+		options.Args = append(options.Args, "--profile-listen", "127.0.0.1:0")
 	}
-	server, err := process.Start(ctx, process.Options{
-		Binary: self, Dir: dir, Args: args, Key: "awo_" + rand.Text() + rand.Text(),
-		Env: []string{"ATLAS_WEBHOOKS_MASTER_KEY=" + base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text())[:32])},
-	})
-	if err != nil {
-		return err
+	for i := range nodes {
+		if nodes > 1 {
+			options.Dir = filepath.Join(dir, strconv.Itoa(i+1))
+		}
+		server, err := process.Start(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { failed = errors.Join(failed, server.Stop(time.Minute)) }()
+		o.Servers = append(o.Servers, load.Server{URL: server.URL, PID: server.PID})
+		if f.profile != "" && i == 0 {
+			o.During = (&profiler{server.Profile, f.profile}).take
+		}
 	}
-	err = fn(server)
-	return errors.Join(err, server.Stop(time.Minute))
+	return load.Run(ctx, o)
 }
 
-func (p *Program) measure(ctx context.Context, o load.Options) error {
-	results, err := load.Run(ctx, o)
-	if err != nil {
-		return err
+// show prints what was measured. Deliveries that were lost are an error.
+func (p *Program) show(results []load.Result) error {
+	if len(results) == 0 {
+		return nil
 	}
-	if err := records(p, "SCENARIO DELIVERIES/S RATIO CPU DATABASE RSS P50 P99 LOST DUPLICATES", shapeResults(results), benchRow); err != nil {
+	if err := records(p, "SCENARIO NODES DELIVERIES/S RATIO CPU DATABASE RSS P50 P99 LOST DUPLICATES", shapeResults(results), benchRow); err != nil {
 		return err
 	}
 	for _, r := range results {
@@ -185,9 +212,10 @@ func (p *Program) measure(ctx context.Context, o load.Options) error {
 // benchRecord is a result as --output json shows it.
 type benchRecord struct {
 	Scenario   string  `json:"scenario"`
+	Nodes      int     `json:"nodes,omitempty"`
 	PerSecond  float64 `json:"deliveries_per_second"`
 	Ratio      float64 `json:"ratio_to_ceiling,omitempty"`
-	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the server; of publisher and sink for the ceiling
+	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the servers; of publisher and sink for the ceiling
 	Database   float64 `json:"database_cpu_us_per_delivery,omitempty"`
 	RSS        int64   `json:"rss_bytes,omitempty"`
 	Published  int64   `json:"published"`
@@ -210,7 +238,7 @@ func shapeResults(results []load.Result) (list []benchRecord) {
 func shapeResult(r *load.Result) benchRecord {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	return benchRecord{
-		Scenario: r.Scenario, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000,
+		Scenario: r.Scenario, Nodes: r.Nodes, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000,
 		Database: float64(r.Database.Nanoseconds()) / 1000, RSS: r.RSS, Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
 		P50: ms(r.Accepted.P50), P99: ms(r.Accepted.P99), SentP50: ms(r.Sent.P50), SentP99: ms(r.Sent.P99),
 	}
@@ -224,7 +252,7 @@ func benchRow(r benchRecord) []string {
 		return fmt.Sprintf(format, v)
 	}
 	return []string{
-		r.Scenario, fmt.Sprintf("%.0f", r.PerSecond), orDash(r.Ratio > 0, "%.2f", r.Ratio), orDash(r.CPU > 0, "%.0f µs", r.CPU),
+		r.Scenario, orDash(r.Nodes > 0, "%d", r.Nodes), fmt.Sprintf("%.0f", r.PerSecond), orDash(r.Ratio > 0, "%.2f", r.Ratio), orDash(r.CPU > 0, "%.0f µs", r.CPU),
 		orDash(r.Database > 0, "%.0f µs", r.Database), orDash(r.RSS > 0, "%d MiB", r.RSS>>20), orDash(r.P50 > 0, "%.1f ms", r.P50), orDash(r.P99 > 0, "%.1f ms", r.P99),
 		strconv.FormatInt(r.Lost, 10), strconv.FormatInt(r.Duplicates, 10),
 	}

@@ -55,14 +55,15 @@ func (b *bench) close() {
 	b.sink.close()
 }
 
-// each runs one function for each connection until ctx ends, and returns the first error.
-func (b *bench) each(ctx context.Context, fn func(context.Context) error) error {
+// each runs one function for each connection, by its number, until ctx ends, and returns the first
+// error.
+func (b *bench) each(ctx context.Context, fn func(context.Context, int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for range b.opt.Connections {
+	for i := range b.opt.Connections {
 		all.Go(func() {
-			if err := fn(ctx); err != nil {
+			if err := fn(ctx, i); err != nil {
 				cancel(err)
 			}
 		})
@@ -83,13 +84,13 @@ func (b *bench) ceiling(ctx context.Context, round int) (Result, error) {
 	body := wire.Body(b.topic.Name, data, hook.DataString)
 	posting, stop := context.WithCancel(ctx)
 	defer stop()
-	m := meter{pid: os.Getpid(), count: b.sink.received.Load}
+	m := meter{pids: []int{os.Getpid()}, count: b.sink.received.Load}
 	measured := make(chan error, 1)
 	go func() {
 		defer stop()
 		measured <- measure(posting, b.opt.Duration/4, &m, nil)
 	}()
-	err = b.each(posting, func(ctx context.Context) error {
+	err = b.each(posting, func(ctx context.Context, _ int) error {
 		for ctx.Err() == nil {
 			// A request under way when the time is over comes to its end.
 			_, err := b.post(context.WithoutCancel(ctx), b.sink.url(), body, nil)
@@ -140,7 +141,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// subscribe makes the webhooks of a run, in a company of its own.
+// subscribe makes a company's webhooks.
 func (b *bench) subscribe(ctx context.Context, company string, webhooks int) (ids []string, err error) {
 	for i := range webhooks {
 		body := fmt.Sprintf(`{"endpoint": "%s/%d", "event": %q}`, b.sink.url(), i, b.topic.Name)
@@ -159,35 +160,44 @@ func (b *bench) subscribe(ctx context.Context, company string, webhooks int) (id
 	return ids, nil
 }
 
-func (b *bench) unsubscribe(ctx context.Context, company string, ids []string) error {
-	for _, id := range ids {
-		if _, err := b.call(ctx, http.MethodDelete, "/v1/webhooks/"+id, company, nil); err != nil {
-			return fmt.Errorf("delete a webhook: %w", err)
+// begin makes companies of a run's own, and their webhooks.
+func (b *bench) begin(ctx context.Context, s scenario, round, companies int) (*run, error) {
+	n := &run{
+		name: fmt.Sprintf("%s-%s-%d", b.tag, s.name, round), webhooks: s.webhooks, progress: make(chan struct{}, 1), seen: make([][]uint64, s.webhooks),
+	}
+	b.sink.run.Store(n)
+	for i := range companies {
+		c := company{id: fmt.Sprintf("bench-%s-%d", n.name, i)}
+		var err error
+		if c.webhooks, err = b.subscribe(ctx, c.id, s.webhooks); err != nil {
+			return n, err
+		}
+		n.companies = append(n.companies, c)
+	}
+	return n, nil
+}
+
+// end takes the webhooks of a run away.
+func (b *bench) end(ctx context.Context, n *run) error {
+	for _, c := range n.companies {
+		for _, id := range c.webhooks {
+			if _, err := b.call(ctx, http.MethodDelete, "/v1/webhooks/"+id, c.id, nil); err != nil {
+				return fmt.Errorf("delete a webhook: %w", err)
+			}
 		}
 	}
 	return nil
 }
 
-// begin makes everything that a run needs.
-func (b *bench) begin(ctx context.Context, s scenario, round int) (n *run, company string, ids []string, err error) {
-	company = fmt.Sprintf("bench-%s-%s-%d", b.tag, s.name, round)
-	n = &run{
-		name: fmt.Sprintf("%s-%s-%d", b.tag, s.name, round), webhooks: s.webhooks, progress: make(chan struct{}, 1), seen: make([][]uint64, s.webhooks),
-	}
-	b.sink.run.Store(n)
-	ids, err = b.subscribe(ctx, company, s.webhooks)
-	return n, company, ids, err
-}
-
 // full publishes as fast as deliveries arrive.
 func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error) {
-	n, company, ids, err := b.begin(ctx, s, round)
+	n, err := b.begin(ctx, s, round, b.opt.Companies)
 	if err != nil {
 		return Result{}, err
 	}
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
-	m := meter{pid: b.opt.PID, database: b.opt.Database, count: n.arrived.Load}
+	m := b.meter(n.arrived.Load)
 	var during func(context.Context, time.Duration) error
 	if b.opt.During != nil && round == 1 {
 		during = func(ctx context.Context, d time.Duration) error { return b.opt.During(ctx, s.name, d) }
@@ -198,8 +208,8 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 		measured <- measure(publishing, b.opt.Duration, &m, during)
 	}()
 	var refused atomic.Int64
-	err = b.each(publishing, func(ctx context.Context) error {
-		p := publisher{bench: b, run: n, company: company, batch: s.batch, refused: &refused}
+	err = b.each(publishing, func(ctx context.Context, i int) error {
+		p := publisher{bench: b, run: n, server: b.opt.Servers[i%len(b.opt.Servers)].URL, batch: s.batch, refused: &refused}
 		return p.publish(ctx)
 	})
 	err = errors.Join(err, <-measured)
@@ -207,7 +217,7 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 	if err == nil {
 		lost = n.drain(ctx)
 	}
-	err = errors.Join(err, b.unsubscribe(ctx, company, ids))
+	err = errors.Join(err, b.end(ctx, n))
 	return Result{
 		Scenario: s.name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
 		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
@@ -218,7 +228,7 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 type publisher struct {
 	*bench
 	run     *run
-	company string
+	server  string
 	batch   int
 	refused *atomic.Int64
 	body    []byte
@@ -244,18 +254,19 @@ func (p *publisher) publish(ctx context.Context) error {
 func (p *publisher) send(ctx context.Context, from int64) ([]byte, error) {
 	p.body = p.body[:0]
 	path := "/v1/events"
+	company := p.run.companies[from/int64(p.batch)%int64(len(p.run.companies))].id
 	if p.batch == 1 {
-		p.body = p.event(p.body, from)
+		p.body = p.event(p.body, company, from)
 	} else {
 		path = "/v1/events/batch"
 		for i := range p.batch {
 			p.body = append(p.body, "[,"[min(i, 1)])
-			p.body = p.event(p.body, from+int64(i))
+			p.body = p.event(p.body, company, from+int64(i))
 		}
 		p.body = append(p.body, ']')
 	}
 	for {
-		answer, err := p.call(context.WithoutCancel(ctx), http.MethodPost, path, "", p.body)
+		answer, err := p.callAt(context.WithoutCancel(ctx), p.server, http.MethodPost, path, "", p.body)
 		var later *retryLater
 		if !errors.As(err, &later) {
 			return answer, err
@@ -266,9 +277,9 @@ func (p *publisher) send(ctx context.Context, from int64) ([]byte, error) {
 }
 
 // event appends one publish.
-func (p *publisher) event(to []byte, number int64) []byte {
+func (p *publisher) event(to []byte, company string, number int64) []byte {
 	to = append(to, `{"company_id":"`...)
-	to = append(to, p.company...)
+	to = append(to, company...)
 	to = append(to, `","event":"`...)
 	to = append(to, p.topic.Name...)
 	to = append(to, `","id":"`...)
@@ -295,9 +306,13 @@ type retryLater struct {
 
 func (e *retryLater) Error() string { return fmt.Sprintf("the server answered %d", e.status) }
 
-// call makes a request to the server.
+// call makes a request to the first server: any serves the API.
 func (b *bench) call(ctx context.Context, method, path, company string, body []byte) ([]byte, error) {
-	return b.request(ctx, method, b.opt.URL+path, body, func(h http.Header) {
+	return b.callAt(ctx, b.opt.Servers[0].URL, method, path, company, body)
+}
+
+func (b *bench) callAt(ctx context.Context, server, method, path, company string, body []byte) ([]byte, error) {
+	return b.request(ctx, method, server+path, body, func(h http.Header) {
 		h.Set("Authorization", "Bearer "+b.opt.Key)
 		if company != "" {
 			h.Set("X-Atlas-Company-Id", company)

@@ -8,17 +8,21 @@ import (
 	"time"
 )
 
-// latency publishes single events at a steady rate, whatever arrives, and measures how long each
-// takes. An event is due at its time also when earlier ones are late, and its wait counts.
-func (b *bench) latency(ctx context.Context, rate float64, round int) (Result, error) {
-	n, company, ids, err := b.begin(ctx, scenario{Latency, 1, 1}, round)
+// latency publishes single events of one company at a steady rate, whatever arrives, and measures how
+// long each takes. An event is due at its time also when earlier ones are late, and its wait counts.
+func (b *bench) latency(ctx context.Context, name string, rate float64, round int) (Result, error) {
+	n, err := b.begin(ctx, scenario{name, 1, 1}, round, 1)
+	if err != nil {
+		return Result{}, err
+	}
+	server, err := b.server(ctx, n, name == Across)
 	if err != nil {
 		return Result{}, err
 	}
 	n.times = map[string]*itinerary{}
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
-	m := meter{pid: b.opt.PID, database: b.opt.Database, count: n.arrived.Load}
+	m := b.meter(n.arrived.Load)
 	measured := make(chan error, 1)
 	go func() {
 		defer stop()
@@ -28,8 +32,8 @@ func (b *bench) latency(ctx context.Context, rate float64, round int) (Result, e
 	due := make(chan time.Time, b.opt.Connections)
 	go pace(publishing, rate, due)
 	began := time.Now()
-	err = b.each(publishing, func(ctx context.Context) error {
-		p := publisher{bench: b, run: n, company: company, batch: 1, refused: &refused}
+	err = b.each(publishing, func(ctx context.Context, _ int) error {
+		p := publisher{bench: b, run: n, server: server, batch: 1, refused: &refused}
 		for at := range due {
 			if err := p.timed(ctx, at); err != nil {
 				return err
@@ -42,9 +46,9 @@ func (b *bench) latency(ctx context.Context, rate float64, round int) (Result, e
 	if err == nil {
 		lost = n.drain(ctx)
 	}
-	err = errors.Join(err, b.unsubscribe(ctx, company, ids))
+	err = errors.Join(err, b.end(ctx, n))
 	r := Result{
-		Scenario: Latency, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
+		Scenario: name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
 		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
 	}
 	r.Accepted, r.Sent = n.took(began.Add(b.opt.Duration / 5))

@@ -21,11 +21,14 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 )
 
-// Options of a Bench. URL and Key are required; the zero value of the rest works.
+// Options of a Bench. Servers and Key are required; the zero value of the rest works.
 type Options struct {
-	URL string // of the server
-	Key string // an operator key
-	PID int    // of the server's process, 0 = unknown: no CPU and memory
+	// Servers are the nodes of one installation. Each gets its share of what is published.
+	Servers []Server
+	Key     string // an operator key
+	// Companies is how many there are, with as many webhooks each; 0 means 1. A company is delivered
+	// by one node, so that many nodes need many.
+	Companies int
 	// Database is the process of the server's database, whose children serve connections; 0 = none
 	// that is known.
 	Database int
@@ -45,15 +48,22 @@ type Options struct {
 	During func(ctx context.Context, scenario string, length time.Duration) error
 }
 
+// Server is one node.
+type Server struct {
+	URL string
+	PID int // of its process, 0 = unknown: no CPU and memory
+}
+
 // Result is one measurement.
 type Result struct {
 	Scenario   string
+	Nodes      int
 	Round      int
 	PerSecond  float64       // deliveries
 	Ratio      float64       // to the ceilings just before and after; 0 for a ceiling itself
-	CPU        time.Duration // of the server for each delivery; of publisher and sink for the ceiling
+	CPU        time.Duration // of the servers for each delivery; of publisher and sink for the ceiling
 	Database   time.Duration // CPU of the database for each delivery
-	RSS        int64         // of the server, at the end
+	RSS        int64         // of the servers, at the end
 	Published  int64
 	Lost       int64 // did not arrive within a minute of the last one that did
 	Duplicates int64
@@ -73,17 +83,19 @@ type scenario struct {
 	webhooks int // that each event goes to
 }
 
-// Ceiling and Latency are scenarios of another kind.
+// Scenarios of another kind. Across is the latency of what is published at a node that does not
+// deliver it; with several nodes, Latency is that of what is published at the one that does.
 const (
 	Ceiling = "ceiling"
 	Latency = "latency"
+	Across  = "across"
 )
 
 var scenarios = []scenario{{"single", 1, 1}, {"batch", 100, 1}, {"fan-out", 100, 5}}
 
 // Names lists the scenarios.
 func Names() []string {
-	names := []string{Latency}
+	names := []string{Latency, Across}
 	for _, s := range scenarios {
 		names = append(names, s.name)
 	}
@@ -95,12 +107,18 @@ func (o *Options) defaults() {
 	o.Rounds = cmp.Or(o.Rounds, 3)
 	o.Connections = cmp.Or(o.Connections, 32)
 	o.Load = cmp.Or(o.Load, 0.3)
+	o.Companies = cmp.Or(o.Companies, 1)
 	if o.Progress == nil {
 		o.Progress = func(Result) {}
 	}
 }
 
-func (o *Options) wants(name string) bool { return len(o.Only) == 0 || slices.Contains(o.Only, name) }
+func (o *Options) wants(name string) bool {
+	if name == Across && len(o.Servers) == 1 {
+		return false
+	}
+	return len(o.Only) == 0 || slices.Contains(o.Only, name)
+}
 
 // Run takes all measurements, round after round, and returns the median of each scenario. The
 // latency comes last, at a part of the speed of single posts that was found before.
@@ -111,10 +129,13 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 		return nil, err
 	}
 	defer b.close()
+	if err := b.settle(ctx); err != nil {
+		return nil, err
+	}
 	var all []Result
 	for round := 1; round <= o.Rounds; round++ {
 		for _, s := range scenarios {
-			if !o.wants(s.name) && !(s.name == "single" && o.wants(Latency)) {
+			if !o.wants(s.name) && !(s.name == "single" && (o.wants(Latency) || o.wants(Across))) {
 				continue
 			}
 			pair, err := b.pair(ctx, s, round)
@@ -124,13 +145,17 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 			all = append(all, pair...)
 		}
 	}
-	if o.wants(Latency) {
-		rate := o.Load * median(all, "single").PerSecond
-		for round := 1; round <= o.Rounds; round++ {
-			r, err := b.latency(ctx, rate, round)
-			if err != nil {
-				return nil, fmt.Errorf("latency: %w", err)
+	rate := o.Load * median(all, "single").PerSecond
+	for round := 1; round <= o.Rounds; round++ {
+		for _, name := range []string{Latency, Across} {
+			if !o.wants(name) {
+				continue
 			}
+			r, err := b.latency(ctx, name, rate, round)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			r.Nodes = len(o.Servers)
 			o.Progress(r)
 			all = append(all, r)
 		}
@@ -153,6 +178,7 @@ func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, erro
 	if err != nil {
 		return nil, err
 	}
+	r.Nodes = len(b.opt.Servers)
 	r.Ratio = 2 * r.PerSecond / (before.PerSecond + after.PerSecond)
 	for _, m := range []Result{before, after, r} {
 		b.opt.Progress(m)
@@ -185,6 +211,7 @@ func median(all []Result, scenario string) Result {
 			m.Duplicates += r.Duplicates
 			m.Refused += r.Refused
 			m.RSS = max(m.RSS, r.RSS)
+			m.Nodes = r.Nodes
 		}
 	}
 	if len(of) == 0 {
@@ -224,14 +251,26 @@ func quantiles(list []time.Duration) (q Quantiles) {
 
 // meter measures a stretch of time: deliveries, and what processes used meanwhile.
 type meter struct {
-	pid, database int // 0 = not measured
-	count         func() int64
-	began         time.Time
-	received      int64
-	used          process.Usage
-	databaseCPU   time.Duration // for each
-	perSecond     float64
-	cpu           time.Duration // for each
+	pids        []int
+	database    int // 0 = not measured
+	count       func() int64
+	began       time.Time
+	received    int64
+	used        process.Usage
+	databaseCPU time.Duration // for each
+	perSecond   float64
+	cpu         time.Duration // for each
+}
+
+// meter makes one of the servers.
+func (b *bench) meter(count func() int64) meter {
+	m := meter{database: b.opt.Database, count: count}
+	for _, s := range b.opt.Servers {
+		if s.PID != 0 {
+			m.pids = append(m.pids, s.PID)
+		}
+	}
+	return m
 }
 
 func (m *meter) start() (err error) {
@@ -241,10 +280,14 @@ func (m *meter) start() (err error) {
 }
 
 func (m *meter) read() (used process.Usage, database time.Duration, err error) {
-	if m.pid != 0 {
-		used, err = process.UsageOf(m.pid)
+	for _, pid := range m.pids {
+		u, err := process.UsageOf(pid)
+		if err != nil {
+			return used, 0, err
+		}
+		used.CPU, used.RSS = used.CPU+u.CPU, used.RSS+u.RSS
 	}
-	if m.database != 0 && err == nil {
+	if m.database != 0 {
 		var all process.Usage
 		all, err = process.UsageOfAll(m.database)
 		database = all.CPU

@@ -28,7 +28,8 @@ type sink struct {
 // run is what one measurement published, and what of it arrived.
 type run struct {
 	name       string
-	webhooks   int
+	companies  []company
+	webhooks   int          // that each event goes to
 	published  atomic.Int64 // events; their ids end in 0 … published−1
 	arrived    atomic.Int64 // deliveries, each counted once
 	duplicates atomic.Int64
@@ -38,6 +39,12 @@ type run struct {
 	mu    sync.Mutex
 	seen  [][]uint64            // a bit for each event, for each webhook
 	times map[string]*itinerary // of events by id; nil = not measured
+}
+
+// company is one of a run's, with the ids of its webhooks.
+type company struct {
+	id       string
+	webhooks []string
 }
 
 // itinerary is when an event was where.

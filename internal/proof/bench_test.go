@@ -10,17 +10,17 @@ import (
 
 // TestBench: the command measures something in every scenario, loses nothing, and leaves no server.
 func TestBench(t *testing.T) {
-	for _, store := range []string{"sqlite", "postgres"} {
-		t.Run(store, func(t *testing.T) {
-			if store == "postgres" && !postgrestest.Installed() {
-				t.Skip(postgrestest.ErrMissing)
-			}
-			bench(t, "--store", store)
-		})
-	}
+	const scenarios = "ceiling single batch fan-out latency"
+	t.Run("sqlite", func(t *testing.T) { bench(t, scenarios) })
+	t.Run("nodes", func(t *testing.T) {
+		if !postgrestest.Installed() {
+			t.Skip(postgrestest.ErrMissing)
+		}
+		bench(t, scenarios+" "+scenarios+" across", "--store", "postgres", "--nodes", "1,2", "--companies", "4")
+	})
 }
 
-func bench(t *testing.T, args ...string) {
+func bench(t *testing.T, scenarios string, args ...string) {
 	cmd := exec.CommandContext(t.Context(), binary(t), append([]string{"bench", "--duration", "300ms", "--rounds", "1", "--quiet", "--output", "json"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -42,7 +42,7 @@ func bench(t *testing.T, args ...string) {
 			t.Errorf("%s", line)
 		}
 	}
-	if got := strings.Join(names, " "); got != "ceiling single batch fan-out latency" {
+	if got := strings.Join(names, " "); got != scenarios {
 		t.Error(got)
 	}
 }
