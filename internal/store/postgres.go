@@ -73,10 +73,10 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	e := &elephant{opt: opt}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	e := &elephant{opt: opt}
 	if err := e.open(ctx); err != nil {
 		e.close()
 		return nil, fmt.Errorf("open postgres: %w", err)

@@ -215,7 +215,7 @@ const (
 		)
 		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
 		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at,
-			greatest(last.accepted_at, $11)
+			greatest(last.accepted_at, coalesce($11, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
 		FROM g CROSS JOIN last
 		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
 		RETURNING "offset", company, id, accepted_at`
@@ -265,6 +265,14 @@ func (g *appendGroup) lookUp(steps []step, e *elephant) []step {
 	}})
 }
 
+// acceptance is the time of acceptance, null for the database's.
+func (e *elephant) acceptance() any {
+	if e.opt.Now == nil {
+		return nil
+	}
+	return micros(e.opt.Now())
+}
+
 func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
 	n := len(g.rows)
 	callers, companies, occurred := make([]int64, n), make([]int64, n), make([]*int64, n)
@@ -279,7 +287,7 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 			occurred[i] = &us
 		}
 	}
-	args := []any{int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, micros(e.opt.Now())}
+	args := []any{int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, e.acceptance()}
 	return step{insertFresh, args, func(r pgx.Rows) error {
 		for r.Next() {
 			var id eventID

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -17,8 +18,8 @@ import (
 
 // nodes opens a store for the tests of its nodes, and a way to its tables.
 func nodes(t *testing.T) (*store.Store, *store.Nodes, *pgxpool.Pool) {
-	url := database(t)
-	s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: url + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey)})
+	address := database(t)
+	s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: address + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func nodes(t *testing.T) (*store.Store, *store.Nodes, *pgxpool.Pool) {
 			t.Error(err)
 		}
 	})
-	pool, err := pgxpool.New(t.Context(), url)
+	pool, err := pgxpool.New(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,4 +181,39 @@ func waitForLocks(t *testing.T, pool *pgxpool.Pool, n int) {
 		}
 	}
 	t.Fatalf("%d statements were to wait for locks", n)
+}
+
+// TestAcceptedByTheDatabasesClock: nodes whose clocks disagree accept in one order of times.
+func TestAcceptedByTheDatabasesClock(t *testing.T) {
+	address := database(t)
+	pool, err := pgxpool.New(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	// A database whose clock is ten minutes ahead of ours.
+	_, err = pool.Exec(t.Context(), `CREATE SCHEMA ahead;
+		CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() + interval '10 min' $$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.OpenPostgres(t.Context(), store.Options{
+		DatabaseURL: address + "&pool_max_conns=3&search_path=" + url.QueryEscape("ahead,public,pg_catalog"), MasterKey: []byte(storetest.MasterKey),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	company, err := s.EnsureCompany(t.Context(), "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &hook.Event{ID: "e1", Company: company.Key, CompanyID: company.ID, Topic: "customer", Data: []byte("{}")}
+	got, err := s.Append(t.Context(), company.Partition, []*hook.Event{e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ahead := time.Until(got.Appended[0].Event.AcceptedAt); ahead < 5*time.Minute || ahead > 11*time.Minute {
+		t.Errorf("accepted %s ahead of this node's clock; the database is 10 minutes ahead", ahead)
+	}
 }

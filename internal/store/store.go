@@ -31,7 +31,8 @@ type Options struct {
 	DatabaseURL string
 	// MasterKey seals secrets at rest: 32 bytes.
 	MasterKey []byte
-	// Now is the clock of accepted_at; nil means time.Now.
+	// Now is the clock of accepted_at and all other times; nil means time.Now, and for accepted_at on
+	// Postgres the database's clock, so that the order of times is one on all nodes.
 	Now func() time.Time
 	// Fatal is called once when a commit failed in a way after which nothing may be acknowledged
 	// (a failed fsync). It must end the process without closing the store. Nil panics.
