@@ -106,7 +106,8 @@ func (c *core) record() *store.Record {
 		w.places = append(w.places, placed{l, l.place, detached})
 		l.delivered, l.failed, l.skipped, l.touched = 0, 0, 0, false
 	}
-	*g = ledger{writing: w, items: g.items[:0:0]}
+	// As much is likely to be found out while this is under way.
+	*g = ledger{writing: w, items: make([]store.Item, 0, len(g.items)), done: make([]outcome, 0, len(g.done))}
 	return r
 }
 

@@ -163,12 +163,14 @@ func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
 			l.stat.Arrival.Add(c.wall().Sub(it.payload.event.AcceptedAt))
 		}
 		const kept = 20
-		if len(l.answers) >= kept {
-			l.answers = l.answers[1:]
-		}
-		l.answers = append(l.answers, store.Answer{
+		answer := store.Answer{
 			Webhook: l.place.webhook, Slot: l.answered % kept, Offset: a.Offset, Number: a.Number, Header: r.AnswerHeader, Body: r.AnswerBody,
-		})
+		}
+		if len(l.answers) < kept {
+			l.answers = append(l.answers, answer)
+		} else {
+			l.answers[(answer.Slot-l.answers[0].Slot+kept)%kept] = answer // in the place of the one that had its slot
+		}
 		l.answered++
 	case hook.OutcomeFailed, hook.OutcomeGone:
 		l.stat.Failed++

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -58,7 +59,7 @@ func (w *writer) insertEvents(events []*hook.Event) error {
 			s.int(micros(e.AcceptedAt))
 		}
 		if err := s.run(); err != nil {
-			return err
+			return fmt.Errorf("insert events: %w", err)
 		}
 		events = events[n:]
 	}

@@ -35,9 +35,10 @@ func (s *Store) OnAppend(fn func(p hook.Partition, events []*hook.Event, configV
 // there is none, which the index of ids finds out anyway: so it is asked first only while duplicates
 // come, and otherwise when it refuses one.
 func (w *writer) appendAll(ctx context.Context, group []*work) error {
+	w.last = max(w.last, micros(w.l.opt.Now()))
 	if !w.repeats {
-		head, last := w.head, w.last
-		err := w.number(ctx, group)
+		head := w.head
+		err := w.insertNew(group)
 		if code, ok := sqliteCode(err); !ok || code != sqliteUnique {
 			return err
 		}
@@ -48,18 +49,32 @@ func (w *writer) appendAll(ctx context.Context, group []*work) error {
 		if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return err
 		}
-		w.head, w.last, w.fresh = head, last, w.fresh[:0]
-		clear(w.seen)
+		w.head, w.fresh = head, w.fresh[:0]
 	}
 	if err := w.known(ctx, group); err != nil {
 		return err
 	}
 	w.repeats = len(w.seen) > 0
-	return w.number(ctx, group)
+	return w.insertUnknown(group)
 }
 
-// number gives offsets to the events that are new, and inserts them.
-func (w *writer) number(ctx context.Context, group []*work) error {
+// insertNew numbers and inserts everything. It fails if an id is there already, or comes twice.
+func (w *writer) insertNew(group []*work) error {
+	for _, k := range group {
+		if k.events == nil {
+			continue
+		}
+		k.batch.Appended = make([]hook.Appended, len(k.events))
+		for i, e := range k.events {
+			w.number(e)
+			k.batch.Appended[i].Event = e
+		}
+	}
+	return w.insertEvents(w.fresh)
+}
+
+// insertUnknown numbers and inserts the events whose ids were not seen.
+func (w *writer) insertUnknown(group []*work) error {
 	for _, k := range group {
 		if k.events == nil {
 			continue
@@ -74,18 +89,19 @@ func (w *writer) number(ctx context.Context, group []*work) error {
 				k.batch.Appended[i] = hook.Appended{Event: known, Duplicate: true}
 				continue
 			}
-			w.head++
-			w.last = max(w.last, micros(w.l.opt.Now()))
-			e.Offset, e.AcceptedAt = w.head, fromMicros(w.last)
+			w.number(e)
 			w.seen[id] = e
-			w.fresh = append(w.fresh, e)
 			k.batch.Appended[i] = hook.Appended{Event: e}
 		}
 	}
-	if err := w.insertEvents(w.fresh); err != nil {
-		return fmt.Errorf("insert events: %w", err)
-	}
-	return nil
+	return w.insertEvents(w.fresh)
+}
+
+// number gives an event its place in the log.
+func (w *writer) number(e *hook.Event) {
+	w.head++
+	e.Offset, e.AcceptedAt = w.head, fromMicros(w.last)
+	w.fresh = append(w.fresh, e)
 }
 
 // conflicts reports whether some event of a caller clashes with what is there, or with itself.
