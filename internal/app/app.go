@@ -19,6 +19,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
@@ -257,6 +258,7 @@ func (s *Server) Run(ctx context.Context) error {
 		engine <- failed
 	}
 	s.log.Info("stopping")
+	failpoint.Hit(failpoint.Drain)
 	end, cancel := context.WithTimeout(hard, stopRequests)
 	defer cancel()
 	s.routes.EndStreams()
@@ -265,7 +267,9 @@ func (s *Server) Run(ctx context.Context) error {
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
 	<-tidy
-	return errors.Join(failed, <-engine)
+	failed = errors.Join(failed, <-engine)
+	failpoint.Hit(failpoint.Drained)
+	return failed
 }
 
 // release closes what Open took, last in first out.

@@ -27,23 +27,24 @@ type layer struct {
 
 // layers knows every package. A new one needs a line here, and a place in the architecture.
 var layers = map[string]layer{
-	"hook":   {"", "the domain does no I/O and knows nobody, so that everybody can speak its words"},
-	"wire":   {"hook", "what receivers depend on must not move when something else does"},
-	"filter": {"hook", "whether an event matches is a pure function of event and rule"},
-	"change": {"hook", "topics are derived from two snapshots and nothing else"},
-	"retry":  {"hook", "what happens after an attempt is a pure function, tested without I/O"},
-	"config": {"hook", "settings are read before anything else exists"},
+	"hook":      {"", "the domain does no I/O and knows nobody, so that everybody can speak its words"},
+	"wire":      {"hook", "what receivers depend on must not move when something else does"},
+	"filter":    {"hook", "whether an event matches is a pure function of event and rule"},
+	"change":    {"hook", "topics are derived from two snapshots and nothing else"},
+	"retry":     {"hook", "what happens after an attempt is a pure function, tested without I/O"},
+	"config":    {"hook", "settings are read before anything else exists"},
+	"failpoint": {"", "a point is no more than a name, so that everybody can mark one"},
 
-	"egress":             {"hook", "the only door to the network is too small to know what goes through it"},
+	"egress":             {"hook failpoint", "the only door to the network is too small to know what goes through it"},
 	"send":               {"hook wire egress", "one attempt: it neither decides what follows nor records it"},
-	"store":              {"hook", "the log and the cursors know neither who writes nor who reads"},
+	"store":              {"hook failpoint", "the log and the cursors know neither who writes nor who reads"},
 	"store/postgrestest": {"", "whoever needs a Postgres to throw away decides what is kept in it"},
 	"telemetry":          {"hook", "packages that work declare what they measure; they do not import this one"},
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
 	"intake":  {"hook wire filter store", "accepting an event must work while nothing is delivered"},
-	"deliver": {"hook wire filter retry send store", "the engine must work while no API is served"},
+	"deliver": {"hook failpoint wire filter retry send store", "the engine must work while no API is served"},
 	"upkeep":  {"hook store", "it speaks to the store, as everybody does"},
 
 	"httpapi": {"hook wire filter change config egress store intake", "what the engine knows reaches the API through an interface of its own"},
@@ -53,7 +54,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
+		"hook failpoint wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {

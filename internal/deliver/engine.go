@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -355,6 +356,7 @@ func (e *Engine) attempt(ctx context.Context, s *start) (result send.Result) {
 	if e.Members != nil {
 		r.May = e.Leased
 	}
+	failpoint.Hit(failpoint.Dial)
 	return e.Sender.Send(ctx, r)
 }
 

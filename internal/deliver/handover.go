@@ -72,7 +72,7 @@ func (c *core) keep(id hook.Partition) {
 // handOver moves every release on as far as it can go.
 func (c *core) handOver() {
 	for id, h := range c.handovers {
-		if !h.cut && c.resting(h.part) {
+		if !h.cut && h.part.held == 0 {
 			c.disown(h.part)
 			h.cut, h.after = true, c.commits
 			if c.ledger.writing != nil {
@@ -87,16 +87,6 @@ func (c *core) handOver() {
 			h.tell <- moved{id, true}
 		}
 	}
-}
-
-// resting says that no attempt of a partition is under way or unrecorded.
-func (c *core) resting(p *partition) bool {
-	for _, l := range c.lanes {
-		if l.place.part == p && l.inFlight > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // disown forgets a partition. Its lanes' places go into the next record, so that the next owner

@@ -255,7 +255,7 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 	if l.detached() != l.place.detached && l.hook != nil {
 		c.mark(l)
 	}
-	l.forget(p)
+	l.forget(p, c.commits)
 	if l.stat != nil && c.now.Sub(l.statAt) >= statsEvery {
 		c.ledger.stats = append(c.ledger.stats, *l.stat)
 		l.stat = nil
@@ -286,10 +286,10 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 	return min(p.tail, l.low)
 }
 
-// forget drops what no read under way can still bring back.
-func (l *lane) forget(p *partition) {
+// forget drops what no read can bring back any more: it is committed, and no read under way is older.
+func (l *lane) forget(p *partition, commits uint64) {
 	for key, x := range l.past {
-		if l.over(p, x) {
+		if commits >= x.commit && l.over(p, x) {
 			delete(l.past, key)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
@@ -14,6 +15,7 @@ import (
 // finished takes in what an attempt came to: it decides, and puts the outcome into the ledger. The
 // slot stays taken until that is recorded.
 func (c *core) finished(s *start, r *send.Result) {
+	failpoint.Hit(failpoint.Answered)
 	l, it := s.lane, s.item
 	l.sending--
 	i := slices.Index(l.unanswered, it)

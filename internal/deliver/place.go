@@ -24,6 +24,7 @@ type partition struct {
 	reading bool // a read of the tail is under way
 	loading bool // a read of the configuration is under way
 	leaving bool // it is being handed over: no attempt starts
+	held    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
 	payload map[hook.Offset]*payload
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes

@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -18,6 +19,7 @@ func (c *core) replayRead(l *lane, work replayWork, err error) {
 	if l.place.replay != work.replay.Key {
 		return // it was cancelled meanwhile
 	}
+	failpoint.Hit(failpoint.Replay)
 	for _, x := range work.items {
 		key := parkedKey{hook.Replay, x.Offset}
 		if _, here := l.known[key]; here {

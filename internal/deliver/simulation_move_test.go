@@ -31,8 +31,8 @@ func (s *simulation) moves() error {
 			return nil
 		}
 		s.log("handed over")
-		if len(s.running) > 0 || s.record != nil || len(s.recorded) > 0 || s.core.record() != nil {
-			return fmt.Errorf("handed over with %d in flight, record %v", len(s.running), s.record)
+		if left := s.core.record(); len(s.running) > 0 || s.record != nil || len(s.recorded) > 0 || left != nil {
+			return fmt.Errorf("handed over with %d in flight, %+v under way, %d to tell, %+v to record", len(s.running), s.record, len(s.recorded), left)
 		}
 		s.handovers++
 		if s.chance(0.5) {

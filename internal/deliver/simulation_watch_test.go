@@ -122,7 +122,7 @@ func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, .
 		if o >= x.item.offset {
 			break
 		}
-		if _, skip := x.lane.place.skipped(o); !skip && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending {
+		if _, skip := x.lane.place.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending {
 			return describe("%s order, and %d is pending", w.hook.Ordering, o)
 		}
 	}

@@ -98,6 +98,7 @@ func (s *slots) take(l *lane, it *item) {
 	it.pooled = l.pooled()
 	it.bytes = int64(len(it.payload.event.Data))
 	s.held++
+	l.place.part.held++
 	s.bytes += it.bytes
 	if it.pooled {
 		s.slow++
@@ -110,6 +111,7 @@ func (s *slots) take(l *lane, it *item) {
 // release counts one that was recorded.
 func (s *slots) release(l *lane, it *item) {
 	s.held--
+	l.place.part.held--
 	s.bytes -= it.bytes
 	if it.pooled {
 		s.slow--

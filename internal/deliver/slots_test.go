@@ -26,7 +26,7 @@ func newTestCompany(key int) *company {
 }
 
 func testLane(c *company, quick bool) *lane {
-	l := newLane(&place{company: c}, 0)
+	l := newLane(&place{company: c, part: &partition{}}, 0)
 	l.proven = quick
 	return l
 }

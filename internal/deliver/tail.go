@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -77,6 +78,7 @@ func (c *core) tailRead(id hook.Partition, events []*hook.Event, version int64, 
 
 // offer gives one event of the log to the lanes that want it.
 func (c *core) offer(p *partition, e *hook.Event) {
+	failpoint.Hit(failpoint.Offered)
 	p.tail = e.Offset
 	co := c.companies[e.Company]
 	if co == nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -51,6 +52,7 @@ func (c *conn) exchange(r *Request, a *Answer) (keep bool, err error) {
 	x := http1{c: c, r: r, s: scratches.Get().(*scratch), answer: a, began: time.Now()}
 	defer x.s.put()
 	writeErr := x.write()
+	failpoint.Hit(failpoint.Sent)
 	h, err := x.readHead()
 	if err != nil {
 		_ = x.finishWriting(true) // the error of reading is the one that counts

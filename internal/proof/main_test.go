@@ -14,15 +14,18 @@ import (
 )
 
 // build makes the binary once for all tests, as users get it: without the race detector.
-var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "atlas-webhooks")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", path, "../../cmd/atlas-webhooks")
+var build = sync.OnceValues(func() (string, error) { return compile("atlas-webhooks") })
+
+func compile(name string, flags ...string) (string, error) {
+	path := filepath.Join(buildDir, name)
+	args := append(append([]string{"build", "-trimpath", "-o", path}, flags...), "../../cmd/atlas-webhooks")
+	cmd := exec.CommandContext(context.Background(), "go", args...)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the binary: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 var buildDir string
 

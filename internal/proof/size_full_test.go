@@ -17,6 +17,12 @@ const (
 	controlCuts  = 10
 )
 
+// failpointRounds is how often the server ends at each failpoint.
+const failpointRounds = 20
+
+// killedWrites are the writes at which a migration is killed.
+var killedWrites = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 25, 30, 40, 60, 90, 150}
+
 // faultyCalls are which of its calls fail.
 var faultyCalls = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40}
 

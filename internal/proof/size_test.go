@@ -18,6 +18,12 @@ const (
 	controlCuts  = 4
 )
 
+// failpointRounds is how often the server ends at each failpoint.
+const failpointRounds = 1
+
+// killedWrites are the writes at which a migration is killed.
+var killedWrites = []int{1, 4, 12, 40}
+
 // faultyCalls are which of its calls fail.
 var faultyCalls = []int{1, 2, 3, 5, 9, 20}
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 )
 
 // Sizes of the write-ahead log at which something happens.
@@ -102,10 +104,12 @@ func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
 
 // copyBack runs one checkpoint and returns how many bytes of the log were in use before it.
 func (l *lite) copyBack(ctx context.Context, mode string) (int64, error) {
+	failpoint.Hit(failpoint.Checkpoint)
 	var busy, frames, copied int64
 	if err := l.copyDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
 		return l.walSize.Load(), err
 	}
+	failpoint.Hit(failpoint.Checkpointed)
 	const frame = 4096 + 24
 	size := max(frames, 0) * frame
 	if copied == frames {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -275,6 +276,7 @@ func (w *writer) transaction(group []*work) (err error) {
 			return w.fatal(err)
 		}
 	}
+	failpoint.Hit(failpoint.BeforeCommit)
 	if _, err := w.exec(ctx, "COMMIT"); err != nil {
 		return w.fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -31,6 +32,7 @@ func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, b
 			return err
 		}
 		for _, step := range p.steps {
+			failpoint.Hit(failpoint.Purge)
 			deleted, err := q.exec(ctx, step.query, step.args...)
 			if err != nil {
 				return err

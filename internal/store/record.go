@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -252,6 +253,7 @@ func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, ou
 
 func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
+		failpoint.Hit(failpoint.Park)
 		_, err := q.exec(ctx, `
 			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)

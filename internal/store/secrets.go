@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -52,6 +53,7 @@ func (s *Store) RotateSecret(ctx context.Context, company hook.CompanyKey, id st
 			w.Secrets.Previous, w.Secrets.PreviousExpires = known, now.Add(r.Overlap)
 		}
 		secrets = w.Secrets
+		failpoint.Hit(failpoint.Rotation)
 		return nil
 	})
 	if err != nil {

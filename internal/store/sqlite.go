@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -202,10 +203,14 @@ func migrateSQLite(ctx context.Context, db *sql.DB) error {
 	if have > want {
 		return fmt.Errorf("the schema is at version %d, this program knows %d: it was written by a newer version", have, want)
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrations: %w", err)
+	for {
+		failpoint.Hit(failpoint.Migration)
+		if _, err := p.UpByOne(ctx); errors.Is(err, goose.ErrNoNextVersion) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("migrations: %w", err)
+		}
 	}
-	return nil
 }
 
 func (l *lite) partitions() int { return 1 }
@@ -261,12 +266,14 @@ func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Even
 	if err := l.writer.do(ctx, &w); err != nil {
 		return Batch{}, err // the writer may still be at it
 	}
+	failpoint.Hit(failpoint.Appended)
 	return w.batch, nil
 }
 
 func (l *lite) record(ctx context.Context, r *Record) (Recorded, error) {
 	w := work{record: r}
 	err := l.writer.do(ctx, &w)
+	failpoint.Hit(failpoint.Recorded)
 	return w.recorded, err
 }
 

@@ -1,0 +1,6 @@
+//go:build !failpoint
+
+package failpoint
+
+// Hit marks the point.
+func Hit(Point) {}
