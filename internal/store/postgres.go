@@ -57,14 +57,15 @@ const sessionsOpen = 24
 // elephant is the engine on Postgres: a pool of sessions without state, and for each partition a
 // goroutine that commits appends in groups (postgres_append.go).
 type elephant struct {
-	opt    Options
-	pool   *pgxpool.Pool
-	few    *pgxpool.Pool // for leases, beside the crowd
-	lines  [postgresPartitions]*appender
-	notify func(hook.Partition, []*hook.Event, int64)
-	ending atomic.Bool
-	done   sync.WaitGroup
-	once   sync.Once
+	opt     Options
+	pool    *pgxpool.Pool
+	few     *pgxpool.Pool // for leases, beside the crowd
+	lines   [postgresPartitions]*appender
+	notify  func(hook.Partition, []*hook.Event, int64)
+	settled settled
+	ending  atomic.Bool
+	done    sync.WaitGroup
+	once    sync.Once
 }
 
 // OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
 )
 
@@ -32,7 +33,12 @@ type broken struct {
 func newBroken(t *testing.T) *broken {
 	t.Helper()
 	t.Parallel()
-	b := &broken{T: t, url: database(t)}
+	return breakable(t, database(t))
+}
+
+func breakable(t *testing.T, url string) *broken {
+	t.Helper()
+	b := &broken{T: t, url: url}
 	b.way = newProxy(t, b.url)
 	b.direct, b.store = openPostgres(t, b.url+"&pool_max_conns=8"), openPostgres(t, b.way.url+"&pool_max_conns=8")
 	var err error
@@ -363,7 +369,7 @@ func TestPostgresPausedNode(t *testing.T) {
 			},
 		},
 		"record": {
-			after('S', 3), // the turn without locks, the attempts, the cursor
+			after('S', 4), // the turn without locks, the record's name, the attempts, the cursor
 			func(b *broken) error {
 				b.n++
 				_, err := b.store.Record(b.Context(), b.counted(b.n))
@@ -416,7 +422,7 @@ func TestPostgresPausedNodeControl(t *testing.T) {
 	if _, err := paused.Record(t.Context(), b.counted(1)); err != nil {
 		t.Fatal(err)
 	}
-	b.way.set(func(p *proxy) { p.stop = after('S', 3) })
+	b.way.set(func(p *proxy) { p.stop = after('S', 4) })
 	first := make(chan error, 1)
 	go func() {
 		_, err := paused.Record(b.Context(), b.counted(2))
@@ -523,5 +529,56 @@ func TestPostgresBlackHole(t *testing.T) {
 	t.Logf("all works %s after the database is back", time.Since(back).Round(time.Millisecond))
 	if ids := b.log(); ids["swallowed"] != 1 {
 		t.Errorf("%v", ids)
+	}
+}
+
+// TestPostgresCrashedRecord: the database crashes before the commit of a record has reached the disk,
+// and gives the number of its transaction to another one, which is committed. The record is not taken
+// for that one, and written once.
+func TestPostgresCrashedRecord(t *testing.T) {
+	cluster(t) // or skip
+	own, err := postgrestest.Start(t.Context(), "wal_writer_delay=10s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(own.Stop)
+	b := breakable(t, own.URL("postgres"))
+	if _, err := b.store.Record(t.Context(), b.counted(1)); err != nil {
+		t.Fatal(err)
+	}
+	b.way.set(func(p *proxy) { p.stop = after('S', 4) })
+	first := make(chan error, 1)
+	go func() {
+		_, err := b.store.Record(b.Context(), b.counted(2))
+		first <- err
+	}()
+	b.way.standing(t)
+	xid := value[string](t, session(t, b.url), `SELECT max(backend_xid::text) FROM pg_stat_activity WHERE backend_xid IS NOT NULL`)
+	if err := own.Restart(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	after := session(t, b.url)
+	for range 20 {
+		if _, err := after.Exec(t.Context(), `SELECT pg_current_xact_id()`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The control: who asks by that number is told a lie.
+	if status := value[string](t, after, `SELECT pg_xact_status($1::text::xid8)`, xid); status != "committed" {
+		t.Errorf("transaction %s is %s: the test proves nothing", xid, status)
+	}
+	b.way.set(func(p *proxy) { p.stop, p.stands = nil, false })
+	err = <-first
+	for deadline := time.Now().Add(20 * time.Second); err != nil; _, err = b.store.Record(t.Context(), b.counted(2)) {
+		if time.Now().After(deadline) || !hook.IsKind(err, hook.KindUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	b.direct = openPostgres(t, b.url)
+	if n := b.delivered(); n != 2 {
+		t.Errorf("2 records have counted %d", n)
+	}
+	if n := value[int64](t, session(t, b.url), `SELECT count(*) FROM records WHERE void`); n != 1 {
+		t.Errorf("%d records are void", n)
 	}
 }

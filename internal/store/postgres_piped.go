@@ -14,9 +14,9 @@ import (
 )
 
 // piped is a record as it goes to the database: in two turns, the first of which takes no lock. It
-// begins the transaction, learns its id, and reads the statistics that are added to, which nobody
-// else writes while the fence holds. The second is all the rest up to COMMIT. Where a statement
-// fails, the database skips those behind it.
+// begins the transaction, on a connection that is alive, and reads the statistics that are added to,
+// which nobody else writes while the fence holds. The second is all the rest up to COMMIT. Where a
+// statement fails, the database skips those behind it.
 type piped struct {
 	*recording
 	e     *elephant
@@ -57,7 +57,9 @@ func (e *elephant) pipelined(ctx context.Context, r *Record, done *recording) er
 			return r.Err()
 		}, fencePipeline, r.Node)
 	}
+	p.do(nameRecord, p.id)
 	p.news()
+	p.do(forgetRecords, p.settled)
 	p.do(commit)
 	err = pipeline(ctx, c.Conn(), p.steps)
 	switch x, refused := errors.AsType[*pgconn.PgError](err); {
@@ -72,12 +74,6 @@ func (e *elephant) pipelined(ctx context.Context, r *Record, done *recording) er
 }
 
 func (p *piped) begin() []step {
-	steps := []step{{query: begin}, {`SELECT pg_current_xact_id()::text`, nil, func(r pgx.Rows) error {
-		if !r.Next() {
-			return r.Err()
-		}
-		return r.Scan(&p.xid)
-	}}}
 	var webhooks, buckets []int64
 	for i := range p.r.Stats {
 		s := &p.r.Stats[i]
@@ -90,16 +86,13 @@ func (p *piped) begin() []step {
 		p.stats = append(p.stats, *s)
 		webhooks, buckets = append(webhooks, int64(s.Webhook)), append(buckets, s.Bucket)
 	}
-	if len(webhooks) == 0 {
-		return steps
-	}
-	return append(steps, step{
+	return []step{{query: begin}, {
 		`
 		SELECT s.webhook, s.bucket, s.delivered, s.failed, s.retried, s.latency, s.arrival
 		FROM unnest($1::bigint[], $2::bigint[]) AS g (webhook, bucket) JOIN stats s ON s.webhook = g.webhook AND s.bucket = g.bucket`,
 		[]any{webhooks, buckets},
 		p.readStats,
-	})
+	}}
 }
 
 func (p *piped) readStats(r pgx.Rows) error {

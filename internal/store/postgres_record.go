@@ -2,17 +2,19 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // recording is a record under way.
 type recording struct {
-	xid     string // of the transaction: tells afterwards, if the commit is not answered, whether it took place
+	id      string   // tells afterwards, if the commit is not answered, whether it took place
+	settled []string // ids of records before it, which nobody will ask about
 	out     Recorded
 	session pgSession // knows the configuration that changed
 }
@@ -31,30 +33,58 @@ func (e *elephant) record(ctx context.Context, r *Record) (Recorded, error) {
 }
 
 // recordBy looks up a commit that is not answered: written twice, its counters would be added twice.
+// Its transaction id would not do: after a crash another transaction gets it, if nothing of the first
+// had reached the disk.
 func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Record, *recording) error, r *Record) (Recorded, error) {
 	var done *recording
 	err := e.again(ctx, func(ctx context.Context) error {
-		done = &recording{session: pgSession{ctx: ctx, e: e}}
-		return write(ctx, r, done)
+		done = &recording{id: rand.Text(), settled: e.settled.take(), session: pgSession{ctx: ctx, e: e}}
+		err := write(ctx, r, done)
+		if err != nil {
+			e.settled.add(done.settled...)
+		}
+		return err
 	})
 	if errors.Is(err, errCommit) {
 		var committed bool
-		if committed, err = e.committed(ctx, done.xid, err); committed {
+		if committed, err = e.committed(ctx, done.id, err); committed {
 			err = nil
 		}
 	}
 	if err != nil {
 		return Recorded{}, err
 	}
+	e.settled.add(done.id)
 	done.session.tell()
 	return done.out, nil
 }
 
-// The first statement of a record that is written in small steps. Sharing the lock on its own row, a
-// node cannot be declared dead between this and its commit; its lease can be renewed meanwhile.
+// settled are the ids of records that were committed, and answered.
+type settled struct {
+	sync.Mutex
+	ids []string
+}
+
+func (s *settled) take() (ids []string) {
+	s.Lock()
+	defer s.Unlock()
+	ids, s.ids = s.ids, nil
+	return ids
+}
+
+func (s *settled) add(ids ...string) {
+	s.Lock()
+	defer s.Unlock()
+	s.ids = append(s.ids, ids...)
+}
+
 const (
-	fence    = `SELECT pg_current_xact_id()::text FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`
-	unfenced = `SELECT pg_current_xact_id()::text WHERE $1 = ''`
+	// The first statement of a record that is written in small steps. Sharing the lock on its own row,
+	// a node cannot be declared dead between this and its commit; its lease can be renewed meanwhile.
+	fence = `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`
+
+	nameRecord    = `INSERT INTO records (id) VALUES ($1)`
+	forgetRecords = `DELETE FROM records WHERE id = ANY($1)`
 )
 
 // stepwise writes a record one item after another.
@@ -71,15 +101,19 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 		}
 	}()
 	done.session.tx = t
-	first := fence
-	if r.Node == "" {
-		first = unfenced
+	if r.Node != "" {
+		alive, err := t.Exec(ctx, fence, r.Node)
+		if err != nil {
+			return err
+		}
+		if alive.RowsAffected() == 0 {
+			return ErrFenced
+		}
 	}
-	err = t.QueryRow(ctx, first, r.Node).Scan(&done.xid)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrFenced
+	if _, err := t.Exec(ctx, nameRecord, done.id); err != nil {
+		return err
 	}
-	if err != nil {
+	if _, err := t.Exec(ctx, forgetRecords, done.settled); err != nil {
 		return err
 	}
 	if done.out, err = writeRecord(ctx, &done.session, r); err != nil {
@@ -91,20 +125,17 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 	return nil
 }
 
-// committed asks what became of a transaction until the database answers.
-func (e *elephant) committed(ctx context.Context, xid string, cause error) (bool, error) {
+// committed asks what became of a record until the database answers. Where it finds no trace it
+// leaves one, so that the record cannot be committed later either: a transaction can outlive the
+// connection that it came by.
+func (e *elephant) committed(ctx context.Context, id string, cause error) (bool, error) {
 	for {
-		var status string
-		asking, cancel := context.WithTimeout(ctx, tryPatience)
-		err := e.pool.QueryRow(asking, `SELECT coalesce(pg_xact_status($1::text::xid8), '')`, xid).Scan(&status)
-		cancel()
+		void, err := e.trace(ctx, id)
 		switch {
-		case err == nil && status == "committed":
-			return true, nil
-		case err == nil && status == "aborted":
+		case err == nil && void:
 			return false, cause
-		case err == nil && status == "":
-			return false, fmt.Errorf("the outcome of a record is no longer known: %w", cause)
+		case err == nil:
+			return true, nil
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
@@ -112,4 +143,15 @@ func (e *elephant) committed(ctx context.Context, xid string, cause error) (bool
 			return false, fmt.Errorf("the outcome of a record is not known: %w", errors.Join(cause, ctx.Err()))
 		}
 	}
+}
+
+func (e *elephant) trace(ctx context.Context, id string) (void bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tryPatience)
+	defer cancel()
+	// It waits for a transaction that has written the row and not yet ended.
+	if _, err := e.pool.Exec(ctx, `INSERT INTO records (id, void) VALUES ($1, true) ON CONFLICT (id) DO NOTHING`, id); err != nil {
+		return false, err
+	}
+	err = e.pool.QueryRow(ctx, `SELECT void FROM records WHERE id = $1`, id).Scan(&void)
+	return void, err
 }

@@ -39,13 +39,13 @@ type Cluster struct {
 	count atomic.Int64 // of databases
 }
 
-// Start makes a cluster and waits until it answers.
-func Start(ctx context.Context) (*Cluster, error) {
+// Start makes a cluster and waits until it answers. Settings are as "fsync=on".
+func Start(ctx context.Context, settings ...string) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		return nil, err
 	}
-	c, err := StartIn(ctx, dir)
+	c, err := StartIn(ctx, dir, settings...)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -55,7 +55,7 @@ func Start(ctx context.Context) (*Cluster, error) {
 }
 
 // StartIn runs the cluster in a directory, and makes it where there is none. One that is found there
-// is no longer running, whatever its files say. Settings, as "fsync=on", stand above its files.
+// is no longer running, whatever its files say. Settings stand above its files.
 func StartIn(ctx context.Context, dir string, settings ...string) (c *Cluster, err error) {
 	bin, err := find()
 	if err != nil {
