@@ -219,13 +219,12 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	for _, p := range partitions {
 		c.own(p)
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	alarm := newAlarm()
+	defer alarm.timer.Stop()
 	stop := ctx.Done()
 	e.resume(work)
 	defer func() { e.suspend() }()
 	for {
-		e.tick()
 		wake := c.pump()
 		e.dispatch()
 		e.ask()
@@ -238,35 +237,61 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 		if c.stopping && c.quiet() && (e.Members == nil || c.left) {
 			return nil
 		}
-		if wake.IsZero() {
-			timer.Stop()
-		} else {
-			timer.Reset(max(wake.Sub(c.now), 0))
-		}
+		alarm.set(wake, c.now)
 		select {
 		case <-e.kicked:
+			e.tick()
 			e.drainInbox()
 		case r := <-e.finished:
 			e.tick()
 			e.take(&r)
-			for range len(e.finished) {
-				r := <-e.finished
-				e.take(&r)
-			}
 		case tell := <-e.back:
 			e.tick()
 			tell(c)
-			for range len(e.back) {
-				(<-e.back)(c)
-			}
-		case <-timer.C:
+		case <-alarm.timer.C:
+			alarm.at = time.Time{}
+			e.tick()
 		case <-stop:
 			stop, c.stopping = nil, true
+			e.tick()
 		case err := <-fenced:
 			return err
 		case <-hard.Done():
 			return errors.New("stopped before every attempt had ended")
 		}
+		e.drain()
+	}
+}
+
+// drain takes in whatever else has come: a round costs as much for one answer as for many.
+func (e *Engine) drain() {
+	for range len(e.finished) {
+		r := <-e.finished
+		e.take(&r)
+	}
+	for range len(e.back) {
+		(<-e.back)(e.core)
+	}
+	if len(e.kicked) > 0 {
+		<-e.kicked
+		e.drainInbox()
+	}
+}
+
+// alarm is the timer of the loop. It may go off too early, but never too late: to set it anew in each
+// round would cost more than a round now and then for nothing.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time // when it goes off; zero: it has
+}
+
+func newAlarm() alarm { return alarm{timer: time.NewTimer(0), at: time.Time{}.Add(1)} }
+
+// set makes it go off at a time; zero is never.
+func (a *alarm) set(at, now time.Time) {
+	if !at.IsZero() && (a.at.IsZero() || at.Before(a.at)) {
+		a.at = at
+		a.timer.Reset(max(at.Sub(now), 0))
 	}
 }
 
@@ -296,7 +321,6 @@ func (e *Engine) drainInbox() {
 	commits := e.inbox.commits
 	e.inbox.commits, e.inbox.events = nil, 0
 	e.inbox.Unlock()
-	e.tick()
 	for _, x := range commits {
 		e.core.committed(x.partition, x.events, x.version)
 	}

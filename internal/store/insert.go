@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -14,27 +15,21 @@ var (
 	insertAttemptTexts = insertTexts(`INSERT INTO attempts (`+attemptColumns+`) VALUES `, 22)
 )
 
-// insertTexts are the texts that insert 1, 8 and 32 rows, so that three stay prepared.
+// mostRows is how many rows one statement inserts at most. A row of many costs half of one alone.
+const mostRows = 32
+
+// insertTexts are the texts that insert 1, 2, 4 … rows, so that few stay prepared.
 func insertTexts(into string, columns int) map[int]string {
 	row := "(" + strings.Repeat("?,", columns-1) + "?)"
 	texts := map[int]string{}
-	for _, n := range []int{1, 8, 32} {
+	for n := 1; n <= mostRows; n *= 2 {
 		texts[n] = into + strings.Repeat(row+",", n-1) + row
 	}
 	return texts
 }
 
 // chunkOf is how many of n rows the next statement takes.
-func chunkOf(n int) int {
-	switch {
-	case n >= 32:
-		return 32
-	case n >= 8:
-		return 8
-	default:
-		return 1
-	}
-}
+func chunkOf(n int) int { return 1 << (bits.Len(uint(min(n, mostRows))) - 1) }
 
 func (w *writer) insertEvents(events []*hook.Event) error {
 	for len(events) > 0 {
