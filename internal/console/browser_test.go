@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -87,7 +88,15 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 
 func (b *tab) open(path string) {
 	b.Helper()
-	b.do(chromedp.Navigate(b.base + path))
+	eventually(b, func() error {
+		ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+		defer cancel()
+		err := chromedp.Do(ctx, chromedp.Navigate(b.base+path))
+		if err != nil && !strings.Contains(err.Error(), "net::ERR_ABORTED") { // by a form that still went somewhere
+			b.Fatal(err)
+		}
+		return err
+	})
 }
 
 func (b *tab) click(selector string) {
@@ -276,6 +285,77 @@ func TestBrowserOutage(t *testing.T) {
 	b.calm()
 }
 
+// TestBrowserReplay: a long replay shows how far it is, and ends when somebody cancels it.
+func TestBrowserReplay(t *testing.T) {
+	w := newWorld(t)
+	for n := range 20 {
+		w.publish(t, "customer.updated", map[string]any{"id": fmt.Sprint("r-", n)})
+	}
+	b := openTab(t)
+	b.enter(w.Server)
+	b.open("/console/webhooks/" + w.good + "/deliveries?status=delivered")
+	b.see("#rows header", "Retry all matching…")
+	eventually(b, func() error { // what was published is delivered meanwhile
+		if list := call(t, w.Server, "GET", "/v1/webhooks/"+w.good+"/deliveries?status=delivered", nil)["data"].([]any); len(list) != 22 {
+			return fmt.Errorf("%d are delivered", len(list))
+		}
+		return nil
+	})
+	b.click("#rows header a.btn")
+	b.see("#extent", "22 deliveries") // counted by itself
+	b.write("#rate", "1")
+	b.click("#replay-form .body > .actions .btn")
+	b.see("#extent", "about 22 s")
+	b.click("#extent .btn.primary")
+	b.see("main", "Running now")
+	eventually(b, func() error {
+		if value := eval[float64](b, `document.querySelector("progress")?.value ?? 0`); value <= 0 || value >= 1 {
+			return fmt.Errorf("progress %v", value)
+		}
+		return nil
+	})
+	b.click("[data-opens=cancel]")
+	b.see("dialog[open]", w.receiver.URL+"/good")
+	b.click("dialog[open] .btn.danger")
+	b.see("table", "Cancelled")
+	b.calm()
+}
+
+// TestBrowserZone: times are in UTC or in the zone of whoever looks, in texts and in fields.
+func TestBrowserZone(t *testing.T) {
+	w := newWorld(t)
+	b := openTab(t)
+	b.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
+		return err
+	}))
+	b.enter(w.Server)
+	const from = "2026-01-02T03:04:05Z"
+	b.open("/console/events?from=" + from)
+	b.ready()
+	field := func() string { return eval[string](b, `document.getElementById("range-from").value`) }
+	if got := field(); got != "2026-01-02T03:04:05" {
+		t.Errorf("in UTC it is %s", got)
+	}
+	b.see(".menu summary", "from 2026-01-02 03:04")
+	b.click(".side [data-toggle=zone]")
+	b.see(".menu summary", "from 2026-01-02 08:34")
+	if got := field(); got != "2026-01-02T08:34:05" {
+		t.Errorf("in Kolkata it is %s", got)
+	}
+	b.do(chromedp.Reload())
+	b.ready()
+	b.see(".menu summary", "from 2026-01-02 08:34")
+	b.open("/console/events/" + w.event)
+	b.see("time-ago[data-exact]", "+05:30")
+	b.open("/console/events?from=" + from)
+	b.ready()
+	b.do(chromedp.SetValue(chromedp.CSS("select[name=event]"), "customer.created"), chromedp.Evaluate[chromedp.Void](
+		`document.querySelector("select[name=event]").dispatchEvent(new Event("change", {bubbles: true}))`))
+	b.arrive("from=2026-01-02T03%3A04%3A05.000Z") // the address stays in UTC, so that it means the same to everybody
+	b.calm()
+}
+
 func TestBrowserRotation(t *testing.T) {
 	w := newWorld(t)
 	b := openTab(t)
@@ -419,6 +499,125 @@ func TestBrowserKeyboard(t *testing.T) {
 	b.press(kb.Enter)
 	b.see("#result", "Delivered")
 	b.calm()
+}
+
+// TestBrowserKeyboardDaily: what one does every day, without a mouse: find a failed delivery, send it
+// again, look at a secret, pause, delete.
+func TestBrowserKeyboardDaily(t *testing.T) {
+	s := apptest.Start(t)
+	w := &world{Server: s}
+	url, mend := healing(t)
+	id := call(t, s, "POST", "/v1/webhooks", map[string]any{"endpoint": url + "/shop", "events": []string{"*"}, "retry_schedule_seconds": []int{}})["id"].(string)
+	var events []string
+	for n := range 3 {
+		events = append(events, w.publish(t, "customer.created", map[string]any{"id": fmt.Sprint(n)}))
+		w.settled(t, id, events[n], "failed")
+	}
+	mend()
+	b := openTab(t)
+	b.enter(s)
+	b.ready()
+	b.press("g")
+	b.press("w")
+	b.arrive("/console/webhooks")
+	b.see("#rows", "/shop")
+	b.ready()
+	b.press("j")
+	b.press(kb.Enter)
+	b.arrive("/console/webhooks/" + id)
+	b.tabToText("Deliveries", id+"/deliveries")
+	b.press(kb.Enter)
+	b.arrive(id + "/deliveries")
+	b.see("#tail-rows", "Failed")
+	b.ready()
+	// j and k go through the rows, x selects.
+	b.press("j")
+	b.press("j")
+	b.press("k")
+	b.press("x")
+	b.see(".selection b", "1 selected")
+	b.press("j")
+	b.press("x")
+	b.see(".selection b", "2 selected")
+	eventually(b, func() error { return b.tabToButton("Send again") })
+	b.press(kb.Enter)
+	w.settled(t, id, events[2], "delivered")
+	w.settled(t, id, events[1], "delivered")
+	b.open("/console/webhooks/" + id + "/deliveries")
+	b.ready()
+	for range 3 {
+		b.press("j")
+	}
+	b.press(kb.Enter) // the oldest one, which is still failed
+	b.arrive(events[0])
+	b.see("h1", "customer.created")
+	eventually(b, func() error { return b.tabToButton("Send again") })
+	b.press(kb.Enter)
+	w.settled(t, id, events[0], "delivered")
+	// A dialog opens, keeps the focus, and Esc gives it back.
+	b.open("/console/webhooks/" + id + "/secret")
+	b.ready()
+	eventually(b, func() error { return b.tabToButton("Rotate…") })
+	b.press(kb.Enter)
+	b.see("dialog[open] h2", "Rotate the secret")
+	for range 12 {
+		b.press(kb.Tab)
+		if outside := eval[bool](b, `document.activeElement !== document.body && !document.activeElement.closest("dialog")`); outside {
+			t.Fatal("the focus leaves an open dialog")
+		}
+	}
+	b.press(kb.Escape)
+	if text := eval[string](b, `document.activeElement.textContent.trim()`); text != "Rotate…" {
+		t.Errorf("after Esc the focus is on %q", text)
+	}
+	// The palette does what has no address, too.
+	b.press("k", chromedp.Modifier(2))
+	b.see("#palette li", "Light or dark")
+	b.press("light or")
+	b.press(kb.Enter)
+	if theme := eval[string](b, `document.documentElement.dataset.theme`); theme != "dark" && theme != "light" {
+		t.Errorf("theme %q", theme)
+	}
+	b.open("/console/webhooks/" + id + "/settings")
+	b.ready()
+	eventually(b, func() error { return b.tabToButton("Delete…", true) })
+	b.press(kb.Enter)
+	b.see("dialog[open]", "This cannot be undone")
+	eventually(b, func() error { return b.tabToButton("Delete wh_…" + id[len(id)-6:]) })
+	b.press(kb.Enter)
+	b.see("main", "Three steps to your first webhook")
+	b.calm()
+}
+
+// ready waits until the page's script listens: keys that come before are for nobody.
+func (b *tab) ready() {
+	b.Helper()
+	eventually(b, func() error {
+		if !eval[bool](b, `document.readyState === "complete" && customElements.get("live-tail") !== undefined`) {
+			return errors.New("still loading")
+		}
+		return nil
+	})
+}
+
+// tabToButton presses Tab until a button that says text has the focus.
+func (b *tab) tabToButton(text string, back ...bool) error {
+	if at := eval[string](b, `document.activeElement?.textContent.trim() || ""`); at == text {
+		return nil
+	}
+	return b.tabTo(text, back...)
+}
+
+// tabToText presses Tab until a link that says text and leads to an address with this end has the focus.
+func (b *tab) tabToText(text, end string) {
+	b.Helper()
+	eventually(b, func() error {
+		b.press(kb.Tab)
+		if !eval[bool](b, fmt.Sprintf(`document.activeElement.textContent.trim() === %q && (document.activeElement.getAttribute("href") || "").endsWith(%q)`, text, end)) {
+			return fmt.Errorf("no way to %s", text)
+		}
+		return nil
+	})
 }
 
 // tabTo presses Tab until a field has the focus; back presses it with Shift.

@@ -71,6 +71,22 @@ func TestPagesSayWhatHappened(t *testing.T) {
 	p.get("/console/audit").has("webhook.created", "operator")
 }
 
+// TestEmptyPagesTeach: where nothing is there yet, a page says what to do, with the commands.
+func TestEmptyPagesTeach(t *testing.T) {
+	s := apptest.Start(t)
+	p := signedIn(t, s, s.Key)
+	steps := []string{"Three steps to your first webhook", "atlas-webhooks receiver", "curl -X POST http://localhost:", "X-Atlas-Company-Id: c1", "trigger conversation.status"}
+	p.get("/console/").has(steps...)
+	p.get("/console/webhooks").has(steps...)
+	p.get("/console/webhooks?q=x").has("No webhook matches")
+	p.get("/console/deliveries").has("shows up here by itself")
+	p.get("/console/events").has("Nothing has happened yet", "trigger conversation.status --url http://localhost:")
+	p.get("/console/events?event=customer").has("No event matches")
+	p.get("/console/replays").has("There is no webhook yet")
+	p.get("/console/keys").has("no key of its own yet", "No link was made lately", "/v1/companies/c1/console-links")
+	p.get("/console/audit").has("Nothing was changed yet")
+}
+
 func TestSignIn(t *testing.T) {
 	s := apptest.Start(t)
 	p := visitor(t, s)

@@ -1,16 +1,30 @@
 package console_test
 
 import (
+	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
+	"io"
+	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -42,6 +56,78 @@ func hostile() (list []string) {
 	return slices.Clip(list[:min(len(list), 210)])
 }
 
+// hostileReceiver answers with a text in every place that an answer has: the path says which text,
+// and where.
+type hostileReceiver struct {
+	texts []string
+	plain net.Listener
+	tls   *httptest.Server // its certificate is in the name of one of them
+}
+
+func newHostileReceiver(t *testing.T, texts []string) *hostileReceiver {
+	t.Helper()
+	h := &hostileReceiver{texts: texts}
+	var err error
+	if h.plain, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.plain.Close() })
+	go func() {
+		for {
+			conn, err := h.plain.Accept()
+			if err != nil {
+				return
+			}
+			go h.answer(conn)
+		}
+	}()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := pkix.Name{CommonName: cutTo(texts[0], 60), Organization: []string{cutTo(texts[4], 60)}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: name, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.tls = httptest.NewUnstartedServer(http.NotFoundHandler())
+	h.tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	h.tls.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	h.tls.StartTLS()
+	t.Cleanup(h.tls.Close)
+	return h
+}
+
+// url is where a text comes back in some place of the answer.
+func (h *hostileReceiver) url(place string, n int) string {
+	return fmt.Sprintf("http://%s/%s/%d", h.plain.Addr(), place, n)
+}
+
+func (h *hostileReceiver) answer(conn net.Conn) {
+	defer conn.Close()
+	r, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	all := strings.Join(h.texts, "\n")
+	place, number, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/")
+	n, _ := strconv.Atoi(number)
+	text := strings.ReplaceAll(h.texts[n%len(h.texts)], "\n", " ")
+	switch place {
+	case "garbage":
+		fmt.Fprintf(conn, "%s\r\n\r\n", text)
+	case "status":
+		fmt.Fprintf(conn, "HTTP/1.1 418 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", text)
+	case "redirect":
+		fmt.Fprintf(conn, "HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", text)
+	default:
+		fmt.Fprintf(conn, "HTTP/1.1 418 I'm a teapot\r\nContent-Type: text/html\r\nRetry-After: %s\r\nX-Hostile: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+			text, strings.ReplaceAll(strings.Join(h.texts[:60], " "), "\n", " "), len(all), all)
+	}
+}
+
 // TestBrowserHostileTexts puts each of them into every field that somebody else writes, and looks at
 // every page that shows it.
 func TestBrowserHostileTexts(t *testing.T) {
@@ -50,27 +136,18 @@ func TestBrowserHostileTexts(t *testing.T) {
 		t.Fatal(len(texts))
 	}
 	all := strings.Join(texts, "\n")
-	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		w.Header().Set("X-Hostile", strings.ReplaceAll(strings.Join(texts[:60], " "), "\n", " "))
-		w.WriteHeader(http.StatusTeapot)
-		fmt.Fprint(w, all)
-	}))
-	defer answers.Close()
+	h := newHostileReceiver(t, texts)
 	w := newWorld(t)
-	id := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": answers.URL + "/?" + url.QueryEscape(texts[4]), "events": []string{"*"}, "retry_schedule_seconds": []int{}})["id"].(string)
-	var pages []string
-	for part := range slices.Chunk(texts, 8) { // a description has 1024 characters at most
-		made := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{
-			"endpoint": answers.URL + "/" + url.PathEscape(part[0]), "events": []string{"customer_notes.deleted"}, "description": cutTo(strings.Join(part, " "), 1000),
-			"filter": "data.x != " + quoted(part[1%len(part)]),
-		})
-		pages = append(pages, "/console/webhooks/"+made["id"].(string)+"/settings")
-		call(t, w.Server, "POST", "/v1/companies/c1/keys", map[string]any{"scope": "read", "name": cutTo(part[0], 128)})
-	}
+	pages := w.hostileWebhooks(t, h)
+	id := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{
+		"endpoint": h.url("all", 4) + "?" + url.QueryEscape(texts[4]), "events": []string{"*"}, "retry_schedule_seconds": []int{},
+	})["id"].(string)
 	var event string
-	for part := range slices.Chunk(texts, 10) {
-		data := map[string]any{"id": "h", "list": part, part[0]: part[1%len(part)]}
+	for part := range slices.Chunk(texts, 20) {
+		data := map[string]any{"id": "h", "list": part}
+		for _, text := range part {
+			data[text] = text
+		}
 		event = call(t, w.Server, "POST", "/v1/events", map[string]any{
 			"company_id": "c1", "event": "conversation", "data": data, "object_id": cutTo(strings.ReplaceAll(part[0], "\n", " "), 256),
 		})["id"].(string)
@@ -78,15 +155,26 @@ func TestBrowserHostileTexts(t *testing.T) {
 	}
 	w.settled(t, id, event, "failed")
 	pages = append(pages, w.pages()...)
+	for part := range slices.Chunk(texts, 40) {
+		q := url.QueryEscape(strings.Join(part, " "))
+		pages = append(pages, "/console/webhooks?q="+q)
+	}
 	for i, text := range texts {
 		q := url.QueryEscape(text)
-		if i%5 != 0 {
-			continue // each is in the data already; the addresses get a few
+		switch { // what an address holds, and what is said of it where it is wrong
+		case i%42 == 0:
+			pages = append(pages, "/console/deliveries?object_id="+q, "/console/events?object_id="+q, "/console/webhooks/new?endpoint="+q, "/console/replays?webhook="+w.good+"&only=failed&event="+q+"&from="+q)
+		case i%42 == 4:
+			pages = append(pages, "/console/deliveries?status="+q, "/console/webhooks/"+w.good+"/deliveries?from="+q, "/console/events?cursor="+q, "/console/webhooks/"+url.PathEscape(text), "/console/sign-in?next="+q)
 		}
-		if i%35 == 0 {
-			pages = append(pages, "/console/webhooks?q="+q, "/console/deliveries?object_id="+q, "/console/events?object_id="+q, "/console/webhooks/new?endpoint="+q)
-		} else {
-			pages = append(pages, "/console/webhooks?q="+q)
+	}
+	p, shown := signedIn(t, w.Server, w.Key), ""
+	for _, path := range pages {
+		shown += html.UnescapeString(p.get(path).text)
+	}
+	for _, text := range texts { // a test that shows nothing proves nothing
+		if !strings.Contains(shown, text) {
+			t.Errorf("%q is on no page", text)
 		}
 	}
 	b := openTab(t)
@@ -96,29 +184,90 @@ func TestBrowserHostileTexts(t *testing.T) {
 		b.open(path)
 		b.harmless(path)
 	}
-	// What comes in live, and what htmx swaps in.
+	b.hostileWhileLooking(w, h, id)
+	b.control()
+	t.Logf("%d texts of %d bytes, %d pages", len(texts), len(all), len(pages))
+}
+
+// hostileWebhooks are webhooks whose owner, and whose endpoint, write such texts wherever they can. It
+// returns the pages that show them.
+func (w *world) hostileWebhooks(t *testing.T, h *hostileReceiver) (pages []string) {
+	t.Helper()
+	n := 0
+	for part := range slices.Chunk(h.texts, 8) { // a description has 1024 characters at most
+		notes := map[string]any{}
+		for _, text := range h.texts[n*8 : min(n*8+12, len(h.texts))] {
+			notes[text] = text
+		}
+		made := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{
+			"endpoint": h.url("all", n) + url.PathEscape(part[0]), "events": []string{"customer_notes.deleted"}, "description": cutTo(strings.Join(part, " "), 1000),
+			"filter": "data.x != " + quoted(part[1%len(part)]), "metadata": notes, "headers": map[string]string{"X-'|`-" + fmt.Sprint(n): cutTo(strings.ReplaceAll(part[0], "\n", " "), 100)},
+		})
+		pages = append(pages, "/console/webhooks/"+made["id"].(string)+"/settings")
+		if n%3 == 0 {
+			pages = append(pages, "/console/webhooks/"+made["id"].(string))
+		}
+		call(t, w.Server, "POST", "/v1/companies/c1/keys", map[string]any{"scope": "read", "name": cutTo(part[0], 128)})
+		n++
+	}
+	event := w.publish(t, "customer_notes", map[string]any{"id": "9"})
+	for i, endpoint := range []string{
+		h.url("garbage", 0), h.url("garbage", 4), h.url("garbage", 47), h.url("status", 4), h.url("status", 0), h.url("redirect", 4), h.url("redirect", 38), h.url("redirect", 25), h.tls.URL,
+	} {
+		id := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{
+			"endpoint": endpoint + "?" + fmt.Sprint(i), "events": []string{"customer_notes"}, "retry_schedule_seconds": []int{}, "start_at": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339),
+		})["id"].(string)
+		w.settled(t, id, event, "failed")
+		pages = append(pages, "/console/webhooks/"+id+"/deliveries/"+event, "/console/webhooks/"+id)
+	}
+	return pages
+}
+
+// hostileWhileLooking is what comes in live, what is swapped in, and what comes back from a form.
+func (b *tab) hostileWhileLooking(w *world, h *hostileReceiver, id string) {
+	b.Helper()
 	b.open("/console/webhooks/" + id + "/deliveries")
 	b.see("live-tail", "Live")
-	for part := range slices.Chunk(texts, 60) {
-		w.publish(t, "conversation.tags", map[string]any{"id": cutTo(part[0], 200), "list": part})
+	for part := range slices.Chunk(h.texts, 60) {
+		w.publish(b, "conversation.tags", map[string]any{"id": cutTo(part[0], 200), "list": part})
 	}
 	b.see("#tail-rows tr:first-child", "conversation.tags")
 	b.harmless("the live tail")
 	b.open("/console/webhooks/" + id + "/test")
-	b.do(chromedp.SetValue(chromedp.CSS("#data"), quoted(all)))
+	b.set("#data", quoted(strings.Join(h.texts, "\n")))
 	b.click("form[action$='/test'] .btn.primary")
 	b.see("#result", "418")
 	b.harmless("a test's result")
 	b.open("/console/webhooks/new")
-	for _, text := range texts[:20] {
-		b.do(chromedp.SetValue(chromedp.CSS("#endpoint"), text), chromedp.Evaluate[chromedp.Void](`document.getElementById("endpoint").dispatchEvent(new Event("input", {bubbles: true}))`))
+	for _, text := range append([]string{h.tls.URL}, h.texts[:12]...) {
+		b.set("#endpoint", text)
+		b.see("#check", "")
 	}
-	b.see("#check", "")
-	b.harmless("the check of an endpoint")
+	b.set("#filter", h.texts[4])
+	b.see("#preview", "unexpected token")
+	b.harmless("the check of a form")
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("details.more").open = true`))
+	for i, field := range []string{"#endpoint", "#description", "#filter", "#headers", "#metadata", "#retry_schedule_seconds", "#signing_secret", "#timeout_ms"} {
+		b.set(field, h.texts[i*5])
+	}
+	b.click(`input[value="*"]`)
+	b.click(".btn.primary:not([type])")
+	b.see(".wrong", "JSON object")
+	b.harmless("a form that was refused")
 	b.press("k", chromedp.Modifier(2))
+	b.see("#palette li", "Overview")
+	for _, text := range h.texts[:10] {
+		b.set("#palette input", text)
+	}
+	b.set("#palette input", "127")
+	b.see("#palette li", "127.0.0.1")
 	b.harmless("the palette")
-	b.control()
-	t.Logf("%d texts, %d pages", len(texts), len(pages))
+}
+
+// set writes a text into a field as a whole, and lets the page know.
+func (b *tab) set(selector, text string) {
+	b.Helper()
+	b.do(chromedp.SetValue(chromedp.CSS(selector), text), chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).dispatchEvent(new Event("input", {bubbles: true}))`, selector)))
 }
 
 // harmless fails when something was executed, or became more than text.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -157,6 +158,7 @@ func webhookPage(id string, below ...string) string {
 
 // allWebhooks reads the whole list, up to a bound.
 func (v *visit) allWebhooks(query url.Values) (all []httpapi.Webhook, err error) {
+	query = maps.Clone(query)
 	query.Set("limit", "250")
 	for len(all) < soughtWebhooks {
 		var some struct {
@@ -187,7 +189,7 @@ func (v *visit) webhookList() (*webhookList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Any = len(all) > 0 || len(filter) > 0 || l.Q != ""
+	l.Any = len(all) > 0 || l.Status != "" || l.Event != "" || l.Q != ""
 	if words := strings.Fields(strings.ToLower(l.Q)); len(words) > 0 {
 		all = slices.DeleteFunc(all, func(w httpapi.Webhook) bool {
 			text := strings.ToLower(w.Endpoint + " " + w.Description + " " + w.ID + " " + strings.Join(w.Events, " "))
