@@ -65,6 +65,10 @@ generate: ## write what is generated: docs, the API's document
 	$(GO) test -run '^TestDocumentIsTheCommittedOne$$' ./internal/httpapi -update
 	$(GO) test -run '^Test(Operations|WorkedExample|Metrics)$$' ./docs -update
 
+.PHONY: pictures
+pictures: browser ## take the pictures of the console in docs/images anew, from a real run
+	$(GO) test -count=1 -run '^TestPictures$$' ./internal/console -update
+
 .PHONY: bench
 bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory; STORE=postgres, NODES=1,2,3
 	./bin/atlas-webhooks bench $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES))

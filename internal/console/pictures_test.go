@@ -7,13 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"image"
-	"image/draw"
+	"image/color"
 	"image/png"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,9 +96,8 @@ func (s *stage) play(t *testing.T, d time.Duration) {
 	topics := hook.Topics()
 	for n, end := 0, time.Now().Add(d); time.Now().Before(end); n++ {
 		topic := topics[n%len(topics)]
-		data := strings.Replace(topic.Sample, `"id"`, fmt.Sprintf(`"copy": %d, "id"`, n), 1)
 		s.event = call(t, s.Server, "POST", "/v1/events", map[string]any{
-			"company_id": "c1", "event": topic.Name, "data": rawJSON(data), "object_id": fmt.Sprintf("%s-%d", strings.ToLower(topic.Category), n/len(topics)%20),
+			"company_id": "c1", "event": topic.Name, "data": rawJSON(topic.Sample), "object_id": fmt.Sprintf("%s-%d", strings.ToLower(topic.Category), n/len(topics)%20),
 		})["id"].(string)
 		<-tick.C
 	}
@@ -188,7 +189,9 @@ func TestPictures(t *testing.T) {
 	b.write("#company", "c1\r")
 	b.see("h1", "Overview")
 	if *update {
-		s.illustrate(b)
+		company := openTab(t)
+		company.enter(s.Server)
+		s.illustrate(company)
 	}
 	if *pictures == "" {
 		return
@@ -284,20 +287,62 @@ func (b *tab) picture(whole bool) []byte {
 	return body
 }
 
-// save writes a picture as small as it gets without loss.
+// save writes a picture small: with the 256 colours that tell most of it.
 func (b *tab) save(path string, picture []byte) {
 	b.Helper()
 	img, _, err := image.Decode(bytes.NewReader(picture))
 	if err != nil {
 		b.Fatal(err)
 	}
-	flat := image.NewRGBA(img.Bounds())
-	draw.Draw(flat, flat.Bounds(), img, img.Bounds().Min, draw.Src)
 	var out bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, flat); err != nil {
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, paletted(img)); err != nil {
 		b.Fatal(err)
 	}
 	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// paletted takes the commonest colours that are not much like one taken before, and gives every other
+// one the nearest of them.
+func paletted(img image.Image) *image.Paletted {
+	count := map[color.RGBA]int{}
+	bounds := img.Bounds()
+	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(img.At(x, y)).(color.RGBA) }
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			count[at(x, y)]++
+		}
+	}
+	byCount := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int {
+		if count[a] != count[b] {
+			return count[b] - count[a]
+		}
+		return cmp.Compare(uint32(a.R)<<16|uint32(a.G)<<8|uint32(a.B), uint32(b.R)<<16|uint32(b.G)<<8|uint32(b.B))
+	})
+	var chosen color.Palette
+	for _, distance := range []int{10, 6, 3, 0} {
+		for _, c := range byCount {
+			if len(chosen) < 256 && !slices.ContainsFunc(chosen, func(d color.Color) bool { return like(c, d.(color.RGBA), distance) }) {
+				chosen = append(chosen, c)
+			}
+		}
+	}
+	out := image.NewPaletted(bounds, chosen)
+	index := map[color.RGBA]uint8{}
+	for c := range count {
+		index[c] = uint8(chosen.Index(c))
+	}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			out.SetColorIndex(x, y, index[at(x, y)])
+		}
+	}
+	return out
+}
+
+// like reports whether no part of two colours differs by more than a distance.
+func like(a, b color.RGBA, distance int) bool {
+	part := func(x, y uint8) bool { return max(int(x)-int(y), int(y)-int(x)) <= distance }
+	return part(a.R, b.R) && part(a.G, b.G) && part(a.B, b.B)
 }
