@@ -214,7 +214,7 @@ func TestCompaniesAreApart(t *testing.T) {
 func TestCreateAndChange(t *testing.T) {
 	w := newWorld(t)
 	p := signedIn(t, w.Server, w.Key)
-	p.post("/console/webhooks", url.Values{"endpoint": {"ftp://nowhere"}, "events": {"*"}}).status(422).has(`value="ftp://nowhere"`, `aria-invalid="true"`)
+	p.post("/console/webhooks", url.Values{"endpoint": {"ftp://nowhere"}, "events": {"*"}}).status(422).has(`value="ftp://nowhere"`, `aria-invalid="true"`, "Nothing was saved: one field needs", "request <code>req_")
 	p.post("/console/webhooks", url.Values{"endpoint": {w.receiver.URL + "/new"}}).status(422).has("Choose at least one topic")
 	form := url.Values{
 		"endpoint": {w.receiver.URL + "/new"}, "events": {"customer.*", "conversation.tags"}, "description": {"New"}, "headers": {"Authorization: Bearer x\nX-Team: blue"},

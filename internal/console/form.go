@@ -25,6 +25,7 @@ type webhookForm struct {
 	Events   []string
 	Wrong    map[string]string // what is wrong, by field
 	Problem  *httpapi.Problem  // what is wrong with none of them
+	Refused  *httpapi.Problem  // the answer that blames fields
 	Advanced bool              // the advanced part is open
 	Once     string            // makes a form that is sent twice one webhook
 	Groups   []topicGroup
@@ -272,6 +273,7 @@ func (f *webhookForm) schedule(in map[string]any) {
 
 // blame puts what the API refused beside its fields.
 func (f *webhookForm) blame(p *httpapi.Problem) {
+	f.Refused = p
 	for _, e := range p.Errors {
 		name, _, _ := strings.Cut(strings.TrimPrefix(e.Field, "body."), "[")
 		name, _, _ = strings.Cut(name, ".")

@@ -25,7 +25,7 @@ var functions = template.FuncMap{
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"sum": func(a, b int64) int64 { return a + b }, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
-	"per": per, "details": details, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
+	"per": per, "details": details, "giveUp": giveUp, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
 }
 
 // when renders an instant: the relative text is the page's own until its script keeps it current.

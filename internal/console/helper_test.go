@@ -215,7 +215,7 @@ func (w *world) settled(t testing.TB, webhook, event, status string) {
 // eventually asks until there is no error any more.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	limit := time.NewTimer(15 * time.Second)
+	limit := time.NewTimer(30 * time.Second)
 	defer limit.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -139,6 +139,9 @@ func (v *visit) overview() (*overview, error) {
 // giveUpAfter is how long a webhook may fail without a success (CONTRACT.md).
 const giveUpAfter = 5 * 24 * time.Hour
 
+// giveUp is when a webhook that has been failing since then is disabled, if nothing changes.
+func giveUp(since *time.Time) time.Time { return since.Add(giveUpAfter) }
+
 // add counts a webhook, and what it needs.
 func (o *overview) add(w webhookRow) {
 	if w.Health != nil {
@@ -158,7 +161,7 @@ func (o *overview) add(w webhookRow) {
 	case w.Trouble() == 2:
 		c := care{"bad", w.Endpoint, "Down", sentence(w.Why()) + ". Probed now and then", to, w.Health.Since}
 		if w.Health.Since != nil {
-			c.Detail += "; disabled " + ago(w.Health.Since.Add(giveUpAfter)) + " if that does not change"
+			c.Detail += "; disabled " + ago(giveUp(w.Health.Since)) + " if that does not change"
 		}
 		o.Care = append(o.Care, c)
 	case w.Trouble() == 1:

@@ -32,6 +32,7 @@ type shown struct {
 	Theme    string
 	Zone     string // how times are shown: utc or local
 	Version  string
+	Now      time.Time // by the server's clock, which browsers need not have
 	Expires  time.Time // of the session
 	Messages []string
 	D        any // the page's own
@@ -77,13 +78,13 @@ func (v *visit) part(name string, data any) error {
 func (v *visit) shown(p page, data any) shown {
 	return shown{
 		page: p, Who: v.who, Company: v.session.Company, Link: v.session.Link, Theme: preference(v.r, themeCookie, "light", "dark"),
-		Zone: preference(v.r, zoneCookie, "utc", "local"), Version: v.c.opt.Version, Expires: time.Unix(v.session.Expires, 0).UTC(), D: data,
+		Zone: preference(v.r, zoneCookie, "utc", "local"), Version: v.c.opt.Version, Now: v.c.opt.Now(), Expires: time.Unix(v.session.Expires, 0).UTC(), D: data,
 	}
 }
 
 // showOutside renders a page for somebody who is not signed in.
 func (c *Console) showOutside(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
-	s := shown{page: page{Title: title}, Theme: preference(r, themeCookie, "light", "dark"), Version: c.opt.Version, D: data}
+	s := shown{page: page{Title: title}, Theme: preference(r, themeCookie, "light", "dark"), Version: c.opt.Version, Now: c.opt.Now(), D: data}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := write(w, templates()[name], "outside", s); err != nil {

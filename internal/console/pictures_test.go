@@ -129,6 +129,16 @@ func (s *stage) screens() []screen {
 		{"new", "/console/webhooks/new?endpoint=" + s.receiver.URL + "/crm/new", func(b *tab) { b.see("#check", "A connection") }},
 		{"new-advanced", "/console/webhooks/new?endpoint=http://169.254.169.254/latest", func(b *tab) { b.see("#check", "169.254"); opens("details.more summary")(b) }},
 		{"new-filter", "/console/webhooks/new", func(b *tab) { b.write("#filter", `data.status == "CLOSED"`); b.see("#preview", "match") }},
+		{"new-refused", "/console/webhooks/new?endpoint=ftp://example.com", func(b *tab) {
+			b.set("#headers", "no colon")
+			b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("input[value='*']").click(); document.querySelector("form.form .btn.primary").click()`))
+			b.see("main", "Nothing was saved")
+		}},
+		{"created", "/console/webhooks/new?topic=conversation", func(b *tab) {
+			b.set("#endpoint", fmt.Sprintf("%s/made/%d", s.receiver.URL, time.Now().UnixNano()))
+			opens("form.form .btn.primary")(b)
+			b.see("h1", "It is subscribed")
+		}},
 		{"webhook-good", hook(s.good, "?window=1h"), nil},
 		{"webhook-down", hook(s.down, "?window=1h"), nil},
 		{"webhook-stumbling", hook(s.stumbling, "?window=1h"), nil},
@@ -160,6 +170,19 @@ func (s *stage) screens() []screen {
 		{"event", "/console/events/" + s.failed, nil},
 		{"topics", "/console/topics", opens("details.topic summary")},
 		{"replays", "/console/replays?webhook=" + s.stumbling, func(b *tab) { opens("button[name=ago][value='1h']")(b); b.see("#extent", "deliveries") }},
+		{"replay-runs", "/console/replays?webhook=" + s.good, func(b *tab) {
+			if !strings.Contains(eval[string](b, `document.querySelector("main").innerText`), "Running now") {
+				b.set("#rate", "1")
+				b.do(chromedp.Evaluate[chromedp.Void](`document.getElementById("only").value = "all"; document.querySelector("button[name=ago][value='1h']").click()`))
+				b.see("#extent", "deliveries")
+				opens("#extent .btn.primary")(b)
+				b.see("main", "Running now")
+			}
+		}},
+		{"key-made", "/console/keys", func(b *tab) {
+			b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("form[action='/console/keys']").submit()`))
+			b.see("main", "shown this once")
+		}},
 		{"keys", "/console/keys", nil},
 		{"keys-new", "/console/keys", opens("[data-opens=make-key]")},
 		{"audit", "/console/audit", nil},

@@ -14,6 +14,9 @@ const make = (name, properties = {}, ...children) => {
   return element;
 };
 
+// took is a time in milliseconds, with three significant digits.
+const took = (ms) => ms >= 1000 ? `${(ms / 1000).toFixed(ms >= 10000 ? 1 : 2)}\u202fs` : `${ms.toFixed(ms >= 100 ? 0 : ms >= 10 ? 1 : 2)}\u202fms`;
+
 const say = (text) => { const box = document.getElementById("say"); if (box) { box.textContent = ""; box.textContent = text; } };
 
 // <time-ago at="…">: how long ago, kept current; the exact time on hover. With data-exact it is the
@@ -26,8 +29,11 @@ const exact = (at) => {
   const hours = `${offset < 0 ? "−" : "+"}${pad(Math.floor(Math.abs(offset) / 60))}:${pad(Math.abs(offset) % 60)}`;
   return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)} ${hours}`;
 };
+// A browser's clock may be wrong; that of the server counts.
+const skew = new Date(document.documentElement.dataset.now) - Date.now();
+const now = () => Date.now() + (Math.abs(skew) > 30000 ? skew : 0);
 const ago = (at) => {
-  const seconds = (Date.now() - at) / 1000;
+  const seconds = (now() - at) / 1000;
   const span = (s) => s < 60 ? `${Math.floor(s)} s` : s < 3600 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`;
   return seconds < 0 ? `in ${span(-seconds)}` : seconds < 5 ? "just now" : `${span(seconds)} ago`;
 };
@@ -243,7 +249,7 @@ class LiveTail extends HTMLElement {
       cell("", make("span", { className: `pill ${tone}`, textContent: what })),
       cell("aside", make("span", { className: `code ${good ? "good" : "bad"}`, textContent: a.status_code ?? a.error_class?.replaceAll("_", " ") ?? "–" })),
       cell("num less", document.createTextNode(String(a.number))),
-      cell("num less", document.createTextNode(`${a.total_ms.toFixed(1)} ms`)),
+      cell("num less", document.createTextNode(took(a.total_ms))),
       cell("aside", time));
     if (this.hasAttribute("data-select")) {
       const box = make("input", { type: "checkbox", name: "event_id", value: a.event_id });
@@ -290,7 +296,7 @@ document.addEventListener("click", (e) => {
   }
   if (target.dataset.hours) {
     const [from, to] = target.closest(".drop").querySelectorAll("input");
-    setField(from, new Date(Date.now() - target.dataset.hours * 3600000));
+    setField(from, new Date(now() - target.dataset.hours * 3600000));
     to.value = "";
     from.dispatchEvent(new Event("change", { bubbles: true }));
   }
@@ -303,14 +309,14 @@ const setField = (input, at) => {
 };
 let shownZone = "utc"; // as the server writes the fields
 const showZone = () => {
-  const now = zone();
+  const chosen = zone();
   document.querySelectorAll("input[type=datetime-local]").forEach((input) => {
-    if (!input.value || now === shownZone) return;
+    if (!input.value || chosen === shownZone) return;
     setField(input, new Date(shownZone === "utc" ? input.value + "Z" : input.value));
   });
-  shownZone = now;
-  document.querySelectorAll("[data-toggle=zone] span").forEach((s) => { s.textContent = now === "utc" ? "UTC" : "Local time"; });
-  document.querySelectorAll("[data-zone-name]").forEach((s) => { s.textContent = now === "utc" ? "UTC" : "local time"; });
+  shownZone = chosen;
+  document.querySelectorAll("[data-toggle=zone] span").forEach((s) => { s.textContent = chosen === "utc" ? "UTC" : "Local time"; });
+  document.querySelectorAll("[data-zone-name]").forEach((s) => { s.textContent = chosen === "utc" ? "UTC" : "local time"; });
   updateTimes();
 };
 // A row of filters says what is set, and offers to clear it.
@@ -476,4 +482,5 @@ document.body?.addEventListener("htmx:sendError", () => {
   if (box) box.replaceChildren(make("div", { className: "note bad" }, make("div", { textContent: "The server could not be reached. Nothing was changed." })));
 });
 document.body?.addEventListener("htmx:afterSettle", updateTimes);
+document.querySelector("[aria-invalid=true]")?.focus(); // a form that came back
 showZone();
