@@ -686,6 +686,11 @@ func TestBrowserAccessible(t *testing.T) {
 	if err := b.complained("404 (Not Found)"); err != nil { // of the page that there is not
 		t.Error(err)
 	}
+	// A control: a page with barriers is found out.
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("main").innerHTML = "<button></button>"`))
+	if found := b.barriers(`{}`); len(found) != 1 {
+		t.Errorf("of a button without a name axe says %q", found)
+	}
 	b.calm()
 }
 
@@ -699,14 +704,14 @@ func (b *tab) everywhere(s screen) {
 		s.first(b)
 	}
 	eval[bool](b, axe+"; true")
-	b.accessible(s.name + ", light")
-	b.theme("dark")
-	b.accessible(s.name + ", dark")
+	b.accessible(s.name+", light", `{}`)
+	b.theme("dark") // changes colours and nothing else
+	b.accessible(s.name+", dark", `{runOnly: {type: "rule", values: ["color-contrast"]}}`)
 	b.size(1024)
 	b.fits(s.name, 1024)
 	b.size(390)
 	b.fits(s.name, 390)
-	b.accessible(s.name + ", on a phone")
+	b.accessible(s.name+", on a phone", `{rules: {"color-contrast": {enabled: false}}}`)
 }
 
 // fits fails when a page is wider than the screen.
@@ -733,12 +738,17 @@ func TestBrowserAccessibleOperator(t *testing.T) {
 	b.calm()
 }
 
-func (b *tab) accessible(where string) {
+// accessible fails where axe-core finds something serious; options are its own.
+func (b *tab) accessible(where, options string) {
 	b.Helper()
-	found := eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations
-		.filter((v) => v.impact === "serious" || v.impact === "critical")
-		.map((v) => v.id + ": " + v.help + " " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + " " + (n.any[0] || n.all[0] || n.none[0] || {message: ""}).message).join(" | ")))`)
-	for _, f := range found {
+	for _, f := range b.barriers(options) {
 		b.Errorf("%s: %s", where, f)
 	}
+}
+
+func (b *tab) barriers(options string) []string {
+	b.Helper()
+	return eval[[]string](b, `axe.run(document, {resultTypes: ["violations"], ...`+options+`}).then((r) => r.violations
+		.filter((v) => v.impact === "serious" || v.impact === "critical")
+		.map((v) => v.id + ": " + v.help + " " + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + " " + (n.any[0] || n.all[0] || n.none[0] || {message: ""}).message).join(" | ")))`)
 }
