@@ -94,6 +94,11 @@ func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before tim
 		return nil, err
 	}
 	boundary := first - 1
+	var kept bool
+	err = one(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE company = $1 AND "offset" <= $2)`, []any{int64(company), int64(boundary)}, &kept)
+	if err != nil || !kept {
+		return nil, err
+	}
 	err = each(ctx, q, `
 		SELECT w.key, w.partition, CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END,
 			(SELECT count(*) FROM parked p WHERE p.webhook = w.key AND p.kind = 'live' AND p."offset" <= $2 AND p.reason <> 'expired'),

@@ -111,9 +111,19 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 	return nil
 }
 
-// webhooks leaves out the deleted ones, which are erased as a whole.
+// webhooks are those that hold something to delete, asked in one statement: most never do, and there
+// can be very many. The deleted ones are left out, which are erased as a whole.
 func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err error) {
-	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(p.company)}, func(r rows) error {
+	err = each(ctx, q, `
+		SELECT w.key FROM webhooks w WHERE w.company = $1 AND w.deleted_at IS NULL AND (
+			EXISTS (SELECT 1 FROM attempts x WHERE x.webhook = w.key AND x."offset" <= $2)
+			OR EXISTS (SELECT 1 FROM unrecordable x WHERE x.webhook = w.key AND x."offset" <= $2)
+			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'manual' AND x."offset" <= $2)
+			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'replay' AND x."offset" <= $2)
+			OR EXISTS (SELECT 1 FROM skips x WHERE x.webhook = w.key AND x.to_offset <= $2)
+			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket <= $3)
+			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $4))
+		ORDER BY w.id`, []any{int64(p.company), int64(p.boundary), p.lastMinute(), p.lastTest()}, func(r rows) error {
 		var key hook.WebhookKey
 		err := r.Scan(&key)
 		keys = append(keys, key)
@@ -121,6 +131,12 @@ func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err
 	})
 	return keys, err
 }
+
+// lastMinute is the last bucket of statistics that may go.
+func (p *purge) lastMinute() int64 { return p.before.Unix()/60 - 1 }
+
+// lastTest is the last instant whose test deliveries may go.
+func (p *purge) lastTest() int64 { return micros(p.before) - 1 }
 
 // planWebhook goes through the tables that hold rows by webhook. Each query names the value of the
 // last row that may go in this step, and counts the rows up to there.
@@ -152,11 +168,11 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 		},
 		{
 			`SELECT bucket FROM stats WHERE webhook = $1 AND bucket <= $2 ORDER BY bucket LIMIT $3`,
-			`DELETE FROM stats WHERE webhook = $1 AND bucket <= $2`, p.before.Unix()/60 - 1,
+			`DELETE FROM stats WHERE webhook = $1 AND bucket <= $2`, p.lastMinute(),
 		},
 		{
 			`SELECT at FROM tests WHERE webhook = $1 AND at <= $2 ORDER BY at LIMIT $3`,
-			`DELETE FROM tests WHERE webhook = $1 AND at <= $2`, micros(p.before) - 1,
+			`DELETE FROM tests WHERE webhook = $1 AND at <= $2`, p.lastTest(),
 		},
 	} {
 		var last int64

@@ -95,8 +95,7 @@ func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
 		return err
 	}
 	if _, err := s.exec(ctx, "BEGIN"); err != nil {
-		r.give(s)
-		return err
+		return errors.Join(err, s.close()) // it may have begun nevertheless
 	}
 	defer func() {
 		if _, end := s.exec(context.WithoutCancel(ctx), "ROLLBACK"); end != nil {
