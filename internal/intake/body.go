@@ -3,7 +3,6 @@ package intake
 import (
 	"errors"
 	"io"
-	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -88,10 +87,7 @@ func (b *Body) grow(size int64) error {
 	more := size - b.held
 	if b.in.bytes.Add(more) > b.in.opt.MaxBytes {
 		b.in.bytes.Add(-more)
-		return &hook.Error{
-			Kind: hook.KindUnavailable, Code: "intake_full", RetryAfter: time.Second,
-			Detail: "too much is waiting to be committed; try again",
-		}
+		return full()
 	}
 	b.held = size
 	grown := make([]byte, len(b.Bytes), size)

@@ -11,8 +11,9 @@
 // wrote it, in a batch as "[3].event". Nothing is half done: a batch is accepted whole or not at
 // all.
 //
-// What is read and not yet committed is bounded in bytes ([Intake.ReadEvent]); above the bound the
-// producer is asked to come again.
+// What is read and not yet committed is bounded in bytes ([Intake.ReadEvent]), and what waits for a
+// commit in events, to what the next two commits take: whoever would wait longer than a moment is
+// asked to come again at once, which costs little.
 package intake
 
 import (
@@ -54,6 +55,9 @@ type Options struct {
 	MaxEventBytes int
 	// MaxBytes bounds the bytes of all requests that are being read or committed; 0 means 64 MiB.
 	MaxBytes int64
+	// MaxWaiting bounds what waits for the commits of one partition, in events, a request counting as
+	// three more; 0 means 4,096, some hundred milliseconds of work, negative no bound.
+	MaxWaiting int64
 	// Now is the clock that fresh ids are made by; nil means time.Now.
 	Now   func() time.Time
 	Meter Meter
@@ -63,7 +67,8 @@ type Options struct {
 type Intake struct {
 	log   Log
 	opt   Options
-	bytes atomic.Int64 // of requests that are being read or committed
+	bytes atomic.Int64     // of requests that are being read or committed
+	lines [64]atomic.Int64 // what waits for a commit, by partition
 }
 
 // New returns an Intake that appends to log.
@@ -73,6 +78,9 @@ func New(log Log, opt Options) *Intake {
 	}
 	if opt.MaxBytes == 0 {
 		opt.MaxBytes = 64 << 20
+	}
+	if opt.MaxWaiting == 0 {
+		opt.MaxWaiting = 4096
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -118,6 +126,10 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 		return Accepted{}, err
 	}
 	event.Company, event.Partition = company.Key, company.Partition
+	if !in.enter(event.Partition, 1) {
+		return Accepted{}, full()
+	}
+	defer in.leave(event.Partition, 1)
 	batch, err := in.log.Append(ctx, event.Partition, []*hook.Event{event})
 	if err != nil {
 		return Accepted{}, withIDs(err, []*hook.Event{event})
@@ -139,6 +151,12 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 	if err != nil {
 		return nil, err
 	}
+	for partition, places := range byPartition { // all of them before anything is committed
+		if !in.enter(partition, len(places)) {
+			return nil, full()
+		}
+		defer in.leave(partition, len(places))
+	}
 	accepted := make([]Accepted, len(events))
 	for partition, places := range byPartition {
 		part := make([]*hook.Event, len(places))
@@ -159,6 +177,31 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 		}
 	}
 	return accepted, nil
+}
+
+// requestWeight is what a request costs beside its events, in events.
+const requestWeight = 3
+
+// enter lets events wait for a commit, unless too much waits for one already. Whoever is let in leaves.
+func (in *Intake) enter(p hook.Partition, events int) bool {
+	weight := int64(events + requestWeight)
+	before := in.line(p).Add(weight) - weight
+	if in.opt.MaxWaiting > 0 && before > in.opt.MaxWaiting {
+		in.leave(p, events)
+		return false
+	}
+	return true
+}
+
+func (in *Intake) leave(p hook.Partition, events int) { in.line(p).Add(-int64(events + requestWeight)) }
+
+func (in *Intake) line(p hook.Partition) *atomic.Int64 { return &in.lines[int(p)%len(in.lines)] }
+
+func full() error {
+	return &hook.Error{
+		Kind: hook.KindUnavailable, Code: "intake_full", RetryAfter: time.Second,
+		Detail: "too much is waiting to be committed; try again",
+	}
 }
 
 // place resolves the companies of a batch and sorts its events by partition. On the embedded store

@@ -1,0 +1,79 @@
+package intake_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+// slowLog commits as a disk does: what waits goes in one group, which takes its time.
+type slowLog struct {
+	memoryLog
+	perEvent time.Duration
+	writer   chan struct{} // holds one: a mutex would keep virtual time from passing
+}
+
+func (l *slowLog) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (store.Batch, error) {
+	l.writer <- struct{}{}
+	time.Sleep(time.Duration(len(events)) * l.perEvent)
+	<-l.writer
+	return l.memoryLog.Append(ctx, p, events)
+}
+
+// Three times as much is published as can be committed: what is too much is refused at once, and
+// nobody waits long. Time is virtual.
+func TestOverload(t *testing.T) {
+	const capacity, seconds = 40_000, 1
+	run := func(most int64) (p99 time.Duration, accepted, refused int) {
+		synctest.Test(t, func(t *testing.T) {
+			in := intake.New(&slowLog{perEvent: time.Second / capacity, writer: make(chan struct{}, 1)}, intake.Options{MaxWaiting: most})
+			var mu sync.Mutex
+			var took []time.Duration
+			var all sync.WaitGroup
+			for n := range 3 * capacity * seconds / 100 {
+				all.Go(func() {
+					began := time.Now()
+					var body []byte
+					for i := range 100 {
+						body = fmt.Appendf(body, `{"company_id":"c1","event":"conversation","id":"e-%d-%d","data":%d}`+"\n", n, i, i)
+					}
+					_, err := in.PublishBatch(t.Context(), body, intake.Publishing{Lines: true})
+					mu.Lock()
+					defer mu.Unlock()
+					took = append(took, time.Since(began))
+					var e *hook.Error
+					switch {
+					case err == nil:
+						accepted++
+					case errors.As(err, &e) && e.Kind == hook.KindUnavailable && e.Code == "intake_full" && e.RetryAfter > 0:
+						refused++
+					default:
+						t.Error(err)
+					}
+				})
+				time.Sleep(time.Second / (3 * capacity / 100))
+			}
+			all.Wait()
+			slices.Sort(took)
+			p99 = took[len(took)*99/100]
+		})
+		return p99, accepted, refused
+	}
+	p99, accepted, refused := run(0)
+	t.Logf("p99 %s, %d accepted, %d refused", p99, accepted, refused)
+	if p99 > 200*time.Millisecond || accepted < capacity*seconds/100 || refused < capacity*seconds/100 {
+		t.Errorf("p99 %s, %d accepted, %d refused", p99, accepted, refused)
+	}
+	if p99, _, refused = run(-1); p99 < time.Second || refused > 0 {
+		t.Errorf("control: without a bound p99 is %s, %d refused", p99, refused)
+	}
+}
