@@ -38,3 +38,8 @@ var fleets = struct {
 	between                 time.Duration // two kills
 	perSecond               float64
 }{50, 50, 20, 10 * time.Second, 200}
+
+var overload = struct {
+	measure, length time.Duration
+	connections     int
+}{5 * time.Second, time.Minute, 768}

@@ -39,3 +39,9 @@ var fleets = struct {
 	between                 time.Duration // two kills
 	perSecond               float64
 }{3, 3, 3, 4 * time.Second, 60}
+
+// overload is how long the capacity is measured, and exceeded.
+var overload = struct {
+	measure, length time.Duration
+	connections     int
+}{time.Second, 2 * time.Second, 256}
