@@ -43,3 +43,10 @@ var overload = struct {
 	measure, length time.Duration
 	connections     int
 }{5 * time.Second, time.Minute, 768}
+
+var idle = struct {
+	length   time.Duration
+	webhooks int
+}{30 * time.Second, 100_000}
+
+var backlog = struct{ events, published, delivered int }{10_000_000, 2000, 50_000}

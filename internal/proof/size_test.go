@@ -45,3 +45,12 @@ var overload = struct {
 	measure, length time.Duration
 	connections     int
 }{time.Second, 2 * time.Second, 256}
+
+var idle = struct {
+	length   time.Duration
+	webhooks int
+}{3 * time.Second, 10_000}
+
+// backlog is how many events wait, how many are published beside them to measure it, and how many are
+// delivered before and after a crash.
+var backlog = struct{ events, published, delivered int }{200_000, 200, 2000}
