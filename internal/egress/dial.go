@@ -116,32 +116,28 @@ func (d *dialer) lookup(ctx context.Context, t *target) ([]netip.Addr, error) {
 	}
 	began := time.Now()
 	addrs, err := d.resolver.LookupNetIP(ctx, "ip", t.host)
-	var dns *net.DNSError
-	if err == nil || errors.As(err, &dns) && !unanswered(dns) {
-		d.names.answered(t.host, err == nil)
-	}
-	switch {
-	case err == nil:
+	if err == nil {
+		d.names.found(t.host)
 		return interleave(addrs), nil
+	}
+	var dns *net.DNSError
+	errors.As(err, &dns)
+	silent, short := d.names.since(began, dns)
+	switch {
 	case dns != nil && dns.IsNotFound:
 		return nil, fail(hook.ErrDNS, PhaseDNS, err, "the name %s does not resolve: no such host", t.host)
 	case outOfResources(err):
 		return nil, networkError(PhaseDNS, err)
-	case dns != nil && !unanswered(dns):
+	case silent && short != nil:
+		return nil, networkError(PhaseDNS, short)
+	case dns != nil && !silent && !dns.IsTimeout:
 		return nil, fail(hook.ErrDNS, PhaseDNS, err, "the name %s does not resolve: its name servers fail", t.host)
-	case d.names.silent(t.host, began):
+	case silent && d.names.known(t.host):
 		return nil, fail(hook.ErrOwnFault, PhaseDNS, err, "this server's resolver does not answer")
 	case timedOut(err) && ctx.Err() != nil:
 		return nil, networkError(PhaseDNS, ended(ctx, err))
 	}
 	return nil, fail(hook.ErrDNS, PhaseDNS, err, "the name %s does not resolve: no answer", t.host)
-}
-
-// unanswered reports that no resolver said anything: time-outs and errors of the socket. A SERVFAIL
-// is an answer.
-func unanswered(err *net.DNSError) bool {
-	var op *net.OpError
-	return err.IsTimeout || errors.As(err.UnwrapErr, &op)
 }
 
 // interleave alternates the address families, beginning with the resolver's first choice.

@@ -264,6 +264,21 @@ func TestNameErrors(t *testing.T) {
 	waiting.Wait()
 }
 
+// A name server whose process is gone refuses, which is no answer either.
+func TestRefusingResolverIsOurFault(t *testing.T) {
+	ns := newNameServer(t, func(string, int) *dnsAnswer { return &dnsAnswer{addrs: []string{"127.0.0.1"}} })
+	port, _ := canary(t, "127.0.0.1:0")
+	c := newClient(t, func(config *Config) { config.Resolver = ns.resolver() })
+	do := func(host string) error {
+		_, err := c.Do(t.Context(), request("http://"+host+":"+port+"/", 5*time.Second))
+		return err
+	}
+	wantClass(t, do("known.example"), hook.ErrReset)
+	ns.nc.Close()
+	wantClass(t, do("known.example"), hook.ErrOwnFault)
+	wantClass(t, do("never-seen.example"), hook.ErrDNS)
+}
+
 func TestRefusedAndUnreachable(t *testing.T) {
 	c := newClient(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -121,6 +121,7 @@ func New(config Config) (*Client, error) {
 	if c.dialer.resolver == nil {
 		c.dialer.resolver = newResolver("")
 	}
+	c.dialer.resolver = c.dialer.names.watch(c.dialer.resolver)
 	return c, nil
 }
 

@@ -245,7 +245,10 @@ type endpoint struct {
 	settings string
 	// each, if set, sees every request after the oracle did.
 	each func(receiver.Delivery)
-	url  string
+	// route, if set, says whose request it is: many webhooks share this receiver.
+	route  func(receiver.Delivery) *endpoint
+	closes bool // the receiver closes its connection after each answer
+	url    string
 }
 
 // listen starts the receiver of an endpoint; subscribe makes its webhook.
@@ -254,7 +257,13 @@ func (r *rig) listen(e *endpoint) {
 	if e.secret == "" {
 		e.secret = hook.NewSecret()
 	}
-	c := receiver.Config{Secret: e.secret, Scheme: e.scheme, Journal: func(d receiver.Delivery) { r.received(e, d) }}
+	c := receiver.Config{Secret: e.secret, Scheme: e.scheme, Closes: e.closes, Journal: func(d receiver.Delivery) {
+		if e.route != nil {
+			r.received(e.route(d), d)
+			return
+		}
+		r.received(e, d)
+	}}
 	for _, text := range e.script {
 		b, err := receiver.Parse(text)
 		if err != nil {
@@ -281,6 +290,15 @@ func (r *rig) listen(e *endpoint) {
 func (r *rig) subscribe(e *endpoint) {
 	r.t.Helper()
 	r.listen(e)
+	r.create(e)
+}
+
+// create makes the webhook of an endpoint whose receiver listens already, or never will.
+func (r *rig) create(e *endpoint) {
+	r.t.Helper()
+	if e.secret == "" {
+		e.secret = hook.NewSecret()
+	}
 	topics, err := json.Marshal(e.webhook.Topics)
 	if err != nil {
 		r.t.Fatal(err)

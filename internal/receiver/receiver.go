@@ -36,6 +36,7 @@ type Config struct {
 	// Journal is told of every request, before it is answered. It is called from many goroutines.
 	Journal func(Delivery)
 	TLS     *tls.Config // nil = plain http
+	Closes  bool        // each connection after one answer
 }
 
 // Delivery is one request as it arrived.
@@ -103,6 +104,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 		ReadHeaderTimeout: time.Minute, ErrorLog: discard, TLSConfig: r.config.TLS,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	server.SetKeepAlivesEnabled(!r.config.Closes)
 	stop := context.AfterFunc(ctx, func() {
 		server.Close()
 		r.listener.closeAll()
