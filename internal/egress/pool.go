@@ -128,6 +128,9 @@ func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*
 	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
 	d, err := c.dialer.dial(ctx, p.target, r.AllowNetworks)
+	if err != nil && outOfResources(err) && c.pools.shed() {
+		d, err = c.dialer.dial(ctx, p.target, r.AllowNetworks)
+	}
 	a.Phases.DNS += d.phases.DNS
 	a.Phases.Connect += d.phases.Connect
 	a.Phases.TLS += d.phases.TLS
@@ -280,6 +283,22 @@ func (ps *pools) evictFrom(p *pool) {
 			return
 		}
 	}
+}
+
+// shed closes the connections that have been idle longest, where descriptors or ports run short: one
+// that somebody needs is worth more than one that somebody may need. It reports whether there were any.
+func (ps *pools) shed() bool {
+	const some = 16
+	ps.mu.Lock()
+	defer ps.unlock()
+	found := ps.oldest != nil
+	for range some {
+		if ps.oldest == nil {
+			break
+		}
+		ps.evict(ps.oldest)
+	}
+	return found
 }
 
 // evict dooms an idle connection.
