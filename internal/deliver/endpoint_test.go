@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"database/sql"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -44,7 +46,36 @@ func (w *world) balanced() {
 		if !b.Balanced {
 			w.t.Errorf("%+v does not balance", b)
 		}
+		h, err := w.store.Webhook(w.t.Context(), w.company.Key, b.WebhookID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		again, err := w.store.Recount(w.t.Context(), h.Key)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if !again.Balanced || again.Complete && (again.Matched != b.Matched || again.Delivered != b.Delivered || again.Failed != b.Failed || again.Skipped != b.Skipped || again.Parked != b.Parked) {
+			w.t.Errorf("the counters say %+v, a recount %+v", b, again)
+		}
 	}
+}
+
+// rows counts what the store holds beside events and configuration.
+func (w *world) rows() (n int) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "atlas-webhooks.db")+"?mode=ro")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	for _, table := range []string{"attempts", "parked", "skips", "answers", "unrecordable", "notices", "cursors"} {
+		var more int
+		if err := db.QueryRowContext(w.t.Context(), "SELECT count(*) FROM "+table).Scan(&more); err != nil {
+			w.t.Fatal(err)
+		}
+		n += more
+	}
+	return n
 }
 
 func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
@@ -60,7 +91,8 @@ func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 		w.start()
 		w.webhook(nil)
 		began := time.Now()
-		w.publish(5000, nil)
+		empty := w.rows()
+		w.publish(backlogOf, nil)
 		time.Sleep(45 * time.Second)
 		burst := len(w.sender.received())
 		if burst < 10 || burst > 60 {
@@ -70,6 +102,13 @@ func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 		if probes := len(w.sender.received()) - burst; probes < 11 || probes > 18 {
 			t.Errorf("%d probes in an hour, want one every 5 minutes at the end", probes)
 		}
+		w.publish(backlogOf, nil)
+		time.Sleep(time.Hour)
+		// An attempt, and the delivery that it parked; and two notices.
+		if rows, requests := w.rows()-empty, len(w.sender.received()); rows > 2*requests+2 || rows < requests {
+			t.Errorf("%d rows for %d requests and %d events", rows, requests, 2*backlogOf)
+		}
+		burst = len(w.sender.received())
 		if w.restart(); len(w.sender.received()) > burst+18 {
 			t.Error("a restart made the endpoint look alive")
 		}
@@ -78,8 +117,12 @@ func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 			t.Errorf("%d requests after a restart", n-burst)
 		}
 		alive.set(true)
-		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() >= 5000 })
-		t.Logf("%d requests for 5000 events and %s of silence", len(w.sender.received()), time.Since(began))
+		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() >= 2*backlogOf })
+		t.Logf("%d requests for %d events and %s of silence", len(w.sender.received()), 2*backlogOf, time.Since(began))
+		// The control: what is delivered does leave a row each.
+		if rows := w.rows() - empty; rows < 2*backlogOf {
+			t.Errorf("control: %d rows after %d deliveries", rows, 2*backlogOf)
+		}
 		w.balanced()
 	})
 }

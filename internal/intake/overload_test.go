@@ -24,7 +24,7 @@ type slowLog struct {
 
 func (l *slowLog) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (store.Batch, error) {
 	l.writer <- struct{}{}
-	time.Sleep(time.Duration(len(events)) * l.perEvent)
+	<-time.After(time.Duration(len(events)) * l.perEvent)
 	<-l.writer
 	return l.memoryLog.Append(ctx, p, events)
 }
@@ -60,7 +60,7 @@ func TestOverload(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				time.Sleep(time.Second / (3 * capacity / 100))
+				<-time.After(time.Second / (3 * capacity / 100))
 			}
 			all.Wait()
 			slices.Sort(took)

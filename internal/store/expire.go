@@ -128,6 +128,15 @@ func (u *unresolved) expire(ctx context.Context, q tx, now time.Time, limit int)
 		}
 	}
 	if u.parked > 0 {
+		// What was held and never attempted leaves no other trace.
+		_, err := q.exec(ctx, `
+			INSERT INTO skips (webhook, from_offset, to_offset, reason, at)
+			SELECT webhook, "offset", "offset", 'expired', $1 FROM parked
+			WHERE webhook = $2 AND kind = 'live' AND attempts = 0 AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4
+			ON CONFLICT DO NOTHING`, micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
+		if err != nil {
+			return 0, err
+		}
 		rows, err := q.exec(ctx, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'expired' WHERE webhook = $2 AND kind = 'live' AND "offset" IN
 				(SELECT "offset" FROM parked WHERE webhook = $2 AND kind = 'live' AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4)`,
