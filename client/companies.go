@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"iter"
 	"net/http"
 	"time"
@@ -52,6 +53,8 @@ type Node struct {
 	StartedAt  time.Time       `json:"started_at"`
 	LeaseUntil *time.Time      `json:"lease_until"` // nil with the embedded store, which needs no lease
 	InFlight   int             `json:"in_flight"`   // attempts under way or not yet recorded
+	Leaving    bool            `json:"leaving"`     // it hands its partitions over and takes none
+	HeldSince  *time.Time      `json:"held_since"`  // when the store was restored, while it delivers nothing until an operator lets it
 	Partitions []NodePartition `json:"partitions"`
 }
 
@@ -66,6 +69,21 @@ type NodePartition struct {
 // Nodes lists the installation's processes. It needs an operator key.
 func (c *Client) Nodes(ctx context.Context) iter.Seq2[Node, error] {
 	return list[Node](ctx, c, get("/v1/nodes"))
+}
+
+// Backup writes a backup of everything to w: a file that the command restore reads. It holds all that
+// was acknowledged before. One that breaks off returns an error, and is none. It needs an operator key.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	answer, err := c.open(ctx, get("/v1/backup"))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	n, err := io.Copy(w, answer.Body)
+	if err == nil && n != answer.ContentLength {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Key is an API key of a company.

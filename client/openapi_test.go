@@ -118,6 +118,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"list-notices":       func(ctx context.Context, c *Client) error { return last(c.Notices(ctx)) },
 	"check-conservation": func(ctx context.Context, c *Client) error { return last(c.CheckConservation(ctx, true)) },
 
+	"backup":         func(ctx context.Context, c *Client) error { return c.Backup(ctx, io.Discard) },
 	"list-nodes":     func(ctx context.Context, c *Client) error { return last(c.Nodes(ctx)) },
 	"list-companies": func(ctx context.Context, c *Client) error { return last(c.Companies(ctx)) },
 	"get-company":    func(ctx context.Context, c *Client) error { return second(c.Company(ctx, "a/b")) },

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
@@ -38,6 +39,8 @@ type Options struct {
 	// Terminal is where a person watches, nil when nobody does: only there a key that the first
 	// start creates is shown.
 	Terminal io.Writer
+	// Resume lets a store that was restored from a backup deliver from now on.
+	Resume bool
 }
 
 // Server is the product, opened but not yet running.
@@ -55,6 +58,7 @@ type Server struct {
 	listener net.Listener
 	scrape   net.Listener // of /metrics, when it has one of its own
 	ready    chan struct{}
+	held     atomic.Pointer[time.Time] // since when nothing is delivered; nil when that is over
 }
 
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
@@ -78,6 +82,9 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 		return nil, err
 	}
 	if s.store, err = s.openStore(ctx, keys.master); err != nil {
+		return nil, err
+	}
+	if err := s.askHeld(ctx, o.Resume); err != nil {
 		return nil, err
 	}
 	if err := s.deliveries(o.Version); err != nil {
@@ -160,7 +167,7 @@ func (s *Server) deliveries(version string) error {
 		}
 	}
 	s.node.engine = func(x store.Node) *deliver.Engine {
-		config.Node = x
+		config.Node, config.Held = x, s.held.Load() != nil
 		return deliver.New(config)
 	}
 	s.node.begin()
@@ -199,7 +206,7 @@ func (s *Server) serve(version string, master []byte) {
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
-		Engine: engine{s.node}, Nodes: s.nodes, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
+		Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
@@ -234,9 +241,14 @@ func (s *Server) Run(ctx context.Context) error {
 	tidy := make(chan struct{})
 	go func() {
 		(&upkeep.Upkeep{
-			Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour, Turn: s.node.housekeeper,
+			Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour, Turn: func() bool { return s.held.Load() == nil && s.node.housekeeper() },
 		}).Run(delivering)
 		close(tidy)
+	}()
+	released := make(chan struct{})
+	go func() {
+		s.awaitRelease(delivering)
+		close(released)
 	}()
 	engine := make(chan error, 1)
 	go func() { engine <- s.node.run(delivering, hard) }()
@@ -267,6 +279,7 @@ func (s *Server) Run(ctx context.Context) error {
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
 	<-tidy
+	<-released
 	failed = errors.Join(failed, <-engine)
 	failpoint.Hit(failpoint.Drained)
 	return failed

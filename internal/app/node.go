@@ -136,7 +136,7 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 	if s.node.nodes == nil {
 		x := s.node.self
 		x.ID, x.InFlight = s.node.term.Load().id, inFlight
-		return []httpapi.Node{shapeNode(x, "sqlite", progress)}, nil
+		return s.markHeld([]httpapi.Node{shapeNode(x, "sqlite", progress)}), nil
 	}
 	members, err := s.node.nodes.Members(ctx)
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 		}
 		list = append(list, shapeNode(x, "postgres", own))
 	}
-	return list, nil
+	return s.markHeld(list), nil
 }
 
 func shapeNode(x store.Node, kind string, progress []store.Progress) httpapi.Node {

@@ -126,6 +126,7 @@ func (p *Program) root() *cobra.Command {
 	root.AddCommand(
 		p.completion(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
 		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.keys(), p.audit(), p.conservation(), p.openapi(), p.doctor(), p.listen(),
+		p.backup(), p.restore(), p.copyStore(), p.migrate(),
 	)
 	if p.Open != nil {
 		root.AddCommand(p.bench(), p.demo(), p.serve())

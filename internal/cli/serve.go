@@ -29,6 +29,8 @@ type ServerOptions struct {
 	// Terminal is where a person watches, nil when nobody does. A key that the first start creates
 	// is shown there, and only there.
 	Terminal io.Writer
+	// Resume lets a store that was restored from a backup deliver from now on.
+	Resume bool
 }
 
 // OpenServer makes a server: it opens the store and the listeners.
@@ -36,6 +38,7 @@ type OpenServer func(ctx context.Context, o ServerOptions) (Server, error)
 
 func (p *Program) serve() *cobra.Command {
 	var profile string
+	var resume bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -52,10 +55,12 @@ func (p *Program) serve() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			return p.runServe(cmd.Context(), cfg, profile)
+			return p.runServe(cmd.Context(), cfg, profile, resume)
 		},
 	}
 	config.Flags(cmd.Flags())
+	// No setting either: a file that says so would undo every restore.
+	cmd.Flags().BoolVar(&resume, "resume", false, "let a store that was restored from a backup deliver from now on")
 	// For those who work on the server: no setting, so that no file turns it on.
 	cmd.Flags().StringVar(&profile, "profile-listen", "", "loopback address that the profiler (net/http/pprof) listens on")
 	// The flag was added above, so that hiding it cannot fail.
@@ -63,8 +68,8 @@ func (p *Program) serve() *cobra.Command {
 	return cmd
 }
 
-func (p *Program) runServe(ctx context.Context, cfg config.Config, profile string) error {
-	server, log, err := p.openServer(ctx, cfg)
+func (p *Program) runServe(ctx context.Context, cfg config.Config, profile string, resume bool) error {
+	server, log, err := p.openServer(ctx, cfg, resume)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func (p *Program) runServe(ctx context.Context, cfg config.Config, profile strin
 
 // openServer opens a server that logs to standard error, and logs what an operator should not
 // overlook.
-func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, *slog.Logger, error) {
+func (p *Program) openServer(ctx context.Context, cfg config.Config, resume bool) (Server, *slog.Logger, error) {
 	log, err := telemetry.NewLogger(p.Stderr, telemetry.LogOptions{
 		Format: cfg.LogFormat, Level: cfg.LogLevel, Plain: config.PlainOutput(),
 	})
@@ -100,7 +105,7 @@ func (p *Program) openServer(ctx context.Context, cfg config.Config) (Server, *s
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}
-	o := ServerOptions{Config: cfg, Log: log, Version: buildVersion()}
+	o := ServerOptions{Config: cfg, Log: log, Version: buildVersion(), Resume: resume}
 	if isTerminal(p.Stderr) {
 		o.Terminal = p.Stderr
 	}

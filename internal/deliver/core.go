@@ -49,6 +49,7 @@ type core struct {
 	sweepAt    time.Time
 	stopping   bool
 	suspended  bool // the lease has run out: nothing is sent until it is renewed
+	held       bool // nothing is sent until an operator says so
 	left       bool // nothing is left to hand over
 	handovers  map[hook.Partition]*handover
 	released   map[hook.Partition]bool // handed over by the loop, not yet in the store
@@ -89,7 +90,7 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, compile: c.Filter, node: c.Node.ID, mostParked: c.MaxParked, mostPlaces: placesChunk,
+		dice: c.Dice, compile: c.Filter, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostPlaces: placesChunk,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
 		handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
@@ -206,7 +207,7 @@ func (c *core) lookAfter(l *lane) {
 func (c *core) pump() (wake time.Time) {
 	for {
 		c.timers.run(c.now, c.touch)
-		if c.suspended {
+		if c.suspended || c.held {
 			break
 		}
 		l := c.slots.next()

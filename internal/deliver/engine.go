@@ -88,6 +88,8 @@ type Config struct {
 	// too; 0 means 10,000.
 	MaxParked int
 	Readers   int // goroutines that read the store; 0 means 4
+	// Held makes no attempts until Release, but does everything else.
+	Held bool
 	// Members lets the engine share the store with other nodes, as Node, under a lease of length
 	// Lease; nil where this process has the store for itself. Seen, if set, hears who else is there
 	// at each renewal.

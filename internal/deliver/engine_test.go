@@ -35,6 +35,28 @@ func TestEveryMatchIsDeliveredOnce(t *testing.T) {
 	})
 }
 
+// TestHeldEngine sends nothing until it is released, and then everything.
+func TestHeldEngine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.config = func(c *Config) { c.Held = true }
+		w.start()
+		hooked := w.webhook(nil)
+		w.publish(30, nil)
+		time.Sleep(24 * time.Hour)
+		if n := len(w.sender.received()); n != 0 {
+			t.Fatalf("%d were sent", n)
+		}
+		if h, ok, err := w.engine.Health(t.Context(), hooked.Key); err != nil || !ok || h.Reason != reasonHeld {
+			t.Errorf("%+v %v %v", h, ok, err)
+		}
+		if err := w.engine.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.settle("30 delivered", time.Minute, func() bool { return w.delivered() == 30 })
+	})
+}
+
 func TestRetryScheduleInVirtualTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -51,12 +51,23 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 		if v := l.next(c.now); !v.start {
 			h.Reason = v.reason
 		}
+		if c.held {
+			h.Reason = reasonHeld
+		}
 	})
 	return h, ok, err
 }
 
 // Leased reports whether this node may send, as far as it knows.
 func (e *Engine) Leased() bool { return e.Members == nil || e.lease.holds(time.Now()) }
+
+// reasonHeld is why nothing is sent after a restore.
+const reasonHeld = "restored from a backup; waits for an operator"
+
+// Release lets an engine that was held make attempts.
+func (e *Engine) Release(ctx context.Context) error {
+	return e.within(ctx, func(c *core) { c.held = false })
+}
 
 // Kick makes a webhook look for wishes that were written into the store: a retry, a replay.
 func (e *Engine) Kick(w hook.WebhookKey) {

@@ -16,6 +16,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -66,6 +67,8 @@ type Options struct {
 	Now     func() time.Time // nil means time.Now
 	// Nodes tells of the installation's processes; nil: the route answers 503.
 	Nodes func(context.Context) ([]Node, error)
+	// Backup makes a backup of the store; nil: the route answers 503.
+	Backup func(context.Context) (*os.File, error)
 	// Owner is the base URL of the node that runs a partition, "" where that is this one or nobody
 	// knows; nil: there is no other.
 	Owner func(p hook.Partition) string
@@ -75,6 +78,8 @@ type Options struct {
 
 // API is the http.Handler. It has no goroutines of its own.
 type API struct {
+	backing sync.Mutex // held while a backup is made: one at a time
+
 	opt      Options
 	mux      *http.ServeMux
 	huma     huma.API
@@ -112,6 +117,7 @@ func New(opt Options) *API {
 	a.companyRoutes()
 	a.keyRoutes()
 	a.nodeRoutes()
+	a.backupRoutes()
 	a.linkRoutes()
 	a.historyRoutes()
 	a.preflightRoutes()

@@ -18,6 +18,7 @@ type Node struct {
 	LeaseUntil *time.Time      `json:"lease_until" doc:"null: the embedded store has one node, which needs no lease."`
 	InFlight   int             `json:"in_flight" doc:"Attempts under way or not yet recorded."`
 	Leaving    bool            `json:"leaving" doc:"It hands its partitions over and takes none."`
+	HeldSince  *time.Time      `json:"held_since" doc:"When the store was restored from a backup, while it delivers nothing until an operator lets it; null otherwise."`
 	Partitions []NodePartition `json:"partitions"`
 }
 

@@ -25,6 +25,9 @@ func TestNodes(t *testing.T) {
 	if n["id"] != "node_1" || n["lease_until"] != nil || p["tail"] != 12.0 || p["lag"] != 2.0 {
 		t.Errorf("node: %v", n)
 	}
+	if n["held_since"] != nil {
+		t.Errorf("held: %v", n)
+	}
 	s.call("GET", "/v1/nodes?cursor=x", "").problem(400, "invalid_cursor")
 	without := newServer(t, func(o *httpapi.Options) { o.Nodes = nil })
 	without.call("GET", "/v1/nodes", "").problem(503, "engine_unavailable")

@@ -31,9 +31,9 @@ type CopyProgress struct {
 
 // Copied is what a copy came to.
 type Copied struct {
-	Rows      map[string]int64 // by table
-	Companies int
-	Webhooks  int // whose sums were found to be the same in both stores
+	Rows      map[string]int64 `json:"rows"` // by table
+	Companies int              `json:"companies"`
+	Webhooks  int              `json:"webhooks"` // whose sums were found to be the same in both stores
 }
 
 // Copy writes what a store holds into another one, of the other engine or of the same. It goes on

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -16,9 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -90,10 +86,11 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 	return s, nil
 }
 
-func (e *elephant) open(ctx context.Context) error {
+// config is what the URL says, with our limits where it says nothing.
+func (e *elephant) config() (*pgxpool.Config, error) {
 	c, err := pgxpool.ParseConfig(e.opt.DatabaseURL)
 	if err != nil {
-		return errors.New("the URL is malformed") // the error of the parser can hold the password
+		return nil, errors.New("the URL is malformed") // the error of the parser can hold the password
 	}
 	for name, value := range sessionLimits {
 		if _, given := c.ConnConfig.RuntimeParams[name]; !given {
@@ -107,6 +104,14 @@ func (e *elephant) open(ctx context.Context) error {
 		c.ConnConfig.ConnectTimeout = tryPatience
 	}
 	c.ConnConfig.DialFunc, c.PingTimeout = dialer().DialContext, pingPatience
+	return c, nil
+}
+
+func (e *elephant) open(ctx context.Context) error {
+	c, err := e.config()
+	if err != nil {
+		return err
+	}
 	if e.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 		return err
 	}
@@ -140,35 +145,15 @@ func (e *elephant) guard(ctx context.Context) error {
 	return nil
 }
 
-// migrate brings the schema up to date; nodes that start together take turns by a table. Its session
-// waits for locks no longer than others, so that nobody queues behind it for long, but works as long
-// as it must.
+// migrate brings the schema up to date.
 func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
-	files, err := fs.Sub(postgresMigrations, "migrations/postgres")
-	if err != nil {
-		return err
+	p, closeDB, err := postgresProvider(c)
+	if err == nil {
+		defer closeDB()
+		_, err = migrateBy(ctx, p, true)
 	}
-	turns, err := lock.NewPostgresTableLocker()
-	if err != nil {
-		return err
-	}
-	db := stdlib.OpenDB(*patient(c))
-	defer db.Close()
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithVerbose(false), goose.WithLocker(turns))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
-	}
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	switch {
-	case have > want:
-		return fmt.Errorf("the schema is at version %d, this program knows %d: it was written by a newer version", have, want)
-	case have < want:
-		if _, err := p.Up(ctx); err != nil {
-			return fmt.Errorf("migrations: %w", err)
-		}
 	}
 	return nil
 }

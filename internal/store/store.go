@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +55,15 @@ type Options struct {
 	// fails; no setting reaches it.
 	UnsafeNoSync bool
 	Log          *slog.Logger
+}
+
+// At are the options for the store at a place: a URL of Postgres, or a directory.
+func (o Options) At(place string) Options {
+	o.Dir, o.DatabaseURL = place, ""
+	if strings.HasPrefix(place, "postgres://") || strings.HasPrefix(place, "postgresql://") {
+		o.Dir, o.DatabaseURL = "", place
+	}
+	return o
 }
 
 // Store is safe for concurrent use. Close it last.
