@@ -71,6 +71,7 @@ func NewMetrics(version string) *Metrics {
 	m.inFlight = m.gauge("in_flight", "Requests to endpoints under way or waiting to be recorded.")
 	m.parked = m.gauge("parked", "Deliveries that failed and are due again, or are held behind one that did.")
 	m.lanes = m.gauges("lanes", "Webhooks that have work, by state: attached ones keep up with the log, detached ones lag behind.", "state")
+	m.Lanes(0, 0) // a scrape before the engine counts shows it, too
 	m.lag = m.gauge("lag_events", "Events between the end of the log and the point that everything that keeps up has settled.")
 	m.partitions = m.gauge("partitions", "Partitions of the log that this node runs.")
 	m.deactivated = m.counters("webhooks_deactivated_total", "Webhooks that became INACTIVE without their owner's doing, by reason.", "reason")
