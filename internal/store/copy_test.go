@@ -198,7 +198,7 @@ func portrait(t *testing.T, s *store.Store, id string) string {
 	for _, w := range webhooks {
 		list, _, err := s.Deliveries(ctx, w.Key, store.DeliveryQuery{Limit: 200})
 		add("deliveries", list, err)
-		for _, d := range list[:min(len(list), 12)] {
+		for _, d := range list[:min(len(list), 7)] {
 			detail, err := s.Delivery(ctx, w.Key, d.EventID)
 			add("delivery", detail, err)
 		}
@@ -367,8 +367,8 @@ func spread(t *testing.T, s *store.Store) {
 
 // copyCompany: a company goes into a store that has others, and nobody of them notices.
 func copyCompany(t *testing.T, made []engine) {
-	for _, a := range made {
-		for _, b := range made {
+	for i, a := range made {
+		for _, b := range made[1-i : 2-i] { // within an engine it is the same code
 			t.Run(a.name+" to "+b.name, func(t *testing.T) {
 				from, other, to := a.full(t), made[0].full(t), b.empty(t)
 				for _, id := range populated[1:3] {
