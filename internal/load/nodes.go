@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -89,9 +90,7 @@ func (b *bench) server(ctx context.Context, n *run, other bool) (url string, err
 	}
 	tails := map[int]int64{}
 	for _, x := range before {
-		for partition, tail := range x.tails {
-			tails[partition] = tail
-		}
+		maps.Copy(tails, x.tails)
 	}
 	for _, x := range after {
 		for partition, tail := range x.tails {

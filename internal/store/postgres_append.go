@@ -193,76 +193,50 @@ func (k *work) conflicts() bool {
 	return false
 }
 
-// The statements of an append, in this order: the lock comes first, and what follows sees all that
-// was committed before it was granted.
-const (
-	knownEvents = `
-		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at
-		FROM unnest($1::bigint[], $2::text[]) AS g (company, id)
-		CROSS JOIN LATERAL (SELECT * FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e`
-	insertFresh = `
-		WITH g AS MATERIALIZED (
-			SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[])
-				WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, n)
-		), known AS MATERIALIZED (
-			SELECT g.n, g.caller, e.digest <> g.digest AS clash
-			FROM g CROSS JOIN LATERAL (SELECT x.digest FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e WHERE g.look
-		), last AS (
-			SELECT greatest(e."offset", p.base_offset) AS "offset", coalesce(e.accepted_at, 0) AS accepted_at
-			FROM partitions p LEFT JOIN LATERAL (
-				SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
-			WHERE p.id = $1
-		)
+// appendEvents is what follows the lock, as a statement of its own: it sees all that was committed
+// before the lock was granted. It looks the ids up, numbers and inserts the rest, except for callers
+// of whom an event clashes, and returns both.
+const appendEvents = `
+	WITH g AS MATERIALIZED (
+		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[])
+			WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, n)
+	), known AS MATERIALIZED (
+		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
+		FROM g CROSS JOIN LATERAL (
+			SELECT x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
+			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
+		WHERE g.look
+	), last AS MATERIALIZED (
+		SELECT greatest(e."offset", p.base_offset) AS "offset",
+			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
+		FROM partitions p LEFT JOIN LATERAL (
+			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
+		WHERE p.id = $1
+	), fresh AS (
 		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
-		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at,
-			greatest(last.accepted_at, coalesce($11, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
+		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, last.accepted_at
 		FROM g CROSS JOIN last
 		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
-		RETURNING "offset", company, id, accepted_at`
-	configVersion = `SELECT config_version FROM owners WHERE partition = $1`
-)
+		RETURNING "offset", id, company, accepted_at
+	), version AS (
+		SELECT config_version FROM owners WHERE partition = $1
+	)
+	SELECT config_version, true AS fresh, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
+	FROM fresh, version
+	UNION ALL
+	SELECT config_version, false, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
+	FROM known, version`
 
 func (g *appendGroup) send(ctx context.Context, e *elephant) error {
 	g.known, g.fresh = map[eventID]*hook.Event{}, nil
 	placed := map[eventID]*hook.Event{}
-	rest := g.lookUp(nil, e)
-	if len(g.rows) > 0 {
-		rest = append(rest, g.insertion(e, placed))
-	}
-	rest = append(rest, step{configVersion, []any{int64(g.partition)}, func(r pgx.Rows) error {
-		if !r.Next() {
-			return r.Err()
+	if len(g.rows) > 0 { // else every caller clashes with itself
+		if err := e.transact(ctx, step{query: lockPartition, args: []any{int64(g.partition)}}, g.insertion(e, placed)); err != nil {
+			return err
 		}
-		return r.Scan(&g.version)
-	}})
-	if err := e.transact(ctx, step{query: lockPartition, args: []any{int64(g.partition)}}, rest...); err != nil {
-		return err
 	}
 	g.answer(placed)
 	return nil
-}
-
-func (g *appendGroup) lookUp(steps []step, e *elephant) []step {
-	var companies []int64
-	var ids []string
-	for _, r := range g.rows {
-		if !r.event.FreshID || g.again {
-			companies, ids = append(companies, int64(r.event.Company)), append(ids, r.event.ID)
-		}
-	}
-	if len(ids) == 0 {
-		return steps
-	}
-	return append(steps, step{knownEvents, []any{companies, ids}, func(r pgx.Rows) error {
-		for r.Next() {
-			x, err := scanEventHead(&answer{r, e})
-			if err != nil {
-				return err
-			}
-			g.known[eventID{x.Company, x.ID}] = x
-		}
-		return r.Err()
-	}})
 }
 
 // acceptance is the time of acceptance, null for the database's.
@@ -274,29 +248,31 @@ func (e *elephant) acceptance() any {
 }
 
 func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
-	n := len(g.rows)
-	callers, companies, occurred := make([]int64, n), make([]int64, n), make([]*int64, n)
-	ids, topics, objects := make([]string, n), make([]string, n), make([]string, n)
-	data, digests, look := make([][]byte, n), make([][]byte, n), make([]bool, n)
-	for i, r := range g.rows {
-		x := r.event
-		callers[i], companies[i], ids[i], topics[i], objects[i] = int64(r.caller), int64(x.Company), x.ID, x.Topic, x.ObjectKey
-		data[i], digests[i], look[i] = x.Data, x.Digest[:], !x.FreshID || g.again
-		if x.OccurredAt != nil && !x.OccurredAt.IsZero() {
-			us := micros(*x.OccurredAt)
-			occurred[i] = &us
-		}
+	args := []any{
+		int64(g.partition), column(g.rows, func(r appendRow) int64 { return int64(r.caller) }),
+		column(g.rows, func(r appendRow) int64 { return int64(r.event.Company) }), column(g.rows, func(r appendRow) string { return r.event.ID }),
+		column(g.rows, func(r appendRow) string { return r.event.Topic }), column(g.rows, func(r appendRow) string { return r.event.ObjectKey }),
+		column(g.rows, func(r appendRow) []byte { return r.event.Data }), column(g.rows, func(r appendRow) []byte { return r.event.Digest[:] }),
+		column(g.rows, func(r appendRow) *int64 { return microsOrNil(r.event.OccurredAt) }),
+		column(g.rows, func(r appendRow) bool { return !r.event.FreshID || g.again }), e.acceptance(),
 	}
-	args := []any{int64(g.partition), callers, companies, ids, topics, objects, data, digests, occurred, look, e.acceptance()}
-	return step{insertFresh, args, func(r pgx.Rows) error {
+	return step{appendEvents, args, func(r pgx.Rows) error {
 		for r.Next() {
-			var id eventID
-			var o hook.Offset
+			x := &hook.Event{}
+			var fresh bool
+			var digest []byte
+			var occurred *int64
 			var accepted int64
-			if err := r.Scan(&o, &id.company, &id.id, &accepted); err != nil {
+			if err := r.Scan(&g.version, &fresh, &x.Offset, &x.ID, &x.Company, &x.Topic, &x.ObjectKey, &digest, &occurred, &accepted); err != nil {
 				return err
 			}
-			placed[id] = &hook.Event{Offset: o, AcceptedAt: fromMicros(accepted)}
+			copy(x.Digest[:], digest)
+			x.OccurredAt, x.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+			if fresh {
+				placed[eventID{x.Company, x.ID}] = x
+			} else {
+				g.known[eventID{x.Company, x.ID}] = x
+			}
 		}
 		return r.Err()
 	}}

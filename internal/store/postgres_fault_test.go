@@ -134,7 +134,7 @@ func (b *broken) delivered() int64 {
 // callers are told yes, and nothing is there twice.
 func TestPostgresLostAnswers(t *testing.T) {
 	b := newBroken(t)
-	b.way.cutNext(6, "INSERT")
+	b.way.cutNext(6, "COMMIT")
 	var all sync.WaitGroup
 	for i := range 30 {
 		all.Go(func() {
