@@ -165,8 +165,17 @@ func (p *Program) measureOwn(ctx context.Context, f *benchFlags, nodes int, o lo
 			return nil, fmt.Errorf("--store postgres: %w", err)
 		}
 		defer database.Stop()
-		if o.Database, err = database.PID(); err != nil {
+		pid, err := database.PID()
+		if err != nil {
 			return nil, err
+		}
+		o.Database = func(ctx context.Context) (u load.DatabaseUsage, err error) {
+			if u.Commits, u.WAL, err = database.Written(ctx); err != nil {
+				return u, err
+			}
+			all, err := process.UsageOfAll(pid)
+			u.CPU = all.CPU
+			return u, err
 		}
 		options.Args = append(options.Args, "--database-url", database.URL("postgres"))
 	}
@@ -217,6 +226,8 @@ type benchRecord struct {
 	Ratio      float64 `json:"ratio_to_ceiling,omitempty"`
 	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the servers; of publisher and sink for the ceiling
 	Database   float64 `json:"database_cpu_us_per_delivery,omitempty"`
+	Commits    float64 `json:"database_commits_per_second,omitempty"`
+	WAL        float64 `json:"database_wal_bytes_per_delivery,omitempty"`
 	RSS        int64   `json:"rss_bytes,omitempty"`
 	Published  int64   `json:"published"`
 	Lost       int64   `json:"lost"`
@@ -239,7 +250,7 @@ func shapeResult(r *load.Result) benchRecord {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	return benchRecord{
 		Scenario: r.Scenario, Nodes: r.Nodes, PerSecond: r.PerSecond, Ratio: r.Ratio, CPU: float64(r.CPU.Nanoseconds()) / 1000,
-		Database: float64(r.Database.Nanoseconds()) / 1000, RSS: r.RSS, Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
+		Database: float64(r.Database.Nanoseconds()) / 1000, Commits: r.Commits, WAL: r.WAL, RSS: r.RSS, Published: r.Published, Lost: r.Lost, Duplicates: r.Duplicates, Refused: r.Refused,
 		P50: ms(r.Accepted.P50), P99: ms(r.Accepted.P99), SentP50: ms(r.Sent.P50), SentP99: ms(r.Sent.P99),
 	}
 }
@@ -269,7 +280,7 @@ func (p *Program) benched(r load.Result) {
 		text += fmt.Sprintf("  %.0f µs CPU each", b.CPU)
 	}
 	if r.Database > 0 {
-		text += fmt.Sprintf(" and %.0f µs of the database", b.Database)
+		text += fmt.Sprintf(" and %.0f µs of the database, which makes %.0f commits/s and writes %.0f bytes ahead for each", b.Database, r.Commits, r.WAL)
 	}
 	if b.P50 > 0 {
 		text += fmt.Sprintf("  accepted to received p50 %.1f ms p99 %.1f ms, sent to received p50 %.1f ms p99 %.1f ms", b.P50, b.P99, b.SentP50, b.SentP99)

@@ -104,7 +104,9 @@ func (b *bench) ceiling(ctx context.Context, round int) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("ceiling: %w", err)
 	}
-	return Result{Scenario: Ceiling, Round: round, PerSecond: m.perSecond, CPU: m.cpu}, nil
+	r := m.result
+	r.Scenario, r.Round, r.RSS = Ceiling, round, 0
+	return r, nil
 }
 
 // measure lets a load warm up for a fifth of the time, and meters the rest.
@@ -113,7 +115,7 @@ func measure(ctx context.Context, length time.Duration, m *meter, during func(co
 	if !pause(ctx, warm) {
 		return ctx.Err()
 	}
-	if err := m.start(); err != nil {
+	if err := m.start(ctx); err != nil {
 		return err
 	}
 	profiled := make(chan error, 1)
@@ -127,7 +129,7 @@ func measure(ctx context.Context, length time.Duration, m *meter, during func(co
 	if !pause(ctx, length-warm) {
 		return errors.Join(ctx.Err(), <-profiled)
 	}
-	return errors.Join(m.stop(), <-profiled)
+	return errors.Join(m.stop(ctx), <-profiled)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -218,10 +220,10 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 		lost = n.drain(ctx)
 	}
 	err = errors.Join(err, b.end(ctx, n))
-	return Result{
-		Scenario: s.name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
-		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
-	}, err
+	r := m.result
+	r.Scenario, r.Round = s.name, round
+	r.Published, r.Lost, r.Duplicates, r.Refused = n.published.Load(), lost, n.duplicates.Load()+n.foreign.Load(), refused.Load()
+	return r, err
 }
 
 // publisher is one connection.

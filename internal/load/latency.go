@@ -47,10 +47,9 @@ func (b *bench) latency(ctx context.Context, name string, rate float64, round in
 		lost = n.drain(ctx)
 	}
 	err = errors.Join(err, b.end(ctx, n))
-	r := Result{
-		Scenario: name, Round: round, PerSecond: m.perSecond, CPU: m.cpu, Database: m.databaseCPU, RSS: m.used.RSS,
-		Published: n.published.Load(), Lost: lost, Duplicates: n.duplicates.Load() + n.foreign.Load(), Refused: refused.Load(),
-	}
+	r := m.result
+	r.Scenario, r.Round = name, round
+	r.Published, r.Lost, r.Duplicates, r.Refused = n.published.Load(), lost, n.duplicates.Load()+n.foreign.Load(), refused.Load()
 	r.Accepted, r.Sent = n.took(began.Add(b.opt.Duration / 5))
 	return r, err
 }

@@ -29,9 +29,8 @@ type Options struct {
 	// Companies is how many there are, with as many webhooks each; 0 means 1. A company is delivered
 	// by one node, so that many nodes need many.
 	Companies int
-	// Database is the process of the server's database, whose children serve connections; 0 = none
-	// that is known.
-	Database int
+	// Database tells what the servers' database has used and done; nil = not known.
+	Database func(context.Context) (DatabaseUsage, error)
 	// Duration is how long each measurement takes; 0 means 4 s.
 	Duration time.Duration
 	// Rounds is how often each is taken; the median counts. 0 means 3.
@@ -54,6 +53,13 @@ type Server struct {
 	PID int // of its process, 0 = unknown: no CPU and memory
 }
 
+// DatabaseUsage is what a database has used and done since its start.
+type DatabaseUsage struct {
+	CPU     time.Duration
+	Commits int64 // of transactions that wrote
+	WAL     int64 // bytes
+}
+
 // Result is one measurement.
 type Result struct {
 	Scenario   string
@@ -63,6 +69,8 @@ type Result struct {
 	Ratio      float64       // to the ceilings just before and after; 0 for a ceiling itself
 	CPU        time.Duration // of the servers for each delivery; of publisher and sink for the ceiling
 	Database   time.Duration // CPU of the database for each delivery
+	Commits    float64       // of the database, a second
+	WAL        float64       // bytes that the database wrote ahead for each delivery
 	RSS        int64         // of the servers, at the end
 	Published  int64
 	Lost       int64 // did not arrive within a minute of the last one that did
@@ -221,6 +229,8 @@ func median(all []Result, scenario string) Result {
 	m.Ratio = middle(of, func(r Result) float64 { return r.Ratio })
 	m.CPU = middle(of, func(r Result) time.Duration { return r.CPU })
 	m.Database = middle(of, func(r Result) time.Duration { return r.Database })
+	m.Commits = middle(of, func(r Result) float64 { return r.Commits })
+	m.WAL = middle(of, func(r Result) float64 { return r.WAL })
 	m.Accepted.P50 = middle(of, func(r Result) time.Duration { return r.Accepted.P50 })
 	m.Accepted.P99 = middle(of, func(r Result) time.Duration { return r.Accepted.P99 })
 	m.Sent.P50 = middle(of, func(r Result) time.Duration { return r.Sent.P50 })
@@ -249,17 +259,16 @@ func quantiles(list []time.Duration) (q Quantiles) {
 	return Quantiles{at(0.5), at(0.99)}
 }
 
-// meter measures a stretch of time: deliveries, and what processes used meanwhile.
+// meter measures a stretch of time: deliveries, and what servers and database used meanwhile.
 type meter struct {
-	pids        []int
-	database    int // 0 = not measured
-	count       func() int64
-	began       time.Time
-	received    int64
-	used        process.Usage
-	databaseCPU time.Duration // for each
-	perSecond   float64
-	cpu         time.Duration // for each
+	pids     []int
+	database func(context.Context) (DatabaseUsage, error) // nil = not measured
+	count    func() int64
+	began    time.Time
+	received int64
+	used     process.Usage
+	done     DatabaseUsage
+	result   Result // what came of it
 }
 
 // meter makes one of the servers.
@@ -273,35 +282,34 @@ func (b *bench) meter(count func() int64) meter {
 	return m
 }
 
-func (m *meter) start() (err error) {
+func (m *meter) start(ctx context.Context) (err error) {
 	m.began, m.received = time.Now(), m.count()
-	m.used, m.databaseCPU, err = m.read()
+	m.used, m.done, err = m.read(ctx)
 	return err
 }
 
-func (m *meter) read() (used process.Usage, database time.Duration, err error) {
+func (m *meter) read(ctx context.Context) (used process.Usage, done DatabaseUsage, err error) {
 	for _, pid := range m.pids {
 		u, err := process.UsageOf(pid)
 		if err != nil {
-			return used, 0, err
+			return used, done, err
 		}
 		used.CPU, used.RSS = used.CPU+u.CPU, used.RSS+u.RSS
 	}
-	if m.database != 0 {
-		var all process.Usage
-		all, err = process.UsageOfAll(m.database)
-		database = all.CPU
+	if m.database != nil {
+		done, err = m.database(ctx)
 	}
-	return used, database, err
+	return used, done, err
 }
 
-func (m *meter) stop() error {
+func (m *meter) stop(ctx context.Context) error {
 	took, n := time.Since(m.began), m.count()-m.received
-	m.perSecond = float64(n) / took.Seconds()
-	used, database, err := m.read()
+	used, done, err := m.read(ctx)
+	m.result = Result{PerSecond: float64(n) / took.Seconds(), Commits: float64(done.Commits-m.done.Commits) / took.Seconds(), RSS: used.RSS}
 	if n > 0 {
-		m.cpu, m.databaseCPU = (used.CPU-m.used.CPU)/time.Duration(n), (database-m.databaseCPU)/time.Duration(n)
+		each := time.Duration(n)
+		m.result.CPU, m.result.Database = (used.CPU-m.used.CPU)/each, (done.CPU-m.done.CPU)/each
+		m.result.WAL = float64(done.WAL-m.done.WAL) / float64(n)
 	}
-	m.used = used
 	return err
 }

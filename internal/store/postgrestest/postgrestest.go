@@ -274,6 +274,17 @@ func (c *Cluster) PID() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
+// Written is how many transactions have written since the cluster was made, and how many bytes of
+// write-ahead log.
+func (c *Cluster) Written(ctx context.Context) (transactions, wal int64, err error) {
+	conn, err := pgx.Connect(ctx, c.URL("postgres"))
+	if err != nil {
+		return 0, 0, err
+	}
+	err = conn.QueryRow(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&transactions, &wal)
+	return transactions, wal, errors.Join(err, conn.Close(ctx))
+}
+
 // Drop removes a database, whoever is connected to it.
 func (c *Cluster) Drop(ctx context.Context, name string) error {
 	return c.Exec(ctx, "postgres", `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
