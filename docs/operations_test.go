@@ -95,7 +95,7 @@ func TestSettingsExist(t *testing.T) {
 
 // TestLinks: what a page links to within the repository is there.
 func TestLinks(t *testing.T) {
-	for _, page := range []string{"api.md", "verify.md", "operations.md", "configuration.md", "../README.md", "../ARCHITECTURE.md", "../CONTRIBUTING.md"} {
+	for _, page := range []string{"api.md", "verify.md", "operations.md", "capacity.md", "configuration.md", "../README.md", "../ARCHITECTURE.md", "../CONTRIBUTING.md"} {
 		for _, m := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(read(t, page), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
