@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -174,7 +175,9 @@ func healthTold(t *testing.T, f *fleet) {
 func attemptsShown(t *testing.T, f *fleet) {
 	e := &endpoint{}
 	_, other := f.remote("streamed", e)
-	q, err := http.NewRequestWithContext(f.ctx, http.MethodGet, other.URL+"/v1/stream?webhook_id="+e.webhook.ID, nil)
+	ctx, cancel := context.WithTimeout(f.ctx, 2*soon)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, other.URL+"/v1/stream?webhook_id="+e.webhook.ID, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,34 +188,18 @@ func attemptsShown(t *testing.T, f *fleet) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	shown := make(chan string, 100)
-	go func() {
-		defer close(shown)
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			data, ok := strings.CutPrefix(lines.Text(), "data:")
-			var a struct {
-				EventID string `json:"event_id"`
-			}
-			if ok && json.Unmarshal([]byte(data), &a) == nil && a.EventID != "" {
-				shown <- a.EventID
-			}
-		}
-	}()
 	f.persist(f.ctx, &oracle.Event{ID: "streamed-1", Company: "streamed", Topic: "conversation", Data: `{"id": 1}`})
-	timer := time.NewTimer(2 * soon)
-	defer timer.Stop()
-	select {
-	case id := <-shown:
-		if id != "streamed-1" {
-			t.Error(id)
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data:")
+		var a struct {
+			EventID string `json:"event_id"`
 		}
-	case <-timer.C:
-		t.Error("the attempt is not shown")
+		if ok && json.Unmarshal([]byte(data), &a) == nil && a.EventID == "streamed-1" {
+			return
+		}
 	}
-	resp.Body.Close()
-	for range shown { // until the reader has ended
-	}
+	t.Errorf("the attempt is not shown: %v", lines.Err())
 }
 
 // latencyAcross compares how long deliveries take that are published where they are made with those

@@ -17,10 +17,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
 )
 
-const (
-	allPartitions = 64
-	leaseLasts    = 3 * time.Second
-)
+const allPartitions = 64
 
 // fleet is a rig of several nodes on one database, which it looks into.
 type fleet struct {
@@ -35,9 +32,7 @@ type fleet struct {
 func newFleet(t *testing.T, nodes int, args ...string) *fleet {
 	t.Helper()
 	f := &fleet{cluster: sharedCluster(t)}
-	f.rig, f.database = newPostgresRig(t, f.cluster, append([]string{
-		"--lease-seconds", fmt.Sprint(int(leaseLasts.Seconds())), "--max-in-flight", fmt.Sprint(maxInFlight),
-	}, args...)...)
+	f.rig, f.database = newPostgresRig(t, f.cluster, append([]string{"--max-in-flight", fmt.Sprint(maxInFlight)}, args...)...)
 	var err error
 	if f.db, err = pgx.Connect(t.Context(), f.cluster.URL(f.database)); err != nil {
 		t.Fatal(err)
@@ -46,14 +41,18 @@ func newFleet(t *testing.T, nodes int, args ...string) *fleet {
 	for range nodes {
 		f.join()
 	}
-	f.balanced(nodes)
+	if nodes > 0 {
+		f.balanced(nodes)
+	}
 	return f
 }
 
-// join starts another node. In the database's list of sessions it has a name of its own.
-func (f *fleet) join() *process.Server {
+// join starts another node, with variables added to its environment. In the database's list of
+// sessions it has a name of its own.
+func (f *fleet) join(env ...string) *process.Server {
 	f.t.Helper()
 	onPostgres(&f.options, f.cluster.URL(f.database)+"&application_name="+fmt.Sprintf("node-%d", len(f.started)))
+	f.options.Env = append(f.options.Env, env...)
 	f.options.Dir = f.t.TempDir()
 	return f.start()
 }

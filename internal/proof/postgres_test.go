@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
@@ -50,6 +52,9 @@ func started(t *testing.T, c *postgrestest.Cluster, err error) *postgrestest.Clu
 	return c
 }
 
+// leaseLasts is how long others wait for a server that has gone without a word.
+const leaseLasts = 3 * time.Second
+
 // newPostgresRig makes a rig whose servers share a database of their own on a cluster.
 func newPostgresRig(t *testing.T, c *postgrestest.Cluster, args ...string) (r *rig, database string) {
 	t.Helper()
@@ -57,7 +62,7 @@ func newPostgresRig(t *testing.T, c *postgrestest.Cluster, args ...string) (r *r
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = newRig(t, args...)
+	r = newRig(t, append([]string{"--lease-seconds", fmt.Sprint(int(leaseLasts.Seconds()))}, args...)...)
 	onPostgres(&r.options, c.URL(database))
 	return r, database
 }
