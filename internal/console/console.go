@@ -97,6 +97,9 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var errNoPage = &httpapi.Problem{Status: http.StatusNotFound, Code: "no_such_page", Detail: "There is nothing at this address."}
 
+// errReadOnly is said of a page that has nothing but a form, to whoever could not send it.
+var errReadOnly = &httpapi.Problem{Status: http.StatusForbidden, Code: "scope_not_allowed", Detail: "This session is read only."}
+
 // page declares a page for which one must be signed in.
 func (c *Console) page(mux *http.ServeMux, pattern string, show func(v *visit) error) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

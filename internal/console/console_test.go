@@ -172,15 +172,27 @@ func TestCrossOriginPostsAreRefused(t *testing.T) {
 	}
 }
 
+// writing finds what posts something.
+var writing = regexp.MustCompile(`<form[^>]*method="post"[^>]*>|hx-(?:post|delete|put|patch)="[^"]*"|formaction`)
+
 func TestReadOnly(t *testing.T) {
 	w := newWorld(t)
 	p := signedIn(t, w.Server, call(t, w.Server, "POST", "/v1/companies/c1/keys", map[string]any{"scope": "read"})["key"].(string))
 	secret := call(t, w.Server, "GET", "/v1/webhooks/"+w.good+"/secret", nil)["signing_secret"].(string)
 	for _, path := range w.pages() {
-		if slices.Contains([]string{"/console/keys", "/console/companies", "/console/system"}, path) || strings.HasSuffix(path, "/test") {
+		if slices.Contains([]string{"/console/companies", "/console/system"}, path) {
 			continue
 		}
-		p.get(path).status(200).hasNot(secret, "New webhook</a>", ">Send again<", ">Delete")
+		if slices.Contains([]string{"/console/keys", "/console/webhooks/new"}, path) || strings.HasSuffix(path, "/test") {
+			p.get(path).status(403).has("scope_not_allowed")
+			continue
+		}
+		s := p.get(path).status(200).hasNot(secret, "New webhook</a>", ">Send again<", ">Delete")
+		for _, control := range writing.FindAllString(s.text, -1) {
+			if !strings.Contains(control, "/console/sign-out") {
+				t.Errorf("%s has %s", path, control)
+			}
+		}
 	}
 	reading := []string{"/console/sign-in", "/console/enter", "/console/sign-out", "/console/company", "/console/webhooks/filter"}
 	forms := url.Values{
@@ -285,6 +297,10 @@ func TestParts(t *testing.T) {
 	p.post("/console/links", url.Values{"ttl_seconds": {"60"}, "read_only": {"on"}}).has("/console/enter#awl_")
 	if csv := p.get(good + "/deliveries.csv").status(200); !strings.HasPrefix(csv.text, "event_id,event,") || strings.Count(csv.text, "\n") != 3 {
 		t.Error(csv.text)
+	}
+	lines := strings.Split(strings.TrimSpace(p.get(good+"/deliveries.ndjson?event=customer.created").status(200).text), "\n")
+	if len(lines) != 1 || !strings.Contains(lines[0], `"event":"customer.created"`) {
+		t.Error(lines)
 	}
 	p.get("/console/palette").has("/good")
 	p.get("/console/figures?webhook=" + w.good + "&window=1h").has(`"delivered"`)

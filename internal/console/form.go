@@ -48,6 +48,9 @@ var advancedFields = []string{
 
 func (c *Console) formRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/webhooks/new", func(v *visit) error {
+		if !v.who.MayWrite {
+			return errReadOnly
+		}
 		f := &webhookForm{Values: map[string]string{"endpoint": v.query("endpoint"), "retry_schedule_seconds": ""}, Once: rand.Text()}
 		if topic := v.query("topic"); topic != "" {
 			f.Events = []string{topic}

@@ -68,10 +68,10 @@ func TestManyNodes(t *testing.T) {
 	}
 	text := look(t, operatorKeyring{answers{
 		"/readyz": `{}`,
-		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
+		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, strings.Replace(node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), "{", `{"leaving": true, `, 1), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
 			node("node_c", "null", 0, partition(40, 7))),
 	}}, "/console/system")
-	for _, want := range []string{"3 nodes", "In flight 7", "node_a", "Until", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind"} {
+	for _, want := range []string{"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind"} {
 		if !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), want) {
 			t.Errorf("no %q in %s", want, text)
 		}

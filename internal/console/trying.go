@@ -18,6 +18,9 @@ type trying struct {
 
 func (c *Console) testRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/webhooks/{id}/test", func(v *visit) error {
+		if !v.who.MayWrite {
+			return errReadOnly
+		}
 		w, err := v.webhook("test")
 		if err != nil {
 			return err
