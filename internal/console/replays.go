@@ -97,10 +97,11 @@ func (v *visit) fillReplays(p *replayPage, id string) error {
 	if err := v.get(webhookPath(id, "replays"), url.Values{"limit": {"20"}}, &list); err != nil {
 		return err
 	}
-	p.History = list.Data
 	for i := range list.Data {
 		if list.Data[i].Status == "running" {
 			p.Running = &list.Data[i]
+		} else {
+			p.History = append(p.History, list.Data[i])
 		}
 	}
 	if h := p.Webhook.Health; h != nil {
