@@ -548,7 +548,7 @@ func TestBrowserKeyboardDaily(t *testing.T) {
 	b.press("x")
 	b.see(".selection b", "2 selected")
 	eventually(b, func() error { return b.tabToButton("Send again") })
-	b.press(kb.Enter)
+	b.leave(kb.Enter)
 	w.settled(t, id, events[2], "delivered")
 	w.settled(t, id, events[1], "delivered")
 	b.open("/console/webhooks/" + id + "/deliveries")
@@ -560,7 +560,7 @@ func TestBrowserKeyboardDaily(t *testing.T) {
 	b.arrive(events[0])
 	b.see("h1", "customer.created")
 	eventually(b, func() error { return b.tabToButton("Send again") })
-	b.press(kb.Enter)
+	b.leave(kb.Enter)
 	w.settled(t, id, events[0], "delivered")
 	// A dialog opens, keeps the focus, and Esc gives it back.
 	b.open("/console/webhooks/" + id + "/secret")
@@ -592,9 +592,22 @@ func TestBrowserKeyboardDaily(t *testing.T) {
 	b.press(kb.Enter)
 	b.see("dialog[open]", "This cannot be undone")
 	eventually(b, func() error { return b.tabToButton("Delete wh_…" + id[len(id)-6:]) })
-	b.press(kb.Enter)
+	b.leave(kb.Enter)
 	b.see("main", "Three steps to your first webhook")
 	b.calm()
+}
+
+// leave presses a key that leads to another page, or to this one anew, and waits for that.
+func (b *tab) leave(key string) {
+	b.Helper()
+	eval[bool](b, `window.before = true`)
+	b.press(key)
+	eventually(b, func() error {
+		if eval[bool](b, `window.before === true`) {
+			return errors.New("it is still the same page")
+		}
+		return nil
+	})
 }
 
 // ready waits until the page's script listens: keys that come before are for nobody.
