@@ -50,3 +50,12 @@ var idle = struct {
 }{30 * time.Second, 100_000}
 
 var backlog = struct{ events, published, delivered int }{10_000_000, 2000, 50_000}
+
+var neighbours = struct {
+	length time.Duration
+	dead   int
+}{30 * time.Second, 1000}
+
+var retention = struct{ events, published int }{500_000, 5000}
+
+var hostile = struct{ keys, slow, published int }{10_000, 500, 1000}

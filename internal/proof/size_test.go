@@ -54,3 +54,14 @@ var idle = struct {
 // backlog is how many events wait, how many are published beside them to measure it, and how many are
 // delivered before and after a crash.
 var backlog = struct{ events, published, delivered int }{200_000, 200, 2000}
+
+// neighbours is how long a fast receiver is watched, and how many dead hosts another company has.
+var neighbours = struct {
+	length time.Duration
+	dead   int
+}{1500 * time.Millisecond, 100}
+
+var retention = struct{ events, published int }{10_000, 150}
+
+// hostile is how many wrong keys and slow connections a server meets.
+var hostile = struct{ keys, slow, published int }{2000, 100, 150}
