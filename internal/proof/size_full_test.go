@@ -59,3 +59,8 @@ var neighbours = struct {
 var retention = struct{ events, published int }{500_000, 5000}
 
 var hostile = struct{ keys, slow, published int }{10_000, 500, 1000}
+
+var soaking = struct {
+	length    time.Duration
+	perSecond float64
+}{15 * time.Minute, 200}

@@ -65,3 +65,8 @@ var retention = struct{ events, published int }{10_000, 150}
 
 // hostile is how many wrong keys and slow connections a server meets.
 var hostile = struct{ keys, slow, published int }{2000, 100, 150}
+
+var soaking = struct {
+	length    time.Duration
+	perSecond float64
+}{6 * time.Second, 100}

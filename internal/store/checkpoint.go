@@ -84,7 +84,7 @@ func (l *lite) walFile() int64 {
 // copied: the log cannot begin again while somebody still appends to it. It is begun again, not cut:
 // to write over what is there needs no new blocks, so no commit waits for the file system's journal.
 func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
-	if size, err = l.copyBack(ctx, "PASSIVE"); err != nil || size < walRestart {
+	if size, _, err = l.copyBack(ctx, "PASSIVE"); err != nil || size < walRestart || time.Now().Before(l.restartAt) {
 		return size, err
 	}
 	if size > walGate {
@@ -98,26 +98,35 @@ func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
 		return size, ctx.Err()
 	}
 	defer close(resume)
-	_, err = l.copyBack(ctx, "RESTART")
+	// The writer waits meanwhile. A reader that is not ours, as somebody's shell, may hold its snapshot for
+	// hours: it is waited for no longer than a moment, now and then.
+	if _, err := l.copyDB.ExecContext(ctx, "PRAGMA busy_timeout = 100"); err != nil {
+		return size, err
+	}
+	_, held, err := l.copyBack(ctx, "RESTART")
+	if held {
+		l.restartAt = time.Now().Add(5 * time.Second)
+	}
 	return size, err
 }
 
-// copyBack runs one checkpoint and returns how many bytes of the log were in use before it.
-func (l *lite) copyBack(ctx context.Context, mode string) (int64, error) {
+// copyBack runs one checkpoint and returns how many bytes of the log were in use before it, and whether
+// somebody's snapshot kept it from its end.
+func (l *lite) copyBack(ctx context.Context, mode string) (size int64, held bool, err error) {
 	failpoint.Hit(failpoint.Checkpoint)
 	var busy, frames, copied int64
 	if err := l.copyDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
-		return l.walSize.Load(), err
+		return l.walSize.Load(), false, err
 	}
 	failpoint.Hit(failpoint.Checkpointed)
 	const frame = 4096 + 24
-	size := max(frames, 0) * frame
+	size = max(frames, 0) * frame
 	if copied == frames {
 		l.walSize.Store(0) // the next commit begins it again
 	} else {
 		l.walSize.Store(size)
 	}
-	return size, nil
+	return size, busy != 0, nil
 }
 
 // watchDisk refuses appends below the low-water mark, so that there is room to record what was

@@ -48,7 +48,9 @@ type lite struct {
 	done    sync.WaitGroup
 	full    atomic.Bool // free disk is below the low-water mark
 	walSize atomic.Int64
-	once    sync.Once // closes
+	// restartAt is when the log may be begun again at the earliest; only the checkpoints use it.
+	restartAt time.Time
+	once      sync.Once // closes
 }
 
 // OpenSQLite opens the embedded store in opt.Dir, creating or migrating it.
