@@ -146,7 +146,7 @@ func replayNumbers(f *fixture) {
 	equal(f, "extent", []any{count, exact}, []any{int64(all), true})
 	seen := hook.Offset(0)
 	for {
-		items, upTo, done, err := f.ReplayWork(f.ctx, r.Key, seen, 900)
+		items, upTo, done, err := f.ReplayWork(f.ctx, r.Key, seen, 200)
 		f.must(err)
 		var attempts []store.Item
 		for _, x := range items {
