@@ -9,7 +9,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -521,16 +524,27 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	var steps, events, requests, commits, faults int
-	for seed := *seedFrom; seed < *seedFrom+*seeds && faults < 10; seed++ {
-		s := newSimulation(uint64(seed), func(string, ...any) {})
-		if err := s.run(*simDays); err != nil {
-			faults++
-			t.Errorf("seed %d: %.2000v (run with -seed=%d -days=%v to see its steps)", seed, err, seed, *simDays)
-		}
-		steps, events, requests, commits = steps+s.steps, events+len(s.memory.events), requests+s.sent, commits+s.memory.commits
+	var next, steps, events, requests, commits, faults atomic.Int64
+	next.Store(int64(*seedFrom))
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for seed := next.Add(1) - 1; seed < int64(*seedFrom+*seeds) && faults.Load() < 10; seed = next.Add(1) - 1 {
+				s := newSimulation(uint64(seed), func(string, ...any) {})
+				if err := s.run(*simDays); err != nil {
+					faults.Add(1)
+					t.Errorf("seed %d: %.2000v (run with -seed=%d -days=%v to see its steps)", seed, err, seed, *simDays)
+				}
+				steps.Add(int64(s.steps))
+				events.Add(int64(len(s.memory.events)))
+				requests.Add(int64(s.sent))
+				commits.Add(int64(s.memory.commits))
+			}
+		})
 	}
-	t.Logf("%d seeds from %d of %v days: %d steps, %d events, %d requests, %d commits", *seeds, *seedFrom, *simDays, steps, events, requests, commits)
+	all.Wait()
+	t.Logf("%d seeds from %d of %v days each: %d steps, %d events, %d requests, %d commits",
+		*seeds, *seedFrom, *simDays, steps.Load(), events.Load(), requests.Load(), commits.Load())
 }
 
 // A seed must replay exactly, or what it finds cannot be found again.
