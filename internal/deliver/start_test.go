@@ -100,12 +100,17 @@ func TestBacklogThatCannotBeRead(t *testing.T) {
 		w.publish(100, nil)
 		w.settle("all delivered", time.Hour, func() bool { return w.delivered() >= 300 })
 		time.Sleep(time.Minute)
+		w.publish(10, nil) // now that it keeps up
+		time.Sleep(time.Minute)
 		sequences := map[int64]bool{}
 		for _, r := range w.sender.received() {
 			if sequences[r.sequence] {
 				t.Errorf("number %d was sent twice", r.sequence)
 			}
 			sequences[r.sequence] = true
+		}
+		if len(sequences) != 310 {
+			t.Errorf("%d numbers for 310 events", len(sequences))
 		}
 		w.balanced()
 	})
