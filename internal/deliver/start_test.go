@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -68,50 +67,4 @@ func TestQuietWebhookCostsNoStart(t *testing.T) {
 	if read, _ := run(t, true); read < backlogOf {
 		t.Errorf("control: without a low-water mark %d of %d events were read", read, backlogOf)
 	}
-}
-
-// unsteadyStore fails to read the backlog for a while after each start.
-type unsteadyStore struct {
-	Store
-	failing *atomic.Int64
-}
-
-func (s unsteadyStore) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) ([]store.Ref, error) {
-	if s.failing.Add(-1) >= 0 {
-		return nil, hook.Refuse(hook.KindUnavailable, "store_busy", "not now")
-	}
-	return s.Store.Backlog(ctx, c, after, upTo, limit)
-}
-
-// A lane that cannot read its backlog now asks again, and stays the webhook's only one meanwhile.
-func TestBacklogThatCannotBeRead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		w := newWorld(t)
-		var failing atomic.Int64
-		w.config = func(c *Config) { c.Store = unsteadyStore{w.store, &failing} }
-		w.sender.answer = func(send.Request) send.Result { time.Sleep(time.Second); return status(200) }
-		w.start()
-		w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 5 })
-		w.publish(200, nil)
-		time.Sleep(10 * time.Second)
-		failing.Store(60) // a minute of it
-		w.restart()
-		time.Sleep(45 * time.Second)
-		w.publish(100, nil)
-		w.settle("all delivered", time.Hour, func() bool { return w.delivered() >= 300 })
-		time.Sleep(time.Minute)
-		w.publish(10, nil) // now that it keeps up
-		time.Sleep(time.Minute)
-		sequences := map[int64]bool{}
-		for _, r := range w.sender.received() {
-			if sequences[r.sequence] {
-				t.Errorf("number %d was sent twice", r.sequence)
-			}
-			sequences[r.sequence] = true
-		}
-		if len(sequences) != 310 {
-			t.Errorf("%d numbers for 310 events", len(sequences))
-		}
-		w.balanced()
-	})
 }
