@@ -26,6 +26,7 @@ const soon = 3 * time.Second
 // TestNodesAgree: what is changed at one node is so at all others, soon; and each of them tells what
 // the one that runs a webhook knows.
 func TestNodesAgree(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	f := newFleet(t, 3)
 	for name, test := range map[string]func(t *testing.T, f *fleet){
 		"changes are in force": changesInForce, "keys end": keysEnd, "health is told": healthTold, "attempts are shown": attemptsShown, "latency": latencyAcross,

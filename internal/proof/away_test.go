@@ -21,6 +21,7 @@ type fault struct {
 // second and is cut off without a word, while events come in and go out. Nothing is lost, nobody is
 // told what is not so, and the server needs no restart.
 func TestDatabaseAway(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 6)) //nolint:gosec // a test's dice
@@ -76,6 +77,7 @@ func TestDatabaseAway(t *testing.T) {
 
 // TestDatabaseAwayControl: a database that does not keep what it has committed. That is noticed.
 func TestDatabaseAwayControl(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	cluster := ownCluster(t)
 	r, database := newPostgresRig(t, cluster)
 	r.start()

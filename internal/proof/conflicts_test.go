@@ -14,6 +14,7 @@ import (
 // TestConflicts: the database breaks transactions off, at any statement and at the commit, in favour
 // of others that do not exist. Nobody notices.
 func TestConflicts(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	cluster := sharedCluster(t)
 	r, database := newPostgresRig(t, cluster)
 	r.start()

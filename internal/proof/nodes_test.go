@@ -171,6 +171,7 @@ func (f *fleet) ends(companies []string, duplicates int) {
 // TestNodesKilled is O3 of the test plan: nodes are killed one after the other, and others take their
 // place.
 func TestNodesKilled(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 9)) //nolint:gosec // a test's dice
@@ -199,6 +200,7 @@ func TestNodesKilled(t *testing.T) {
 // TestRollingRestart is O6 of the test plan: one node after the other is replaced under load. No
 // client sees more than one retry mends, and nothing is sent twice.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	f := newFleet(t, 2)
 	companies := names("company", 12)
 	sound(f.rig, companies)

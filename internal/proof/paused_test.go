@@ -18,6 +18,7 @@ import (
 // goes on as if nothing had happened. Others have taken its work over, and nothing that it still
 // writes is accepted.
 func TestNodePaused(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	f := newFleet(t, 3)
 	f.watch()
 	ctx, stop := context.WithCancel(f.ctx)
@@ -52,6 +53,7 @@ func TestNodePaused(t *testing.T) {
 // a fence that lets the dead in, a node that stood still does try to write, until a cursor that would
 // move back stops it. Neither passes for sound.
 func TestNodePausedControl(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	f := newFleet(t, 3)
 	f.watch()
 	companies := names("company", 12)
