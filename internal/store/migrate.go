@@ -93,7 +93,10 @@ func postgresProvider(c *pgx.ConnConfig) (p *goose.Provider, closeDB func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	turns, err := lock.NewPostgresTableLocker(lock.WithTableLeaseDuration(10*time.Second), lock.WithTableHeartbeatInterval(2*time.Second))
+	turns, err := lock.NewPostgresTableLocker(
+		lock.WithTableLeaseDuration(5*time.Second), lock.WithTableHeartbeatInterval(time.Second),
+		lock.WithTableLockTimeout(200*time.Millisecond, 1500), lock.WithTableUnlockTimeout(200*time.Millisecond, 25),
+	)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -256,6 +256,9 @@ func (c *Cluster) URL(database string) string {
 // Socket is where the server listens.
 func (c *Cluster) Socket() string { return filepath.Join(c.dir, ".s.PGSQL.5432") }
 
+// Log is the file that the server writes its log into.
+func (c *Cluster) Log() string { return filepath.Join(c.dir, "server.log") }
+
 // Database makes a database, from a template ("" for an empty one), and returns its name.
 func (c *Cluster) Database(ctx context.Context, template string) (string, error) {
 	if template == "" {
