@@ -140,6 +140,8 @@ func TestAnswers(t *testing.T) {
 		made = f.webhooks(len(answerCases), func(i int, h *hook.Webhook) {
 			c := answerCases[i]
 			h.Company, h.Endpoint, h.RetrySchedule = f.company("c1").Key, s.url+path(i), []time.Duration{4 * time.Second, time.Hour}
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.answers[path(i)] = func() string {
 				return fmt.Sprintf("HTTP/1.1 %d Answer\r\nContent-Length: 5\r\nConnection: close\r\n%s\r\n\r\n\x00\xff\xc3\x28!", c.status, c.headers())
 			}

@@ -49,11 +49,11 @@ var overload = struct {
 var idle = struct {
 	length   time.Duration
 	webhooks int
-}{3 * time.Second, 10_000}
+}{3 * time.Second, 5000}
 
 // backlog is how many events wait, how many are published beside them to measure it, and how many are
 // delivered before and after a crash.
-var backlog = struct{ events, published, delivered int }{200_000, 200, 2000}
+var backlog = struct{ events, published, delivered int }{100_000, 200, 2000}
 
 // neighbours is how long a fast receiver is watched, and how many dead hosts another company has.
 var neighbours = struct {
