@@ -97,8 +97,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	if most < files-6 {
 		t.Errorf("control: only %d files were open at once: it was never short of them", most)
 	}
-	for _, e := range all {
-		r.blameless(e, "without descriptors")
+	for i := 0; i < webhooks; i += 30 {
+		r.blameless(all[i], "without descriptors")
 	}
 	if n := r.attempts(all[webhooks-1], "event-0"); n != 1 {
 		t.Errorf("%d attempts were counted", n)

@@ -53,7 +53,7 @@ var idle = struct {
 
 // backlog is how many events wait, how many are published beside them to measure it, and how many are
 // delivered before and after a crash.
-var backlog = struct{ events, published, delivered int }{100_000, 200, 2000}
+var backlog = struct{ events, published, delivered int }{50_000, 200, 2000}
 
 // neighbours is how long a fast receiver is watched, and how many dead hosts another company has.
 var neighbours = struct {
