@@ -214,6 +214,9 @@ func (l *lane) next(now time.Time) verdict {
 	return verdict{start: true}
 }
 
+// reasonIdle is that of a lane with nothing to do, which needs no telling.
+const reasonIdle = "idle"
+
 // candidate is the delivery that would go next: what is parked and due, then the log, then replays.
 func (l *lane) candidate() (*item, string) {
 	if len(l.due) > 0 {
@@ -233,7 +236,7 @@ func (l *lane) candidate() (*item, string) {
 	if len(l.replays) > 0 {
 		return l.replays[0], ""
 	}
-	return nil, "idle"
+	return nil, reasonIdle
 }
 
 // parkedCap is how many deliveries may wait to be retried before the cursor waits too.

@@ -149,7 +149,7 @@ func (c *core) supply(l *lane) {
 			c.read(read{kind: readEvents, lane: l, partition: p.id, offsets: want})
 		}
 	}
-	if l.dueMore && len(l.due) == 0 && len(l.known) <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
+	if l.dueMore && len(l.due) == 0 && l.retries() <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
 		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
 		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.health.state == Down})
@@ -172,6 +172,17 @@ func (c *core) readBacklog(l *lane, upTo hook.Offset) {
 		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
 		after: l.read, upTo: upTo, rules: l.place.rules,
 	})
+}
+
+// retries counts the deliveries in memory that have a row in parked. A replay's others are none: they
+// may stand behind deliveries that wait for room in parked, which only the retries make.
+func (l *lane) retries() (n int) {
+	for _, it := range l.known {
+		if it.parked {
+			n++
+		}
+	}
+	return n
 }
 
 // missing are the next deliveries whose events are not in memory.
