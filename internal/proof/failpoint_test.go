@@ -149,14 +149,15 @@ func (f *failpoints) at(point failpoint.Point, n int64, provoke func(context.Con
 // publish publishes until ctx ends.
 func (f *failpoints) publish(ctx context.Context) *sync.WaitGroup {
 	limit := rate.NewLimiter(300, 10)
-	var dice sync.Mutex
+	var mu sync.Mutex
+	dice := rand.New(rand.NewPCG(f.dice.Uint64(), 7)) //nolint:gosec // a test's dice
 	all := &sync.WaitGroup{}
 	for range 4 {
 		all.Go(func() {
 			for limit.Wait(ctx) == nil {
-				dice.Lock()
-				e := someEvent(f.dice, int(f.number.Add(1)), f.companies)
-				dice.Unlock()
+				mu.Lock()
+				e := someEvent(dice, int(f.number.Add(1)), f.companies)
+				mu.Unlock()
 				f.persist(f.ctx, e)
 			}
 		})

@@ -95,8 +95,10 @@ func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before tim
 	}
 	boundary := first - 1
 	var kept bool
-	// Without an order Postgres expects to meet one soon if it reads the table from its beginning.
-	err = one(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE company = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT 1)`, []any{int64(company), int64(boundary)}, &kept)
+	// Postgres expects to meet one soon if it reads the table from its beginning, and drops an order
+	// inside EXISTS: the oldest offset it can only find by the index.
+	err = one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" <= $2), 0) > 0`,
+		[]any{int64(company), int64(boundary)}, &kept)
 	if err != nil || !kept {
 		return nil, err
 	}
