@@ -1,6 +1,7 @@
 package proof_test
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -83,21 +84,16 @@ func faultyDisk(t *testing.T, calls string, k int) {
 // it must.
 func (r *rig) publishUntilItEnds(server *process.Server) {
 	r.t.Helper()
+	ctx, end := context.WithCancel(r.ctx)
+	defer end()
 	var number atomic.Int64
 	var publishing sync.WaitGroup
 	for range 4 {
 		publishing.Go(func() {
-			for {
-				select {
-				case <-server.Ended():
-					return
-				case <-r.ctx.Done():
-					return
-				default:
-				}
+			for ctx.Err() == nil {
 				n := number.Add(1)
-				if r.publish(r.ctx, &oracle.Event{ID: fmt.Sprintf("event-%d", n), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"id": %d, "padding": %q}`, n, r.padding)}) == 0 {
-					pause(r.ctx, 5*time.Millisecond)
+				if r.publish(ctx, &oracle.Event{ID: fmt.Sprintf("event-%d", n), Company: "c1", Topic: "conversation", Data: fmt.Sprintf(`{"id": %d, "padding": %q}`, n, r.padding)}) == 0 {
+					pause(ctx, 5*time.Millisecond)
 				}
 			}
 		})
@@ -113,6 +109,7 @@ func (r *rig) publishUntilItEnds(server *process.Server) {
 		r.t.Errorf("after a failed write to the store the server goes on")
 	}
 	r.kill()
+	end() // of those who would wait for the next server
 	publishing.Wait()
 	fates, _ := r.oracle.Counts()
 	r.t.Logf("it ended by itself after %v", fates)
