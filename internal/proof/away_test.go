@@ -14,7 +14,7 @@ import (
 type fault struct {
 	name  string
 	times int
-	does  func(t *testing.T)
+	does  func()
 }
 
 // TestDatabaseAway is O1 of the test plan: the database is restarted, crashes, ends all sessions every
@@ -36,15 +36,15 @@ func TestDatabaseAway(t *testing.T) {
 	f.recovers(10*time.Second, "the start")
 	dark := 0
 	for _, x := range []fault{
-		{"a restart", away.restarts, func(t *testing.T) { restart(t, cluster, false) }},
-		{"the end of all sessions", away.kicks, func(t *testing.T) {
-			pause(t.Context(), time.Second)
-			endSessions(t, cluster, database)
+		{"a restart", away.restarts, func() { restart(r, cluster, false) }},
+		{"the end of all sessions", away.kicks, func() {
+			pause(r.ctx, time.Second)
+			endSessions(r, cluster, database)
 		}},
-		{"a crash", away.crashes, func(t *testing.T) { restart(t, cluster, true) }},
-		{"silence", away.silences, func(t *testing.T) {
+		{"a crash", away.crashes, func() { restart(r, cluster, true) }},
+		{"silence", away.silences, func() {
 			network.turn(true)
-			pause(t.Context(), away.silence)
+			pause(r.ctx, away.silence)
 			// Attempts that outlive the lease are given up, and made again.
 			r.oracle.Crashed(time.Now())
 			dark++
@@ -52,7 +52,7 @@ func TestDatabaseAway(t *testing.T) {
 		}},
 	} {
 		for range x.times {
-			x.does(t)
+			x.does()
 			if x.name != "the end of all sessions" {
 				f.recovers(10*time.Second, x.name)
 			}
@@ -85,11 +85,11 @@ func TestDatabaseAwayControl(t *testing.T) {
 	sound(r, companies)
 	// The server has looked at the settings at its start.
 	for _, setting := range []string{"synchronous_commit = off", "wal_writer_delay = '10s'"} {
-		if err := cluster.Exec(t.Context(), database, "ALTER SYSTEM SET "+setting); err != nil {
+		if err := cluster.Exec(r.ctx, database, "ALTER SYSTEM SET "+setting); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := cluster.Exec(t.Context(), database, "SELECT pg_reload_conf()"); err != nil {
+	if err := cluster.Exec(r.ctx, database, "SELECT pg_reload_conf()"); err != nil {
 		t.Fatal(err)
 	}
 	pause(r.ctx, 500*time.Millisecond)
@@ -97,9 +97,9 @@ func TestDatabaseAwayControl(t *testing.T) {
 	f.recovers(10*time.Second, "the start")
 	f.end()
 	acked := r.oracle.Events(oracle.Acked)
-	restart(t, cluster, true)
+	restart(r, cluster, true)
 	for _, statement := range []string{"ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()"} {
-		if err := cluster.Exec(t.Context(), database, statement); err != nil {
+		if err := cluster.Exec(r.ctx, database, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -112,18 +112,18 @@ func TestDatabaseAwayControl(t *testing.T) {
 	}
 }
 
-func restart(t *testing.T, c *postgrestest.Cluster, crash bool) {
-	t.Helper()
-	if err := c.Restart(t.Context(), crash); err != nil {
-		t.Fatal(err)
+func restart(r *rig, c *postgrestest.Cluster, crash bool) {
+	r.t.Helper()
+	if err := c.Restart(r.ctx, crash); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
 // endSessions ends whatever is connected to a database.
-func endSessions(t *testing.T, c *postgrestest.Cluster, database string) {
-	t.Helper()
-	err := c.Exec(t.Context(), database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()`, database)
+func endSessions(r *rig, c *postgrestest.Cluster, database string) {
+	r.t.Helper()
+	err := c.Exec(r.ctx, database, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()`, database)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 }

@@ -40,7 +40,7 @@ func TestConflicts(t *testing.T) {
 		`CREATE CONSTRAINT TRIGGER break_off_commit AFTER UPDATE ON owners DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION break_off()`,
 		`CREATE CONSTRAINT TRIGGER break_off_commit AFTER UPDATE ON webhooks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION break_off()`,
 	} {
-		if err := cluster.Exec(t.Context(), database, statement); err != nil {
+		if err := cluster.Exec(r.ctx, database, statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
@@ -58,10 +58,10 @@ func TestConflicts(t *testing.T) {
 		t.Error(report)
 	}
 	var broken int
-	conn, err := pgx.Connect(t.Context(), cluster.URL(database))
+	conn, err := pgx.Connect(r.ctx, cluster.URL(database))
 	if err == nil {
-		defer conn.Close(t.Context())
-		err = conn.QueryRow(t.Context(), `SELECT last_value FROM broken_off`).Scan(&broken)
+		defer conn.Close(r.ctx)
+		err = conn.QueryRow(r.ctx, `SELECT last_value FROM broken_off`).Scan(&broken)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func TestContract(t *testing.T) {
 			if i > 1 && j != i%len(documents) {
 				continue // each document with two topics, each topic with one document
 			}
-			r.persist(t.Context(), &oracle.Event{ID: fmt.Sprintf("e-%d-%d", i, j), Company: "c1", Topic: topic, ObjectID: fmt.Sprintf("%d-%d", i, j), Data: document})
+			r.persist(r.ctx, &oracle.Event{ID: fmt.Sprintf("e-%d-%d", i, j), Company: "c1", Topic: topic, ObjectID: fmt.Sprintf("%d-%d", i, j), Data: document})
 		}
 	}
 	r.settled([]string{"c1"}, 30*time.Second)

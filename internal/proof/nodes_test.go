@@ -34,7 +34,7 @@ func newFleet(t *testing.T, nodes int, args ...string) *fleet {
 	f := &fleet{cluster: sharedCluster(t)}
 	f.rig, f.database = newPostgresRig(t, f.cluster, append([]string{"--max-in-flight", fmt.Sprint(maxInFlight)}, args...)...)
 	var err error
-	if f.db, err = pgx.Connect(t.Context(), f.cluster.URL(f.database)); err != nil {
+	if f.db, err = pgx.Connect(f.ctx, f.cluster.URL(f.database)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.db.Close(f.ctx) })

@@ -164,7 +164,7 @@ func (f *fleet) foreign() int {
 
 func (f *fleet) exec(statement string) {
 	f.t.Helper()
-	if err := f.cluster.Exec(f.t.Context(), f.database, statement); err != nil {
+	if err := f.cluster.Exec(f.ctx, f.database, statement); err != nil {
 		f.t.Fatalf("%s: %v", statement, err)
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +38,8 @@ type rig struct {
 	padding string // makes the events of some tests larger
 	// numbered is how many events flows have made.
 	numbered int
-	// ctx ends with the test, and when a server does not start: nobody waits for it then.
+	// ctx ends with the test, when a server does not start, and when the rig's time is over: nobody
+	// waits any more then.
 	ctx    context.Context
 	giveUp context.CancelFunc
 
@@ -54,7 +57,7 @@ func newRig(t *testing.T, args ...string) *rig {
 		t: t, oracle: oracle.New(), up: make(chan struct{}), log: &logFile{},
 		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
-	r.ctx, r.giveUp = context.WithCancel(t.Context())
+	r.lasts(rigLasts)
 	r.options = process.Options{Binary: binary(t), Dir: t.TempDir(), Args: args, Log: r.log}
 	t.Cleanup(func() {
 		r.mu.Lock()
@@ -71,6 +74,48 @@ func newRig(t *testing.T, args ...string) *rig {
 		}
 	})
 	return r
+}
+
+// errOver is why the context of a rig ends whose test has taken too long.
+var errOver = errors.New("the rig's time is over")
+
+// lasts bounds the life of a rig. When it is over the test says where it stands, and whoever waits, for
+// a server that is no more or for what never comes, waits no longer. Other tests go on.
+func (r *rig) lasts(length time.Duration) {
+	r.t.Helper()
+	t := r.t // not that of a subtest which borrows the rig
+	ctx, end := context.WithCancelCause(t.Context())
+	r.ctx, r.giveUp = ctx, func() { end(nil) }
+	told := make(chan struct{})
+	timer := time.AfterFunc(length, func() {
+		defer close(told)
+		t.Errorf("after %s it still stands here:\n%s", length, standing())
+		end(errOver)
+	})
+	t.Cleanup(func() {
+		if !timer.Stop() {
+			<-told
+		}
+	})
+}
+
+// standing is what the goroutines wait for that run functions of this package, and where.
+func standing() string {
+	all := make([]byte, 4<<20)
+	var b strings.Builder
+	for one := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
+		if strings.Contains(one, "proof_test.TestMain") || strings.Contains(one, "proof_test.standing") {
+			continue
+		}
+		lines := strings.Split(one, "\n")
+		for i, line := range lines[:len(lines)-1] {
+			if strings.Contains(line, "proof_test.") {
+				fmt.Fprintf(&b, "%s\n%s\n%s\n", lines[0], line, lines[i+1])
+				lines[0] = ""
+			}
+		}
+	}
+	return strings.ReplaceAll(b.String(), "\n\n", "\n")
 }
 
 // logFile keeps the end of the log of all servers of a rig.
@@ -180,7 +225,7 @@ func (r *rig) current(ctx context.Context) (*process.Server, error) {
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, fmt.Errorf("no server runs: %w", context.Cause(ctx))
 		}
 	}
 }
@@ -425,13 +470,26 @@ func (r *rig) explain(missing map[string][]string) {
 	}
 }
 
+// accounted checks that everything of some companies is accounted for, by the counters and by the log,
+// whatever is still under way.
+func (r *rig) accounted(companies ...string) {
+	r.t.Helper()
+	for _, company := range companies {
+		for _, b := range append(r.conservation(company, false), r.conservation(company, true)...) {
+			if !b.Balanced {
+				r.t.Errorf("conservation of %s: %+v", company, b)
+			}
+		}
+	}
+}
+
 // settled waits until every delivery has come to its end, and checks that everything is accounted
 // for, by the counters and by the log.
 func (r *rig) settled(companies []string, within time.Duration) {
 	r.t.Helper()
 	began := time.Now()
 	for missing := r.oracle.Missing(); len(missing) > 0; missing = r.oracle.Missing() {
-		if time.Since(began) > within {
+		if time.Since(began) > within || r.ctx.Err() != nil {
 			r.explain(missing)
 			r.t.Fatalf("deliveries of %d webhooks are missing after %s", len(missing), within)
 		}

@@ -4,6 +4,8 @@ package proof_test
 
 import "time"
 
+const rigLasts = 2 * time.Hour
+
 var crashes = campaign{events: 50_000, webhooks: 200, companies: 20, kills: 100, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {

@@ -5,6 +5,11 @@ package proof_test
 import "time"
 
 // The small sizes, for every run.
+
+// rigLasts is how long what a test waits for may take in all: several times what it takes on a busy
+// machine, and far less than the time that the package has.
+const rigLasts = 4 * time.Minute
+
 var crashes = campaign{events: 5000, webhooks: 20, companies: 4, kills: 10, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {
@@ -61,7 +66,7 @@ var neighbours = struct {
 	dead   int
 }{1500 * time.Millisecond, 100}
 
-var retention = struct{ events, published int }{10_000, 150}
+var retention = struct{ events, published int }{20_000, 150}
 
 // hostile is how many wrong keys and slow connections a server meets.
 var hostile = struct{ keys, slow, published int }{2000, 100, 150}

@@ -185,7 +185,11 @@ func (c *Cluster) Restart(ctx context.Context, crash bool) error {
 		}
 	}
 	c.life.Close()
-	<-c.ended
+	select {
+	case <-c.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := c.Run(); err != nil {
 		return err
 	}
