@@ -38,6 +38,7 @@ func TestNodesAgree(t *testing.T) {
 			test(t, f)
 		})
 	}
+	f.accounted("changing", "healthy", "streamed", "timed")
 }
 
 // remote makes a webhook of a new company and returns the node that runs it and another one.

@@ -100,7 +100,7 @@ func crash(t *testing.T, r *rig) {
 
 	published := r.produce(dice, companies, &c)
 	for i := range c.kills {
-		pause(t.Context(), c.between/10+time.Duration(dice.Int64N(int64(c.between))))
+		pause(r.ctx, c.between/10+time.Duration(dice.Int64N(int64(c.between))))
 		r.kill()
 		s := r.start()
 		t.Logf("kill %d: answers again after %s", i+1, s.Took.Round(time.Millisecond))
@@ -203,7 +203,7 @@ func TestCrashControl(t *testing.T) {
 	})
 	publish := func(from, to int) {
 		for n := from; n < to; n++ {
-			r.persist(t.Context(), someEvent(dice, n, []string{"company-0"}))
+			r.persist(r.ctx, someEvent(dice, n, []string{"company-0"}))
 		}
 	}
 	publish(0, 30)
@@ -226,6 +226,14 @@ func TestCrashControl(t *testing.T) {
 	if report := r.oracle.Check(); len(report[oracle.Lost]) == 0 {
 		t.Errorf("control: a server that lost acknowledged events passes for sound: %s", report)
 	}
+	r.accounted("company-0") // what is left is
+	r.stop()
+	r.outsider().exec(`DELETE FROM attempts WHERE "offset" = (SELECT max("offset") - 1 FROM attempts)`)
+	r.start()
+	if list := r.conservation("company-0", true); list[0].Balanced {
+		t.Errorf("control: a store without the trace of a delivery passes for balanced: %+v", list)
+	}
+	r.stop()
 }
 
 // copyFiles makes the store's files in one directory be those of another.

@@ -2,11 +2,9 @@ package proof_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -235,20 +233,9 @@ func (f *failpoints) replayed() {
 func (f *failpoints) purge() {
 	f.t.Helper()
 	f.alive = false // it was stopped
-	db, err := sql.Open("sqlite", filepath.Join(f.options.Dir, "atlas-webhooks.db"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer db.Close()
-	count := func() (n int) {
-		if err := db.QueryRowContext(f.t.Context(), `SELECT count(*) FROM events`).Scan(&n); err != nil {
-			f.t.Fatal(err)
-		}
-		return n
-	}
-	if _, err := db.ExecContext(f.t.Context(), `UPDATE events SET accepted_at = accepted_at - 1000 * 86400 * 1000000`); err != nil {
-		f.t.Fatal(err)
-	}
+	beside := f.outsider()
+	count := func() int { return beside.count(`SELECT count(*) FROM events`) }
+	beside.exec(`UPDATE events SET accepted_at = accepted_at - 1000 * 86400 * 1000000`)
 	before := count()
 	f.at(failpoint.Purge, 3, nil)
 	f.start()

@@ -23,6 +23,14 @@ import (
 // blameless holds a webhook to what an own fault of the server may do to it: nothing.
 func (r *rig) blameless(e *endpoint, when string) {
 	r.t.Helper()
+	if blame := r.blame(e); blame != "" {
+		r.t.Errorf("%s: %s", when, blame)
+	}
+}
+
+// blame is what is held against a webhook's endpoint, "" for nothing.
+func (r *rig) blame(e *endpoint) string {
+	r.t.Helper()
 	var w struct {
 		Status string
 		Health struct {
@@ -33,8 +41,9 @@ func (r *rig) blameless(e *endpoint, when string) {
 	}
 	r.ask(http.MethodGet, "/v1/webhooks/"+e.webhook.ID, e.webhook.Company, "", &w)
 	if w.Status != "ACTIVE" || w.Health.State != "healthy" || w.Health.ConsecutiveFailures+w.Health.Parked > 0 {
-		r.t.Errorf("%s: %+v", when, w)
+		return fmt.Sprintf("%+v", w)
 	}
+	return ""
 }
 
 // attempts counts those that are recorded of an event's delivery.
@@ -213,10 +222,12 @@ func TestDeadResolver(t *testing.T) {
 		t.Error("control: it needed no resolver")
 	}
 	n.set(false)
+	r.accounted("c2")
 	r.sound("c1")
 }
 
-// TestDeadEgressProxy is a part of O16: the proxy that every delivery goes through is not there.
+// TestDeadEgressProxy is a part of O16: the proxy that every delivery goes through is not there. That is
+// nobody's fault. An endpoint that a proxy cannot reach is its owner's.
 func TestDeadEgressProxy(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -235,6 +246,17 @@ func TestDeadEgressProxy(t *testing.T) {
 		t.Errorf("%d attempts were counted without the egress proxy; %d of 3 events lack", n, missing)
 	}
 	tunnel(t, address)
+	// The control: through a proxy that is there, what does not answer is at fault itself.
+	dead := &endpoint{
+		webhook: oracle.Webhook{Company: "c2", Topics: []string{"conversation"}, Hopeless: true}, settings: patient, url: "http://127.1.0.1:8089/",
+	}
+	r.create(dead)
+	r.publishSome("c2", "conversation", "dead", 1)
+	r.faulty(dead, "dead-0")
+	if r.blame(dead) == "" {
+		t.Error("control: an endpoint that its proxy cannot reach passes for blameless")
+	}
+	r.accounted("c2")
 	r.sound("c1")
 }
 
@@ -269,6 +291,7 @@ func tunnel(t *testing.T, address string) {
 				}
 				up, err := net.Dial("tcp", q.Host)
 				if err != nil {
+					_, _ = io.WriteString(nc, "HTTP/1.1 502 Bad Gateway\r\n\r\n")
 					return
 				}
 				keep(up)

@@ -2,15 +2,12 @@ package proof_test
 
 import (
 	"context"
-	"database/sql"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	_ "modernc.org/sqlite" // one guard's test changes the schema's version
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
@@ -45,14 +42,7 @@ func TestStartGuards(t *testing.T) {
 		},
 		"a newer schema": {
 			func(t *testing.T, r *rig) {
-				db, err := sql.Open("sqlite", filepath.Join(r.options.Dir, "atlas-webhooks.db"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer db.Close()
-				if _, err := db.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999999, 1)`); err != nil {
-					t.Fatal(err)
-				}
+				r.outsider().exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999999, 1)`)
 			},
 			"newer version",
 		},

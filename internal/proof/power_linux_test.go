@@ -81,7 +81,7 @@ func cutPostgresPower(t *testing.T, cuts int, fsync bool) int {
 	defer r.kill()
 	if !fsync {
 		for _, statement := range []string{"ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"} {
-			if err := cluster.Exec(t.Context(), database, statement); err != nil {
+			if err := cluster.Exec(r.ctx, database, statement); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -98,7 +98,7 @@ func cutPostgresPower(t *testing.T, cuts int, fsync bool) int {
 		if err := signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		found, err := postgrestest.StartIn(t.Context(), filepath.Join(after.dir, "pg"), "fsync=on")
+		found, err := postgrestest.StartIn(r.ctx, filepath.Join(after.dir, "pg"), "fsync=on")
 		if err != nil {
 			t.Logf("after the power cut: %v", err)
 			return len(acked)
@@ -169,11 +169,7 @@ func (r *rig) missingAfter(o process.Options, acked []string) int {
 	other := r.at(s)
 	missing := other.missingFromLog([]string{"c1"}, acked)
 	if missing == 0 {
-		for _, b := range other.conservation("c1", true) {
-			if !b.Balanced {
-				r.t.Errorf("after a power cut: %+v", b)
-			}
-		}
+		other.accounted("c1")
 	}
 	return missing
 }

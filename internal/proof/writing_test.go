@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite" // some tests work on the store from outside
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -45,6 +48,56 @@ func write(t *testing.T, dir string, ago time.Duration, fn func(*writing)) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// outsider opens the embedded store beside its server, whom it may disturb.
+type outsider struct {
+	r  *rig
+	db *sql.DB
+}
+
+func (r *rig) outsider() *outsider {
+	r.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.options.Dir, "atlas-webhooks.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { db.Close() })
+	return &outsider{r, db}
+}
+
+// count is the one number that a query finds.
+func (o *outsider) count(query string, args ...any) (n int) {
+	o.r.t.Helper()
+	if err := o.db.QueryRowContext(o.r.ctx, query, args...).Scan(&n); err != nil {
+		o.r.t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func (o *outsider) exec(statement string) {
+	o.r.t.Helper()
+	if _, err := o.db.ExecContext(o.r.ctx, statement); err != nil {
+		o.r.t.Errorf("%s: %v", statement, err)
+	}
+}
+
+// holding keeps the store to itself for a second, again and again, while fn runs.
+func (o *outsider) holding(fn func()) {
+	o.r.t.Helper()
+	ctx, stop := context.WithCancel(o.r.ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	o.db.SetMaxOpenConns(1)
+	all.Go(func() {
+		for pause(ctx, 100*time.Millisecond) {
+			o.exec(`BEGIN IMMEDIATE`)
+			pause(ctx, time.Second)
+			o.exec(`ROLLBACK`)
+		}
+	})
+	fn()
 }
 
 func (f *writing) company(id string) *store.Company {
