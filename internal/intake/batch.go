@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strconv"
 
@@ -18,14 +19,15 @@ const maxFieldErrors = 100
 type batchReader struct {
 	in     *Intake
 	p      Publishing
+	room   func(first *hook.Event) error // refuses a batch before the rest of it is read
 	events []*hook.Event
 	wrong  []hook.FieldError
 }
 
-func (in *Intake) readBatch(body []byte, p Publishing) ([]*hook.Event, error) {
+func (in *Intake) readBatch(ctx context.Context, body []byte, p Publishing) ([]*hook.Event, error) {
 	r := readers.Get().(*reader)
 	defer r.release()
-	b := batchReader{in: in, p: p}
+	b := batchReader{in: in, p: p, room: func(first *hook.Event) error { return in.room(ctx, first) }}
 	read := b.array
 	if p.Lines {
 		read = b.lines
@@ -118,7 +120,9 @@ func (b *batchReader) add(n int, env *envelope, err error) error {
 		env.data = bytes.Clone(env.data)
 		var event *hook.Event
 		if event, err = b.in.event(env, b.p.AllowStringData); err == nil {
-			b.events = append(b.events, event)
+			if b.events = append(b.events, event); len(b.events) == 1 {
+				return b.room(event)
+			}
 			return nil
 		}
 	}

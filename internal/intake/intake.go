@@ -143,7 +143,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 
 // PublishBatch accepts all events of a batch, or none. The events do not keep body.
 func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) ([]Accepted, error) {
-	events, err := in.readBatch(body, p)
+	events, err := in.readBatch(ctx, body, p)
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +191,23 @@ func (in *Intake) enter(p hook.Partition, events int) bool {
 		return false
 	}
 	return true
+}
+
+// room refuses an event whose line is full; it takes no place there. Where no line is full, nobody is
+// asked which one that is: a batch that is refused for another reason leaves no company behind.
+func (in *Intake) room(ctx context.Context, e *hook.Event) error {
+	crowded := func(line *atomic.Int64) bool { return in.opt.MaxWaiting > 0 && line.Load() > in.opt.MaxWaiting }
+	for i := range in.lines {
+		if !crowded(&in.lines[i]) {
+			continue
+		}
+		company, err := in.log.EnsureCompany(ctx, e.CompanyID)
+		if err == nil && crowded(in.line(company.Partition)) {
+			err = full()
+		}
+		return err
+	}
+	return nil
 }
 
 func (in *Intake) leave(p hook.Partition, events int) { in.line(p).Add(-int64(events + requestWeight)) }

@@ -77,3 +77,30 @@ func TestOverload(t *testing.T) {
 		t.Errorf("control: without a bound p99 is %s, %d refused", p99, refused)
 	}
 }
+
+// A batch that has no room is refused by its first event, whatever follows: that costs little.
+func TestRefusedBatchIsNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := intake.New(&slowLog{perEvent: time.Second, writer: make(chan struct{}, 1)}, intake.Options{MaxWaiting: 1})
+		code := func() string {
+			_, err := in.PublishBatch(t.Context(), []byte(`[{"company_id":"c1","event":"conversation","data":1}, no more`), intake.Publishing{})
+			var e *hook.Error
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			return e.Code
+		}
+		read := code()
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if _, err := in.Publish(t.Context(), []byte(`{"company_id":"c1","event":"conversation","data":1}`), intake.Publishing{}); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if refused := code(); read == "intake_full" || refused != "intake_full" {
+			t.Errorf("%s where there is room, %s where there is none", read, refused)
+		}
+		waiting.Wait()
+	})
+}
