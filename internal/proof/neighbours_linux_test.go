@@ -173,16 +173,16 @@ func TestRetentionUnderLoad(t *testing.T) {
 	r.options.Args = append(slices.Clone(args), "--retention-days", "60")
 	r.start()
 	alone := r.latencies("c1", retention.published, 5*time.Millisecond)
-	if b := r.conservation("c3", false)[0]; b.Pending != int64(retention.events) || left() != retention.events {
+	if b := r.conservation("c3", false)[0]; b.Skipped > 0 || left() != retention.events {
 		t.Errorf("control: of %d events within the retention %d are kept: %+v", retention.events, left(), b)
 	}
 	r.stop()
 	r.options.Args = args
 	r.start()
-	eventually(t, 30*time.Second, "the purge begins", func() bool { return left() < retention.events })
+	eventually(t, 2*time.Minute, "the purge begins", func() bool { return left() < retention.events })
 	during := r.latencies("c1", retention.published, 5*time.Millisecond)
 	rest := left()
-	eventually(t, time.Minute, "what is past the retention is skipped, and purged", func() bool {
+	eventually(t, 2*time.Minute, "what is past the retention is skipped, and purged", func() bool {
 		list := r.conservation("c3", false)
 		return len(list) == 1 && list[0].WebhookID == old.ID && list[0].Skipped == int64(retention.events) && list[0].Pending == 0 && list[0].Balanced && left() == 0
 	})

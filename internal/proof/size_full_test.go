@@ -58,7 +58,7 @@ var neighbours = struct {
 	dead   int
 }{30 * time.Second, 1000}
 
-var retention = struct{ events, published int }{500_000, 5000}
+var retention = struct{ events, published int }{500_000, 3000}
 
 var hostile = struct{ keys, slow, published int }{10_000, 500, 1000}
 
