@@ -46,6 +46,7 @@ type core struct {
 	payloads   int64  // bytes of events that lanes hold
 	items      int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
 	commits    uint64 // records that came back
+	ended      uint64 // replays that ended
 	sweepAt    time.Time
 	stopping   bool
 	suspended  bool // the lease has run out: nothing is sent until it is renewed
@@ -114,6 +115,7 @@ func (c *core) tick(now, wall time.Time) {
 		return
 	}
 	c.counted = c.ahead
+	c.gatesAnew()
 	for _, p := range c.partitions {
 		c.rewind(p)
 		c.dueAgain(p)
@@ -156,7 +158,7 @@ func (c *core) readPlaces(p *partition) {
 }
 
 func (c *core) read(r read) {
-	if r.lane == nil {
+	if r.ended = c.ended; r.lane == nil {
 		r.part = c.partitions[r.partition]
 	}
 	c.reads = append(c.reads, r)

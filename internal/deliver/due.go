@@ -10,7 +10,8 @@ import (
 )
 
 // dueRead routes parked deliveries that are due to their lanes.
-func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bool, err error) {
+func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, err error) {
+	p := r.part
 	p.dueReading = false
 	if err != nil {
 		p.dueStale = false
@@ -29,7 +30,7 @@ func (c *core) dueRead(p *partition, due []hook.Parked, next *time.Time, full bo
 			l = c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
 			l.fed = !pl.detached
 		}
-		c.addDue(l, x)
+		c.addDue(l, x, r.ended)
 		c.touch(l)
 	}
 	p.dueLater = next != nil || full
@@ -52,14 +53,19 @@ func (c *core) attachedAt(pl *place) hook.Offset {
 	return pl.part.tail
 }
 
-// addDue takes one parked delivery into memory, if there is room and it is not there.
-func (c *core) addDue(l *lane, x *hook.Parked) {
+// addDue takes one parked delivery into memory, if there is room and it is not there. It was read when so
+// many replays had ended: if its lane's was not among them, it is read again.
+func (c *core) addDue(l *lane, x *hook.Parked, ended uint64) {
+	if x.Kind == hook.Replay && ended < l.place.ended {
+		l.dueMore = true
+		return
+	}
 	key := parkedKey{x.Kind, x.Offset}
 	if was, ok := l.past[key]; ok && x.Attempts < was.attempts {
 		return // the row was read before its last attempt was recorded
 	}
 	it, here := l.known[key]
-	if x.Reason == store.ReasonExpired {
+	if x.Reason == store.ReasonExpired || x.Reason == store.ReasonCancelled {
 		if !here {
 			it = l.parkedItem(x, c.now)
 			l.known[key] = it
@@ -136,7 +142,7 @@ func (c *core) dueOfRead(r *read, due []hook.Parked, full bool, err error) {
 	l.dueMore = l.dueMore || full // a wish of meanwhile is not in this answer
 	slices.SortFunc(due, func(a, b hook.Parked) int { return cmp.Compare(a.Offset, b.Offset) })
 	for i := range due {
-		c.addDue(l, &due[i])
+		c.addDue(l, &due[i], r.ended)
 	}
 	if r.probe && l.health.state != Down {
 		c.forgetEarly(l)

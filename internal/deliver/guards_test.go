@@ -113,7 +113,7 @@ func TestGuardsMatter(t *testing.T) {
 		asks := func(send.Request) send.Result {
 			return send.Result{StatusCode: 503, RetryAfter: 2 * time.Hour, HasRetryAfter: true}
 		}
-		unguarded(t, nil, asks, func(l *lane) { l.notBefore = time.Time{} }, func(w *world, _ *hook.Webhook) {
+		unguarded(t, nil, asks, func(l *lane) { l.gate = gate{} }, func(w *world, _ *hook.Webhook) {
 			w.publish(5, nil)
 			time.Sleep(time.Minute)
 			if n := len(w.sender.received()); n <= 5 {

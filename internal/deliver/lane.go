@@ -105,8 +105,9 @@ type lane struct {
 	window      window
 	health      health
 	limiter     *rate.Limiter
-	notBefore   time.Time // the gate
-	gate        string    // why it is closed
+	gate        gate // its endpoint's
+	fault       gate // while one of ours lasts
+	kept        gate // its endpoint's, as the store has it
 	throttles   int
 	ownFaults   int
 	inFlight    int     // attempts started and not yet recorded
@@ -169,8 +170,10 @@ func (l *lane) next(now time.Time) verdict {
 		return verdict{reason: string(l.place.status)}
 	case l.place.part.leaving:
 		return verdict{reason: "moving to another node"}
-	case now.Before(l.notBefore):
-		return verdict{reason: l.gate, at: l.notBefore}
+	case now.Before(l.gate.until):
+		return verdict{reason: l.gate.reason, at: l.gate.until}
+	case now.Before(l.fault.until):
+		return verdict{reason: l.fault.reason, at: l.fault.until}
 	}
 	switch l.health.state {
 	case Down:
@@ -310,5 +313,5 @@ func (l *lane) advance() {
 func (l *lane) idle(now time.Time) bool {
 	return l.hook != nil && (l.fed || l.place.status != hook.Active) && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		len(l.past) == 0 && !now.Before(l.notBefore) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
+		len(l.past) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
 }

@@ -99,6 +99,10 @@ func (c *core) record() *store.Record {
 			Webhook: l.place.webhook, Detached: detached, Offset: l.low, Sequence: l.lowSeq,
 			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(c.onWall),
 		})
+		if g := l.closed(c.now); g != l.kept {
+			r.Gates = append(r.Gates, store.GateMove{Webhook: l.place.webhook, Gate: g.durable(c.onWall)})
+			l.kept = g
+		}
 		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
 		if !detached {
 			l.place.detached = false // at once: the swept mark must heed it from now on
@@ -157,7 +161,7 @@ func (c *core) recorded(out store.Recorded) {
 	}
 	for _, m := range w.record.Replays {
 		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
-			c.endReplay(l)
+			c.endReplay(l.place)
 			l.place.replay = 0
 		}
 	}
@@ -167,7 +171,7 @@ func (c *core) recorded(out store.Recorded) {
 	for i := range out.Released {
 		x := &out.Released[i]
 		if pl := c.places[x.Webhook]; pl != nil && pl.lane != nil {
-			c.addDue(pl.lane, x)
+			c.addDue(pl.lane, x, c.ended)
 			c.touch(pl.lane)
 		} else {
 			c.kick(x.Webhook)
@@ -270,6 +274,8 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 	switch {
 	case !l.idle(c.now):
 		l.idleSince = c.now
+	case l.kept != (gate{}):
+		c.mark(l) // it has opened, and nothing came that would have told
 	case c.now.Sub(l.idleSince) >= idleAfter:
 		c.letGo(l)
 		return p.tail

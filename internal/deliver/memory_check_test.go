@@ -126,6 +126,11 @@ func (m *memory) checkOne(w *memoryWebhook) error {
 		}
 	}
 	w.tally.changed = w.tally.changed[:0]
+	for k, p := range w.parked {
+		if k.kind == hook.Replay && m.replays[p.Replay-1].Status == store.ReplayCancelled {
+			return fmt.Errorf("%d is parked for replay %d, which was cancelled", k.offset, p.Replay)
+		}
+	}
 	c := w.cursor
 	switch {
 	case int64(w.passed) != c.Sequence:

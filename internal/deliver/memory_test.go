@@ -337,6 +337,9 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 	for i := range r.Cursors {
 		m.move(&r.Cursors[i])
 	}
+	for _, g := range r.Gates {
+		m.webhooks[g.Webhook].cursor.Gate = g.Gate
+	}
 	for _, swept := range r.Swept {
 		m.swept = max(m.swept, swept)
 	}
@@ -347,6 +350,7 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 			p.Status = store.ReplayDone
 			m.covered(p)
 		}
+		m.freeCancelled(p)
 	}
 	for _, s := range r.Status {
 		w := m.webhooks[s.Webhook]
@@ -433,6 +437,13 @@ func (m *memory) move(c *store.CursorMove) {
 	w.cursor.FailingSince, w.cursor.FailingHours, w.cursor.LastFailingHour = c.Health.FailingSince, c.Health.FailingHours, c.Health.LastFailingHour
 	w.cursor.ConsecutiveFailures, w.cursor.ProbeAt, w.cursor.ProbeStep = c.Health.ConsecutiveFailures, c.Health.ProbeAt, c.Health.ProbeStep
 	w.cursor.LastSuccessAt, w.cursor.LastFailureAt = c.Health.LastSuccessAt, c.Health.LastFailureAt
+}
+
+// freeCancelled lets go of what was parked for a replay after it was cancelled.
+func (m *memory) freeCancelled(r *store.Replay) {
+	if r.Status == store.ReplayCancelled {
+		maps.DeleteFunc(m.webhooks[r.Webhook].parked, func(k parkedKey, p hook.Parked) bool { return k.kind == hook.Replay && p.Replay == r.Key })
+	}
 }
 
 // rewind lets what was parked in the future wait from now on.

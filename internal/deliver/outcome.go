@@ -37,6 +37,10 @@ func (c *core) finished(s *start, r *send.Result) {
 		c.slots.release(l, it)
 		l.inFlight--
 		l.again(it)
+		if it.kind == hook.Replay && it.replay != l.place.replay { // which has ended; if it was cancelled, this ends here
+			c.letWait(l, func(x *item) bool { return x == it })
+			l.dueMore = true
+		}
 		c.touch(l)
 		return
 	}
@@ -57,8 +61,8 @@ func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
 // observe lets an answer change what the lane knows of its endpoint.
 func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	l.slow = r.Phases.Total > slowAttempt
-	if at := c.now.Add(d.Wait); d.Gate && at.After(l.notBefore) { // the longest wait that was asked for
-		l.notBefore, l.gate = at, d.Reason
+	if d.Gate {
+		l.shut(d, c.now)
 	}
 	if d.Effect == retry.Neutral {
 		l.ownFaults++

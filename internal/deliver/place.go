@@ -59,6 +59,7 @@ type place struct {
 	rules    []rule
 	skips    []store.SkipRange
 	replay   int64
+	ended    uint64 // the engine's count of replays that ended, at the last of this webhook's
 	lane     *lane
 }
 

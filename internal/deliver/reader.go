@@ -39,6 +39,7 @@ type read struct {
 	now       time.Time
 	probe     bool
 	replay    int64
+	ended     uint64 // how many replays had ended when it was asked
 }
 
 // hit is a matched event of a backlog; event is there when a filter had to look at it.
@@ -80,7 +81,7 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 		return func(c *core) { c.eventsRead(r.lane, r.offsets, events, err) }
 	case readDue:
 		due, next, err := s.Due(ctx, r.partition, r.due, r.now, dueChunk)
-		return func(c *core) { c.dueRead(c.partitions[r.partition], due, next, len(due) == dueChunk, err) }
+		return func(c *core) { c.dueRead(r, due, next, len(due) == dueChunk, err) }
 	case readDueOf:
 		limit := 2 * maxDue
 		if r.probe {

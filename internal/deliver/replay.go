@@ -84,9 +84,13 @@ func (c *core) countReplay(l *lane, it *item, outcome hook.Outcome) {
 	}
 }
 
-// endReplay drops what waits in memory of a finished or cancelled replay. What is still parked of it
-// is read again.
-func (c *core) endReplay(l *lane) {
-	c.letWait(l, func(it *item) bool { return it.kind == hook.Replay })
-	l.replayDone, l.replayAt, l.dueMore = false, 0, true
+// endReplay drops what waits in memory of a finished or cancelled replay, and what a read under way will
+// bring of it. What is still parked is read again: of one that was cancelled, nothing is.
+func (c *core) endReplay(pl *place) {
+	c.ended++
+	pl.ended = c.ended
+	if l := pl.lane; l != nil {
+		c.letWait(l, func(it *item) bool { return it.kind == hook.Replay })
+		l.replayDone, l.replayAt, l.dueMore = false, 0, true
+	}
 }

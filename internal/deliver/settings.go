@@ -65,8 +65,8 @@ func (c *core) place(p *partition, from *store.Place) {
 		known = false
 	}
 	was := pl.status
-	if pl.lane != nil && pl.replay != from.Replay {
-		c.endReplay(pl.lane)
+	if pl.replay != from.Replay {
+		c.endReplay(pl)
 	}
 	pl.status, pl.version, pl.skips, pl.replay = from.Status, from.Version, from.Skips, from.Replay
 	pl.rules = c.rules(from.Rules)
@@ -83,8 +83,8 @@ func (c *core) place(p *partition, from *store.Place) {
 	case pl.status != hook.Active && len(pl.skips) > 0:
 		l := c.wakeLane(pl, pl.offset) // to pass what is skipped
 		l.fed = false
-	case pl.status == hook.Active && (known || pl.detached || pl.replay != 0 || from.Cursor.FailingSince != nil):
-		// It has work, or it changed: a wish may have been written for it.
+	case pl.status == hook.Active && (known || pl.detached || pl.replay != 0 || from.Cursor.FailingSince != nil || from.Cursor.Gate.NotBefore != nil):
+		// It has work, it waits, or it changed: a wish may have been written for it.
 		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
 		l.fed = !pl.detached
 	}

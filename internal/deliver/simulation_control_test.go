@@ -1,8 +1,8 @@
 package deliver
 
 import (
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -74,6 +74,13 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 				r.Replays[i].Done = r.Replays[i].Place > 0
 			}
 		},
+		"what a cancelled replay parked is kept": func(s *simulation, r *store.Record) {
+			if key := s.memory.keys[s.dice.IntN(len(s.memory.keys))]; !s.healthy && !s.memory.webhooks[key].deleted {
+				s.replay(key) // so that there always is one to cancel
+				s.commits = append(s.commits, commit{0, nil, s.memory.version})
+			}
+			r.Replays = slices.DeleteFunc(r.Replays, func(m store.ReplayMove) bool { return s.memory.replays[m.Key-1].Status == store.ReplayCancelled })
+		},
 		"an attempt's number is given twice": func(s *simulation, r *store.Record) {
 			for i := range r.Items {
 				if a := r.Items[i].Attempt; a != nil && a.Number > 1 && s.chance(0.1) {
@@ -84,9 +91,10 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 		"the clock is waited out": func(_ *simulation, r *store.Record) { r.Rewind = nil },
 		"the gate is open": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {
-				l.notBefore = time.Time{}
+				l.gate, l.fault = gate{}, gate{}
 			}
 		},
+		"the gate is not kept": func(_ *simulation, r *store.Record) { r.Gates = nil },
 		"the bucket is always full": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {
 				l.limiter = nil
@@ -109,7 +117,7 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 			for seed := range tried {
 				s := newSimulation(uint64(seed+1), func(string, ...any) {})
 				s.sabotage = sabotage
-				s.knobs.jump, s.knobs.change = 0.001, 0.05
+				s.knobs.jump, s.knobs.change, s.knobs.cancel = 0.001, 0.05, 0.05
 				if err := s.run(controlDays); err != nil {
 					found++
 				}

@@ -50,10 +50,11 @@ type simulation struct {
 
 	endpoints map[hook.WebhookKey]*endpoint
 	watch     map[hook.WebhookKey]*watch
-	restless  int       // steps that the load still lasts
-	quiet     time.Time // until when there is none
-	upkeep    time.Time // when retention is looked after next
-	healthy   bool      // the faults have stopped
+	cancelled map[int64]int64 // replays, by the version of the configuration that tells
+	restless  int             // steps that the load still lasts
+	quiet     time.Time       // until when there is none
+	upkeep    time.Time       // when retention is looked after next
+	healthy   bool            // the faults have stopped
 	sabotage  func(*simulation, *store.Record)
 	tell      func(format string, args ...any)
 	steps     int
@@ -68,19 +69,19 @@ type flight struct {
 
 // knobs are how a seed differs from another.
 type knobs struct {
-	crash, stop, move, change, lose, jump, read float64       // how likely, at each step
-	hurry                                       int           // how readily attempts end
-	tick                                        time.Duration // that pass between two steps, at most
-	companies, webhooks, objects, slots, places int
-	parked                                      int
-	bytes                                       int64
-	retention                                   time.Duration // 0 for none
+	crash, stop, move, change, cancel, lose, jump, read float64       // how likely, at each step
+	hurry                                               int           // how readily attempts end
+	tick                                                time.Duration // that pass between two steps, at most
+	companies, webhooks, objects, slots, places         int
+	parked                                              int
+	bytes                                               int64
+	retention                                           time.Duration // 0 for none
 }
 
 func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 	s := &simulation{
 		dice: rand.New(rand.NewPCG(seed, 0xa71a5)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), memory: newMemory(compileParity),
-		endpoints: map[hook.WebhookKey]*endpoint{}, moved: make(chan moved, 1), tell: tell,
+		endpoints: map[hook.WebhookKey]*endpoint{}, cancelled: map[int64]int64{}, moved: make(chan moved, 1), tell: tell,
 	}
 	rarely := func(most float64) float64 { // never in some seeds, often in some
 		if s.chance(0.2) {
@@ -89,7 +90,7 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 		return most * math.Pow(s.dice.Float64(), 3)
 	}
 	s.knobs = knobs{
-		crash: rarely(0.02), stop: rarely(0.01), move: rarely(0.02), change: rarely(0.05), lose: rarely(0.5), jump: rarely(0.01) * float64(s.dice.IntN(2)), read: rarely(0.1),
+		crash: rarely(0.02), stop: rarely(0.01), move: rarely(0.02), change: rarely(0.05), cancel: rarely(0.05), lose: rarely(0.5), jump: rarely(0.01) * float64(s.dice.IntN(2)), read: rarely(0.1),
 		hurry: 1 + s.dice.IntN(8), tick: time.Duration(math.Pow(10, 1+3*s.dice.Float64())) * time.Millisecond,
 		companies: 1 + s.dice.IntN(3), webhooks: 1 + s.dice.IntN(5), objects: 1 + s.dice.IntN(6), slots: 1 + s.dice.IntN(24), places: 1 + s.dice.IntN(5),
 		parked: []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)], bytes: []int64{1, 100, 1 << 20}[s.dice.IntN(3)],
@@ -188,6 +189,8 @@ func (s *simulation) step() error {
 		s.setClock()
 	case s.restless > 0 && s.chance(s.knobs.change):
 		s.mutate()
+	case s.chance(s.knobs.cancel) && slices.ContainsFunc(s.running, func(f *flight) bool { return f.start.kind == hook.Replay }):
+		s.cancel()
 	case s.knobs.retention > 0 && !s.now.Before(s.upkeep):
 		s.retain()
 	}
@@ -281,6 +284,7 @@ func (s *simulation) commit() error {
 	s.log("commit of %d items, %d cursors, swept %v", len(r.Items), len(r.Cursors), r.Swept)
 	for _, it := range r.Items {
 		if a := it.Attempt; a != nil {
+			s.watch[a.Webhook].recorded(a)
 			s.log("    webhook %d offset %d attempt %d %s %s", a.Webhook, a.Offset, a.Number, a.Kind, a.Outcome)
 		}
 		if p := it.Park; p != nil {
@@ -338,6 +342,7 @@ func later(a, b time.Time) time.Time {
 
 // setClock sets the wall clock ahead or back, or right again.
 func (s *simulation) setClock() {
+	before := s.ahead
 	jumps := []time.Duration{7 * time.Second, time.Minute, time.Hour, 24 * time.Hour}
 	by := jumps[s.dice.IntN(len(jumps))]
 	switch s.dice.IntN(3) {
@@ -347,6 +352,9 @@ func (s *simulation) setClock() {
 		s.ahead -= by
 	default:
 		s.ahead = 0
+	}
+	for key, b := range s.watch {
+		b.clockSet(s.ahead-before, s.core.lanes[key])
 	}
 	s.log("the clock is set, %s ahead", s.ahead)
 }

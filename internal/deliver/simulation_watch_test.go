@@ -14,8 +14,9 @@ import (
 type watch struct {
 	inFlight int
 	made     map[made]bool
-	gate     time.Time
-	gateOf   int64 // the endpoint version that asked for it
+	gate     asked          // for as long as this engine lives
+	kept     asked          // and beyond that: by answers that are recorded
+	asks     map[made]asked // by those that are not
 	rate     float64
 	tokens   float64
 	tokensAt time.Time
@@ -23,15 +24,32 @@ type watch struct {
 	ordered hook.Offset
 }
 
+// asked is a wait that an endpoint asked for.
+type asked struct {
+	until   time.Time
+	version int64 // of the endpoint
+}
+
+// longer is the longer of two waits, as far as they are about the same endpoint.
+func (a asked) longer(b asked) asked {
+	switch {
+	case b.version > a.version:
+		return b
+	case b.version == a.version:
+		a.until = later(a.until, b.until)
+	}
+	return a
+}
+
 type made struct {
 	offset  hook.Offset
 	attempt int
 }
 
-func newWatch() *watch { return &watch{made: map[made]bool{}} }
+func newWatch() *watch { return &watch{made: map[made]bool{}, asks: map[made]asked{}} }
 
-// watchAnew begins with an engine that knows nothing of gates and paces. What one that ended well has
-// made is not made again.
+// watchAnew begins with an engine that knows nothing of paces, but of gates what is recorded. What one
+// that ended well has made is not made again.
 func (s *simulation) watchAnew(well bool) {
 	before := s.watch
 	s.watch = map[hook.WebhookKey]*watch{}
@@ -39,6 +57,7 @@ func (s *simulation) watchAnew(well bool) {
 		s.watch[key] = newWatch()
 		if before != nil {
 			s.watch[key].ordered = before[key].ordered
+			s.watch[key].gate, s.watch[key].kept = before[key].kept, before[key].kept
 		}
 		if well {
 			s.watch[key].made = before[key].made
@@ -67,12 +86,15 @@ func (s *simulation) begin(x start) error {
 		return describe("made already")
 	case b.inFlight > max(w.hook.MaxConcurrency, x.webhook.MaxConcurrency):
 		return describe("%d in flight, the limit is %d", b.inFlight, w.hook.MaxConcurrency)
-	case s.now.Before(b.gate) && b.gateOf == x.webhook.EndpointVersion:
-		return describe("the endpoint asked for nothing before %s", b.gate)
+	case s.now.Before(b.gate.until) && b.gate.version == x.webhook.EndpointVersion:
+		return describe("the endpoint asked for nothing before %s", b.gate.until)
 	case !b.token(s.now, x.webhook.RateLimit):
 		return describe("faster than %v a second", x.webhook.RateLimit)
 	}
 	b.made[made{x.item.offset, x.attempt}] = true
+	if told, cancelled := s.cancelled[x.item.replay]; cancelled && s.core.partitions[0].version >= told {
+		return describe("replay %d was cancelled", x.item.replay)
+	}
 	if p, ok := w.parked[parkedKey{x.kind, x.item.offset}]; ok && x.item.parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.probe && s.knobs.jump == 0 {
 		return describe("due at %s only", p.DueAt)
 	}
@@ -145,10 +167,26 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	default:
 		return
 	}
-	if version := f.start.webhook.EndpointVersion; version > b.gateOf {
-		b.gate, b.gateOf = time.Time{}, version
-	} else if version < b.gateOf {
+	ask := asked{s.now.Add(wait), f.start.webhook.EndpointVersion}
+	b.gate = b.gate.longer(ask)
+	if r.Class != hook.ErrOwnFault {
+		b.asks[made{f.start.item.offset, f.start.attempt}] = ask
+	}
+}
+
+// recorded makes what an attempt's answer asked for outlast the engine.
+func (b *watch) recorded(a *hook.Attempt) {
+	b.kept = b.kept.longer(b.asks[made{a.Offset, a.Number}])
+}
+
+// clockSet: a gate is stored by the wall clock. Set ahead, it ends earlier for an engine that has yet to
+// read it, before the one of before could tell where it stands now.
+func (b *watch) clockSet(ahead time.Duration, l *lane) {
+	if ahead <= 0 {
 		return
 	}
-	b.gate = later(b.gate, s.now.Add(wait))
+	b.kept.until = b.kept.until.Add(-ahead)
+	if l == nil || l.hook == nil {
+		b.gate.until = b.gate.until.Add(-ahead)
+	}
 }

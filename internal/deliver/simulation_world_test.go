@@ -144,7 +144,7 @@ func (s *simulation) mutate() {
 	case 8:
 		s.replay(key)
 	case 9:
-		s.cancel(key)
+		s.cancel()
 	}
 	s.commits = append(s.commits, commit{0, nil, s.memory.version})
 }
@@ -167,7 +167,7 @@ func (w *memoryWebhook) forget(now time.Time) {
 	w.hook.EndpointVersion++
 	w.hook.EndpointSince = now
 	w.cursor.FailingSince, w.cursor.ProbeAt, w.cursor.ConsecutiveFailures, w.cursor.ProbeStep = nil, nil, 0, 0
-	w.cursor.FailingHours, w.cursor.LastFailingHour = 0, 0
+	w.cursor.FailingHours, w.cursor.LastFailingHour, w.cursor.Gate = 0, 0, hook.Gate{}
 }
 
 func (s *simulation) activate(key hook.WebhookKey) {
@@ -248,19 +248,20 @@ func (s *simulation) replay(key hook.WebhookKey) {
 	s.memory.touch(key, func(*memoryWebhook) {})
 }
 
-func (s *simulation) cancel(key hook.WebhookKey) {
-	r := s.replayOf(key)
-	if r == nil {
+// cancel ends one of the replays that run.
+func (s *simulation) cancel() {
+	running := slices.DeleteFunc(slices.Clone(s.memory.replays), func(r *store.Replay) bool {
+		return r.Status != store.ReplayRunning || s.memory.webhooks[r.Webhook].deleted
+	})
+	if len(running) == 0 {
 		return
 	}
+	r := running[s.dice.IntN(len(running))]
 	r.Status = store.ReplayCancelled
-	s.memory.touch(key, func(w *memoryWebhook) {
-		for k, p := range w.parked {
-			if k.kind == hook.Replay && p.Replay == r.Key {
-				delete(w.parked, k)
-			}
-		}
-	})
+	s.memory.touch(r.Webhook, func(*memoryWebhook) { s.memory.freeCancelled(r) })
+	s.cancelled[r.Key] = s.memory.version
+	s.commits = append(s.commits, commit{0, nil, s.memory.version})
+	s.log("replay %d is cancelled", r.Key)
 }
 
 // retain gives up and forgets what is too old.

@@ -58,8 +58,9 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 		}
 		if before.EndpointVersion != l.hook.EndpointVersion {
 			l.health = health{state: Healthy, lastSuccess: l.health.lastSuccess, lastFailure: l.health.lastFailure}
-			l.notBefore, l.throttles, l.ownFaults, l.slow, l.window = time.Time{}, 0, 0, false, newWindow()
+			l.gate, l.fault, l.throttles, l.ownFaults, l.slow, l.window = gate{}, gate{}, 0, 0, false, newWindow()
 			c.forgetEarly(l)
+			c.mark(l) // a record of meanwhile may have told of the one before
 		}
 		c.touch(l)
 		return
@@ -68,6 +69,7 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 	if most := c.now.Add(retry.ProbeWait(l.health.probes)); l.health.probeAt.After(most) {
 		l.health.probeAt = most // the clock was set back since
 	}
+	c.restoreGate(l, &from.Cursor.Gate)
 	l.proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
 	l.parked, l.blocked = from.Parked, from.Blocked
 	l.answered = int(from.Cursor.Delivered)
@@ -149,7 +151,7 @@ func (c *core) supply(l *lane) {
 			c.read(read{kind: readEvents, lane: l, partition: p.id, offsets: want})
 		}
 	}
-	if l.dueMore && len(l.due) == 0 && l.retries() <= maxDue/2 && !l.dueReading && !c.now.Before(l.notBefore) &&
+	if l.dueMore && len(l.due) == 0 && l.retries() <= maxDue/2 && !l.dueReading && l.open(c.now) &&
 		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
 		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.health.state == Down})

@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,6 +111,188 @@ func TestCancelledReplayStops(t *testing.T) {
 		}
 		w.balanced()
 	})
+}
+
+// What is under way when its replay is cancelled ends and is recorded; nothing of that replay is
+// attempted again, whatever it came to, and whatever becomes of the process.
+func TestCancelledReplayRetriesNothing(t *testing.T) {
+	const events = 40
+	again := func(t *testing.T, slowFrom int, fault bool, cancel func(*world)) (again int) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.sender.answer = func(r send.Request) send.Result {
+				switch {
+				case r.Kind != hook.Replay:
+					return status(200)
+				case r.Attempt >= slowFrom:
+					time.Sleep(10 * time.Second)
+				}
+				if fault && r.Attempt >= slowFrom {
+					return send.Result{Class: hook.ErrOwnFault}
+				}
+				return status(418)
+			}
+			w.start()
+			a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{5 * time.Second, 5 * time.Second, time.Hour} })
+			ids := w.publish(events, nil)
+			w.settle("delivered", time.Minute, func() bool { return w.delivered() == events })
+			time.Sleep(time.Second)
+			r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-time.Hour), Covers: store.CoversAll, Rate: 2}, store.Audit{Actor: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.engine.Kick(a.Key)
+			w.settle("slow ones are under way", time.Minute, func() bool {
+				h, _, err := w.engine.Health(t.Context(), a.Key)
+				return err == nil && h.InFlight > 0
+			})
+			if cancel != nil {
+				if err := w.store.CancelReplay(t.Context(), a.Key, r.ID, store.Audit{Actor: "test"}); err != nil {
+					t.Fatal(err)
+				}
+				cancel(w)
+			}
+			cancelled := time.Now()
+			time.Sleep(3 * time.Hour)
+			for _, x := range w.sender.received() {
+				if x.at.After(cancelled) {
+					again++
+				}
+			}
+			for _, id := range ids {
+				if d, err := w.store.Delivery(t.Context(), a.Key, id); err != nil || cancel != nil && (d.NextAttemptAt != nil || d.Status != hook.Delivered) {
+					t.Errorf("%s: %s, next attempt at %v, %v", id, d.Status, d.NextAttemptAt, err)
+				}
+			}
+			w.balanced()
+		})
+		return again
+	}
+	for how, end := range map[string]func(*world){"the engine goes on": func(*world) {}, "stopped": (*world).restart, "killed": (*world).kill} {
+		for _, slowFrom := range []int{2, 3} {
+			for _, fault := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, attempt %d, fault %t", how, slowFrom, fault), func(t *testing.T) {
+					if n := again(t, slowFrom, fault, end); n != 0 {
+						t.Errorf("%d attempts after the replay was cancelled", n)
+					}
+				})
+			}
+		}
+	}
+	t.Run("control", func(t *testing.T) {
+		if n := again(t, 2, false, nil); n < events {
+			t.Errorf("control: %d attempts of a replay that was not cancelled", n)
+		}
+	})
+}
+
+// lateStore answers with what is due of a replay only when it is told to, the first time.
+type lateStore struct {
+	Store
+	asked *shared[bool]
+	tell  chan struct{}
+}
+
+func (s lateStore) hold(due []hook.Parked) {
+	if len(due) > 0 && due[0].Kind == hook.Replay && !s.asked.get() {
+		s.asked.set(true)
+		<-s.tell
+	}
+}
+
+func (s lateStore) Due(ctx context.Context, p hook.Partition, after store.DuePlace, now time.Time, limit int) ([]hook.Parked, *time.Time, error) {
+	due, next, err := s.Store.Due(ctx, p, after, now, limit)
+	s.hold(due)
+	return due, next, err
+}
+
+func (s lateStore) DueOf(ctx context.Context, w hook.WebhookKey, now time.Time, probe bool, limit int) ([]hook.Parked, error) {
+	due, err := s.Store.DueOf(ctx, w, now, probe, limit)
+	s.hold(due)
+	return due, err
+}
+
+// What the store said of a replay before it was cancelled, and is heard of only afterwards, is not heeded.
+func TestCancelledReplayAndALateAnswer(t *testing.T) {
+	for _, cancelled := range []bool{true, false} {
+		t.Run(fmt.Sprint(cancelled), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				late := lateStore{asked: &shared[bool]{}, tell: make(chan struct{})}
+				w.config = func(c *Config) { late.Store = c.Store; c.Store = late }
+				w.sender.answer = func(r send.Request) send.Result {
+					if r.Kind == hook.Replay && r.Sequence == 1 {
+						return status(418)
+					}
+					return status(200)
+				}
+				w.start()
+				a := w.webhook(nil)
+				w.publish(100, nil)
+				w.settle("delivered", time.Minute, func() bool { return w.delivered() == 100 })
+				time.Sleep(time.Second)
+				r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-time.Hour), Covers: store.CoversAll, Rate: 1}, store.Audit{Actor: "test"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.engine.Kick(a.Key)
+				w.settle("the retry is due", time.Minute, late.asked.get)
+				if cancelled {
+					if err := w.store.CancelReplay(t.Context(), a.Key, r.ID, store.Audit{Actor: "test"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Second)
+				close(late.tell)
+				time.Sleep(time.Hour)
+				retried := slices.ContainsFunc(w.sender.received(), func(x received) bool { return x.kind == hook.Replay && x.attempt > 2 })
+				if retried == cancelled {
+					t.Errorf("it was retried: %t", retried)
+				}
+			})
+		})
+	}
+}
+
+// What is found parked of a replay that was cancelled long ago is freed, and not attempted.
+func TestCancelledReplayIsFreed(t *testing.T) {
+	for _, cancelled := range []bool{true, false} {
+		t.Run(fmt.Sprint(cancelled), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.start()
+				a := w.webhook(nil)
+				ids := w.publish(1, nil)
+				w.settle("delivered", time.Minute, func() bool { return w.delivered() == 1 })
+				time.Sleep(time.Second)
+				w.halt()
+				r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-time.Hour), Covers: store.CoversAll}, store.Audit{Actor: "test"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if cancelled {
+					if err := w.store.CancelReplay(t.Context(), a.Key, r.ID, store.Audit{Actor: "test"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				due := time.Now().Add(time.Minute)
+				park := &hook.Parked{Webhook: a.Key, Kind: hook.Replay, Offset: 1, Sequence: 1, Attempts: 1, DueAt: &due, ParkedAt: time.Now(), Replay: r.Key}
+				if _, err := w.store.Record(t.Context(), &store.Record{At: time.Now(), Items: []store.Item{{Park: park}}}); err != nil {
+					t.Fatal(err)
+				}
+				w.start()
+				time.Sleep(time.Hour)
+				d, err := w.store.Delivery(t.Context(), a.Key, ids[0])
+				if err != nil || d.NextAttemptAt != nil {
+					t.Errorf("it is still parked: %v %v", d.NextAttemptAt, err)
+				}
+				if n := len(w.sender.received()) - 1; cancelled != (n == 0) {
+					t.Errorf("%d attempts", n)
+				}
+				w.balanced()
+			})
+		})
+	}
 }
 
 // A replay goes on at an endpoint that is down, although nothing else waits that it could be probed

@@ -124,4 +124,15 @@ type Cursor struct {
 	ConsecutiveFailures        int
 	ProbeAt                    *time.Time // when a down webhook is probed next; nil unless down
 	ProbeStep                  int        // probes made since it went down
+	Gate                       Gate
+}
+
+// Gate is how long a webhook waits as a whole, because its endpoint asked for that. The zero value is
+// open.
+type Gate struct {
+	NotBefore       *time.Time    // nil when it is open
+	Wait            time.Duration // as asked: no more than that is left, whatever was done to the clock
+	Reason          string
+	EndpointVersion int64 // who asked; another endpoint does not wait
+	Throttles       int   // such answers in a row
 }

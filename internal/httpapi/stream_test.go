@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -142,14 +143,18 @@ func TestHealth(t *testing.T) {
 		t.Errorf("stored: %v", h)
 	}
 	s.record(id, event, func(a *hook.Attempt, r *store.Record) {
-		failed := r.At
+		failed, until := r.At, r.At.Add(time.Hour)
+		r.Gates = []store.GateMove{{Webhook: a.Webhook, Gate: hook.Gate{NotBefore: &until, Reason: "the endpoint asked us to wait", EndpointVersion: 1}}}
 		a.Outcome, a.ErrorClass = hook.OutcomeRetry, hook.ErrConnect
 		r.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Health: store.Health{
 			FailingSince: &failed, LastFailureAt: &failed, ConsecutiveFailures: 10, ProbeAt: &failed,
 		}}}
 	})
-	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "down" || h["consecutive_failures"] != 10.0 || h["next_probe_at"] == nil {
+	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "down" || h["consecutive_failures"] != 10.0 || h["next_probe_at"] == nil || h["reason"] != "the endpoint asked us to wait" {
 		t.Errorf("down: %v", h)
+	}
+	if s.move(time.Hour); s.call("GET", path, "").ok(200)["health"].(map[string]any)["reason"] != nil {
+		t.Error("it still waits after the time that was asked for")
 	}
 	reason := "connect: refused"
 	s.engine.health = httpapi.Health{State: "failing", Reason: &reason, Live: true}

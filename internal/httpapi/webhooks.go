@@ -181,6 +181,9 @@ func (a *API) health(ctx context.Context, w *hook.Webhook) (*Health, error) {
 	case h.ConsecutiveFailures >= failingAfter:
 		h.State = "failing"
 	}
+	if g := &s.Cursor.Gate; g.NotBefore != nil && a.now().Before(*g.NotBefore) && g.EndpointVersion == w.EndpointVersion {
+		h.Reason = &g.Reason
+	}
 	if a.opt.Engine != nil {
 		live, err := a.opt.Engine.Health(ctx, w)
 		if err != nil {

@@ -44,7 +44,7 @@ var tables = []copied{
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter`, nil),
 	table("cursors", "webhook", "webhook", `webhook=webhook detached offset=offset sequence delivered failed skipped failing_since failing_hours last_failing_hour
-		consecutive_failures last_success_at last_failure_at probe_at probe_step`, (*copying).mendCursor),
+		consecutive_failures last_success_at last_failure_at probe_at probe_step not_before gate_wait_us gate_reason gate_version throttles`, (*copying).mendCursor),
 	table("events", "company", "partition offset", `partition=partition offset=offset id company=company topic object_key data digest occurred_at accepted_at`, nil),
 	table("attempts", "webhook", "webhook offset number", `webhook=webhook offset=offset number sequence kind counted version timestamp_text format replay=replay
 		started_at dns_us connect_us tls_us first_byte_us total_us outcome status_code error_class error_detail answer_header answer_body`, nil),

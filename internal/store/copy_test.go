@@ -108,6 +108,7 @@ func settle(t *testing.T, s *store.Store, id string, webhooks []*hook.Webhook) {
 	due := testTime.Add(time.Hour)
 	for j, w := range webhooks[:3] {
 		r := store.Record{At: testTime, Cursors: []store.CursorMove{{Webhook: w.Key, Detached: j == 1}}}
+		r.Gates = []store.GateMove{{Webhook: w.Key, Gate: hook.Gate{NotBefore: &due, Wait: time.Hour, Reason: "it asked", EndpointVersion: 1, Throttles: 1 + j}}}
 		n := 20 + j
 		for i, ref := range refs[:n] {
 			a := hook.Attempt{

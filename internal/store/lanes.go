@@ -139,14 +139,17 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 }
 
 const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
-	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step`
+	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step, not_before, gate_wait_us, gate_reason, gate_version, throttles`
 
 // scanCursor reads cursorColumns, and what stands before them.
 func scanCursor(r rows, before ...any) (c hook.Cursor, err error) {
-	var failing, success, failure, probe *int64
+	var failing, success, failure, probe, notBefore *int64
+	var wait int64
 	err = r.Scan(append(before, &c.Webhook, &c.Detached, &c.Offset, &c.Sequence, &c.Delivered, &c.Failed, &c.Skipped, &failing, &c.FailingHours, &c.LastFailingHour,
-		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep)...)
+		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep,
+		&notBefore, &wait, &c.Gate.Reason, &c.Gate.EndpointVersion, &c.Gate.Throttles)...)
 	c.FailingSince, c.LastSuccessAt, c.LastFailureAt, c.ProbeAt = fromMicrosOrNull(failing), fromMicrosOrNull(success), fromMicrosOrNull(failure), fromMicrosOrNull(probe)
+	c.Gate.NotBefore, c.Gate.Wait = fromMicrosOrNull(notBefore), time.Duration(wait)*time.Microsecond
 	return c, err
 }
 

@@ -120,14 +120,18 @@ func (s *Stat) add(o *Stat) {
 // news says everything that a record says. What is parked in the end comes before what that
 // releases.
 func (p *piped) news() {
+	p.replays() // before what they parked, as who cancels one does
 	p.attempts()
 	p.parked()
 	p.releases()
 	for moves := p.r.Cursors; len(moves) > 0; {
 		moves = p.cursors(moves)
 	}
+	p.gates()
 	p.swept()
-	p.replays()
+	for _, m := range p.r.Replays {
+		p.do(freeCancelled, m.Key)
+	}
 	p.rewinds()
 	for _, c := range p.r.Status {
 		p.status(c)
@@ -293,6 +297,24 @@ func (p *piped) cursors(moves []CursorMove) (more []CursorMove) {
 		column(list, func(c *CursorMove) *int64 { return microsOrNil(c.Health.ProbeAt) }),
 		column(list, func(c *CursorMove) int64 { return int64(c.Health.ProbeStep) }))
 	return more
+}
+
+func (p *piped) gates() {
+	last := make(map[hook.WebhookKey]GateMove, len(p.r.Gates))
+	for _, m := range p.r.Gates {
+		last[m.Webhook] = m
+	}
+	if len(last) == 0 {
+		return
+	}
+	list := slices.Collect(maps.Values(last))
+	p.do(`
+		UPDATE cursors c SET not_before = g.not_before, gate_wait_us = g.wait, gate_reason = g.reason, gate_version = g.version, throttles = g.throttles
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) AS g (webhook, not_before, wait, reason, version, throttles)
+		WHERE c.webhook = g.webhook`,
+		column(list, func(m GateMove) int64 { return int64(m.Webhook) }), column(list, func(m GateMove) *int64 { return microsOrNil(m.Gate.NotBefore) }),
+		column(list, func(m GateMove) int64 { return m.Gate.Wait.Microseconds() }), column(list, func(m GateMove) string { return m.Gate.Reason }),
+		column(list, func(m GateMove) int64 { return m.Gate.EndpointVersion }), column(list, func(m GateMove) int64 { return int64(m.Gate.Throttles) }))
 }
 
 func (p *piped) swept() {

@@ -89,7 +89,7 @@ func newNewsroom(t *testing.T, seed uint64) *newsroom {
 	}
 	n.do(t, `
 		INSERT INTO replays (key, id, webhook, status, from_at, from_offset, to_offset, place, covers, topic, rate, created_at)
-		VALUES (1, 'rpl_1', 1, 'running', 0, 1, 20, 0, 'all', '', 1, 0)`)
+		VALUES (1, 'rpl_1', 1, 'running', 0, 1, 20, 0, 'all', '', 1, 0), (2, 'rpl_2', 2, 'cancelled', 0, 1, 20, 0, 'all', '', 1, 0)`)
 	return n
 }
 
@@ -133,6 +133,10 @@ func (n *newsroom) record() *store.Record {
 			},
 		})
 	}
+	for range n.IntN(3) { // some of them twice
+		g := hook.Gate{NotBefore: n.time(), Wait: time.Duration(n.IntN(5)) * time.Second, Reason: "asked", EndpointVersion: n.Int64N(3), Throttles: n.IntN(9)}
+		r.Gates = append(r.Gates, store.GateMove{Webhook: n.webhook().Key, Gate: g})
+	}
 	n.besides(r)
 	return r
 }
@@ -156,7 +160,7 @@ func (n *newsroom) besides(r *store.Record) {
 		r.Notices = append(r.Notices, store.Notice{Webhook: n.webhook().Key, Kind: "down", Detail: "it is down"})
 	}
 	if n.IntN(3) == 0 {
-		r.Replays = append(r.Replays, store.ReplayMove{Key: 1, Place: n.offset(), Started: n.Int64N(5), Delivered: n.Int64N(5), Failed: n.Int64N(5), Done: n.IntN(2) == 0})
+		r.Replays = append(r.Replays, store.ReplayMove{Key: 1 + n.Int64N(2), Place: n.offset(), Started: n.Int64N(5), Delivered: n.Int64N(5), Failed: n.Int64N(5), Done: n.IntN(2) == 0})
 	}
 	if n.IntN(4) == 0 {
 		w := n.webhook()

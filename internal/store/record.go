@@ -16,6 +16,7 @@ type Record struct {
 	At      time.Time
 	Items   []Item
 	Cursors []CursorMove
+	Gates   []GateMove
 	Swept   map[hook.Partition]hook.Offset // new low-water marks
 	Status  []StatusChange
 	Stats   []Stat
@@ -54,6 +55,12 @@ type CursorMove struct {
 	Sequence                   int64
 	Delivered, Failed, Skipped int64 // added
 	Health                     Health
+}
+
+// GateMove says how a webhook's gate stands, if that changed.
+type GateMove struct {
+	Webhook hook.WebhookKey
+	Gate    hook.Gate
 }
 
 // Health is the durable part of what a lane knows about its endpoint.
@@ -295,7 +302,9 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	return nil
 }
 
-const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, reason, replay,
+// The reason of what is parked for a replay that was cancelled says so.
+const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at,
+	CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay,
 	(SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")`
 
 func scanParked(r rows) (p hook.Parked, err error) {
@@ -311,6 +320,11 @@ var errCursorMovedBack = errors.New("a cursor would move back")
 func recordRest(ctx context.Context, q tx, r *Record) error {
 	for i := range r.Cursors {
 		if err := moveCursor(ctx, q, &r.Cursors[i]); err != nil {
+			return err
+		}
+	}
+	for _, g := range r.Gates {
+		if err := moveGate(ctx, q, g); err != nil {
 			return err
 		}
 	}
@@ -407,6 +421,18 @@ func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
 	return nil
 }
 
+// moveGate has nothing to move where the webhook was erased while its last attempt ran.
+func moveGate(ctx context.Context, q tx, m GateMove) error {
+	g := m.Gate
+	_, err := q.exec(ctx, `
+		UPDATE cursors SET not_before = $1, gate_wait_us = $2, gate_reason = $3, gate_version = $4, throttles = $5 WHERE webhook = $6`,
+		microsOrNull(g.NotBefore), g.Wait.Microseconds(), g.Reason, g.EndpointVersion, int64(g.Throttles), int64(m.Webhook))
+	if err != nil {
+		return fmt.Errorf("move gate: %w", err)
+	}
+	return nil
+}
+
 func addStat(ctx context.Context, q tx, s *Stat) error {
 	var latency, arrival []byte
 	err := one(ctx, q, `SELECT latency, arrival FROM stats WHERE webhook = $1 AND bucket = $2`, []any{int64(s.Webhook), s.Bucket}, &latency, &arrival)
@@ -436,12 +462,20 @@ func addStat(ctx context.Context, q tx, s *Stat) error {
 	return nil
 }
 
+// freeCancelled lets go of what was under way when its replay was cancelled, and has failed since. It
+// comes after the replay's row is locked: a cancellation that has yet to commit finds what is parked.
+const freeCancelled = `
+	DELETE FROM parked WHERE kind = 'replay' AND replay = $1 AND webhook = (SELECT webhook FROM replays WHERE key = $1 AND status = 'cancelled')`
+
 func moveReplay(ctx context.Context, q tx, m ReplayMove, at time.Time) error {
 	_, err := q.exec(ctx, `
 		UPDATE replays SET place = CASE WHEN place < $1 THEN $1 ELSE place END, started = started + $2, delivered = delivered + $3, failed = failed + $4
 		WHERE key = $5`, int64(m.Place), m.Started, m.Delivered, m.Failed, m.Key)
 	if err == nil && m.Done {
 		_, err = q.exec(ctx, `UPDATE replays SET status = 'done', finished_at = $1 WHERE key = $2 AND status = 'running'`, micros(at), m.Key)
+	}
+	if err == nil {
+		_, err = q.exec(ctx, freeCancelled, m.Key)
 	}
 	if err != nil {
 		return fmt.Errorf("move replay: %w", err)

@@ -29,6 +29,9 @@ const (
 	ReplayCancelled ReplayStatus = "cancelled"
 )
 
+// ReasonCancelled is why a parked delivery is due that nobody wants any more: its replay was cancelled.
+const ReasonCancelled = "cancelled"
+
 // NewReplay is what to send again: events accepted at From ≤ t < To that the cursor has passed.
 type NewReplay struct {
 	From   time.Time

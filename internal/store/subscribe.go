@@ -250,7 +250,8 @@ func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head
 // forgetFailures: the past of another endpoint, or of another time, says nothing about this one.
 func forgetFailures(ctx context.Context, q tx, key hook.WebhookKey) error {
 	_, err := q.exec(ctx, `
-		UPDATE cursors SET failing_since = NULL, failing_hours = 0, last_failing_hour = 0, consecutive_failures = 0, probe_at = NULL, probe_step = 0
+		UPDATE cursors SET failing_since = NULL, failing_hours = 0, last_failing_hour = 0, consecutive_failures = 0, probe_at = NULL, probe_step = 0,
+			not_before = NULL, gate_wait_us = 0, gate_reason = '', gate_version = 0, throttles = 0
 		WHERE webhook = $1`, int64(key))
 	return err
 }

@@ -14,6 +14,7 @@ func recordMovesEverything(f *fixture) {
 	w := f.subscribe("*")
 	o := f.publishN("e", "conversation", 3)
 	due := f.clock().Add(5 * time.Second)
+	gate := hook.Gate{NotBefore: &due, Wait: 7 * time.Second, Reason: "asked", EndpointVersion: 3, Throttles: 4}
 	stat := store.Stat{Webhook: w.Key, Bucket: 100, Delivered: 1, Failed: 1, Retried: 1}
 	stat.Latency.Add(time.Millisecond)
 	f.record(store.Record{
@@ -22,6 +23,7 @@ func recordMovesEverything(f *fixture) {
 			{Attempt: f.attempt(w, o[1], 1, 2, hook.OutcomeRetry), Park: f.park(w, o[1], 2, &due)},
 		},
 		Cursors: []store.CursorMove{{Webhook: w.Key, Detached: true, Offset: o[1], Sequence: 2, Delivered: 1, Health: store.Health{ConsecutiveFailures: 1, LastFailureAt: &due}}},
+		Gates:   []store.GateMove{{Webhook: w.Key, Gate: gate}},
 		Swept:   map[hook.Partition]hook.Offset{w.Partition: o[2]},
 		Stats:   []store.Stat{stat},
 		Answers: []store.Answer{{Webhook: w.Key, Slot: 3, Offset: o[0], Number: 1, Header: []byte("h"), Body: []byte("b")}},
@@ -34,6 +36,7 @@ func recordMovesEverything(f *fixture) {
 	f.must(err)
 	c := lane.Cursor
 	equal(f, "cursor", []any{c.Detached, c.Offset, c.Sequence, c.Delivered, c.ConsecutiveFailures, *c.LastFailureAt}, []any{true, o[1], int64(2), int64(1), 1, due})
+	equal(f, "gate", c.Gate, gate)
 	equal(f, "parked", lane.Parked, 1)
 	places, swept, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
@@ -45,10 +48,12 @@ func recordMovesEverything(f *fixture) {
 		Items: []store.Item{{
 			Attempt: f.attempt(w, o[1], 2, 2, hook.OutcomeDelivered), Unpark: &store.ParkedKey{Webhook: w.Key, Kind: hook.Live, Offset: o[1]},
 		}},
+		Gates: []store.GateMove{{Webhook: w.Key, Gate: gate}, {Webhook: w.Key}}, // the last word counts
 		Stats: []store.Stat{stat},
 	})
 	lane, err = f.LoadLane(f.ctx, w.Key, 0)
 	f.must(err)
+	equal(f, "gate", lane.Cursor.Gate, hook.Gate{})
 	equal(f, "parked", lane.Parked, 0)
 	stats, err := f.Stats(f.ctx, store.StatsQuery{Company: f.company.Key, Webhook: w.Key, From: 0, To: 1000})
 	f.must(err)

@@ -25,19 +25,28 @@ func replayLifecycle(f *fixture) {
 	equal(f, "the engine knows", places[0].Replay, r.Key)
 
 	due := f.clock()
-	f.record(store.Record{
-		Items:   []store.Item{{Park: &hook.Parked{Webhook: s.w.Key, Kind: hook.Replay, Offset: 3, Partition: s.w.Partition, Attempts: 2, DueAt: &due, Replay: r.Key}}},
-		Replays: []store.ReplayMove{{Key: r.Key, Place: 3, Started: 2, Delivered: 1}},
-	})
+	parked := []store.Item{{Park: &hook.Parked{Webhook: s.w.Key, Kind: hook.Replay, Offset: 3, Partition: s.w.Partition, Attempts: 2, DueAt: &due, Replay: r.Key}}}
+	f.record(store.Record{Items: parked, Replays: []store.ReplayMove{{Key: r.Key, Place: 3, Started: 2, Delivered: 1}}})
+	list, _, err := f.Due(f.ctx, s.w.Partition, store.DuePlace{}, due, 10)
+	f.must(err)
+	equal(f, "parked while it runs", len(list), 1)
 	f.reopen()
 	r, err = f.ReplayByKey(f.ctx, r.Key)
 	f.must(err)
 	equal(f, "progress", []int64{int64(r.Place), r.Started, r.Delivered}, []int64{3, 2, 1})
 	f.must(f.CancelReplay(f.ctx, s.w.Key, r.ID, audit))
 	f.must(f.CancelReplay(f.ctx, s.w.Key, r.ID, audit))
-	list, _, err := f.Due(f.ctx, s.w.Partition, store.DuePlace{}, due, 10)
+	list, _, err = f.Due(f.ctx, s.w.Partition, store.DuePlace{}, due, 10)
 	f.must(err)
 	equal(f, "parked after it was cancelled", len(list), 0)
+	f.record(store.Record{Items: parked, Replays: []store.ReplayMove{{Key: r.Key, Started: 1}}})
+	list, _, err = f.Due(f.ctx, s.w.Partition, store.DuePlace{}, due, 10)
+	f.must(err)
+	equal(f, "parked by what was under way then", len(list), 0)
+	f.record(store.Record{Items: parked})
+	list, err = f.DueOf(f.ctx, s.w.Key, due, false, 10)
+	f.must(err)
+	equal(f, "parked by a version that did not know better", []any{len(list), list[0].Reason}, []any{1, store.ReasonCancelled})
 	_, _, done, err := f.ReplayWork(f.ctx, r.Key, 0, 10)
 	f.must(err)
 	equal(f, "done", done, true)

@@ -149,8 +149,9 @@ func webhookActivation(f *fixture) {
 	w := f.subscribe("*")
 	since := f.clock()
 	sick := store.Health{FailingSince: &since, ProbeAt: &since, FailingHours: 3, LastFailingHour: 5, ConsecutiveFailures: 12, ProbeStep: 2, LastSuccessAt: &since}
+	gate := hook.Gate{NotBefore: &since, Wait: time.Hour, Reason: "asked", EndpointVersion: 1, Throttles: 2}
 	fail := func() {
-		f.record(store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Health: sick}}})
+		f.record(store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Health: sick}}, Gates: []store.GateMove{{Webhook: w.Key, Gate: gate}}})
 	}
 	healthy := func() {
 		f.Helper()
