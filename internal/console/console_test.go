@@ -333,3 +333,27 @@ func TestFirstLoad(t *testing.T) {
 		t.Errorf("%d bytes are more than 60 KiB", total)
 	}
 }
+
+// codes are what programs read and people should not have to.
+var codes = regexp.MustCompile(`\b(?:status_(?:4xx|5xx|other)|(?:address_refused|own_fault|internal_error|resumed_now|parked_full|topic_not_subscribed|filter_failed|created_after))\b`)
+
+// TestReasonsInWords: whatever has become of a delivery, its pages say why in words.
+func TestReasonsInWords(t *testing.T) {
+	w := newWorld(t)
+	odd := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": w.receiver.URL + "/bad/odd", "events": []string{"*"}, "retry_schedule_seconds": []int{}})["id"].(string)
+	failed := w.publish(t, "conversation.status", map[string]any{"id": "9", "status": "OPEN"})
+	w.settled(t, odd, failed, "failed")
+	p := signedIn(t, w.Server, w.Key)
+	p.get("/console/events/" + w.event).has("it will be sent again (answered 5xx)")
+	for _, page := range []string{
+		"", "events/" + w.event, "events/" + failed, "deliveries", "webhooks", "webhooks/" + w.bad, "webhooks/" + w.bad + "/deliveries",
+		"webhooks/" + w.bad + "/deliveries/" + w.event, "webhooks/" + odd + "/deliveries/" + failed,
+	} {
+		if code := codes.FindString(said(p.get("/console/" + page).status(200).text)); code != "" {
+			t.Errorf("/console/%s shows %s", page, code)
+		}
+	}
+	if codes.FindString(said("<td>it failed (status_4xx)</td>")) == "" {
+		t.Error("control: a code is not noticed")
+	}
+}

@@ -327,10 +327,8 @@ func tone(state any) string {
 
 // words are states as people read them.
 var words = map[string]string{
-	"ACTIVE": "active", "PAUSED": "paused", "INACTIVE": "inactive", "gone": "endpoint answered 410", "topic_not_subscribed": "topic not subscribed",
-	"filter_failed": "filter said no", "created_after": "created later", "retry": "failed, to be retried", "status_4xx": "answered 4xx", "status_5xx": "answered 5xx",
-	"status_other": "odd status", "dns": "no such name", "connect": "no connection", "tls": "TLS", "timeout": "time-out", "reset": "connection reset",
-	"protocol": "not HTTP", "requested": "asked for", "own_fault": "fault of ours", "internal_error": "fault of ours", "undelivered": "failed and skipped",
+	"ACTIVE": "active", "PAUSED": "paused", "INACTIVE": "inactive", "filter_failed": "filter said no", "created_after": "created later",
+	"retry": "failed, to be retried", "undelivered": "failed and skipped",
 }
 
 // word is a state or a cause in the middle of a sentence.
@@ -339,7 +337,7 @@ func word(state any) string {
 	if w, ok := words[s]; ok {
 		return w
 	}
-	return strings.ReplaceAll(s, "_", " ")
+	return httpapi.InWords(s)
 }
 
 // statusTone is the colour of a status code.

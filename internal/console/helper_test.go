@@ -100,9 +100,14 @@ func (p *person) part(method, path string, form url.Values) *seen {
 
 var tags = regexp.MustCompile(`(?s)<(?:head|nav|aside|dialog|svg)\b.*?</(?:head|nav|aside|dialog|svg)>|<[^>]*>|\s+`)
 
+// said is what a page says.
+func said(page string) string {
+	return strings.Join(strings.Fields(tags.ReplaceAllString(page, " ")), " ")
+}
+
 // plain is what a page says, for messages.
 func plain(page string) string {
-	text := strings.Join(strings.Fields(tags.ReplaceAllString(page, " ")), " ")
+	text := said(page)
 	return text[:min(len(text), 1500)]
 }
 

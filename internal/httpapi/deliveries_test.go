@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -420,6 +421,9 @@ func TestEveryErrorClassHasAdvice(t *testing.T) {
 		s.move(time.Second)
 		if a := s.call("POST", "/v1/webhooks/"+id+"/test", "").ok(200); a["advice"] == nil || a["error_class"] != string(class) {
 			t.Errorf("%s: no advice", class)
+		}
+		if words := httpapi.InWords(string(class)); strings.Contains(words, "_") || strings.HasPrefix(words, "status ") {
+			t.Errorf("%s: in words it is %q", class, words)
 		}
 	}
 	s.engine.test = func(*hook.Webhook, *hook.Event) (*hook.Attempt, error) {

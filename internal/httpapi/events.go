@@ -156,7 +156,7 @@ func matchedReason(m *store.Match) string {
 		hook.Skipped:   "it wanted the event, which was skipped",
 	}[d.Status]
 	if d.Reason != "" && d.Status != hook.Delivered {
-		reason += " (" + d.Reason + ")"
+		reason += " (" + InWords(d.Reason) + ")"
 	}
 	return reason
 }
