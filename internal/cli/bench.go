@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,6 +35,7 @@ type benchFlags struct {
 	store       string
 	nodes       []int
 	companies   int
+	post        string
 	serve       []string // flags of the own server
 }
 
@@ -44,8 +46,8 @@ func (p *Program) bench() *cobra.Command {
 		Short: "Put load on a server and measure what arrives",
 		Long: "Publish as fast as deliveries arrive, and measure them: single posts, batches of 100, and batches that go to five " +
 			"webhooks each; then, at a part of that speed, how long a delivery takes. Publisher and receiver are this process. " +
-			"Before and after each measurement stands the ceiling, the same bodies posted straight to the same receiver by plain net/http: the " +
-			"ratio to it says more than the figure. Medians are shown.\n\n" +
+			"Before and after each measurement stands the ceiling, the same bodies posted straight to the same receiver by plain net/http from a " +
+			"process of its own: the ratio to it says more than the figure. Medians are shown.\n\n" +
 			"Without --api-key it starts a server of its own, with an empty store and the flags of serve that follow --, and ends it; with --store postgres also a " +
 			"Postgres of its own, whose CPU it shows too, and as many nodes on it as --nodes says. With --api-key it loads the server at " +
 			"--url, which must be able to reach this machine's loopback addresses (serve --dev).",
@@ -61,6 +63,9 @@ func (p *Program) bench() *cobra.Command {
 			c, err := config.LoadClient(cmd.Flags())
 			if err != nil {
 				return &exitError{exitUsage, err}
+			}
+			if f.post != "" {
+				return p.post(cmd.Context(), &f)
 			}
 			f.serve = args
 			return p.runBench(cmd.Context(), c, &f)
@@ -78,7 +83,20 @@ func (p *Program) bench() *cobra.Command {
 	flags.StringVar(&f.store, "store", "sqlite", "`store` of the own server: sqlite, or postgres, which must be installed")
 	flags.IntSliceVar(&f.nodes, "nodes", []int{1}, "how many `nodes` on Postgres are measured, one count after the other")
 	flags.IntVar(&f.companies, "companies", 0, "how many companies the events are about; each is delivered by one node (default: 1, with --nodes 32)")
+	flags.StringVar(&f.post, "post", "", "post to this `URL` until standard input ends: the ceiling's part of bench")
+	_ = flags.MarkHidden("post")
 	return cmd
+}
+
+// post is the process that bench starts for the ceiling.
+func (p *Program) post(ctx context.Context, f *benchFlags) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, p.Stdin) // an error is an end too
+	}()
+	return load.Post(ctx, f.post, f.connections)
 }
 
 func (f *benchFlags) check() error {
@@ -112,7 +130,14 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 	if err := f.check(); err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	o := load.Options{
+		Poster: func(ctx context.Context, url string) *exec.Cmd {
+			return exec.CommandContext(ctx, self, "bench", "--connections", strconv.Itoa(f.connections), "--post", url)
+		},
 		Key: c.APIKey.Reveal(), Duration: f.duration, Rounds: f.rounds, Connections: f.connections, Load: f.load, Only: f.only,
 		Progress: p.benched, Companies: f.companies,
 	}
@@ -129,7 +154,7 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 	}
 	var all []load.Result
 	for _, nodes := range f.nodes {
-		results, err := p.measureOwn(ctx, f, nodes, o)
+		results, err := p.measureOwn(ctx, f, self, nodes, o)
 		if err != nil {
 			return err
 		}
@@ -139,7 +164,7 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 }
 
 // measureOwn measures nodes in processes of their own, on a store of their own.
-func (p *Program) measureOwn(ctx context.Context, f *benchFlags, nodes int, o load.Options) (results []load.Result, failed error) {
+func (p *Program) measureOwn(ctx context.Context, f *benchFlags, self string, nodes int, o load.Options) (results []load.Result, failed error) {
 	dir := f.dataDir
 	if dir == "" {
 		made, err := os.MkdirTemp("", "atlas-webhooks-bench-")
@@ -149,10 +174,6 @@ func (p *Program) measureOwn(ctx context.Context, f *benchFlags, nodes int, o lo
 		// What cannot be removed lies in the directory for temporary files: nothing depends on it.
 		defer func() { _ = os.RemoveAll(made) }()
 		dir = made
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
 	}
 	o.Key = "awo_" + rand.Text() + rand.Text()
 	options := process.Options{
@@ -224,7 +245,7 @@ type benchRecord struct {
 	Nodes      int     `json:"nodes,omitempty"`
 	PerSecond  float64 `json:"deliveries_per_second"`
 	Ratio      float64 `json:"ratio_to_ceiling,omitempty"`
-	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the servers; of publisher and sink for the ceiling
+	CPU        float64 `json:"cpu_us_per_delivery,omitempty"` // of the servers; of poster and sink for the ceiling
 	Database   float64 `json:"database_cpu_us_per_delivery,omitempty"`
 	Commits    float64 `json:"database_commits_per_second,omitempty"`
 	WAL        float64 `json:"database_wal_bytes_per_delivery,omitempty"`

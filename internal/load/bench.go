@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,22 +33,26 @@ type bench struct {
 // server never runs dry, few enough that the run measures a steady state and not a growing backlog.
 const outstanding = 4000
 
+// benchTopic is that of all events.
+const benchTopic = "conversation.status"
+
 func newBench(ctx context.Context, o Options) (*bench, error) {
 	s, err := newSink(ctx)
 	if err != nil {
 		return nil, err
 	}
-	topic, _ := hook.LookupTopic("conversation.status")
+	topic, _ := hook.LookupTopic(benchTopic)
+	return &bench{opt: o, sink: s, topic: topic, tag: strconv.FormatInt(time.Now().UnixNano(), 36), client: newClient(o.Connections)}, nil
+}
+
+func newClient(connections int) *http.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	return &bench{
-		opt: o, sink: s, topic: topic, tag: strconv.FormatInt(time.Now().UnixNano(), 36),
-		client: &http.Client{
-			Timeout: 30 * time.Second,
-			Transport: &http.Transport{
-				DialContext: dialer.DialContext, MaxIdleConnsPerHost: o.Connections, MaxConnsPerHost: o.Connections, DisableCompression: true,
-			},
+	return &http.Client{
+		Timeout: 30 * time.Second,
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, DisableCompression: true,
 		},
-	}, nil
+	}
 }
 
 func (b *bench) close() {
@@ -75,38 +80,49 @@ func (b *bench) each(ctx context.Context, fn func(context.Context, int) error) e
 	return nil
 }
 
-// ceiling posts the bodies that deliveries have straight to the sink.
-func (b *bench) ceiling(ctx context.Context, round int) (Result, error) {
-	data, err := wire.Escape([]byte(b.topic.Sample))
+// ceiling lets another process post the bodies that deliveries have straight to the sink.
+func (b *bench) ceiling(ctx context.Context, round int) (r Result, err error) {
+	poster := b.opt.Poster(ctx, b.sink.url())
+	running, err := poster.StdinPipe() // it posts until this is closed, or this process has died
 	if err != nil {
-		return Result{}, err
+		return r, err
 	}
-	body := wire.Body(b.topic.Name, data, hook.DataString)
-	posting, stop := context.WithCancel(ctx)
-	defer stop()
-	m := meter{pids: []int{os.Getpid()}, count: b.sink.received.Load}
-	measured := make(chan error, 1)
-	go func() {
-		defer stop()
-		measured <- measure(posting, b.opt.Duration/4, &m, nil)
-	}()
-	err = b.each(posting, func(ctx context.Context, _ int) error {
+	var said strings.Builder
+	poster.Stderr = &said
+	if err := poster.Start(); err != nil {
+		return r, fmt.Errorf("ceiling: %w", err)
+	}
+	m := meter{pids: []int{os.Getpid(), poster.Process.Pid}, count: b.sink.received.Load}
+	err = measure(ctx, b.opt.Duration/4, &m, nil)
+	err = errors.Join(err, running.Close(), poster.Wait())
+	if err != nil {
+		return r, fmt.Errorf("ceiling: %w\n%s", err, said.String())
+	}
+	r = m.result
+	r.Scenario, r.Round, r.RSS = Ceiling, round, 0
+	return r, nil
+}
+
+// Post posts the body of a delivery to a URL, again and again over as many connections, by plain
+// net/http, until ctx ends.
+func Post(ctx context.Context, url string, connections int) error {
+	topic, _ := hook.LookupTopic(benchTopic)
+	data, err := wire.Escape([]byte(topic.Sample))
+	if err != nil {
+		return err
+	}
+	body := wire.Body(topic.Name, data, hook.DataString)
+	b := bench{opt: Options{Connections: connections}, client: newClient(connections)}
+	defer b.client.CloseIdleConnections()
+	return b.each(ctx, func(ctx context.Context, _ int) error {
 		for ctx.Err() == nil {
 			// A request under way when the time is over comes to its end.
-			_, err := b.post(context.WithoutCancel(ctx), b.sink.url(), body, nil)
-			if err != nil {
+			if _, err := b.request(context.WithoutCancel(ctx), http.MethodPost, url, body, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	err = errors.Join(err, <-measured)
-	if err != nil {
-		return Result{}, fmt.Errorf("ceiling: %w", err)
-	}
-	r := m.result
-	r.Scenario, r.Round, r.RSS = Ceiling, round, 0
-	return r, nil
 }
 
 // measure lets a load warm up for a fifth of the time, and meters the rest.
@@ -320,10 +336,6 @@ func (b *bench) callAt(ctx context.Context, server, method, path, company string
 			h.Set("X-Atlas-Company-Id", company)
 		}
 	})
-}
-
-func (b *bench) post(ctx context.Context, url string, body []byte, header func(http.Header)) ([]byte, error) {
-	return b.request(ctx, http.MethodPost, url, body, header)
 }
 
 func (b *bench) request(ctx context.Context, method, url string, body []byte, header func(http.Header)) ([]byte, error) {

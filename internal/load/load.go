@@ -3,8 +3,8 @@
 // A [Bench] is publisher and receiver at once: it publishes to a server and counts, in the same
 // process, the requests that reach its own [sink]. Beside each figure stands the ceiling just before
 // and after it: plain net/http posting the same bodies straight to the same sink over as many
-// connections. The machine, and whatever else runs on it, is in both, so that the ratio travels
-// where the figure does not.
+// connections, from a process of its own as the server is one. The machine, and whatever else runs on
+// it, is in both, so that the ratio travels where the figure does not.
 //
 // What is published is followed to its end: a round that lost a delivery, or got one twice, says
 // so beside its speed.
@@ -15,17 +15,20 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os/exec"
 	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 )
 
-// Options of a Bench. Servers and Key are required; the zero value of the rest works.
+// Options of a Bench. Servers, Key and Poster are required; the zero value of the rest works.
 type Options struct {
 	// Servers are the nodes of one installation. Each gets its share of what is published.
 	Servers []Server
 	Key     string // an operator key
+	// Poster makes the command that calls [Post] with a URL and Connections until its standard input ends.
+	Poster func(ctx context.Context, url string) *exec.Cmd
 	// Companies is how many there are, with as many webhooks each; 0 means 1. A company is delivered
 	// by one node, so that many nodes need many.
 	Companies int
@@ -67,7 +70,7 @@ type Result struct {
 	Round      int
 	PerSecond  float64       // deliveries
 	Ratio      float64       // to the ceilings just before and after; 0 for a ceiling itself
-	CPU        time.Duration // of the servers for each delivery; of publisher and sink for the ceiling
+	CPU        time.Duration // of the servers for each delivery; of poster and sink for the ceiling
 	Database   time.Duration // CPU of the database for each delivery
 	Commits    float64       // of the database, a second
 	WAL        float64       // bytes that the database wrote ahead for each delivery
