@@ -123,6 +123,7 @@ type Engine struct {
 		events  int
 	}
 	workers  sync.WaitGroup
+	crew     crew
 	lease    lease
 	inFlight atomic.Int64 // for the node's row
 }
@@ -240,6 +241,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 			return nil
 		}
 		alarm.set(wake, c.now)
+		alarm.set(e.dismiss(), c.now)
 		select {
 		case <-e.kicked:
 			e.tick()
@@ -315,6 +317,7 @@ func (c *core) quiet() bool {
 }
 
 func (e *Engine) take(r *result) {
+	e.crew.busy--
 	e.core.finished(&r.start, &r.result)
 }
 
@@ -328,6 +331,18 @@ func (e *Engine) drainInbox() {
 	}
 }
 
+// crew counts the workers. Those that nobody needed for a while are sent home; a timer of their own
+// would be asked by each of them at every attempt.
+type crew struct {
+	size   int
+	busy   int
+	most   int       // that were busy at once since somebody looked
+	lookAt time.Time // zero: there are none
+}
+
+// lookEvery is how often somebody looks whether there are too many workers.
+const lookEvery = 5 * time.Second
+
 // dispatch gives attempts to workers: to one that waits, else to a new one. Slots bound them.
 func (e *Engine) dispatch() {
 	for _, s := range e.core.starts {
@@ -335,33 +350,39 @@ func (e *Engine) dispatch() {
 		select {
 		case e.jobs <- k:
 		default:
+			e.crew.size++
 			e.workers.Go(func() { e.work(k) })
 		}
 	}
+	e.crew.busy += len(e.core.starts)
+	e.crew.most = max(e.crew.most, e.crew.busy)
 	clear(e.core.starts)
 	e.core.starts = e.core.starts[:0]
 }
 
-// work makes one attempt after another, and ends when there has been none for a while.
-func (e *Engine) work(k job) {
-	const patience = 5 * time.Second
-	look := time.NewTicker(patience) // and no timer that every attempt would set anew
-	defer look.Stop()
-	e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
-	for idle := false; ; {
-		select {
-		case k, ok := <-e.jobs:
-			if !ok {
-				return
+// dismiss ends the workers that were not needed lately, and says when to look again.
+func (e *Engine) dismiss() time.Time {
+	w := &e.crew
+	if now := e.core.now; w.size > 0 && !now.Before(w.lookAt) {
+		for spare := w.size - w.most; spare > 0 && !w.lookAt.IsZero(); spare-- {
+			select {
+			case e.jobs <- job{}:
+				w.size--
+			default: // it is on its way back
 			}
-			e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
-			idle = false
-		case <-look.C:
-			if idle {
-				return
-			}
-			idle = true
 		}
+		w.most, w.lookAt = w.busy, now.Add(lookEvery)
+	}
+	if w.size == 0 {
+		w.lookAt = time.Time{}
+	}
+	return w.lookAt
+}
+
+// work makes one attempt after another, until there is a job without any.
+func (e *Engine) work(k job) {
+	for ok := true; ok && k.ctx != nil; k, ok = <-e.jobs {
+		e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
 	}
 }
 
