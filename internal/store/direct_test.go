@@ -80,7 +80,7 @@ func TestDirectValues(t *testing.T) {
 	p := func(s string) *string { return &s }
 	two, three, big := int64(2), int64(3), int64(1)<<62
 	want := []row{{&one, p("text"), []byte("blob"), &half}, {&two, p("named"), nil, nil}, {&three, p(""), nil, &half}, {&big, p("a\x00b"), large, &half}}
-	if diff := cmp.Diff(want, rowsOf(t, d)); diff != "" {
+	if diff := cmp.Diff(want, rowsOf(t, d), cmp.Comparer(bytes.Equal)); diff != "" {
 		t.Error(diff)
 	}
 	var kinds string

@@ -61,6 +61,7 @@ type line struct {
 	ended  chan struct{} // closed when the goroutine has returned
 	took   time.Duration // what a commit takes, on average
 	idleAt time.Time     // when the last one ended
+	alone  bool          // it was for one caller
 }
 
 func newLine() line {
@@ -219,18 +220,25 @@ func (w *writer) commit(group []*work) {
 		}
 		close(k.done)
 	}
-	w.idleAt = time.Now()
-	took := w.idleAt.Sub(start)
-	w.took += (took - w.took) / 8
+	took := w.committed(start, group)
 	if w.l.opt.Committed != nil && err == nil {
 		w.l.opt.Committed(len(group), took)
 	}
 }
 
+// committed notes what a commit took, for the next one.
+func (w *line) committed(start time.Time, group []*work) (took time.Duration) {
+	w.idleAt, w.alone = time.Now(), len(group) == 1
+	took = w.idleAt.Sub(start)
+	w.took += (took - w.took) / 8
+	return took
+}
+
 // linger is how long the next group waits for company: a quarter of a commit while they follow each
-// other closely, not at all otherwise.
+// other closely, not at all otherwise. A caller who was alone would wait for nobody, and that a whole
+// millisecond: an idle process sleeps no shorter.
 func (w *line) linger() time.Duration {
-	if time.Since(w.idleAt) > w.took {
+	if w.alone || time.Since(w.idleAt) > w.took {
 		return 0
 	}
 	return min(w.took/4, maxLinger)

@@ -77,9 +77,7 @@ func (a *appender) commit(works []*work) {
 	if err == nil && a.e.notify != nil && len(g.fresh) > 0 {
 		a.e.notify(a.partition, g.fresh, g.version)
 	}
-	a.idleAt = time.Now()
-	took := a.idleAt.Sub(start)
-	a.took += (took - a.took) / 8
+	took := a.committed(start, works)
 	for _, k := range g.works {
 		k.err = err
 		close(k.done)
