@@ -75,7 +75,7 @@ func (p *Program) bench() *cobra.Command {
 	config.ClientFlags(flags)
 	flags.DurationVar(&f.duration, "duration", 4*time.Second, "how long each measurement takes")
 	flags.IntVar(&f.rounds, "rounds", 3, "how often each is taken")
-	flags.IntVar(&f.connections, "connections", 32, "how many keep-alive connections publish")
+	flags.IntVar(&f.connections, "connections", 128, "how many keep-alive connections publish")
 	flags.Float64Var(&f.load, "load", 0.3, "part of the speed of single posts at which latency is measured")
 	flags.StringSliceVar(&f.only, "only", nil, "`scenarios` to measure: "+strings.Join(load.Names(), ", ")+" (default: all)")
 	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")

@@ -38,7 +38,7 @@ type Options struct {
 	Duration time.Duration
 	// Rounds is how often each is taken; the median counts. 0 means 3.
 	Rounds int
-	// Connections is how many keep-alive connections publish at once; 0 means 32.
+	// Connections is how many keep-alive connections publish at once; 0 means 128.
 	Connections int
 	// Load is the part of the speed of single posts at which latency is measured; 0 means 0.3.
 	Load float64
@@ -116,7 +116,7 @@ func Names() []string {
 func (o *Options) defaults() {
 	o.Duration = cmp.Or(o.Duration, 4*time.Second)
 	o.Rounds = cmp.Or(o.Rounds, 3)
-	o.Connections = cmp.Or(o.Connections, 32)
+	o.Connections = cmp.Or(o.Connections, 128)
 	o.Load = cmp.Or(o.Load, 0.3)
 	o.Companies = cmp.Or(o.Companies, 1)
 	if o.Progress == nil {
