@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -38,6 +39,8 @@ func (w *world) status(h *hook.Webhook) *hook.Webhook {
 // balanced checks the conservation of every webhook, by the counters and by a recount.
 func (w *world) balanced() {
 	w.t.Helper()
+	time.Sleep(100 * time.Millisecond) // what was just answered is recorded meanwhile
+	synctest.Wait()
 	list, _, err := w.store.Conservation(w.t.Context(), w.company.Key, store.Page{Limit: 250})
 	if err != nil {
 		w.t.Fatal(err)
