@@ -101,7 +101,7 @@ func TestOutOfDescriptors(t *testing.T) {
 			most = max(most, len(open))
 		}
 	}
-	r.settled([]string{"c1"}, time.Second)
+	r.settled([]string{"c1"}, time.Minute)
 	t.Logf("at most %d of %d files were open", most, files)
 	if most < files-6 {
 		t.Errorf("control: only %d files were open at once: it was never short of them", most)
