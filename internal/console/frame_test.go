@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -22,17 +23,23 @@ type front struct {
 	mu    sync.Mutex
 	asked []string // method, path, status, and whether a session came with it
 	given []string // cookies, as they were set
+	urls  []string // whole addresses that were asked for, or sent to, and where from
 }
 
 // inFront starts a server with a front before it, whose address is the public one.
 func inFront(t *testing.T, ancestors ...string) (*apptest.Server, *front) {
+	t.Helper()
+	return inFrontLogging(t, slog.New(slog.DiscardHandler), ancestors...)
+}
+
+func inFrontLogging(t *testing.T, log *slog.Logger, ancestors ...string) (*apptest.Server, *front) {
 	t.Helper()
 	f := &front{}
 	var forward http.Handler
 	f.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward.ServeHTTP(w, r) }))
 	t.Cleanup(f.Close)
 	to := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
-	s := apptest.StartWith(t, func(c *config.Config) { c.Listen, c.PublicURL, c.ConsoleFrameAncestors = to.Host, f.URL, ancestors })
+	s := apptest.StartLogging(t, log, func(c *config.Config) { c.Listen, c.PublicURL, c.ConsoleFrameAncestors = to.Host, f.URL, ancestors })
 	s.URL = to.String()
 	forward = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host },
@@ -42,6 +49,7 @@ func inFront(t *testing.T, ancestors ...string) (*apptest.Server, *front) {
 			_, err := answer.Request.Cookie("atlas_console")
 			f.asked = append(f.asked, fmt.Sprintf("%s %s %d session=%t", answer.Request.Method, answer.Request.URL.Path, answer.StatusCode, err == nil))
 			f.given = append(f.given, answer.Header.Values("Set-Cookie")...)
+			f.urls = append(f.urls, answer.Request.URL.String(), answer.Request.Header.Get("Referer"), answer.Header.Get("Location"), answer.Header.Get("HX-Redirect"))
 			return nil
 		},
 	}

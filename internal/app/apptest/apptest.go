@@ -32,10 +32,16 @@ func Start(t testing.TB, dir ...string) *Server {
 	return started(t)(Open(dir...))
 }
 
+// StartLogging is [StartWith], and what the server logs goes to log.
+func StartLogging(t testing.TB, log *slog.Logger, configure func(*config.Config)) *Server {
+	t.Helper()
+	return started(t)(open(log, configure))
+}
+
 // StartWith runs a server for a test, configured further than [Start] does.
 func StartWith(t testing.TB, configure func(*config.Config)) *Server {
 	t.Helper()
-	return started(t)(open(configure))
+	return started(t)(open(slog.New(slog.DiscardHandler), configure))
 }
 
 // started ends a server with the test.
@@ -55,9 +61,11 @@ func started(t testing.TB) func(*Server, error) *Server {
 }
 
 // Open runs a server until it is closed: for what has no test to end with, as TestMain.
-func Open(dir ...string) (*Server, error) { return open(func(*config.Config) {}, dir...) }
+func Open(dir ...string) (*Server, error) {
+	return open(slog.New(slog.DiscardHandler), func(*config.Config) {}, dir...)
+}
 
-func open(configure func(*config.Config), dir ...string) (*Server, error) {
+func open(log *slog.Logger, configure func(*config.Config), dir ...string) (*Server, error) {
 	s := &Server{own: len(dir) == 0, ended: make(chan error, 1)}
 	if s.own {
 		made, err := os.MkdirTemp("", "atlas-webhooks-test-")
@@ -71,8 +79,7 @@ func open(configure func(*config.Config), dir ...string) (*Server, error) {
 	settings := config.Config{Listen: "127.0.0.1:0", DataDir: s.Dir, Dev: true}
 	configure(&settings)
 	running, err := app.Open(ctx, app.Options{
-		Config: settings, Version: "dev",
-		Log: slog.New(slog.DiscardHandler),
+		Config: settings, Version: "dev", Log: log,
 	})
 	if err != nil {
 		end()
