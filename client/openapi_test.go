@@ -77,9 +77,10 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"explain-event":  func(ctx context.Context, c *Client) error { return last(c.ExplainEvent(ctx, "a/b")) },
 	"preview-filter": func(ctx context.Context, c *Client) error { return second(c.PreviewFilter(ctx, full[FilterPreview]())) },
 
-	"create-webhook": func(ctx context.Context, c *Client) error { return second(c.CreateWebhook(ctx, full[WebhookCreate]())) },
-	"list-webhooks":  func(ctx context.Context, c *Client) error { return last(c.Webhooks(ctx, full[WebhookFilter]())) },
-	"get-webhook":    func(ctx context.Context, c *Client) error { return second(c.Webhook(ctx, "a/b")) },
+	"create-webhook":      func(ctx context.Context, c *Client) error { return second(c.CreateWebhook(ctx, full[WebhookCreate]())) },
+	"list-webhooks":       func(ctx context.Context, c *Client) error { return last(c.Webhooks(ctx, full[WebhookFilter]())) },
+	"get-webhook-summary": func(ctx context.Context, c *Client) error { return second(c.WebhookSummary(ctx)) },
+	"get-webhook":         func(ctx context.Context, c *Client) error { return second(c.Webhook(ctx, "a/b")) },
 	"update-webhook": func(ctx context.Context, c *Client) error {
 		return second(c.UpdateWebhook(ctx, "a/b", full[WebhookUpdate]()))
 	},
@@ -351,7 +352,7 @@ var shapes = map[string]reflect.Type{
 	"Secret": reflect.TypeFor[Secret](), "SecretRotation": reflect.TypeFor[SecretRotation](), "SignedCurl": reflect.TypeFor[SignedCurl](), "Stats": reflect.TypeFor[Stats](),
 	"StreamEvent": reflect.TypeFor[StreamEvent](), "TestRequest": reflect.TypeFor[TestRequest](), "Timing": reflect.TypeFor[Timing](),
 	"Topic": reflect.TypeFor[Topic](), "TopicList": reflect.TypeFor[topicList](), "Webhook": reflect.TypeFor[Webhook](),
-	"WebhookCreate": reflect.TypeFor[WebhookCreate](), "WebhookList": reflect.TypeFor[webhookList](), "WebhookUpdate": reflect.TypeFor[WebhookUpdate](),
+	"WebhookCreate": reflect.TypeFor[WebhookCreate](), "WebhookList": reflect.TypeFor[webhookList](), "WebhookSummary": reflect.TypeFor[WebhookSummary](), "WebhookUpdate": reflect.TypeFor[WebhookUpdate](),
 }
 
 // TestEverySchema: each schema has a type with the same names and kinds, and none has more.

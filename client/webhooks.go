@@ -43,6 +43,23 @@ type Webhook struct {
 	ETag string `json:"-"`
 }
 
+// WebhookSummary is how a company's webhooks fare, in numbers.
+type WebhookSummary struct {
+	Total    int      `json:"total"`
+	Active   int      `json:"active"`
+	Failing  int      `json:"failing"` // of the active ones
+	Down     int      `json:"down"`    // of the active ones
+	Paused   int      `json:"paused"`
+	Inactive int      `json:"inactive"`
+	Disabled int      `json:"disabled"` // of the inactive ones: not by their owner
+	Troubled []string `json:"troubled"` // ids of those that are failing, down or disabled: the newest 100
+}
+
+// WebhookSummary counts the webhooks by how they fare.
+func (c *Client) WebhookSummary(ctx context.Context) (*WebhookSummary, error) {
+	return fetch[WebhookSummary](ctx, c, get("/v1/webhooks/summary"))
+}
+
 // SecretRotation says that a webhook's secret is about to change.
 type SecretRotation struct {
 	EndsAt    time.Time `json:"ends_at"`   // from then on the new secret alone signs

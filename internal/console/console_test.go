@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -355,5 +356,36 @@ func TestReasonsInWords(t *testing.T) {
 	}
 	if codes.FindString(said("<td>it failed (status_4xx)</td>")) == "" {
 		t.Error("control: a code is not noticed")
+	}
+}
+
+// TestOverviewCountsAll: the figures of the overview are about every webhook, and one in trouble is shown
+// however long ago it was made.
+func TestOverviewCountsAll(t *testing.T) {
+	w := newWorld(t)
+	call(t, w.Server, "PATCH", "/v1/companies/c1", map[string]any{"max_webhooks": 200})
+	doomed := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": w.receiver.URL + "/bad/doomed", "events": []string{"customer"}, "retry_schedule_seconds": []int{}})["id"].(string)
+	for range 12 { // failures in a row, and none is tried again
+		w.settled(t, doomed, w.publish(t, "customer", map[string]any{"id": "1"}), "failed")
+	}
+	for i := range 110 {
+		in := map[string]any{"endpoint": fmt.Sprintf("%s/made/later/%d", w.receiver.URL, i), "events": []string{"customer_notes"}}
+		if i < 7 {
+			in["status"] = "PAUSED"
+		}
+		call(t, w.Server, "POST", "/v1/webhooks", in)
+	}
+	p := signedIn(t, w.Server, w.Key)
+	page := p.get("/console/").status(200)
+	text := said(page.text)
+	for _, want := range []string{"All 113", "106 active, 1 of them failing, 7 paused.", "those of 100 webhooks"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	page.has("/console/webhooks/" + doomed)
+	call(t, w.Server, "DELETE", "/v1/webhooks/"+doomed, nil)
+	if text = said(p.get("/console/").status(200).text); !strings.Contains(text, "No endpoint is failing.") || !strings.Contains(text, "105 active, 7 paused.") {
+		t.Errorf("control: %s", text)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,13 +17,12 @@ type overview struct {
 	Window   string
 	Stats    *httpapi.Stats
 	Figure   chartView
+	All      httpapi.WebhookSummary
+	Some     int // how many webhooks are looked at one by one, where there are more
 	Retrying int
 	Backlog  int
 	Exact    bool
 	Failing  []webhookRow
-	Well     int // webhooks that need nobody
-	Webhooks int
-	Some     int // how many of them are looked at, where there are more
 	Care     []care
 	MoreCare int // that are not shown
 	Notices  []httpapi.Notice
@@ -94,7 +94,8 @@ func (v *visit) window() string {
 	return w
 }
 
-// Limits of the overview: webhooks that it asks about, and matters of attention that it lists.
+// Limits of the overview: webhooks that it looks at one by one, those in trouble first, and matters of
+// attention that it lists.
 const (
 	lookedAt  = 100
 	shownCare = 5
@@ -107,21 +108,21 @@ func (v *visit) overview() (*overview, error) {
 		return nil, err
 	}
 	o.Figure = chartView{"/console/figures?window=" + o.Window, o.Stats}
-	all, err := v.allWebhooks(url.Values{})
+	if err := v.get("/v1/webhooks/summary", nil, &o.All); err != nil {
+		return nil, err
+	}
+	rows, err := v.closely(&o.All)
 	if err != nil {
 		return nil, err
 	}
-	o.Webhooks = len(all)
-	if len(all) > lookedAt {
-		o.Some = lookedAt
-	}
-	rows, err := v.rows(all[:min(len(all), lookedAt)])
-	if err != nil {
-		return nil, err
+	if len(rows) < o.All.Total {
+		o.Some = len(rows)
 	}
 	for _, w := range rows {
-		o.Names[w.ID] = w.Endpoint
-		o.add(w)
+		if w.Endpoint != "" { // else it was deleted a moment ago
+			o.Names[w.ID] = w.Endpoint
+			o.add(w)
+		}
 	}
 	slices.SortStableFunc(o.Care, func(a, b care) int { return strings.Compare(a.Tone, b.Tone) }) // bad before warn
 	o.MoreCare = max(0, len(o.Care)-shownCare)
@@ -134,6 +135,24 @@ func (v *visit) overview() (*overview, error) {
 	}
 	o.Notices = notices.Data
 	return o, nil
+}
+
+// closely looks at webhooks one by one: at those in trouble, then at the ones that were made last.
+func (v *visit) closely(all *httpapi.WebhookSummary) ([]webhookRow, error) {
+	var latest httpapi.WebhookList
+	if err := v.get("/v1/webhooks", url.Values{"limit": {strconv.Itoa(lookedAt)}}, &latest); err != nil {
+		return nil, err
+	}
+	list := make([]httpapi.Webhook, 0, 2*lookedAt)
+	for _, id := range all.Troubled {
+		list = append(list, httpapi.Webhook{ID: id})
+	}
+	for _, w := range latest.Data {
+		if !slices.Contains(all.Troubled, w.ID) {
+			list = append(list, w)
+		}
+	}
+	return v.rows(list[:min(len(list), lookedAt)])
 }
 
 // giveUpAfter is how long a webhook may fail without a success (CONTRACT.md).
@@ -149,9 +168,7 @@ func (o *overview) add(w webhookRow) {
 		o.Backlog += w.Health.Backlog.Count
 		o.Exact = o.Exact && w.Health.Backlog.Exact
 	}
-	if w.Trouble() == 0 {
-		o.Well++
-	} else {
+	if w.Trouble() > 0 {
 		o.Failing = append(o.Failing, w)
 	}
 	to := webhookPage(w.ID)

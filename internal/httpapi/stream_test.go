@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,11 @@ func TestHealth(t *testing.T) {
 	})
 	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "down" || h["consecutive_failures"] != 10.0 || h["next_probe_at"] == nil || h["reason"] != "the endpoint asked us to wait" {
 		t.Errorf("down: %v", h)
+	}
+	s.call("GET", "/v1/webhooks/summary?status=ACTIVE", "").problem(400, "unknown_parameter")
+	sum := s.call("GET", "/v1/webhooks/summary", "").ok(200)
+	if sum["total"] != 1.0 || sum["active"] != 1.0 || sum["down"] != 1.0 || sum["failing"] != 0.0 || !slices.Equal(sum["troubled"].([]any), []any{id}) {
+		t.Errorf("summary: %v", sum)
 	}
 	if s.move(time.Hour); s.call("GET", path, "").ok(200)["health"].(map[string]any)["reason"] != nil {
 		t.Error("it still waits after the time that was asked for")

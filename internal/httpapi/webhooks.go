@@ -50,6 +50,23 @@ type WebhookList struct {
 
 type listWebhooksOut struct{ Body WebhookList }
 
+// WebhookSummary is how a company's webhooks fare, in numbers, by what is stored of their health.
+type WebhookSummary struct {
+	Total    int      `json:"total"`
+	Active   int      `json:"active"`
+	Failing  int      `json:"failing" doc:"Of the active ones: failures in a row, slowed down."`
+	Down     int      `json:"down" doc:"Of the active ones: standing still, probed now and then."`
+	Paused   int      `json:"paused"`
+	Inactive int      `json:"inactive"`
+	Disabled int      `json:"disabled" doc:"Of the inactive ones: not by their owner."`
+	Troubled []string `json:"troubled" doc:"Ids of those that are failing, down or disabled: the newest 100."`
+}
+
+type webhookSummaryOut struct{ Body WebhookSummary }
+
+// mostTroubled is how many ids a summary names.
+const mostTroubled = 100
+
 func (a *API) webhookRoutes() {
 	const tag = "Webhooks"
 	handle(a, route{
@@ -61,6 +78,10 @@ func (a *API) webhookRoutes() {
 		method: http.MethodGet, path: "/v1/webhooks", id: "list-webhooks", tag: tag, need: companyRead,
 		summary: "List webhooks", description: "By offset: cursor, limit and total are integers, and a page beyond the end is empty.",
 	}, a.listWebhooks)
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/webhooks/summary", id: "get-webhook-summary", tag: tag, need: companyRead,
+		summary: "Count the webhooks by how they fare",
+	}, a.summarizeWebhooks)
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/webhooks/{id}", id: "get-webhook", tag: tag, need: companyRead, live: true,
 		summary: "One webhook, with its health",
@@ -146,6 +167,20 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 		out.Body.Data[i] = shapeWebhook(w, a.now())
 	}
 	return out, nil
+}
+
+func (a *API) summarizeWebhooks(ctx context.Context, x *exchange, _ *struct{}) (*webhookSummaryOut, error) {
+	c, troubled, err := a.opt.Store.CountWebhooks(ctx, x.company.Key, failingAfter, mostTroubled)
+	if err != nil {
+		return nil, err
+	}
+	if troubled == nil {
+		troubled = []string{}
+	}
+	return &webhookSummaryOut{WebhookSummary{
+		Total: c.Active + c.Paused + c.Inactive, Active: c.Active, Failing: c.Failing, Down: c.Down,
+		Paused: c.Paused, Inactive: c.Inactive, Disabled: c.Disabled, Troubled: troubled,
+	}}, nil
 }
 
 func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*webhookOut, error) {

@@ -61,6 +61,67 @@ func (s *Store) Webhooks(ctx context.Context, company hook.CompanyKey, f Webhook
 	return list, total, nil
 }
 
+// WebhookCounts says how many of a company's webhooks are in which state. Failing and down are Active
+// ones, Disabled are those Inactive ones that their owner did not set so.
+type WebhookCounts struct {
+	Active, Failing, Down, Paused, Inactive, Disabled int
+}
+
+// CountWebhooks counts a company's webhooks by what is stored of their health, and names those that need
+// somebody, newest first, at most limit. FailingAfter failures in a row make one failing.
+func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, failingAfter, limit int) (c WebhookCounts, troubled []string, err error) {
+	const of = ` FROM webhooks w JOIN cursors u ON u.webhook = w.key WHERE w.company = $1 AND w.deleted_at IS NULL`
+	args := []any{int64(company), int64(failingAfter)}
+	err = s.read(ctx, func(q tx) error {
+		c, troubled = WebhookCounts{}, troubled[:0]
+		err := each(ctx, q, `
+			SELECT w.status, CASE WHEN w.status_reason <> '' THEN 1 ELSE 0 END, CASE WHEN u.probe_at IS NOT NULL THEN 2 WHEN u.consecutive_failures >= $2 THEN 1 ELSE 0 END, count(*)`+
+			of+` GROUP BY 1, 2, 3`, args, func(r rows) error {
+			var status hook.Status
+			var disabled, trouble, n int
+			err := r.Scan(&status, &disabled, &trouble, &n)
+			c.add(status, disabled == 1, trouble, n)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return each(ctx, q, `SELECT w.id`+of+`
+			AND (w.status = 'INACTIVE' AND w.status_reason <> '' OR w.status = 'ACTIVE' AND (u.probe_at IS NOT NULL OR u.consecutive_failures >= $2))
+			ORDER BY w.id DESC LIMIT $3`, append(args, int64(limit)), func(r rows) error {
+			var id string
+			err := r.Scan(&id)
+			troubled = append(troubled, id)
+			return err
+		})
+	})
+	if err != nil {
+		return WebhookCounts{}, nil, fmt.Errorf("count webhooks: %w", err)
+	}
+	return c, troubled, nil
+}
+
+// add counts n webhooks: trouble is 1 for failing, 2 for down.
+func (c *WebhookCounts) add(status hook.Status, disabled bool, trouble, n int) {
+	switch status {
+	case hook.Active:
+		c.Active += n
+		switch trouble {
+		case 1:
+			c.Failing += n
+		case 2:
+			c.Down += n
+		}
+	case hook.Paused:
+		c.Paused += n
+	case hook.Inactive:
+		c.Inactive += n
+		if disabled {
+			c.Disabled += n
+		}
+	}
+}
+
 // webhookKeys reads the keys of a company's webhooks, newest first. A company has thousands of
 // them at most, and what they subscribe to is resolved here rather than in SQL.
 func webhookKeys(ctx context.Context, q tx, company hook.CompanyKey, f WebhookFilter) (keys []hook.WebhookKey, err error) {

@@ -34,7 +34,7 @@ func Run(t *testing.T, open Open) {
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, keysAreFoundByHash, answersAreGivenTwice, historyIsListed,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRules, webhookStartsInThePast, webhookActivation,
-		webhookResume, webhookDeleted, webhookList, secretsRotate, secretsExpire,
+		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire,
 		eventsAreListed, offsetsOfTimes,
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,
 		retryWishes, retryHeld,

@@ -254,6 +254,60 @@ func webhookList(f *fixture) {
 	}
 }
 
+func webhookCounts(f *fixture) {
+	const failingAfter = 10
+	var want store.WebhookCounts
+	var troubled []string
+	at := f.clock()
+	for i, x := range []struct {
+		status hook.Status
+		reason string
+		health store.Health
+		count  []*int
+		needs  bool
+	}{
+		{hook.Active, "", store.Health{}, []*int{&want.Active}, false},
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 9}, []*int{&want.Active}, false},
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 10}, []*int{&want.Active, &want.Failing}, true},
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Active, &want.Down}, true},
+		{hook.Paused, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Paused}, false},
+		{hook.Inactive, "", store.Health{}, []*int{&want.Inactive}, false},
+		{hook.Inactive, hook.ReasonGone, store.Health{}, []*int{&want.Inactive, &want.Disabled}, true},
+	} {
+		for range i + 1 {
+			w := f.subscribe("*")
+			if x.status != hook.Active && x.reason == "" {
+				f.update(w, "", func(w *hook.Webhook) { w.Status = x.status })
+			}
+			r := store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Health: x.health}}}
+			if x.reason != "" {
+				r.Status = []store.StatusChange{{Webhook: w.Key, Partition: w.Partition, EndpointVersion: 1, Status: x.status, Reason: x.reason}}
+			}
+			f.record(r)
+			for _, n := range x.count {
+				*n++
+			}
+			if x.needs {
+				troubled = append([]string{w.ID}, troubled...)
+			}
+		}
+	}
+	gone := f.subscribe("*")
+	f.must(f.DeleteWebhook(f.ctx, gone.Company, gone.ID, nil, audit))
+	got, ids, err := f.CountWebhooks(f.ctx, f.company.Key, failingAfter, 100)
+	f.must(err)
+	equal(f, "counts", got, want)
+	equal(f, "those that need somebody", ids, troubled)
+	_, ids, err = f.CountWebhooks(f.ctx, f.company.Key, failingAfter, 2)
+	f.must(err)
+	equal(f, "the newest of them", ids, troubled[:2])
+	other, err := f.EnsureCompany(f.ctx, "another")
+	f.must(err)
+	got, ids, err = f.CountWebhooks(f.ctx, other.Key, failingAfter, 100)
+	f.must(err)
+	equal(f, "another company's", []any{got, len(ids)}, []any{store.WebhookCounts{}, 0})
+}
+
 func secretsRotate(f *fixture) {
 	w := f.subscribe("*")
 	old := w.Secrets.Current
