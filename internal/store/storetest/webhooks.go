@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -274,8 +275,11 @@ func webhookCounts(f *fixture) {
 		{hook.Inactive, "", store.Health{}, []*int{&want.Inactive}, false},
 		{hook.Inactive, hook.ReasonGone, store.Health{}, []*int{&want.Inactive, &want.Disabled}, true},
 	} {
-		for range i + 1 {
-			w := f.subscribe("*")
+		for j := range i + 1 {
+			n := settings(f, "*")
+			n.Endpoint += fmt.Sprint("/", i, "/", j)
+			w, err := f.CreateWebhook(f.ctx, n, nil, audit)
+			f.must(err)
 			if x.status != hook.Active && x.reason == "" {
 				f.update(w, "", func(w *hook.Webhook) { w.Status = x.status })
 			}
