@@ -2,7 +2,9 @@ package httpapi_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -204,5 +206,42 @@ func TestErrorsOfOursSayNothing(t *testing.T) {
 	a.problem(500, "internal_error")
 	if !strings.Contains(s.log.String(), "panic: on fire") {
 		t.Errorf("log %s", s.log)
+	}
+}
+
+// counted are the statuses that a meter is told.
+type counted []int
+
+func (c *counted) Request(_, _ string, status int, _ time.Duration) { *c = append(*c, status) }
+
+// Who went away before the answer is no fault of ours, in the log or in the metrics. A store that does
+// not answer is one.
+func TestClientWentAway(t *testing.T) {
+	var statuses counted
+	s := newServer(t, func(o *httpapi.Options) { o.Meter = &statuses })
+	s.subscribe("*")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	ask := func(ctx context.Context, method, path, body string) int {
+		r := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+s.key)
+		r.Header.Set("Content-Type", "application/json")
+		maps.Copy(r.Header, s.header)
+		s.api.ServeHTTP(httptest.NewRecorder(), r)
+		return statuses[len(statuses)-1]
+	}
+	event := `{"company_id":"c1","event":"customer","data":{}}`
+	for _, status := range []int{ask(gone, "GET", "/v1/webhooks", ""), ask(gone, "POST", "/v1/events", event)} {
+		if status != 499 || s.log.Len() > 0 {
+			t.Errorf("%d, log %s", status, s.log)
+		}
+	}
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for n, status := range []int{ask(t.Context(), "GET", "/v1/webhooks", ""), ask(t.Context(), "POST", "/v1/events", event)} {
+		if status != 503 || strings.Count(s.log.String(), "request failed") <= n {
+			t.Errorf("control: %d, log %s", status, s.log)
+		}
 	}
 }

@@ -71,6 +71,10 @@ func printable(s string) bool {
 	return s != ""
 }
 
+// statusLeft is counted where the client went away before it was answered. No one specification has
+// it; servers that log it use this number.
+const statusLeft = 499
+
 // finish counts and logs the exchange, and turns a panic into a 500.
 func (x *exchange) finish(start time.Time) {
 	if p := recover(); p != nil {
@@ -81,6 +85,9 @@ func (x *exchange) finish(start time.Time) {
 		if x.status == 0 {
 			x.fail(errors.New("panic"))
 		}
+	}
+	if x.r.Context().Err() != nil && errors.Is(x.err, context.Canceled) {
+		x.status, x.err = statusLeft, nil
 	}
 	took := time.Since(start)
 	if x.api.opt.Meter != nil {
