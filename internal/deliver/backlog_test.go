@@ -15,28 +15,11 @@ import (
 func TestBacklogDrainsInOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		back := time.Now().Add(time.Hour)
-		var inFlight int
-		most := map[int]int{} // by tenths of a second since it came back
-		var first time.Time
-		w.sender.answer = func(send.Request) send.Result {
-			if time.Now().Before(back) {
-				return send.Result{Class: hook.ErrConnect}
-			}
-			w.sender.Lock()
-			if first.IsZero() {
-				first = time.Now()
-			}
-			inFlight++
-			tenth := int(time.Since(first) / (100 * time.Millisecond))
+		most := map[time.Duration]int{} // by tenths of a second since it came back
+		w.sender.answer = awayUntil(time.Now().Add(time.Hour), w.sender.crowded(func(inFlight int, since time.Duration) {
+			tenth := since / (100 * time.Millisecond)
 			most[tenth] = max(most[tenth], inFlight)
-			w.sender.Unlock()
-			time.Sleep(100 * time.Millisecond)
-			w.sender.Lock()
-			inFlight--
-			w.sender.Unlock()
-			return status(200)
-		}
+		}))
 		w.start()
 		a := w.webhook(func(h *hook.Webhook) { h.Ordering = hook.ObjectOrder })
 		const objects = 200

@@ -133,28 +133,12 @@ func TestDeadEndpointCostsAProbeNowAndThen(t *testing.T) {
 func TestComingBackStartsSmall(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		back := time.Now().Add(20 * time.Minute)
-		inFlight, most := 0, 0
-		var backAt time.Time
-		w.sender.answer = func(send.Request) send.Result {
-			if time.Now().Before(back) {
-				return send.Result{Class: hook.ErrConnect}
-			}
-			w.sender.Lock()
-			if backAt.IsZero() {
-				backAt = time.Now()
-			}
-			inFlight++
-			if time.Since(backAt) < 150*time.Millisecond {
+		most := 0
+		w.sender.answer = awayUntil(time.Now().Add(20*time.Minute), w.sender.crowded(func(inFlight int, since time.Duration) {
+			if since < 150*time.Millisecond {
 				most = max(most, inFlight)
 			}
-			w.sender.Unlock()
-			time.Sleep(100 * time.Millisecond)
-			w.sender.Lock()
-			inFlight--
-			w.sender.Unlock()
-			return status(200)
-		}
+		}))
 		w.start()
 		w.webhook(nil)
 		w.publish(3000, nil)

@@ -80,22 +80,8 @@ func TestGuardsMatter(t *testing.T) {
 	t.Run("starting small", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			w := newWorld(t)
-			back := time.Now().Add(20 * time.Minute)
-			inFlight, most := 0, 0
-			w.sender.answer = func(send.Request) send.Result {
-				if time.Now().Before(back) {
-					return send.Result{Class: hook.ErrConnect}
-				}
-				w.sender.Lock()
-				inFlight++
-				most = max(most, inFlight)
-				w.sender.Unlock()
-				time.Sleep(100 * time.Millisecond)
-				w.sender.Lock()
-				inFlight--
-				w.sender.Unlock()
-				return status(200)
-			}
+			most := 0
+			w.sender.answer = awayUntil(time.Now().Add(20*time.Minute), w.sender.crowded(func(inFlight int, _ time.Duration) { most = max(most, inFlight) }))
 			w.start()
 			w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 100 })
 			w.publish(3000, nil)

@@ -75,6 +75,37 @@ func (f *fakeSender) received() []received {
 	return append([]received(nil), f.journal...)
 }
 
+// crowded answers each request with 200 after a tenth of a second. It tells seen how many there are at
+// once, whenever another one comes, and when it came, counted from the first; seen holds the lock.
+func (f *fakeSender) crowded(seen func(inFlight int, since time.Duration)) func(send.Request) send.Result {
+	inFlight := 0
+	var first time.Time
+	return func(send.Request) send.Result {
+		f.Lock()
+		if first.IsZero() {
+			first = time.Now()
+		}
+		inFlight++
+		seen(inFlight, time.Since(first))
+		f.Unlock()
+		time.Sleep(100 * time.Millisecond)
+		f.Lock()
+		inFlight--
+		f.Unlock()
+		return status(200)
+	}
+}
+
+// awayUntil refuses connections until a time, and then answers as told.
+func awayUntil(back time.Time, then func(send.Request) send.Result) func(send.Request) send.Result {
+	return func(r send.Request) send.Result {
+		if time.Now().Before(back) {
+			return refused(r)
+		}
+		return then(r)
+	}
+}
+
 // shared is what a test changes while endpoints look at it.
 type shared[T any] struct {
 	sync.Mutex
