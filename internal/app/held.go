@@ -31,11 +31,17 @@ func (s *Server) askHeld(ctx context.Context, resume bool) error {
 	return nil
 }
 
-// awaitRelease lets the engine go on when some node was started with --resume.
+// awaitRelease lets the engine go on when some node was started with --resume. An engine that has ended
+// is followed by one that may have been made before the store was released.
 func (s *Server) awaitRelease(ctx context.Context) {
-	for s.held.Load() != nil {
+	if s.held.Load() == nil {
+		return
+	}
+	tick := time.NewTicker(lookForRelease)
+	defer tick.Stop()
+	for released := false; !released; {
 		select {
-		case <-time.After(lookForRelease):
+		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
@@ -44,10 +50,9 @@ func (s *Server) awaitRelease(ctx context.Context) {
 			continue // a store that does not answer is everybody's affair
 		}
 		s.held.Store(nil)
-		if err := s.node.current().Release(ctx); err == nil {
-			s.log.Info("an operator has let the restored store go on")
-		}
+		released = s.node.current().Release(ctx) == nil
 	}
+	s.log.Info("an operator has let the restored store go on")
 }
 
 func (s *Server) markHeld(list []httpapi.Node) []httpapi.Node {

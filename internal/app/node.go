@@ -32,16 +32,15 @@ type node struct {
 
 // term is the life of one node.
 type term struct {
-	id     string
+	store.Node
 	engine *deliver.Engine
 }
 
 // begin makes the engine of a new term.
-func (n *node) begin() store.Node {
+func (n *node) begin() {
 	x := n.self
 	x.ID = hook.NewID(hook.NodePrefix, time.Now())
-	n.term.Store(&term{x.ID, n.engine(x)})
-	return x
+	n.term.Store(&term{x, n.engine(x)})
 }
 
 // current is the engine that runs now.
@@ -58,16 +57,17 @@ func (n *node) run(ctx, hard context.Context) error {
 			return err
 		}
 		n.fenced(err)
+		n.begin()
 	}
 }
 
-// serve is one term.
+// serve is one term, which has begun.
 func (n *node) serve(ctx, hard context.Context) error {
-	x := n.begin()
-	if err := n.join(ctx, x); err != nil {
+	x := n.term.Load()
+	if err := n.join(ctx, x.Node); err != nil {
 		return err
 	}
-	err := n.current().Run(ctx, hard)
+	err := x.engine.Run(ctx, hard)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if left := n.nodes.Leave(end, x.ID); left != nil && err == nil {
@@ -95,7 +95,7 @@ func (n *node) join(ctx context.Context, x store.Node) error {
 // knows.
 func (n *node) owner(p hook.Partition) string {
 	m := n.members.Load()
-	if m == nil || m.Owners[p] == n.term.Load().id {
+	if m == nil || m.Owners[p] == n.term.Load().ID {
 		return ""
 	}
 	for _, x := range m.Nodes {
@@ -112,7 +112,7 @@ func (n *node) housekeeper() bool {
 		return true
 	}
 	m := n.members.Load()
-	return m != nil && m.Owners[0] == n.term.Load().id
+	return m != nil && m.Owners[0] == n.term.Load().ID
 }
 
 // ready answers whether this node may make deliveries.
@@ -129,13 +129,10 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, inFlight, err := s.node.current().Owned(ctx)
-	if err != nil {
-		return nil, err
-	}
+	own := s.node.term.Load()
 	if s.node.nodes == nil {
-		x := s.node.self
-		x.ID, x.InFlight = s.node.term.Load().id, inFlight
+		x := own.Node
+		x.InFlight = own.engine.InFlight()
 		return s.markHeld([]httpapi.Node{shapeNode(x, "sqlite", progress)}), nil
 	}
 	members, err := s.node.nodes.Members(ctx)
@@ -144,16 +141,16 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 	}
 	list := []httpapi.Node{}
 	for _, x := range members.Nodes {
-		if x.ID == s.node.term.Load().id {
-			x.InFlight = inFlight
+		if x.ID == own.ID {
+			x.InFlight = own.engine.InFlight()
 		}
-		var own []store.Progress
+		var runs []store.Progress
 		for _, p := range progress {
 			if p.Node == x.ID {
-				own = append(own, p)
+				runs = append(runs, p)
 			}
 		}
-		list = append(list, shapeNode(x, "postgres", own))
+		list = append(list, shapeNode(x, "postgres", runs))
 	}
 	return s.markHeld(list), nil
 }

@@ -125,7 +125,7 @@ type Engine struct {
 	workers  sync.WaitGroup
 	crew     crew
 	lease    lease
-	inFlight atomic.Int64 // for the node's row
+	inFlight atomic.Int64 // for others than the loop, which keeps it
 }
 
 type commit struct {

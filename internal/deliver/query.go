@@ -1,9 +1,7 @@
 package deliver
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -97,20 +95,5 @@ func (e *Engine) within(ctx context.Context, fn func(*core)) error {
 	}
 }
 
-// Owned is a partition that this engine runs.
-type Owned struct {
-	Partition   hook.Partition
-	Tail, Swept hook.Offset
-}
-
-// Owned asks the loop what it runs, and how many attempts are under way or not yet recorded.
-func (e *Engine) Owned(ctx context.Context) (list []Owned, inFlight int, err error) {
-	err = e.within(ctx, func(c *core) {
-		for _, p := range c.partitions {
-			list = append(list, Owned{p.id, p.tail, p.swept})
-		}
-		inFlight = c.slots.held
-	})
-	slices.SortFunc(list, func(a, b Owned) int { return cmp.Compare(a.Partition, b.Partition) })
-	return list, inFlight, err
-}
+// InFlight is how many attempts are under way or not yet recorded.
+func (e *Engine) InFlight() int { return int(e.inFlight.Load()) }
