@@ -204,7 +204,7 @@ func TestRollingRestart(t *testing.T) {
 	f := newFleet(t, 2)
 	companies := names("company", 12)
 	sound(f.rig, companies)
-	load := f.flowOf(rand.New(rand.NewPCG(3, 11)), companies, fleets.perSecond, f.publishTwice) //nolint:gosec // a test's dice
+	load := f.flowOf(rand.New(rand.NewPCG(3, 11)), companies, fleets.rolling, f.publishTwice) //nolint:gosec // a test's dice
 	load.recovers(10*time.Second, "the start")
 	for range fleets.restarts {
 		leaver := f.servers[0]

@@ -38,8 +38,8 @@ var away = struct {
 var fleets = struct {
 	kills, pauses, restarts int
 	between                 time.Duration // two kills
-	perSecond               float64
-}{50, 50, 20, 10 * time.Second, 200}
+	perSecond, rolling      float64       // events, the latter while nodes are replaced
+}{50, 50, 20, 10 * time.Second, 200, 500}
 
 var overload = struct {
 	measure, length time.Duration

@@ -42,8 +42,8 @@ var away = struct {
 var fleets = struct {
 	kills, pauses, restarts int
 	between                 time.Duration // two kills
-	perSecond               float64
-}{3, 3, 3, 4 * time.Second, 60}
+	perSecond, rolling      float64       // events, the latter while nodes are replaced
+}{3, 3, 3, 4 * time.Second, 60, 60}
 
 // overload is how long the capacity is measured, and exceeded.
 var overload = struct {
