@@ -31,7 +31,7 @@ const (
 	again      = 250 * time.Millisecond // after no answer, and while the node leaves
 	busyFor    = 5 * time.Second        // after the last event or change
 	moveWithin = 5 * time.Second        // a partition that is not quiet by then stays for now
-	leaveIn    = 5 * time.Second        // after the last attempt: what is not handed over by then is left to be taken
+	leaveIn    = 5 * time.Second        // after the last attempt or handover: what is left then is left to be taken
 )
 
 // lease is until when this node may send, as far as it knows: set by the ownership's goroutine,
@@ -128,6 +128,7 @@ func (o *ownership) run(ctx context.Context) error {
 		select {
 		case m := <-o.moved:
 			o.move(ctx, m)
+			leaveBy = time.Now().Add(leaveIn)
 		case <-o.stop:
 			o.stop, o.me.Leaving = nil, true
 			renewAt, leaveBy = time.Now(), time.Now().Add(leaveIn)
