@@ -29,7 +29,7 @@ func TestDatabaseAway(t *testing.T) {
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 6)) //nolint:gosec // a test's dice
 	cluster := ownCluster(t)
-	r, database := newPostgresRig(t, cluster, "--max-in-flight", fmt.Sprint(maxInFlight))
+	r, database := newPostgresRig(t, cluster, append(unhurried, "--max-in-flight", fmt.Sprint(maxInFlight))...)
 	network := newLink(t, cluster.Socket())
 	onPostgres(&r.options, network.url(database))
 	r.start()

@@ -201,7 +201,7 @@ func TestNodesKilled(t *testing.T) {
 // client sees more than one retry mends, and nothing is sent twice.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel() // it waits, mostly
-	f := newFleet(t, 2)
+	f := newFleet(t, 2, unhurried...)
 	companies := names("company", 12)
 	sound(f.rig, companies)
 	load := f.flowOf(rand.New(rand.NewPCG(3, 11)), companies, fleets.rolling, f.publishTwice) //nolint:gosec // a test's dice

@@ -55,6 +55,10 @@ func started(t *testing.T, c *postgrestest.Cluster, err error) *postgrestest.Clu
 // leaseLasts is how long others wait for a server that has gone without a word.
 const leaseLasts = 3 * time.Second
 
+// unhurried is a lease that outlasts a restart of the database, and a machine that is busy: where it
+// runs out, what is under way is sent again, and that is not what such a test is about.
+var unhurried = []string{"--lease-seconds", "10"}
+
 // newPostgresRig makes a rig whose servers share a database of their own on a cluster.
 func newPostgresRig(t *testing.T, c *postgrestest.Cluster, args ...string) (r *rig, database string) {
 	t.Helper()

@@ -70,7 +70,7 @@ func newRig(t *testing.T, args ...string) *rig {
 		r.giveUp()
 		r.client.CloseIdleConnections()
 		if t.Failed() {
-			t.Logf("the end of the server's log:\n%s", r.log.tail())
+			t.Logf("of the servers' log, the warnings and the end:\n%s", r.log.tail())
 		}
 	})
 	return r
@@ -118,10 +118,11 @@ func standing() string {
 	return strings.ReplaceAll(b.String(), "\n\n", "\n")
 }
 
-// logFile keeps the end of the log of all servers of a rig.
+// logFile keeps the warnings and the end of the log of all servers of a rig.
 type logFile struct {
-	mu    sync.Mutex
-	lines []string
+	mu       sync.Mutex
+	lines    []string
+	warnings []string
 }
 
 func (l *logFile) Write(line []byte) (int, error) {
@@ -130,13 +131,16 @@ func (l *logFile) Write(line []byte) (int, error) {
 	if l.lines = append(l.lines, strings.TrimSpace(string(line))); len(l.lines) > 200 {
 		l.lines = l.lines[1:]
 	}
+	if bytes.Contains(line, []byte(`"level":"WARN"`)) && !bytes.Contains(line, []byte("dev is on")) && len(l.warnings) < 50 {
+		l.warnings = append(l.warnings, strings.TrimSpace(string(line)))
+	}
 	return len(line), nil
 }
 
 func (l *logFile) tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Join(l.lines[max(0, len(l.lines)-25):], "\n")
+	return strings.Join(append(l.warnings, l.lines[max(0, len(l.lines)-25):]...), "\n")
 }
 
 // start starts a server, which must answer within five seconds whatever was there.
