@@ -176,8 +176,9 @@ func (s *Store) OffsetAt(ctx context.Context, company hook.CompanyKey, t time.Ti
 func offsetAt(ctx context.Context, q tx, company hook.CompanyKey, t time.Time) (hook.Offset, error) {
 	var low, high hook.Offset
 	err := one(ctx, q, `
-		SELECT coalesce((SELECT "offset" FROM events WHERE company = $1 ORDER BY "offset" LIMIT 1), 1),
-			coalesce((SELECT "offset" FROM events WHERE company = $1 ORDER BY "offset" DESC LIMIT 1), 0) + 1`, []any{int64(company)}, &low, &high)
+		SELECT coalesce((SELECT min("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset + 1),
+			coalesce((SELECT max("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset) + 1
+		FROM companies c WHERE c.key = $1`, []any{int64(company)}, &low, &high)
 	for err == nil && low < high {
 		middle := low + (high-low)/2
 		var o hook.Offset

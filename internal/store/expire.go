@@ -97,7 +97,9 @@ func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before tim
 	var kept bool
 	// Postgres expects to meet one soon if it reads the table from its beginning, and drops an order
 	// inside EXISTS: the oldest offset it can only find by the index.
-	err = one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" <= $2), 0) > 0`,
+	err = one(ctx, q, `
+		SELECT coalesce((SELECT min("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset AND e."offset" <= $2), 0) > 0
+		FROM companies c WHERE c.key = $1`,
 		[]any{int64(company), int64(boundary)}, &kept)
 	if err != nil || !kept {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
@@ -18,18 +19,25 @@ import (
 // What goes is found on a read snapshot, so that the writer is held up by the deletions alone. First
 // of all the boundary is written down: from then on nothing below it is shown or counted, although
 // it goes in several steps.
+//
+// No step looks at where the steps before it have been: on Postgres what they deleted stays in the
+// way until it is vacuumed, which no vacuum can as long as somebody reads an older snapshot, such as
+// a backup. A step that had to pass all of it would become slower with each one.
 func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
-	p := purge{s: s, company: company, before: before, left: limit}
+	p := purge{s: s, company: company, before: before, left: limit, done: s.purges.of(company, s.now())}
 	if err := s.read(ctx, func(q tx) error { return p.plan(ctx, q) }); err != nil {
 		return 0, fmt.Errorf("plan purge: %w", err)
 	}
 	if len(p.steps) == 0 && !p.moved {
+		s.purges.reached(company, p.emptied)
 		return 0, nil
 	}
 	err = s.write(ctx, func(q tx) error {
 		n = 0
-		if _, err := q.exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
-			return err
+		if p.moved {
+			if _, err := q.exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
+				return err
+			}
 		}
 		for _, step := range p.steps {
 			failpoint.Hit(failpoint.Purge)
@@ -44,17 +52,61 @@ func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, b
 	if err != nil {
 		return 0, fmt.Errorf("purge: %w", err)
 	}
+	s.purges.reached(company, p.emptied)
 	return n, nil
 }
+
+// purges knows for each company up to where this process has purged it.
+type purges struct {
+	sync.Mutex
+	done map[hook.CompanyKey]purged
+}
+
+type purged struct {
+	offset hook.Offset // neither an event nor an attempt is left up to here
+	since  time.Time   // when it was looked for from the beginning
+}
+
+// purgeAgain is how often a purge begins from the beginning: an attempt that was under way when its
+// event went is recorded afterwards.
+const purgeAgain = 24 * time.Hour
+
+func (x *purges) of(company hook.CompanyKey, now time.Time) hook.Offset {
+	x.Lock()
+	defer x.Unlock()
+	p, ok := x.done[company]
+	if !ok || now.Sub(p.since) >= purgeAgain {
+		if x.done == nil {
+			x.done = map[hook.CompanyKey]purged{}
+		}
+		p = purged{since: now}
+		x.done[company] = p
+	}
+	return p.offset
+}
+
+func (x *purges) reached(company hook.CompanyKey, o hook.Offset) {
+	x.Lock()
+	defer x.Unlock()
+	p := x.done[company]
+	p.offset = max(p.offset, o)
+	x.done[company] = p
+}
+
+// purgeStretch is how many offsets a step looks at, at most.
+const purgeStretch = 10_000
 
 // purge is the plan of one step.
 type purge struct {
 	s        *Store
 	company  hook.CompanyKey
 	before   time.Time
-	left     int // rows that the step may still delete
-	boundary hook.Offset
+	left     int         // rows that the step may still delete
+	done     hook.Offset // where the steps before have been
+	boundary hook.Offset // the last that may go
 	moved    bool
+	upTo     hook.Offset // the last that this step looks at
+	emptied  hook.Offset // up to here nothing is left afterwards
 	steps    []deletion
 }
 
@@ -64,8 +116,11 @@ type deletion struct {
 }
 
 func (p *purge) plan(ctx context.Context, q tx) error {
-	p.steps = nil
+	p.steps, p.emptied = nil, 0
 	if err := p.findBoundary(ctx, q); err != nil {
+		return err
+	}
+	if err := p.findStretch(ctx, q); err != nil {
 		return err
 	}
 	keys, err := p.webhooks(ctx, q)
@@ -80,7 +135,7 @@ func (p *purge) plan(ctx context.Context, q tx) error {
 	return p.planEvents(ctx, q)
 }
 
-// findBoundary is the last offset that may go.
+// findBoundary finds the last offset that may go.
 func (p *purge) findBoundary(ctx context.Context, q tx) error {
 	c, err := companyWhere(ctx, q, `key = $1`, int64(p.company))
 	if err != nil {
@@ -100,7 +155,7 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 			coalesce((SELECT min(CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END)
 				FROM webhooks w JOIN cursors u ON u.webhook = w.key JOIN owners o ON o.partition = w.partition
 				WHERE w.company = c.key AND w.deleted_at IS NULL), $2),
-			coalesce((SELECT min((SELECT min(p."offset") FROM parked p WHERE p.webhook = w.key AND p.kind = 'live'))
+			coalesce((SELECT min((SELECT min(p."offset") FROM parked p WHERE p.webhook = w.key AND p.kind = 'live' AND p."offset" > c.purged_offset))
 				FROM webhooks w WHERE w.company = c.key AND w.deleted_at IS NULL), $2)
 		FROM companies c WHERE c.key = $1`, []any{int64(p.company), int64(lastOffset)}, &purged, &place, &parked)
 	if err != nil {
@@ -111,19 +166,28 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 	return nil
 }
 
+// findStretch begins at the first event that is left.
+func (p *purge) findStretch(ctx context.Context, q tx) error {
+	var first hook.Offset
+	err := one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3), $3)`,
+		[]any{int64(p.company), int64(p.done), int64(p.boundary)}, &first)
+	p.upTo = min(p.boundary, first+purgeStretch)
+	return err
+}
+
 // webhooks are those that hold something to delete, asked in one statement: most never do, and there
 // can be very many. The deleted ones are left out, which are erased as a whole.
 func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err error) {
 	err = each(ctx, q, `
 		SELECT w.key FROM webhooks w WHERE w.company = $1 AND w.deleted_at IS NULL AND (
-			EXISTS (SELECT 1 FROM attempts x WHERE x.webhook = w.key AND x."offset" <= $2)
-			OR EXISTS (SELECT 1 FROM unrecordable x WHERE x.webhook = w.key AND x."offset" <= $2)
-			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'manual' AND x."offset" <= $2)
-			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'replay' AND x."offset" <= $2)
-			OR EXISTS (SELECT 1 FROM skips x WHERE x.webhook = w.key AND x.to_offset <= $2)
-			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket <= $3)
-			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $4))
-		ORDER BY w.id`, []any{int64(p.company), int64(p.boundary), p.lastMinute(), p.lastTest()}, func(r rows) error {
+			EXISTS (SELECT 1 FROM attempts x WHERE x.webhook = w.key AND x."offset" > $2 AND x."offset" <= $3)
+			OR EXISTS (SELECT 1 FROM unrecordable x WHERE x.webhook = w.key AND x."offset" > $2 AND x."offset" <= $3)
+			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'manual' AND x."offset" > $2 AND x."offset" <= $3)
+			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'replay' AND x."offset" > $2 AND x."offset" <= $3)
+			OR EXISTS (SELECT 1 FROM skips x WHERE x.webhook = w.key AND x.to_offset > $2 AND x.to_offset <= $3)
+			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket <= $4)
+			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $5))
+		ORDER BY w.id`, []any{int64(p.company), int64(p.done), int64(p.upTo), p.lastMinute(), p.lastTest()}, func(r rows) error {
 		var key hook.WebhookKey
 		err := r.Scan(&key)
 		keys = append(keys, key)
@@ -141,43 +205,43 @@ func (p *purge) lastTest() int64 { return micros(p.before) - 1 }
 // planWebhook goes through the tables that hold rows by webhook. Each query names the value of the
 // last row that may go in this step, and counts the rows up to there.
 func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) error {
-	boundary := int64(p.boundary)
+	done, upTo := int64(p.done), int64(p.upTo)
 	for _, t := range []struct {
 		find, remove string
-		bound        int64
+		after, bound int64
 	}{
 		{
-			`SELECT "offset" FROM attempts WHERE webhook = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			`DELETE FROM attempts WHERE webhook = $1 AND "offset" <= $2`, boundary,
+			`SELECT "offset" FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+			`DELETE FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3`, done, upTo,
 		},
 		{
-			`SELECT "offset" FROM unrecordable WHERE webhook = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			`DELETE FROM unrecordable WHERE webhook = $1 AND "offset" <= $2`, boundary,
+			`SELECT "offset" FROM unrecordable WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+			`DELETE FROM unrecordable WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3`, done, upTo,
 		},
 		{
-			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			`DELETE FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" <= $2`, boundary,
+			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+			`DELETE FROM parked WHERE webhook = $1 AND kind = 'manual' AND "offset" > $2 AND "offset" <= $3`, done, upTo,
 		},
 		{
-			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			`DELETE FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" <= $2`, boundary,
+			`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+			`DELETE FROM parked WHERE webhook = $1 AND kind = 'replay' AND "offset" > $2 AND "offset" <= $3`, done, upTo,
 		},
 		{
-			`SELECT to_offset FROM skips WHERE webhook = $1 AND to_offset <= $2 ORDER BY to_offset LIMIT $3`,
-			`DELETE FROM skips WHERE webhook = $1 AND to_offset <= $2`, boundary,
+			`SELECT to_offset FROM skips WHERE webhook = $1 AND to_offset > $2 AND to_offset <= $3 ORDER BY to_offset LIMIT $4`,
+			`DELETE FROM skips WHERE webhook = $1 AND to_offset > $2 AND to_offset <= $3`, done, upTo,
 		},
 		{
-			`SELECT bucket FROM stats WHERE webhook = $1 AND bucket <= $2 ORDER BY bucket LIMIT $3`,
-			`DELETE FROM stats WHERE webhook = $1 AND bucket <= $2`, p.lastMinute(),
+			`SELECT bucket FROM stats WHERE webhook = $1 AND bucket > $2 AND bucket <= $3 ORDER BY bucket LIMIT $4`,
+			`DELETE FROM stats WHERE webhook = $1 AND bucket > $2 AND bucket <= $3`, 0, p.lastMinute(),
 		},
 		{
-			`SELECT at FROM tests WHERE webhook = $1 AND at <= $2 ORDER BY at LIMIT $3`,
-			`DELETE FROM tests WHERE webhook = $1 AND at <= $2`, p.lastTest(),
+			`SELECT at FROM tests WHERE webhook = $1 AND at > $2 AND at <= $3 ORDER BY at LIMIT $4`,
+			`DELETE FROM tests WHERE webhook = $1 AND at > $2 AND at <= $3`, 0, p.lastTest(),
 		},
 	} {
 		var last int64
 		n := 0
-		err := each(ctx, q, t.find, []any{int64(key), t.bound, int64(p.left)}, func(r rows) error {
+		err := each(ctx, q, t.find, []any{int64(key), t.after, t.bound, int64(p.left)}, func(r rows) error {
 			n++
 			return r.Scan(&last)
 		})
@@ -185,7 +249,7 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 			return err
 		}
 		if n > 0 {
-			p.steps = append(p.steps, deletion{t.remove, []any{int64(key), last}})
+			p.steps = append(p.steps, deletion{t.remove, []any{int64(key), t.after, last}})
 		}
 		if p.left -= n; p.left <= 0 {
 			return nil
@@ -198,8 +262,8 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 func (p *purge) planEvents(ctx context.Context, q tx) error {
 	var last hook.Offset
 	n := 0
-	err := each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-		[]any{int64(p.company), int64(p.boundary), int64(p.left)}, func(r rows) error {
+	err := each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+		[]any{int64(p.company), int64(p.done), int64(p.upTo), int64(p.left)}, func(r rows) error {
 			n++
 			return r.Scan(&last)
 		})
@@ -207,11 +271,13 @@ func (p *purge) planEvents(ctx context.Context, q tx) error {
 		return err
 	}
 	if n > 0 {
-		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" <= $2`, []any{int64(p.company), int64(last)}})
+		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, []any{int64(p.company), int64(p.done), int64(last)}})
 	}
 	if p.left -= n; p.left <= 0 {
+		p.emptied = last
 		return nil
 	}
+	p.emptied = p.upTo
 	var id string
 	err = one(ctx, q, `
 		SELECT coalesce(max(id), '') FROM (SELECT id, at FROM notices WHERE company = $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,

@@ -77,6 +77,7 @@ type Store struct {
 		sync.Mutex
 		byID map[string]*Company // a cache of immutable facts, emptied when it grows too large
 	}
+	purges purges
 }
 
 // engine is what SQLite and Postgres each do in their own way.

@@ -135,6 +135,23 @@ func purgeStopsAtUnsettled(f *fixture) {
 	equal(f, "events left", len(events), 1)
 }
 
+// purgeFindsWhatComesLate: an attempt that was under way when its event went is recorded afterwards, and
+// goes within a day.
+func purgeFindsWhatComesLate(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 5)
+	f.deliver(w, 1, o...)
+	boundary := f.advance(time.Hour)
+	f.deliver(w, 6, f.publishN("y", "conversation", 1)...)
+	equal(f, "rows", f.purge(boundary, 100), 5+5)
+	late := f.attempt(w, o[0], 2, 1, hook.OutcomeDelivered)
+	late.Kind = hook.Manual
+	f.record(store.Record{Items: []store.Item{{Attempt: late}}})
+	f.purge(boundary, 100)
+	f.advance(24 * time.Hour)
+	equal(f, "rows that came late", f.purge(boundary, 100), 1)
+}
+
 // purgeNumbersOn: the last event of the log stays, so that no offset is given twice.
 func purgeNumbersOn(f *fixture) {
 	o := f.publishN("e", "conversation", 5)
