@@ -6,11 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
@@ -175,4 +179,92 @@ func backupUnderLoad(t *testing.T, r *rig, elsewhere func()) {
 	r.persist(r.ctx, &oracle.Event{ID: "last", Company: "c1", Topic: "conversation", Data: `{}`})
 	r.settled([]string{"c1"}, 30*time.Second)
 	r.stop()
+}
+
+// TestRestoreForNodes: a backup of one installation is restored for another of two nodes. Both hold
+// back what they have, and both go on, each with its share, when one of them was told to.
+func TestRestoreForNodes(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	f := newFleet(t, 1)
+	companies := names("company", 8)
+	seen := &tally{n: map[string]int{}}
+	for _, company := range companies {
+		f.subscribe(&endpoint{webhook: oracle.Webhook{Company: company, Topics: []string{"conversation"}}, settings: patient, each: seen.add})
+	}
+	publish := func(kind string) {
+		for i := range 5 * len(companies) {
+			f.persist(f.ctx, &oracle.Event{ID: fmt.Sprintf("%s-%d", kind, i), Company: companies[i%len(companies)], Topic: "conversation", Data: `{}`})
+		}
+	}
+	publish("before")
+	f.settled(companies, 30*time.Second)
+	file := filepath.Join(t.TempDir(), "backup")
+	s := f.only()
+	f.options.Env = append(f.options.Env, "ATLAS_WEBHOOKS_URL="+s.URL, "ATLAS_WEBHOOKS_API_KEY="+s.Key)
+	f.run("backup", file)
+	f.stop()
+
+	f.move()
+	onPostgres(&f.options, f.cluster.URL(f.database))
+	f.run("restore", file)
+	for range 2 {
+		f.join()
+	}
+	f.balanced(2)
+	holds := func(s *process.Server) bool {
+		var nodes struct {
+			Data []struct {
+				HeldSince *time.Time `json:"held_since"`
+			}
+		}
+		f.at(s).ask(http.MethodGet, "/v1/nodes", "", "", &nodes)
+		return len(nodes.Data) > 0 && nodes.Data[0].HeldSince != nil
+	}
+	if !holds(f.servers[0]) || !holds(f.servers[1]) {
+		t.Error("not both nodes say that they deliver nothing")
+	}
+	sent := seen.all()
+	publish("held")
+	pause(f.ctx, 2*time.Second)
+	if n := seen.all(); n != sent {
+		t.Errorf("%d requests before anybody said go", n-sent)
+	}
+
+	first, second := f.servers[0], f.servers[1]
+	f.stopNode(first)
+	if !holds(second) {
+		t.Error("a node goes on because another has left")
+	}
+	f.options.Args = append([]string{"--resume"}, f.options.Args...)
+	f.join()
+	eventually(t, 10*time.Second, "the other node goes on, too", func() bool { return !holds(second) })
+	f.balanced(2)
+	f.settled(companies, 30*time.Second)
+	publish("after")
+	f.ends(companies, 0)
+	for _, kind := range []string{"before", "held", "after"} {
+		for i := range 5 * len(companies) {
+			if id := fmt.Sprintf("%s-%d", kind, i); seen.of(id) != 1 {
+				t.Errorf("%s was sent %d times", id, seen.of(id))
+			}
+		}
+	}
+	for _, s := range slices.Clone(f.servers) {
+		f.stopNode(s)
+	}
+}
+
+// move gives the nodes that join from now on another database, an empty one.
+func (f *fleet) move() {
+	f.t.Helper()
+	var err error
+	if f.database, err = f.cluster.Database(f.ctx, ""); err != nil {
+		f.t.Fatal(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.db.Close(f.ctx)
+	if f.db, err = pgx.Connect(f.ctx, f.cluster.URL(f.database)); err != nil {
+		f.t.Fatal(err)
+	}
 }
