@@ -51,9 +51,9 @@ func (r *rig) sample(s *process.Server) (x sample) {
 	return x
 }
 
-// growth compares the least that was held in the middle of a run with the least at its end: what is only
-// held for a while is not growth. It names what grew by more than 5 % and a little.
-func growth(samples []sample) (grown []string) {
+// thirds is the least that was held in the middle of a run, and at its end: what is only held for a while
+// does not count.
+func thirds(samples []sample) (middle, end sample) {
 	least := func(part []sample) sample {
 		x := part[0]
 		for _, s := range part {
@@ -62,7 +62,12 @@ func growth(samples []sample) (grown []string) {
 		return x
 	}
 	third := len(samples) / 3
-	middle, end := least(samples[third:2*third]), least(samples[2*third:])
+	return least(samples[third : 2*third]), least(samples[2*third:])
+}
+
+// growth names what grew from the middle of a run to its end by more than 5 % and a little.
+func growth(samples []sample) (grown []string) {
+	middle, end := thirds(samples)
 	for _, x := range []struct {
 		what                  string
 		middle, end, slightly float64
@@ -107,7 +112,8 @@ func TestSoak(t *testing.T) {
 		return samples
 	}
 	samples := soak(func(int) {})
-	t.Logf("after %s: %+v, at its beginning %+v", soaking.length, samples[len(samples)-1], samples[0])
+	middle, end := thirds(samples)
+	t.Logf("in %s: at the beginning %.0f, in the middle at least %.0f, at the end %.0f", soaking.length, samples[0], middle, end)
 	if grown := growth(samples); len(grown) > 0 {
 		t.Errorf("in %s: %v", soaking.length, grown)
 	}
