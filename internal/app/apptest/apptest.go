@@ -32,16 +32,10 @@ func Start(t testing.TB, dir ...string) *Server {
 	return started(t)(Open(dir...))
 }
 
-// StartLogging is [StartWith], and what the server logs goes to log.
+// StartLogging runs a server for a test, configured further than [Start] does. What it logs goes to log.
 func StartLogging(t testing.TB, log *slog.Logger, configure func(*config.Config)) *Server {
 	t.Helper()
 	return started(t)(open(log, configure))
-}
-
-// StartWith runs a server for a test, configured further than [Start] does.
-func StartWith(t testing.TB, configure func(*config.Config)) *Server {
-	t.Helper()
-	return started(t)(open(slog.New(slog.DiscardHandler), configure))
 }
 
 // started ends a server with the test.
