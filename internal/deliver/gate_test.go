@@ -138,7 +138,7 @@ func TestGateOpensIdle(t *testing.T) {
 func TestThrottledPaceOutlastsTheProcess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.sender.answer = func(send.Request) send.Result { return status(503) }
+		w.sender.answer = func(send.Request) send.Result { return status(429) }
 		w.start()
 		w.webhook(nil)
 		w.publish(1, nil)
