@@ -24,12 +24,12 @@ import (
 // way until it is vacuumed, which no vacuum can as long as somebody reads an older snapshot, such as
 // a backup. A step that had to pass all of it would become slower with each one.
 func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
-	p := purge{s: s, company: company, before: before, left: limit, done: s.purges.of(company, s.now())}
+	p := purge{s: s, company: company, before: before, left: limit, from: s.purges.of(company, s.now())}
 	if err := s.read(ctx, func(q tx) error { return p.plan(ctx, q) }); err != nil {
 		return 0, fmt.Errorf("plan purge: %w", err)
 	}
 	if len(p.steps) == 0 && !p.moved {
-		s.purges.reached(company, p.emptied)
+		s.purges.reached(company, p.to)
 		return 0, nil
 	}
 	err = s.write(ctx, func(q tx) error {
@@ -52,7 +52,7 @@ func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, b
 	if err != nil {
 		return 0, fmt.Errorf("purge: %w", err)
 	}
-	s.purges.reached(company, p.emptied)
+	s.purges.reached(company, p.to)
 	return n, nil
 }
 
@@ -62,8 +62,10 @@ type purges struct {
 	done map[hook.CompanyKey]purged
 }
 
+// purged is up to where nothing was left when it was looked for.
 type purged struct {
-	offset hook.Offset // neither an event nor an attempt is left up to here
+	offset hook.Offset // of events, attempts and all that is about one event
+	minute int64       // of statistics
 	since  time.Time   // when it was looked for from the beginning
 }
 
@@ -71,7 +73,7 @@ type purged struct {
 // event went is recorded afterwards.
 const purgeAgain = 24 * time.Hour
 
-func (x *purges) of(company hook.CompanyKey, now time.Time) hook.Offset {
+func (x *purges) of(company hook.CompanyKey, now time.Time) purged {
 	x.Lock()
 	defer x.Unlock()
 	p, ok := x.done[company]
@@ -82,14 +84,14 @@ func (x *purges) of(company hook.CompanyKey, now time.Time) hook.Offset {
 		p = purged{since: now}
 		x.done[company] = p
 	}
-	return p.offset
+	return p
 }
 
-func (x *purges) reached(company hook.CompanyKey, o hook.Offset) {
+func (x *purges) reached(company hook.CompanyKey, to purged) {
 	x.Lock()
 	defer x.Unlock()
 	p := x.done[company]
-	p.offset = max(p.offset, o)
+	p.offset, p.minute = max(p.offset, to.offset), max(p.minute, to.minute)
 	x.done[company] = p
 }
 
@@ -102,11 +104,10 @@ type purge struct {
 	company  hook.CompanyKey
 	before   time.Time
 	left     int         // rows that the step may still delete
-	done     hook.Offset // where the steps before have been
+	from, to purged      // where the steps before have been, and this one
 	boundary hook.Offset // the last that may go
 	moved    bool
 	upTo     hook.Offset // the last that this step looks at
-	emptied  hook.Offset // up to here nothing is left afterwards
 	steps    []deletion
 }
 
@@ -116,7 +117,7 @@ type deletion struct {
 }
 
 func (p *purge) plan(ctx context.Context, q tx) error {
-	p.steps, p.emptied = nil, 0
+	p.steps, p.to = nil, purged{}
 	if err := p.findBoundary(ctx, q); err != nil {
 		return err
 	}
@@ -170,7 +171,7 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 func (p *purge) findStretch(ctx context.Context, q tx) error {
 	var first hook.Offset
 	err := one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3), $3)`,
-		[]any{int64(p.company), int64(p.done), int64(p.boundary)}, &first)
+		[]any{int64(p.company), int64(p.from.offset), int64(p.boundary)}, &first)
 	p.upTo = min(p.boundary, first+purgeStretch)
 	return err
 }
@@ -185,9 +186,9 @@ func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err
 			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'manual' AND x."offset" > $2 AND x."offset" <= $3)
 			OR EXISTS (SELECT 1 FROM parked x WHERE x.webhook = w.key AND x.kind = 'replay' AND x."offset" > $2 AND x."offset" <= $3)
 			OR EXISTS (SELECT 1 FROM skips x WHERE x.webhook = w.key AND x.to_offset > $2 AND x.to_offset <= $3)
-			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket <= $4)
-			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $5))
-		ORDER BY w.id`, []any{int64(p.company), int64(p.done), int64(p.upTo), p.lastMinute(), p.lastTest()}, func(r rows) error {
+			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket > $4 AND x.bucket <= $5)
+			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $6))
+		ORDER BY w.id`, []any{int64(p.company), int64(p.from.offset), int64(p.upTo), p.from.minute, p.lastMinute(), p.lastTest()}, func(r rows) error {
 		var key hook.WebhookKey
 		err := r.Scan(&key)
 		keys = append(keys, key)
@@ -205,7 +206,7 @@ func (p *purge) lastTest() int64 { return micros(p.before) - 1 }
 // planWebhook goes through the tables that hold rows by webhook. Each query names the value of the
 // last row that may go in this step, and counts the rows up to there.
 func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) error {
-	done, upTo := int64(p.done), int64(p.upTo)
+	done, upTo := int64(p.from.offset), int64(p.upTo)
 	for _, t := range []struct {
 		find, remove string
 		after, bound int64
@@ -232,7 +233,7 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 		},
 		{
 			`SELECT bucket FROM stats WHERE webhook = $1 AND bucket > $2 AND bucket <= $3 ORDER BY bucket LIMIT $4`,
-			`DELETE FROM stats WHERE webhook = $1 AND bucket > $2 AND bucket <= $3`, 0, p.lastMinute(),
+			`DELETE FROM stats WHERE webhook = $1 AND bucket > $2 AND bucket <= $3`, p.from.minute, p.lastMinute(),
 		},
 		{
 			`SELECT at FROM tests WHERE webhook = $1 AND at > $2 AND at <= $3 ORDER BY at LIMIT $4`,
@@ -260,10 +261,11 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 
 // planEvents comes last: an event stays as long as something speaks of it.
 func (p *purge) planEvents(ctx context.Context, q tx) error {
+	p.to.minute = p.lastMinute()
 	var last hook.Offset
 	n := 0
 	err := each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
-		[]any{int64(p.company), int64(p.done), int64(p.upTo), int64(p.left)}, func(r rows) error {
+		[]any{int64(p.company), int64(p.from.offset), int64(p.upTo), int64(p.left)}, func(r rows) error {
 			n++
 			return r.Scan(&last)
 		})
@@ -271,13 +273,13 @@ func (p *purge) planEvents(ctx context.Context, q tx) error {
 		return err
 	}
 	if n > 0 {
-		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, []any{int64(p.company), int64(p.done), int64(last)}})
+		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, []any{int64(p.company), int64(p.from.offset), int64(last)}})
 	}
 	if p.left -= n; p.left <= 0 {
-		p.emptied = last
+		p.to.offset = last
 		return nil
 	}
-	p.emptied = p.upTo
+	p.to.offset = p.upTo
 	var id string
 	err = one(ctx, q, `
 		SELECT coalesce(max(id), '') FROM (SELECT id, at FROM notices WHERE company = $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,
