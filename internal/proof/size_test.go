@@ -66,7 +66,7 @@ var neighbours = struct {
 	dead   int
 }{1500 * time.Millisecond, 100}
 
-var retention = struct{ events, published int }{20_000, 150}
+var retention = struct{ events, published int }{20_000, 200}
 
 // hostile is how many wrong keys and slow connections a server meets.
 var hostile = struct{ keys, slow, published int }{2000, 100, 150}

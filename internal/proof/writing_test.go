@@ -82,20 +82,16 @@ func (o *outsider) exec(statement string) {
 	}
 }
 
-// holding keeps the store to itself for a second, again and again, while fn runs.
+// holding keeps the store to itself for a second, while fn runs.
 func (o *outsider) holding(fn func()) {
 	o.r.t.Helper()
-	ctx, stop := context.WithCancel(o.r.ctx)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer stop()
 	o.db.SetMaxOpenConns(1)
-	all.Go(func() {
-		for pause(ctx, 100*time.Millisecond) {
-			o.exec(`BEGIN IMMEDIATE`)
-			pause(ctx, time.Second)
-			o.exec(`ROLLBACK`)
-		}
+	o.exec(`BEGIN IMMEDIATE`)
+	var released sync.WaitGroup
+	defer released.Wait()
+	released.Go(func() {
+		pause(o.r.ctx, time.Second)
+		o.exec(`ROLLBACK`)
 	})
 	fn()
 }
