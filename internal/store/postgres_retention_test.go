@@ -94,8 +94,9 @@ func behindSnapshot(t *testing.T, c *postgrestest.Cluster) {
 	life.open(tell)
 	control := read()
 	t.Logf("to find what goes, %d pages are read at first, %d after %d minutes, %d by another process", first, last, churned.snapshot, control)
-	if last > 2*first {
-		t.Errorf("%d pages are read at first, %d after %d minutes", first, last, churned.snapshot)
+	// The versions of webhooks' places, one for each record, are passed all the same.
+	if last > first+control/10 {
+		t.Errorf("%d pages are read at first, %d after %d minutes, of %d that were left behind", first, last, churned.snapshot, control)
 	}
 	if control < 3*last {
 		t.Errorf("control: %d pages are read by a step that passes everything, %d by one that does not: the test would not notice", control, last)
