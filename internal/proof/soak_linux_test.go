@@ -93,8 +93,8 @@ func TestSoak(t *testing.T) {
 	}
 	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, script: []string{"fail 500:3", "ok:50", "reset:2", "ok:50"}, settings: patient})
 	r.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c2", Topics: []string{"conversation"}, Hopeless: true}, script: []string{"close"}})
-	soak := func(during func(n int)) (samples []sample) {
-		ctx, stop := context.WithTimeout(r.ctx, soaking.length)
+	soak := func(length time.Duration, during func(n int)) (samples []sample) {
+		ctx, stop := context.WithTimeout(r.ctx, length)
 		defer stop()
 		limit := rate.NewLimiter(rate.Limit(soaking.perSecond), 1)
 		var all sync.WaitGroup
@@ -104,14 +104,14 @@ func TestSoak(t *testing.T) {
 				r.persist(r.ctx, e)
 			}
 		})
-		for n := 0; pause(ctx, soaking.length/30); n++ {
+		for n := 0; pause(ctx, length/30); n++ {
 			samples = append(samples, r.sample(server))
 			during(n)
 		}
 		all.Wait()
 		return samples
 	}
-	samples := soak(func(int) {})
+	samples := soak(soaking.length, func(int) {})
 	middle, end := thirds(samples)
 	t.Logf("in %s: at the beginning %.0f, in the middle at least %.0f, at the end %.0f", soaking.length, samples[0], middle, end)
 	if grown := growth(samples); len(grown) > 0 {
@@ -122,9 +122,10 @@ func TestSoak(t *testing.T) {
 	if faults := r.oracle.Check().Faults(); len(faults) > 0 {
 		t.Error(faults)
 	}
-	// The control: ever more clients that keep their connections, each of which holds a goroutine.
+	// The control: ever more clients that keep their connections, each of which holds a goroutine. It ends
+	// before the server closes those that are idle.
 	var open []*producer
-	samples = soak(func(int) {
+	samples = soak(min(soaking.length, time.Minute), func(int) {
 		for range 4 {
 			p := r.producer()
 			if _, _, err := p.post("/v1/events", nil); err != nil {
