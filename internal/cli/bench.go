@@ -75,7 +75,7 @@ func (p *Program) bench() *cobra.Command {
 	config.ClientFlags(flags)
 	flags.DurationVar(&f.duration, "duration", 4*time.Second, "how long each measurement takes")
 	flags.IntVar(&f.rounds, "rounds", 3, "how often each is taken")
-	flags.IntVar(&f.connections, "connections", 128, "how many keep-alive connections publish")
+	flags.IntVar(&f.connections, "connections", 0, "how many keep-alive connections publish (default: 128 for single posts, 32 for batches)")
 	flags.Float64Var(&f.load, "load", 0.3, "part of the speed of single posts at which latency is measured")
 	flags.StringSliceVar(&f.only, "only", nil, "`scenarios` to measure: "+strings.Join(load.Names(), ", ")+" (default: all)")
 	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
@@ -105,7 +105,7 @@ func (f *benchFlags) check() error {
 		return usage("--duration: at least 100ms")
 	case f.rounds < 1:
 		return usage("--rounds: at least 1")
-	case f.connections < 1 || f.connections > 10_000:
+	case f.connections < 0 || f.connections > 10_000:
 		return usage("--connections: 1 to 10000")
 	case !(f.load > 0 && f.load <= 1):
 		return usage("--load: above 0, at most 1")
@@ -135,8 +135,8 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 		return err
 	}
 	o := load.Options{
-		Poster: func(ctx context.Context, url string) *exec.Cmd {
-			return exec.CommandContext(ctx, self, "bench", "--connections", strconv.Itoa(f.connections), "--post", url)
+		Poster: func(ctx context.Context, url string, connections int) *exec.Cmd {
+			return exec.CommandContext(ctx, self, "bench", "--connections", strconv.Itoa(connections), "--post", url)
 		},
 		Key: c.APIKey.Reveal(), Duration: f.duration, Rounds: f.rounds, Connections: f.connections, Load: f.load, Only: f.only,
 		Progress: p.benched, Companies: f.companies,

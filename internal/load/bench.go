@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,31 +43,34 @@ func newBench(ctx context.Context, o Options) (*bench, error) {
 		return nil, err
 	}
 	topic, _ := hook.LookupTopic(benchTopic)
-	return &bench{opt: o, sink: s, topic: topic, tag: strconv.FormatInt(time.Now().UnixNano(), 36), client: newClient(o.Connections)}, nil
+	return &bench{opt: o, sink: s, topic: topic, tag: strconv.FormatInt(time.Now().UnixNano(), 36), client: newClient()}, nil
 }
 
-func newClient(connections int) *http.Client {
+func newClient() *http.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	return &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, DisableCompression: true,
+			DialContext: dialer.DialContext, MaxIdleConnsPerHost: mostConnections, DisableCompression: true,
 		},
 	}
 }
+
+// connections is how many publish in a scenario.
+func (b *bench) connections(s scenario) int { return cmp.Or(b.opt.Connections, s.connections) }
 
 func (b *bench) close() {
 	b.client.CloseIdleConnections()
 	b.sink.close()
 }
 
-// each runs one function for each connection, by its number, until ctx ends, and returns the first
-// error.
-func (b *bench) each(ctx context.Context, fn func(context.Context, int) error) error {
+// each runs a function as often at once as there are connections, by their number, until ctx ends, and
+// returns the first error.
+func each(ctx context.Context, connections int, fn func(context.Context, int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for i := range b.opt.Connections {
+	for i := range connections {
 		all.Go(func() {
 			if err := fn(ctx, i); err != nil {
 				cancel(err)
@@ -81,8 +85,8 @@ func (b *bench) each(ctx context.Context, fn func(context.Context, int) error) e
 }
 
 // ceiling lets another process post the bodies that deliveries have straight to the sink.
-func (b *bench) ceiling(ctx context.Context, round int) (r Result, err error) {
-	poster := b.opt.Poster(ctx, b.sink.url())
+func (b *bench) ceiling(ctx context.Context, s scenario, round int) (r Result, err error) {
+	poster := b.opt.Poster(ctx, b.sink.url(), b.connections(s))
 	running, err := poster.StdinPipe() // it posts until this is closed, or this process has died
 	if err != nil {
 		return r, err
@@ -112,9 +116,9 @@ func Post(ctx context.Context, url string, connections int) error {
 		return err
 	}
 	body := wire.Body(topic.Name, data, hook.DataString)
-	b := bench{opt: Options{Connections: connections}, client: newClient(connections)}
+	b := bench{client: newClient()}
 	defer b.client.CloseIdleConnections()
-	return b.each(ctx, func(ctx context.Context, _ int) error {
+	return each(ctx, connections, func(ctx context.Context, _ int) error {
 		for ctx.Err() == nil {
 			// A request under way when the time is over comes to its end.
 			if _, err := b.request(context.WithoutCancel(ctx), http.MethodPost, url, body, nil); err != nil {
@@ -226,7 +230,7 @@ func (b *bench) full(ctx context.Context, s scenario, round int) (Result, error)
 		measured <- measure(publishing, b.opt.Duration, &m, during)
 	}()
 	var refused atomic.Int64
-	err = b.each(publishing, func(ctx context.Context, i int) error {
+	err = each(publishing, b.connections(s), func(ctx context.Context, i int) error {
 		p := publisher{bench: b, run: n, server: b.opt.Servers[i%len(b.opt.Servers)].URL, batch: s.batch, refused: &refused}
 		return p.publish(ctx)
 	})
@@ -255,11 +259,14 @@ type publisher struct {
 // publish posts one request after the other. It waits while too much is on its way.
 func (p *publisher) publish(ctx context.Context) error {
 	for ctx.Err() == nil {
+		from := p.run.published.Load()
 		if p.run.waiting() > outstanding {
 			pause(ctx, time.Millisecond)
 			continue
 		}
-		from := p.run.published.Add(int64(p.batch)) - int64(p.batch)
+		if !p.run.published.CompareAndSwap(from, from+int64(p.batch)) {
+			continue // another connection took these: all of them at once would be far too many
+		}
 		if _, err := p.send(ctx, from); err != nil {
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 // latency publishes single events of one company at a steady rate, whatever arrives, and measures how
 // long each takes. An event is due at its time also when earlier ones are late, and its wait counts.
 func (b *bench) latency(ctx context.Context, name string, rate float64, round int) (Result, error) {
-	n, err := b.begin(ctx, scenario{name, 1, 1}, round, 1)
+	s := scenario{name, 1, 1, 128}
+	n, err := b.begin(ctx, s, round, 1)
 	if err != nil {
 		return Result{}, err
 	}
@@ -29,10 +30,11 @@ func (b *bench) latency(ctx context.Context, name string, rate float64, round in
 		measured <- measure(publishing, b.opt.Duration, &m, nil)
 	}()
 	var refused atomic.Int64
-	due := make(chan time.Time, b.opt.Connections)
+	connections := b.connections(s)
+	due := make(chan time.Time, connections)
 	go pace(publishing, rate, due)
 	began := time.Now()
-	err = b.each(publishing, func(ctx context.Context, _ int) error {
+	err = each(publishing, connections, func(ctx context.Context, _ int) error {
 		p := publisher{bench: b, run: n, server: server, batch: 1, refused: &refused}
 		for at := range due {
 			if err := p.timed(ctx, at); err != nil {

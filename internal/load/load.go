@@ -27,8 +27,8 @@ type Options struct {
 	// Servers are the nodes of one installation. Each gets its share of what is published.
 	Servers []Server
 	Key     string // an operator key
-	// Poster makes the command that calls [Post] with a URL and Connections until its standard input ends.
-	Poster func(ctx context.Context, url string) *exec.Cmd
+	// Poster makes the command that calls [Post] until its standard input ends.
+	Poster func(ctx context.Context, url string, connections int) *exec.Cmd
 	// Companies is how many there are, with as many webhooks each; 0 means 1. A company is delivered
 	// by one node, so that many nodes need many.
 	Companies int
@@ -38,7 +38,8 @@ type Options struct {
 	Duration time.Duration
 	// Rounds is how often each is taken; the median counts. 0 means 3.
 	Rounds int
-	// Connections is how many keep-alive connections publish at once; 0 means 128.
+	// Connections is how many keep-alive connections publish at once; 0 means 128 for single posts, which
+	// each wait for a commit, and 32 for batches.
 	Connections int
 	// Load is the part of the speed of single posts at which latency is measured; 0 means 0.3.
 	Load float64
@@ -89,10 +90,14 @@ type Quantiles struct{ P50, P99 time.Duration }
 
 // scenario is a way of publishing.
 type scenario struct {
-	name     string
-	batch    int // events of one request
-	webhooks int // that each event goes to
+	name        string
+	batch       int // events of one request
+	webhooks    int // that each event goes to
+	connections int
 }
+
+// mostConnections is how many are kept, whatever a scenario opens.
+const mostConnections = 10_000
 
 // Scenarios of another kind. Across is the latency of what is published at a node that does not
 // deliver it; with several nodes, Latency is that of what is published at the one that does.
@@ -102,7 +107,7 @@ const (
 	Across  = "across"
 )
 
-var scenarios = []scenario{{"single", 1, 1}, {"batch", 100, 1}, {"fan-out", 100, 5}}
+var scenarios = []scenario{{"single", 1, 1, 128}, {"batch", 100, 1, 32}, {"fan-out", 100, 5, 32}}
 
 // Names lists the scenarios.
 func Names() []string {
@@ -116,7 +121,6 @@ func Names() []string {
 func (o *Options) defaults() {
 	o.Duration = cmp.Or(o.Duration, 4*time.Second)
 	o.Rounds = cmp.Or(o.Rounds, 3)
-	o.Connections = cmp.Or(o.Connections, 128)
 	o.Load = cmp.Or(o.Load, 0.3)
 	o.Companies = cmp.Or(o.Companies, 1)
 	if o.Progress == nil {
@@ -177,7 +181,7 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 // pair measures a scenario with the ceiling before it and the one after: what else runs on the
 // machine changes from one second to the next.
 func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, error) {
-	before, err := b.ceiling(ctx, round)
+	before, err := b.ceiling(ctx, s, round)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +189,7 @@ func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, erro
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	after, err := b.ceiling(ctx, round)
+	after, err := b.ceiling(ctx, s, round)
 	if err != nil {
 		return nil, err
 	}
