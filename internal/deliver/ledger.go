@@ -163,6 +163,9 @@ func (c *core) recorded(out store.Recorded) {
 		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
 			c.endReplay(l.place)
 			l.place.replay = 0
+			if l.place.lane != nil {
+				c.touch(l.place.lane) // to read what is still parked of it: nothing else may come
+			}
 		}
 	}
 	for _, p := range w.places {
