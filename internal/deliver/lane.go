@@ -313,5 +313,6 @@ func (l *lane) advance() {
 func (l *lane) idle(now time.Time) bool {
 	return l.hook != nil && (l.fed || l.place.status != hook.Active) && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		len(l.past) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0
+		len(l.past) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
+		(l.limiter == nil || l.limiter.TokensAt(now) >= float64(l.limiter.Burst())) // the next lane begins with a full one
 }

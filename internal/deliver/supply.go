@@ -48,7 +48,7 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 	l.loading = false
 	before := l.hook
 	l.hook = from.Webhook
-	l.limit()
+	l.limit(c.now)
 	for _, o := range from.Stranded {
 		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)
 	}
@@ -104,15 +104,15 @@ func (c *core) admit(l *lane, it *item) {
 }
 
 // limit brings the token bucket in line with the settings.
-func (l *lane) limit() {
+func (l *lane) limit(now time.Time) {
 	switch want := rate.Limit(l.hook.RateLimit); {
 	case want == 0:
 		l.limiter = nil
 	case l.limiter == nil:
 		l.limiter = rate.NewLimiter(want, max(1, int(want)))
 	case l.limiter.Limit() != want:
-		l.limiter.SetLimit(want)
-		l.limiter.SetBurst(max(1, int(want)))
+		l.limiter.SetLimitAt(now, want)
+		l.limiter.SetBurstAt(now, max(1, int(want)))
 	}
 }
 
