@@ -68,3 +68,22 @@ func TestQuietWebhookCostsNoStart(t *testing.T) {
 		t.Errorf("control: without a low-water mark %d of %d events were read", read, backlogOf)
 	}
 }
+
+// A limit counts on while its webhook has nothing to do.
+func TestRateLimitOutlastsIdleness(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		w.webhook(func(h *hook.Webhook) { h.RateLimit = 0.01 })
+		w.publish(1, nil)
+		w.settle("the first", time.Minute, func() bool { return w.delivered() == 1 })
+		time.Sleep(90 * time.Second)
+		w.publish(1, nil)
+		w.settle("the second", 2*time.Minute, func() bool { return w.delivered() == 2 })
+		got := w.sender.received()
+		if gap := got[1].at.Sub(got[0].at); gap < 99*time.Second {
+			t.Errorf("the second came after %s, the limit is one in 100 s", gap)
+		}
+		w.balanced()
+	})
+}
