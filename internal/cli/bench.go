@@ -105,8 +105,8 @@ func (f *benchFlags) check() error {
 		return usage("--duration: at least 100ms")
 	case f.rounds < 1:
 		return usage("--rounds: at least 1")
-	case f.connections < 0 || f.connections > 10_000:
-		return usage("--connections: 1 to 10000")
+	case f.connections < 0 || f.connections > load.MaxConnections:
+		return usage("--connections: 1 to %d", load.MaxConnections)
 	case !(f.load > 0 && f.load <= 1):
 		return usage("--load: above 0, at most 1")
 	case f.store != "sqlite" && f.store != "postgres":

@@ -51,7 +51,7 @@ func newClient() *http.Client {
 	return &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, MaxIdleConnsPerHost: mostConnections, DisableCompression: true,
+			DialContext: dialer.DialContext, MaxIdleConnsPerHost: MaxConnections, DisableCompression: true,
 		},
 	}
 }
@@ -116,12 +116,12 @@ func Post(ctx context.Context, url string, connections int) error {
 		return err
 	}
 	body := wire.Body(topic.Name, data, hook.DataString)
-	b := bench{client: newClient()}
-	defer b.client.CloseIdleConnections()
+	client := newClient()
+	defer client.CloseIdleConnections()
 	return each(ctx, connections, func(ctx context.Context, _ int) error {
 		for ctx.Err() == nil {
 			// A request under way when the time is over comes to its end.
-			if _, err := b.request(context.WithoutCancel(ctx), http.MethodPost, url, body, nil); err != nil {
+			if _, err := request(context.WithoutCancel(ctx), client, http.MethodPost, url, body, nil); err != nil {
 				return err
 			}
 		}
@@ -337,7 +337,7 @@ func (b *bench) call(ctx context.Context, method, path, company string, body []b
 }
 
 func (b *bench) callAt(ctx context.Context, server, method, path, company string, body []byte) ([]byte, error) {
-	return b.request(ctx, method, server+path, body, func(h http.Header) {
+	return request(ctx, b.client, method, server+path, body, func(h http.Header) {
 		h.Set("Authorization", "Bearer "+b.opt.Key)
 		if company != "" {
 			h.Set("X-Atlas-Company-Id", company)
@@ -345,7 +345,7 @@ func (b *bench) callAt(ctx context.Context, server, method, path, company string
 	})
 }
 
-func (b *bench) request(ctx context.Context, method, url string, body []byte, header func(http.Header)) ([]byte, error) {
+func request(ctx context.Context, client *http.Client, method, url string, body []byte, header func(http.Header)) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -354,7 +354,7 @@ func (b *bench) request(ctx context.Context, method, url string, body []byte, he
 	if header != nil {
 		header(r.Header)
 	}
-	answer, err := b.client.Do(r)
+	answer, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

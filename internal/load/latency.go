@@ -11,7 +11,8 @@ import (
 // latency publishes single events of one company at a steady rate, whatever arrives, and measures how
 // long each takes. An event is due at its time also when earlier ones are late, and its wait counts.
 func (b *bench) latency(ctx context.Context, name string, rate float64, round int) (Result, error) {
-	s := scenario{name, 1, 1, 128}
+	s := scenarios[0]
+	s.name = name
 	n, err := b.begin(ctx, s, round, 1)
 	if err != nil {
 		return Result{}, err

@@ -96,8 +96,8 @@ type scenario struct {
 	connections int
 }
 
-// mostConnections is how many are kept, whatever a scenario opens.
-const mostConnections = 10_000
+// MaxConnections bounds [Options].Connections.
+const MaxConnections = 10_000
 
 // Scenarios of another kind. Across is the latency of what is published at a node that does not
 // deliver it; with several nodes, Latency is that of what is published at the one that does.

@@ -67,15 +67,7 @@ func TestDatabaseAway(t *testing.T) {
 	r.foundInLog(companies)
 	r.stop()
 
-	fates, receipts := r.oracle.Counts()
-	report := r.oracle.Check()
-	t.Logf("%v, %d requests: %s", fates, receipts, report)
-	if faults := report.Faults(); len(faults) > 0 {
-		t.Errorf("seed %d: %s", seed, faults)
-	}
-	if n := len(report[oracle.Duplicate]); n > dark*maxInFlight {
-		t.Errorf("%d duplicates, more than were in flight", n)
-	}
+	r.judge(seed, dark)
 }
 
 // TestDatabaseAwayControl: a database that does not keep what it has committed. That is noticed.

@@ -95,15 +95,7 @@ func TestCopyKilled(t *testing.T) {
 	r.settled(companies, time.Minute)
 	r.foundInLog(companies)
 	r.stop()
-	fates, receipts := r.oracle.Counts()
-	report := r.oracle.Check()
-	t.Logf("%v, %d requests: %s", fates, receipts, report)
-	if faults := report.Faults(); len(faults) > 0 {
-		t.Errorf("seed %d: %s", seed, faults)
-	}
-	if n := len(report[oracle.Duplicate]); n > maxInFlight {
-		t.Errorf("%d duplicates, more than were in flight", n)
-	}
+	r.judge(seed, 1)
 }
 
 // moveTo makes the servers of a rig work on a database, with the keys that its directory has.

@@ -109,15 +109,7 @@ func crash(t *testing.T, r *rig) {
 	r.settled(companies, time.Minute)
 	r.stop()
 
-	fates, receipts := r.oracle.Counts()
-	report := r.oracle.Check()
-	t.Logf("%v, %d requests: %s", fates, receipts, report)
-	if faults := report.Faults(); len(faults) > 0 {
-		t.Errorf("seed %d: %s", seed, faults)
-	}
-	if n := len(report[oracle.Duplicate]); n > c.kills*maxInFlight {
-		t.Errorf("%d duplicates, more than the %d that were in flight at %d kills", n, c.kills*maxInFlight, c.kills)
-	}
+	fates := r.judge(seed, c.kills)
 	if fates[oracle.Acked]+fates[oracle.Unknown] != c.events || fates[oracle.Acked] < c.events*8/10 {
 		t.Errorf("%v of %d events: the test tested little", fates, c.events)
 	}

@@ -72,15 +72,7 @@ func TestCrashAtFailpoints(t *testing.T) {
 	}
 	r.settled(f.companies, time.Minute)
 	r.stop()
-	fates, receipts := r.oracle.Counts()
-	report := r.oracle.Check()
-	t.Logf("%d crashes, %v, %d requests: %s", f.crashes, fates, receipts, report)
-	if faults := report.Faults(); len(faults) > 0 {
-		t.Errorf("seed %d: %s", seed, faults)
-	}
-	if n := len(report[oracle.Duplicate]); n > f.crashes*maxInFlight {
-		t.Errorf("%d duplicates, more than the %d that were in flight at %d crashes", n, f.crashes*maxInFlight, f.crashes)
-	}
+	r.judge(seed, f.crashes)
 	controls(t, r.oracle)
 	f.purge()
 }

@@ -430,6 +430,22 @@ func (r *rig) persist(ctx context.Context, e *oracle.Event) {
 	}
 }
 
+// judge asks the oracle at the end of a test: nothing is lost or wrong, and no more was sent again than was
+// in flight at so many crashes.
+func (r *rig) judge(seed uint64, crashes int) (fates map[oracle.Fate]int) {
+	r.t.Helper()
+	fates, receipts := r.oracle.Counts()
+	report := r.oracle.Check()
+	r.t.Logf("%d crashes, %v, %d requests: %s", crashes, fates, receipts, report)
+	if faults := report.Faults(); len(faults) > 0 {
+		r.t.Errorf("seed %d: %s", seed, faults)
+	}
+	if n := len(report[oracle.Duplicate]); n > crashes*maxInFlight {
+		r.t.Errorf("%d duplicates, more than the %d that were in flight at %d crashes", n, crashes*maxInFlight, crashes)
+	}
+	return fates
+}
+
 // balance is a row of GET /v1/conservation.
 type balance struct {
 	WebhookID                                            string `json:"webhook_id"`
