@@ -364,7 +364,7 @@ func (e *Engine) dispatch() {
 func (e *Engine) dismiss() time.Time {
 	w := &e.crew
 	if now := e.core.now; w.size > 0 && !now.Before(w.lookAt) {
-		for spare := w.size - w.most; spare > 0 && !w.lookAt.IsZero(); spare-- {
+		for range w.size - w.most {
 			select {
 			case e.jobs <- job{}:
 				w.size--
