@@ -35,7 +35,8 @@ var layers = map[string]layer{
 	"config":    {"hook", "settings are read before anything else exists"},
 	"failpoint": {"", "a point is no more than a name, so that everybody can mark one"},
 
-	"egress":             {"hook failpoint", "the only door to the network is too small to know what goes through it"},
+	"egress":             {"hook egress/http1", "the only door to the network is too small to know what goes through it"},
+	"egress/http1":       {"failpoint", "bytes of a request and of an answer, on a connection that is handed to it"},
 	"send":               {"hook wire egress", "one attempt: it neither decides what follows nor records it"},
 	"store":              {"hook failpoint", "the log and the cursors know neither who writes nor who reads"},
 	"store/postgrestest": {"", "whoever needs a Postgres to throw away decides what is kept in it"},

@@ -17,7 +17,7 @@
 // back: a request is repeated only when not one byte of it can have left this machine (or, on
 // HTTP/2, when the receiver says that it has not looked at it).
 //
-// HTTP/1.1 is spoken here, on our own connections. Go's transport runs two goroutines for each
+// HTTP/1.1 is spoken by package http1, on our own connections. Go's transport runs two goroutines for each
 // connection and hands each request over channels; one goroutine that writes and reads in place is
 // cheaper (see the benchmark) and knows what was sent. HTTP/2, which endpoints choose during the TLS
 // handshake, is the standard library's, one connection at a time.
@@ -198,7 +198,7 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 		return err
 	}
 	conn.sentBefore = conn.meter.written.Load()
-	keep, err = conn.exchange(r, a)
+	keep, err = conn.exchange1(r, a)
 	keep = keep && ctx.Err() == nil
 	if err != nil && conn.meter.written.Load() == conn.sentBefore && !timedOut(err) {
 		err = &unsentError{err}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress/http1"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
 )
@@ -25,7 +26,7 @@ func TestRequestOnTheWire(t *testing.T) {
 		got = append(got, d)
 	}})
 	c := newClient(t)
-	sizes := []int{0, 1, 1000, inline - 100, inline, inline + 1, 1 << 20}
+	sizes := []int{0, 1, 1000, 64<<10 - 200, 64 << 10, 64<<10 + 1, 1 << 20}
 	for _, size := range sizes {
 		q := request(r.URL()+"a%20b?c=d", 10*time.Second)
 		q.Body = bytes.Repeat([]byte("x"), size)
@@ -51,7 +52,7 @@ func TestRequestOnTheWire(t *testing.T) {
 
 // Answers as bytes: what becomes of them, and whether the connection is used again.
 func TestAnswers(t *testing.T) {
-	big := strings.Repeat("b", maxBody)
+	big := strings.Repeat("b", http1.MaxBody)
 	tests := []struct {
 		name, answer string
 		status       int
@@ -72,9 +73,9 @@ func TestAnswers(t *testing.T) {
 		{"says close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 200, "", "ok", false, false},
 		{"101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nxxxx", 101, "", "", false, false},
 		{"000", "HTTP/1.1 000 No\r\nContent-Length: 0\r\n\r\n", 0, "", "", false, true},
-		{"too many interim answers", strings.Repeat("HTTP/1.1 103 Early\r\n\r\n", maxInterim+1), -1, hook.ErrProtocol, "", false, false},
+		{"too many interim answers", strings.Repeat("HTTP/1.1 103 Early\r\n\r\n", 17), -1, hook.ErrProtocol, "", false, false},
 		{"garbage", "SSH-2.0-OpenSSH_9.2\r\n", -1, hook.ErrProtocol, "", false, false},
-		{"headers too large", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxHead) + "\r\n\r\n", -1, hook.ErrProtocol, "", false, false},
+		{"headers too large", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", http1.MaxHead) + "\r\n\r\n", -1, hook.ErrProtocol, "", false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress/http1"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
 )
@@ -50,7 +51,7 @@ func TestHostileReceivers(t *testing.T) {
 				if err == nil && a.Status >= 200 && a.Status <= 299 {
 					t.Errorf("%s (%d): delivered", url, i)
 				}
-				if len(a.Body) > maxBody || len(a.Header) > maxHead {
+				if len(a.Body) > http1.MaxBody || len(a.Header) > http1.MaxHead {
 					t.Errorf("%s: kept %d bytes of headers, %d of body", url, len(a.Header), len(a.Body))
 				}
 			})

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress/http1"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -28,7 +29,7 @@ func newHTTP2() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	return &http.Transport{
-		Proxy: nil, DisableCompression: true, MaxResponseHeaderBytes: maxHead, Protocols: protocols,
+		Proxy: nil, DisableCompression: true, MaxResponseHeaderBytes: http1.MaxHead, Protocols: protocols,
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return ctx.Value(dialedKey{}).(*tls.Conn), nil
 		},
@@ -40,6 +41,8 @@ func newHTTP2() *http.Transport {
 }
 
 type dialedKey struct{}
+
+var errAbandoned = errors.New("the answer came before the request was sent in full")
 
 // startHTTP2 begins HTTP/2 on a connection that has chosen it, with one reservation.
 func (c *conn) startHTTP2(ctx context.Context, factory *http.Transport) (err error) {
@@ -82,9 +85,9 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	a.Status = resp.StatusCode
 	a.RetryAfter = resp.Header.Get("Retry-After")
 	a.Header = flatten(resp.Header)
-	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	a.Truncated = err != nil || len(a.Body) > maxBody
-	a.Body = a.Body[:min(len(a.Body), maxBody)]
+	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, http1.MaxBody+1))
+	a.Truncated = err != nil || len(a.Body) > http1.MaxBody
+	a.Body = a.Body[:min(len(a.Body), http1.MaxBody)]
 	return err == nil, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress/http1"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -79,8 +80,8 @@ func (p *proxy) connect(ctx context.Context, t *target) (net.Conn, error) {
 	return tunnel, nil
 }
 
-// ask sends CONNECT and reads the head of the answer one byte at a time: what follows it already
-// belongs to the endpoint.
+// ask sends CONNECT and reads no more than the head of the answer: what follows it already belongs to
+// the endpoint.
 func (p *proxy) ask(nc net.Conn, t *target) (status int, err error) {
 	request := "CONNECT " + t.address() + " HTTP/1.1\r\nHost: " + t.address() + "\r\n"
 	if p.auth != "" {
@@ -89,21 +90,5 @@ func (p *proxy) ask(nc net.Conn, t *target) (status int, err error) {
 	if _, err := nc.Write([]byte(request + "\r\n")); err != nil {
 		return 0, err
 	}
-	head := make([]byte, 0, 512)
-	for from := 0; ; {
-		if len(head) == maxHead {
-			return 0, errHeadTooLarge
-		}
-		var b [1]byte
-		if _, err := nc.Read(b[:]); err != nil {
-			return 0, err
-		}
-		head = append(head, b[0])
-		end, resume := headEnd(head, from)
-		if from = resume; end == 0 {
-			continue
-		}
-		h, err := parseHead(head[:end])
-		return h.status, err
-	}
+	return http1.ReadStatus(nc)
 }

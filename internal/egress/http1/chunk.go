@@ -1,4 +1,4 @@
-package egress
+package http1
 
 // chunks takes the framing off a chunked body (RFC 9112 section 7.1), whatever pieces it comes in.
 // Extensions and trailers are skipped.
@@ -25,14 +25,14 @@ const (
 	chunkBroken
 )
 
-// eat decodes b, appends the data to body as far as maxBody, and returns body and how many bytes of
+// eat decodes b, appends the data to body as far as MaxBody, and returns body and how many bytes of
 // b it has taken: all, unless the body is done or broken.
 func (c *chunks) eat(body, b []byte) ([]byte, int) {
 	i := 0
 	for i < len(b) && c.state < chunkDone {
 		if c.state == chunkData {
 			n := int(min(c.left, int64(len(b)-i)))
-			body = append(body, b[i:i+min(n, max(maxBody-len(body), 0))]...)
+			body = append(body, b[i:i+min(n, max(MaxBody-len(body), 0))]...)
 			i += n
 			if c.left -= int64(n); c.left == 0 {
 				c.state = chunkDataCR

@@ -1,4 +1,4 @@
-package egress
+package http1
 
 import (
 	"bufio"
@@ -201,7 +201,7 @@ func TestChunks(t *testing.T) {
 func TestChunksAreBounded(t *testing.T) {
 	var c chunks
 	body, _ := c.eat(nil, bytes.Repeat([]byte("1\r\nx\r\n"), maxFraming))
-	if len(body) > maxBody || c.state != chunkBroken {
+	if len(body) > MaxBody || c.state != chunkBroken {
 		t.Errorf("kept %d bytes, state %d", len(body), c.state)
 	}
 }

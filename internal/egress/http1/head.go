@@ -1,4 +1,4 @@
-package egress
+package http1
 
 import (
 	"bytes"
@@ -9,8 +9,9 @@ import (
 
 // Bounds on what a receiver may make us read for one answer.
 const (
-	maxHead    = 32 << 10 // all status lines and header sections, interim ones included
-	maxBody    = 16 << 10 // of the body; an answer with more costs the connection
+	MaxHead = 32 << 10 // all status lines and header sections, interim ones included
+	MaxBody = 16 << 10 // of the body; an answer with more costs the connection
+
 	maxInterim = 16       // 1xx answers before the final one
 	maxFraming = 64 << 10 // bytes of a chunked body on the wire, its framing included
 )
