@@ -11,6 +11,8 @@ import (
 // Limits of the engine's memory.
 const (
 	maxInbox     = 10_000   // events that wait for the loop; beyond, they are read from the store
+	maxInboxes   = 16 << 20 // bytes of those, of all partitions together, and once more on the way to them
+	eventBytes   = 400      // what an event takes of memory beside its data
 	maxPayloads  = 64 << 20 // bytes of events that lanes hold; beyond, lanes detach
 	maxItems     = 200_000  // deliveries that lanes hold, some 200 bytes each; beyond, crowded ones detach
 	placesChunk  = 1000
@@ -44,6 +46,7 @@ type core struct {
 	timers     timers
 	ledger     ledger
 	payloads   int64  // bytes of events that lanes hold
+	inboxes    int64  // bytes of events that no lane was offered yet
 	items      int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
 	commits    uint64 // records that came back
 	ended      uint64 // replays that ended

@@ -121,6 +121,7 @@ type Engine struct {
 		sync.Mutex
 		commits []commit
 		events  int
+		bytes   int64
 	}
 	workers  sync.WaitGroup
 	crew     crew
@@ -176,11 +177,13 @@ func New(c Config) *Engine {
 // never blocks; what does not fit is read from the store.
 func (e *Engine) Committed(p hook.Partition, events []*hook.Event, version int64) {
 	e.inbox.Lock()
-	if e.inbox.events+len(events) > maxInbox {
-		e.inbox.commits, e.inbox.events = nil, 0 // the gap shows that they are missing
+	n := size(events)
+	if e.inbox.events+len(events) > maxInbox || e.inbox.bytes+n > maxInboxes {
+		e.inbox.commits, e.inbox.events, e.inbox.bytes = nil, 0, 0 // the gap shows that they are missing
 	}
 	e.inbox.commits = append(e.inbox.commits, commit{p, events, version})
 	e.inbox.events += len(events)
+	e.inbox.bytes += n
 	e.inbox.Unlock()
 	select {
 	case e.kicked <- struct{}{}:
@@ -324,7 +327,7 @@ func (e *Engine) take(r *result) {
 func (e *Engine) drainInbox() {
 	e.inbox.Lock()
 	commits := e.inbox.commits
-	e.inbox.commits, e.inbox.events = nil, 0
+	e.inbox.commits, e.inbox.events, e.inbox.bytes = nil, 0, 0
 	e.inbox.Unlock()
 	for _, x := range commits {
 		e.core.committed(x.partition, x.events, x.version)

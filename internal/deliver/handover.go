@@ -107,6 +107,7 @@ func (c *core) disown(p *partition) {
 			c.remove(pl)
 		}
 	}
+	c.empty(p)
 	delete(c.partitions, p.id)
 	c.released[p.id] = true
 }

@@ -22,6 +22,7 @@ type partition struct {
 	inbox   []*hook.Event
 	behind  bool // events are in the store that were not seen in memory
 	reading bool // a read of the tail is under way
+	missed  bool // there was no room for events that it may have come too early for
 	loading bool // a read of the configuration is under way
 	leaving bool // it is being handed over: no attempt starts
 	held    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
@@ -125,7 +126,8 @@ func (c *company) interested(topic string) []*place {
 // counted in bytes once.
 type payload struct {
 	event  *hook.Event
-	refs   int // only the loop counts
+	part   *partition // whose memory it is in; an event read from the store does not say
+	refs   int        // only the loop counts
 	bodies [2]struct {
 		once sync.Once
 		text []byte

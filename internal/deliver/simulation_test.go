@@ -394,6 +394,16 @@ func (s *simulation) bounded() error {
 			return fmt.Errorf("webhook %d: %d in flight, %d sending, %d recording, %d ahead, %d parked", key, l.inFlight, l.sending, l.recording, l.ahead, l.parked)
 		}
 	}
+	inboxes := int64(0)
+	for _, p := range c.partitions {
+		inboxes += size(p.inbox)
+		if len(c.lanes) == 0 && len(p.payload) > 0 && len(s.running) == 0 {
+			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payload))
+		}
+	}
+	if c.inboxes != inboxes {
+		return fmt.Errorf("the inboxes hold %d bytes, and %d are counted", inboxes, c.inboxes)
+	}
 	held := len(s.running)
 	for _, o := range c.ledger.done {
 		if o.item != nil {

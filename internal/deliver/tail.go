@@ -14,12 +14,29 @@ func (c *core) committed(id hook.Partition, events []*hook.Event, version int64)
 		return
 	}
 	p.wanted = max(p.wanted, version)
-	if len(p.inbox)+len(events) > maxInbox {
-		p.inbox, p.behind = nil, true
+	if n := size(events); len(p.inbox)+len(events) > maxInbox || c.inboxes+n > maxInboxes {
+		c.empty(p)
+		p.behind, p.missed = true, p.reading
+	} else {
+		p.inbox = append(p.inbox, events...)
+		c.inboxes += n
 	}
-	p.inbox = append(p.inbox, events...)
 	c.configure(p)
 	c.feed(p)
+}
+
+// size is what events hold of memory, in bytes: their data, and what they take beside it.
+func size(events []*hook.Event) (n int64) {
+	for _, e := range events {
+		n += int64(len(e.Data)) + eventBytes
+	}
+	return n
+}
+
+// empty lets go of what a partition has in memory of its log.
+func (c *core) empty(p *partition) {
+	c.inboxes -= size(p.inbox)
+	p.inbox = nil
 }
 
 // feed offers the events that come next to the lanes: from memory if they are exactly the next,
@@ -37,7 +54,9 @@ func (c *core) feed(p *partition) {
 			p.behind = true
 			break
 		}
+		p.inbox[0] = nil
 		p.inbox = p.inbox[1:]
+		c.inboxes -= int64(len(e.Data)) + eventBytes
 		if e.Offset == p.tail+1 {
 			c.offer(p, e)
 		}
@@ -67,7 +86,7 @@ func (c *core) tailRead(id hook.Partition, events []*hook.Event, version int64, 
 		c.configure(p)
 		return
 	}
-	p.behind = more
+	p.behind, p.missed = more || p.missed, false
 	for _, e := range events {
 		if e.Offset > p.tail {
 			c.offer(p, e)
@@ -136,7 +155,7 @@ func (c *core) hold(p *partition, e *hook.Event) *payload {
 		x.refs++
 		return x
 	}
-	x := &payload{event: e, refs: 1}
+	x := &payload{event: e, part: p, refs: 1}
 	p.payload[e.Offset] = x
 	c.payloads += int64(len(e.Data))
 	return x
@@ -148,8 +167,11 @@ func (c *core) drop(x *payload) {
 	}
 	if x.refs--; x.refs == 0 {
 		c.payloads -= int64(len(x.event.Data))
-		if p := c.partitions[x.event.Partition]; p != nil && p.payload[x.event.Offset] == x {
+		if p := x.part; p.payload[x.event.Offset] == x {
 			delete(p.payload, x.event.Offset)
+			if len(p.payload) == 0 {
+				p.payload = map[hook.Offset]*payload{} // a map keeps the room that a burst took
+			}
 		}
 	}
 }

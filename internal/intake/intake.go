@@ -17,6 +17,7 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -106,7 +107,7 @@ type Accepted struct {
 	Duplicate bool
 }
 
-// Publish accepts one event. The event keeps body.
+// Publish accepts one event. The event keeps body, unless that is much larger than its data.
 func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accepted, error) {
 	r := readers.Get().(*reader)
 	defer r.release()
@@ -121,6 +122,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	if refused != nil {
 		return Accepted{}, refused
 	}
+	event.Data = alone(event.Data, body)
 	company, err := in.log.EnsureCompany(ctx, event.CompanyID)
 	if err != nil {
 		return Accepted{}, err
@@ -177,6 +179,16 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 		}
 	}
 	return accepted, nil
+}
+
+// alone returns data in memory of its own where a body would be kept alive that is much larger: events
+// are held for as long as somebody waits for them, and the room that was made for a body of unknown
+// length is many times what a small one takes.
+func alone(data, body []byte) []byte {
+	if cap(body) > 2*len(data)+1<<10 {
+		return bytes.Clone(data)
+	}
+	return data
 }
 
 // requestWeight is what a request costs beside its events, in events.

@@ -448,3 +448,29 @@ func BenchmarkPublishBatch(b *testing.B) {
 		}
 	}
 }
+
+// A small event does not keep the room alive that was made for a body of unknown length; a large one is
+// not copied.
+func TestEventsKeepNoRoom(t *testing.T) {
+	for _, test := range []struct {
+		data int
+		most int // bytes that the event keeps, in all
+	}{{10, 100}, {1000, 1100}, {12_000, 17_000}} {
+		log := &memoryLog{}
+		in := intake.New(log, intake.Options{})
+		text := fmt.Sprintf(`{"company_id": "c", "event": "conversation", "id": "e", "data": {"x": "%s"}}`, strings.Repeat("x", test.data))
+		body, err := in.ReadEvent(strings.NewReader(text), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if control := cap(body.Bytes); control < 16<<10 {
+			t.Fatalf("control: the body of unknown length took only %d bytes", control)
+		}
+		if _, err := in.Publish(t.Context(), body.Bytes, intake.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		if kept := cap(log.events["c/e"].Data); kept > test.most {
+			t.Errorf("%d bytes of data keep %d", test.data, kept)
+		}
+	}
+}
