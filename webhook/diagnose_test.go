@@ -87,7 +87,7 @@ func TestDiagnoseProvesTheMistake(t *testing.T) {
 		{"upper case", webhooktest.Delivery{}, func(r *received) { r.setSignature(strings.ToUpper(r.signature())) }, "signature_reformatted"},
 		{"prefix", webhooktest.Delivery{}, func(r *received) { r.setSignature("sha256=" + r.signature()) }, "signature_reformatted"},
 		{"timestamp rounded", webhooktest.Delivery{Time: now().Truncate(time.Second)}, func(r *received) {
-			r.header.Set("X-Atlas-Webhook-Signature-Timestamp", strings.TrimSuffix(r.timestamp(), ".000001"))
+			r.header.Set("X-Atlas-Webhook-Signature-Timestamp", strings.TrimSuffix(r.timestamp(), ".001"))
 		}, "timestamp_other_header"},
 		{"timestamp padded", webhooktest.Delivery{Time: now().Truncate(time.Second).Add(250 * time.Millisecond)}, func(r *received) {
 			r.header.Del("X-Atlas-Webhook-Timestamp")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -40,6 +41,7 @@ type Event struct {
 
 	// What follows comes from headers that nobody signs.
 	WebhookID string // the subscription, wh_…
+	ObjectID  string // the object that the event is about, decoded; "" if there is none
 	Attempt   int    // 1, 2, 3 … of this delivery; 0 if the header is missing
 	Sequence  int64  // the gapless count of the events that the subscription matched; 0 if there is none
 	Test      bool   // a test delivery
@@ -56,6 +58,10 @@ func (e *Event) readHeader(header http.Header) {
 		e.ID = header.Get(wire.HeaderStandardID)
 	}
 	e.WebhookID = header.Get(wire.HeaderSubscriptionID)
+	e.ObjectID = header.Get(wire.HeaderObjectID)
+	if decoded, err := url.PathUnescape(e.ObjectID); err == nil {
+		e.ObjectID = decoded
+	}
 	e.Attempt, _ = strconv.Atoi(header.Get(wire.HeaderAttempt))
 	e.Sequence, _ = strconv.ParseInt(header.Get(wire.HeaderSequence), 10, 64)
 	e.Test = header.Get(wire.HeaderTest) == "true"

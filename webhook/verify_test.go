@@ -40,7 +40,7 @@ func TestEventHoldsWhatTheRequestSays(t *testing.T) {
 	signed := time.Date(2026, 3, 2, 9, 0, 0, 123456789, time.UTC)
 	header, body := sign(t, webhooktest.Delivery{
 		Topic: "customer.created", Data: `{"id":"c_1","name":"José"}`, EventID: "evt_1", WebhookID: "wh_1",
-		Attempt: 3, Sequence: 42, Test: true, Replay: "rpl_1", Time: signed,
+		ObjectID: "50% a", Attempt: 3, Sequence: 42, Test: true, Replay: "rpl_1", Time: signed,
 	})
 	v := webhook.Verifier{Secrets: []string{webhooktest.Secret}, Now: func() time.Time { return signed }}
 	event, err := v.Verify(header, body)
@@ -48,16 +48,16 @@ func TestEventHoldsWhatTheRequestSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := webhook.Event{
-		Topic: "customer.created", Data: []byte(`{"id":"c_1","name":"Jos\u00e9"}`), SignedAt: signed.Truncate(time.Microsecond),
+		Topic: "customer.created", Data: []byte(`{"id":"c_1","name":"Jos\u00e9"}`), SignedAt: signed.Truncate(time.Millisecond),
 		ID: "evt_1", IDVerified: true, Signature: header.Get("X-Atlas-Webhook-Signature"),
-		WebhookID: "wh_1", Attempt: 3, Sequence: 42, Test: true, Replay: "rpl_1",
+		WebhookID: "wh_1", ObjectID: "50% a", Attempt: 3, Sequence: 42, Test: true, Replay: "rpl_1",
 	}
 	if string(event.Data) != string(want.Data) {
 		t.Errorf("Data %s, want %s", event.Data, want.Data)
 	}
 	event.Data, want.Data = nil, nil
 	if event.Topic != want.Topic || !event.SignedAt.Equal(want.SignedAt) || event.ID != want.ID ||
-		event.IDVerified != want.IDVerified || event.Signature != want.Signature || event.WebhookID != want.WebhookID ||
+		event.IDVerified != want.IDVerified || event.Signature != want.Signature || event.WebhookID != want.WebhookID || event.ObjectID != want.ObjectID ||
 		event.Attempt != want.Attempt || event.Sequence != want.Sequence || event.Test != want.Test || event.Replay != want.Replay {
 		t.Errorf("event\n got %+v\nwant %+v", *event, want)
 	}

@@ -202,6 +202,9 @@ func (l *listener) post(ctx context.Context, e *client.FedEvent) error {
 		WebhookID: l.webhook, Attempt: 1, Sequence: e.Sequence, Scheme: hook.SignatureScheme(l.flags.scheme), Secret: l.secret,
 		UserAgent: wire.UserAgent(buildVersion()),
 	}
+	if e.ObjectID != nil {
+		r.Object = *e.ObjectID
+	}
 	header, err := r.Header()
 	if err != nil {
 		return err

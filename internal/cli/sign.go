@@ -63,13 +63,12 @@ func (p *Program) runSign(f signFlags) error {
 	} else if !hook.ValidEventID(f.id) {
 		return usage("--event-id: must be 1 to 128 of A-Z a-z 0-9 _ : -")
 	}
-	body, topic, err := p.bodyToSign(f)
-	if err != nil {
-		return err
-	}
 	request := wire.Request{
-		Scheme: hook.SignatureScheme(f.scheme), Secret: f.secret, Body: body, Timestamp: f.timestamp,
-		EventID: f.id, Topic: topic, Attempt: 1, UserAgent: wire.UserAgent(buildVersion()),
+		Scheme: hook.SignatureScheme(f.scheme), Secret: f.secret, Timestamp: f.timestamp,
+		EventID: f.id, Attempt: 1, UserAgent: wire.UserAgent(buildVersion()),
+	}
+	if err := p.bodyToSign(f, &request); err != nil {
+		return err
 	}
 	header, err := request.Header()
 	if err != nil {
@@ -77,33 +76,37 @@ func (p *Program) runSign(f signFlags) error {
 	}
 	// What a bare body does not tell is left out: the webhook, and the topic unless it was given.
 	maps.DeleteFunc(header, func(_ string, values []string) bool { return values[0] == "" })
-	return p.printSigned(header, body)
+	return p.printSigned(header, request.Body)
 }
 
-// bodyToSign is the request's body, and its topic where that is known.
-func (p *Program) bodyToSign(f signFlags) (body []byte, topic string, err error) {
+// bodyToSign sets the request's body, and its topic and object where they are known.
+func (p *Program) bodyToSign(f signFlags, r *wire.Request) (err error) {
 	if f.topic == "" {
-		body, err = p.content("body", f.body)
-		return body, "", err
+		r.Body, err = p.content("body", f.body)
+		return err
 	}
 	t, err := lookupTopic(f.topic)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	if f.format != string(hook.DataString) && f.format != string(hook.DataObject) {
-		return nil, "", usage("--data-format: %q is neither string nor object", f.format)
+		return usage("--data-format: %q is neither string nor object", f.format)
 	}
 	data := []byte(t.Sample)
 	if f.data != "" {
 		if data, err = p.content("data", f.data); err != nil {
-			return nil, "", err
+			return err
 		}
 	}
-	document, err := wire.Escape(data)
+	document, err := wire.Parse(data)
 	if err != nil {
-		return nil, "", usage("--data: %w", err)
+		return usage("--data: %w", err)
 	}
-	return wire.Body(t.Name, document, hook.DataFormat(f.format)), t.Name, nil
+	r.Topic, r.Body = t.Name, wire.Body(t.Name, document.Text, hook.DataFormat(f.format))
+	if id, ok := document.ID(); ok && hook.ValidObjectID(id) {
+		r.Object = id
+	}
+	return nil
 }
 
 func (p *Program) printSigned(header http.Header, body []byte) error {

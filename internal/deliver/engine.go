@@ -400,7 +400,7 @@ func (e *Engine) attempt(ctx context.Context, s *start) (result send.Result) {
 		}
 	}()
 	r := send.Request{
-		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Body: s.payload.body(s.webhook.Format),
+		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.body(s.webhook.Format),
 		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
 	}
 	if e.Members != nil {

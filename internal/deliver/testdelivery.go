@@ -13,7 +13,7 @@ import (
 // retried, held, ordered or counted.
 func (e *Engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
 	r := e.Sender.Send(ctx, send.Request{
-		Webhook: w, EventID: event.ID, Topic: event.Topic, Body: wire.Body(event.Topic, event.Data, w.Format),
+		Webhook: w, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: wire.Body(event.Topic, event.Data, w.Format),
 		Attempt: 1, Kind: hook.Test, AllowNetworks: w.AllowNetworks,
 	})
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -83,7 +85,7 @@ func parseEndpoint(raw string) (*target, *Refusal) {
 	}
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c == 0x7f || c == '\\' {
-			return nil, refuse(CodeInvalidURL, "the endpoint must not contain spaces, control characters or backslashes")
+			return nil, refuse(CodeInvalidURL, "the endpoint must not contain spaces, control characters or backslashes: %s at character %d", named(rune(c)), i+1)
 		}
 	}
 	scheme, rest, ok := strings.Cut(raw, "://")
@@ -214,15 +216,48 @@ func endsInNumber(name string) bool {
 	return digits || hex
 }
 
+// setPath takes path and query by one rule: what RFC 3986 allows there is kept as it is written, to
+// the letter case of an escape; of the rest of ASCII, which some servers answer with 400 for ever,
+// the percent-encoded form is sent.
 func (t *target) setPath(path string) *Refusal {
-	for i := range len(path) {
-		if path[i] > 0x7e {
-			return refuse(CodeInvalidURL, "path and query must be ASCII; percent-encode other characters")
-		}
-	}
 	if path == "" || path[0] == '?' {
 		path = "/" + path
 	}
-	t.path = path
+	const hex = "0123456789ABCDEF"
+	encoded := make([]byte, 0, len(path)+16)
+	for i, r := range path {
+		switch {
+		case r > 0x7e:
+			return refuse(CodeInvalidURL, "path and query must be ASCII, and there is %s in them: percent-encode it, as UTF-8", named(r))
+		case strings.ContainsRune(disallowed, r), r == '%' && !isEscape(path[i:]):
+			encoded = append(encoded, '%', hex[r>>4], hex[r&15])
+		default:
+			encoded = append(encoded, byte(r))
+		}
+	}
+	t.path = string(encoded)
 	return nil
+}
+
+// disallowed is the printable ASCII that has no place in a path or a query (RFC 3986 sections 3.3
+// and 3.4); beside the percent sign that begins no escape, and what was refused before.
+const disallowed = "\"<>[]^`{|}"
+
+func isEscape(s string) bool {
+	isHex := func(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
+	return len(s) >= 3 && isHex(s[1]) && isHex(s[2])
+}
+
+// named is a character in an error: itself and its number, the number alone where it cannot be seen.
+func named(r rune) string {
+	switch {
+	case r == ' ':
+		return "a space"
+	case r == utf8.RuneError:
+		return "a byte that is no UTF-8"
+	case unicode.IsPrint(r):
+		return fmt.Sprintf("%q (U+%04X)", r, r)
+	default:
+		return fmt.Sprintf("U+%04X", r)
+	}
 }

@@ -3,6 +3,7 @@ package egress
 import (
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -16,6 +17,12 @@ func TestCheckEndpoint(t *testing.T) {
 		{"https://example.com?x=1", "https://example.com/?x=1"},
 		{"https://example.com/a%20b/../c//d;e?x=%0a&", "https://example.com/a%20b/../c//d;e?x=%0a&"},
 		{"https://example.com/?", "https://example.com/?"},
+		// One rule for path and query: what RFC 3986 does not allow is percent-encoded, all else is kept.
+		{`https://example.com/"<>[]^` + "`" + `{|}?"<>[]^` + "`" + `{|}`, "https://example.com/%22%3C%3E%5B%5D%5E%60%7B%7C%7D?%22%3C%3E%5B%5D%5E%60%7B%7C%7D"},
+		{"https://example.com/50%/%zz?a=%&b=%4&c=%4g&d=100%", "https://example.com/50%25/%25zz?a=%25&b=%254&c=%254g&d=100%25"},
+		{"https://example.com/%2f%2F+//../.;?a[]=1&b=%5b%5B+", "https://example.com/%2f%2F+//../.;?a%5B%5D=1&b=%5b%5B+"},
+		{"https://example.com/-._~!$&'()*+,;=:@/?-._~!$&'()*+,;=:@/?", "https://example.com/-._~!$&'()*+,;=:@/?-._~!$&'()*+,;=:@/?"},
+		{"https://example.com?{x}", "https://example.com/?%7Bx%7D"},
 		{"https://example.com//two", "https://example.com//two"},
 		{"https://bücher.example/", "https://xn--bcher-kva.example/"},
 		{"https://xn--bcher-kva.example/", "https://xn--bcher-kva.example/"},
@@ -43,7 +50,8 @@ func TestCheckEndpoint(t *testing.T) {
 		{" https://example.com/", CodeInvalidURL},
 		{"https://example.com\\@evil.example/", CodeInvalidURL},
 		{"https://example.com/é", CodeInvalidURL},
-		{"https://example.com/%zz", CodeInvalidURL},
+		{"https://example.com/?é", CodeInvalidURL},
+		{"https://example.com/" + strings.Repeat("[", 700), CodeInvalidURL}, // too long when encoded
 		{"https://exa%6dple.com/", CodeInvalidURL},
 		{"https://example.com./", CodeInvalidURL},
 		{"https://.example.com/", CodeInvalidURL},
@@ -120,6 +128,23 @@ func TestCheckEndpoint(t *testing.T) {
 	}
 }
 
+// A refusal of path or query names the character.
+func TestCheckEndpointNamesTheCharacter(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://example.com/é":      "'é' (U+00E9)",
+		"https://example.com/?a=😀":   "'😀' (U+1F600)",
+		"https://example.com/\u2028": "U+2028",
+		"https://example.com/\xff":   "no UTF-8",
+		"https://example.com/a b":    "a space at character 22",
+		"https://example.com/a\\b":   `'\\' (U+005C) at character 22`,
+		"https://example.com/a\x00":  "U+0000",
+	} {
+		if _, errs := CheckEndpoint(raw, &Policy{}); len(errs) != 1 || !strings.Contains(errs[0].Detail, want) {
+			t.Errorf("%q: %v, want %s", raw, errs, want)
+		}
+	}
+}
+
 func TestCheckEndpointByPolicy(t *testing.T) {
 	dev := &Policy{AllowHTTP: true, AllowNetworks: prefixes(t, "127.0.0.0/8")}
 	for raw, ok := range map[string]bool{
@@ -139,6 +164,9 @@ func TestBlockedPortsAreSorted(t *testing.T) {
 		}
 	}
 }
+
+// requestTarget is path and query by RFC 3986.
+var requestTarget = regexp.MustCompile(`^/([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*(\?([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$`)
 
 // What is accepted is stable, names a public place, and reads the same to the standard parser.
 func FuzzCheckEndpoint(f *testing.F) {
@@ -166,10 +194,8 @@ func FuzzCheckEndpoint(f *testing.F) {
 		if a, err := netip.ParseAddr(u.Hostname()); err == nil && !oracle(a) {
 			t.Fatalf("%q became %q", raw, got)
 		}
-		for i := range len(got) {
-			if got[i] <= ' ' || got[i] > '~' {
-				t.Fatalf("%q became %q", raw, got)
-			}
+		if !requestTarget.MatchString(u.RequestURI()) || !strings.HasSuffix(got, u.RequestURI()) {
+			t.Fatalf("%q became %q", raw, got)
 		}
 	})
 }

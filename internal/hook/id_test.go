@@ -88,15 +88,21 @@ func TestNewIDConcurrently(t *testing.T) {
 	}
 }
 
+// A secret is the same in both alphabets of base64, with and without padding: 200 of them would not
+// all be so by chance.
 func TestNewSecret(t *testing.T) {
-	a, b := hook.NewSecret(), hook.NewSecret()
-	if a == b {
-		t.Error("two secrets are the same")
+	seen := map[string]bool{}
+	for range 200 {
+		secret := hook.NewSecret()
+		text, ok := strings.CutPrefix(secret, "whsec_")
+		key, err := base64.RawURLEncoding.Strict().DecodeString(text)
+		if !ok || err != nil || len(key) != 24 || !hook.ValidSecret(secret) || strings.ContainsAny(text, "-_+/=") {
+			t.Fatalf("%q is not whsec_ and 24 bytes in letters and digits: %v", secret, err)
+		}
+		seen[secret] = true
 	}
-	text, ok := strings.CutPrefix(a, "whsec_")
-	key, err := base64.StdEncoding.Strict().DecodeString(text)
-	if !ok || err != nil || len(key) != 32 || !hook.ValidSecret(a) {
-		t.Errorf("%q is not whsec_ and 32 bytes in base64: %v", a, err)
+	if len(seen) != 200 {
+		t.Errorf("%d different secrets of 200", len(seen))
 	}
 }
 

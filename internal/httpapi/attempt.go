@@ -77,7 +77,7 @@ func (s *sentRequest) request() *wire.Request {
 	atlas, other := s.webhook.Secrets.At(a.StartedAt)
 	return &wire.Request{
 		Body: wire.Body(s.event.Topic, s.event.Data, a.Format), Timestamp: a.TimestampText, Topic: s.event.Topic, EventID: s.event.ID,
-		WebhookID: s.webhook.ID, Attempt: a.Number, Sequence: a.Sequence, Test: a.Kind == hook.Test, Replay: s.replay,
+		Object: s.event.ObjectID(), WebhookID: s.webhook.ID, Attempt: a.Number, Sequence: a.Sequence, Test: a.Kind == hook.Test, Replay: s.replay,
 		Scheme: s.webhook.Scheme, Secret: atlas, Other: other, UserAgent: wire.UserAgent(s.agent), Custom: s.webhook.Headers,
 	}
 }
@@ -205,14 +205,18 @@ func (a *API) testEvent(w *hook.Webhook, body *TestRequest) (*hook.Event, error)
 	if body != nil && body.Data != nil {
 		data = *body.Data
 	}
-	escaped, err := wire.Escape(data)
+	document, err := wire.Parse(data)
 	if err != nil {
 		return nil, err
 	}
 	now := a.now()
-	return &hook.Event{
-		ID: hook.NewID(hook.TestPrefix, now), Company: w.Company, CompanyID: w.CompanyID, Topic: topic.Name, Data: escaped, FreshID: true, AcceptedAt: now,
-	}, nil
+	event := &hook.Event{
+		ID: hook.NewID(hook.TestPrefix, now), Company: w.Company, CompanyID: w.CompanyID, Topic: topic.Name, Data: document.Text, FreshID: true, AcceptedAt: now,
+	}
+	if id, ok := document.ID(); ok && hook.ValidObjectID(id) {
+		event.ObjectKey = hook.ObjectKey(topic.Name, id)
+	}
+	return event, nil
 }
 
 // firstTopic is the first topic that a webhook is subscribed to.

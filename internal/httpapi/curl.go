@@ -25,7 +25,7 @@ func nextAttempt(w *hook.Webhook, d *store.DeliveryDetail) *hook.Attempt {
 
 // curl is the request as a command for a POSIX shell. Strangers' bytes stand in single quotes, in
 // which a shell reads nothing but their end; --globoff keeps curl from reading the URL as a
-// pattern, --data-raw from reading the body as a file's name. The values of custom headers are
+// pattern, --path-as-is from resolving dots in its path, --data-raw from reading the body as a file's name. The values of custom headers are
 // variables of the caller's shell. signature replaces the signatures; "" leaves them real.
 func (s *sentRequest) curl(signature string) string {
 	r := s.request()
@@ -40,7 +40,7 @@ func (s *sentRequest) curl(signature string) string {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("curl --globoff --request POST ")
+	b.WriteString("curl --globoff --path-as-is --request POST ")
 	b.WriteString(quote(s.webhook.Endpoint))
 	for _, name := range headerOrder(h) {
 		b.WriteString(" \\\n  --header ")

@@ -97,7 +97,7 @@ func TestDeliveries(t *testing.T) {
 // checkCurl runs the command with a curl that prints its arguments.
 func checkCurl(t *testing.T, command, signature string) {
 	t.Helper()
-	if !strings.Contains(command, "--globoff") || !strings.Contains(command, "--data-raw") || strings.Contains(command, "canary-value") {
+	if !strings.Contains(command, "--globoff --path-as-is") || !strings.Contains(command, "--data-raw") || strings.Contains(command, "canary-value") {
 		t.Errorf("curl: %s", command)
 	}
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", "curl() { printf '%s\\0' \"$@\"; }\nHEADER_X_API_KEY='from outside'\nHEADER_X_IT_S=v\n"+command).Output()
@@ -159,7 +159,7 @@ func TestTestDelivery(t *testing.T) {
 	if sent.Topic != "customer.identify" || a["outcome"] != "retry" || a["kind"] != "test" || !strings.Contains(a["advice"].(string), "Nothing listens") {
 		t.Errorf("test of %s: %v", sent.Topic, a)
 	}
-	if h := a["request"].(map[string]any)["headers"].(map[string]any); h["X-Atlas-Webhook-Test"] != "true" {
+	if h := a["request"].(map[string]any)["headers"].(map[string]any); h["X-Atlas-Webhook-Test"] != "true" || h["X-Atlas-Webhook-Object-Id"] != sent.ObjectID() || sent.ObjectID() == "" {
 		t.Errorf("headers: %v", h)
 	}
 	limited := s.call("POST", path, "")
@@ -169,7 +169,7 @@ func TestTestDelivery(t *testing.T) {
 	}
 	s.move(time.Second)
 	s.call("POST", path, `{"event":"customer","data":{"name":"José"}}`).ok(200)
-	if sent.Topic != "customer" || string(sent.Data) != `{"name":"Jos\u00e9"}` {
+	if sent.Topic != "customer" || string(sent.Data) != `{"name":"Jos\u00e9"}` || sent.ObjectID() != "" {
 		t.Errorf("sent: %s %s", sent.Topic, sent.Data)
 	}
 	s.call("POST", path, `{"event":"nothing"}`).problem(422, "unknown_topic", "event")

@@ -28,6 +28,7 @@ type Request struct {
 	Webhook  *hook.Webhook // the settings in force; not changed by anybody meanwhile
 	EventID  string
 	Topic    string
+	Object   string // the object's id; "" for an event about none
 	Body     []byte // as wire.Body made it; not changed by anybody until Send returns
 	Attempt  int    // 1, 2, 3 … of its delivery
 	Sequence int64  // 0 on a replay of an event that was never matched
@@ -118,7 +119,7 @@ var headers = sync.Pool{New: func() any { return new([]byte) }}
 func (s *Sender) sign(to []byte, r *Request, now time.Time, timestamp string) ([]byte, error) {
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
-		Body: r.Body, Timestamp: timestamp, Topic: r.Topic, EventID: r.EventID, WebhookID: r.Webhook.ID,
+		Body: r.Body, Timestamp: timestamp, Topic: r.Topic, EventID: r.EventID, Object: r.Object, WebhookID: r.Webhook.ID,
 		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}

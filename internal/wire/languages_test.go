@@ -22,7 +22,7 @@ import (
 // tried on the real interpreters: one process for a batch, a line per case.
 const batch = 1500
 
-// python and node print, for each line of input, what the expression makes of it (its name is x).
+// python, node and perl print, for each line of input, what the expression makes of it (its name is x).
 func python(t *testing.T, expression string, lines []string) []string {
 	t.Helper()
 	return interpret(t, lines, "python3", "-c", `
@@ -40,6 +40,11 @@ func node(t *testing.T, expression string, lines []string) []string {
 const lines = require("fs").readFileSync(0, "utf8").split("\n").slice(0, -1)
 process.stdout.write(lines.map(x => (`+expression+`) + "\n").join(""))
 `)
+}
+
+func perl(t *testing.T, expression string, lines []string) []string {
+	t.Helper()
+	return interpret(t, lines, "perl", "-lne", "my $x = $_; print("+expression+")")
 }
 
 func interpret(t *testing.T, lines []string, name string, args ...string) []string {
@@ -208,29 +213,49 @@ func TestTimestampSurvivesParsingAndPrinting(t *testing.T) {
 	from, to := time.Date(2001, 9, 9, 1, 46, 40, 0, time.UTC), time.Date(2242, 1, 1, 0, 0, 0, 0, time.UTC)
 	texts := []string{
 		wire.Timestamp(from), wire.Timestamp(to), wire.Timestamp(time.Unix(0, 0)), wire.Timestamp(time.Time{}),
-		wire.Timestamp(time.Unix(1732363200, 0)), wire.Timestamp(time.Unix(1<<31, 999_999_999)), wire.Timestamp(time.Unix(1<<32, 1000)),
+		wire.Timestamp(time.Unix(1732363200, 0)), wire.Timestamp(time.Unix(1<<31, 999_999_999)), wire.Timestamp(time.Unix(1<<32, 1_000_000)),
 	}
-	micros := rapid.Int64Range(from.UnixMicro(), to.UnixMicro())
-	round := rapid.SampledFrom([]int64{1, 1, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000})
+	millis := rapid.Int64Range(from.UnixMilli(), to.UnixMilli())
+	round := rapid.SampledFrom([]int64{1, 1, 1, 10, 100, 1000})
 	texts = append(texts, examples(t, rapid.Custom(func(t *rapid.T) string {
 		step := round.Draw(t, "step")
-		return wire.Timestamp(time.UnixMicro(micros.Draw(t, "time") / step * step))
+		return wire.Timestamp(time.UnixMilli(millis.Draw(t, "time") / step * step))
 	}))...)
-	pythons := python(t, "f'{float(x)}'", texts)
-	nodes := node(t, "String(Number(x))", texts)
-	for i, text := range texts {
+	for name, printed := range printedTimestamps(t, texts) {
+		for i, text := range texts {
+			if printed[i] != text {
+				t.Errorf("%s prints %s for %s", name, printed[i], text)
+			}
+		}
+	}
+	// The control: six decimals survive shortest printing, and none of what keeps 14 or 15 digits.
+	for name, printed := range printedTimestamps(t, []string{"1732363200.123457"}) {
+		shortest := name == "Python" || name == "JavaScript" || name == "Go"
+		if (printed[0] == "1732363200.123457") != shortest {
+			t.Errorf("%s prints %s for 1732363200.123457", name, printed[0])
+		}
+	}
+}
+
+// printedTimestamps are texts read as a double and printed again, in the ways of several languages.
+func printedTimestamps(t *testing.T, texts []string) map[string][]string {
+	t.Helper()
+	printed := map[string][]string{
+		"Python":                 python(t, "f'{float(x)}'", texts),
+		"Python in milliseconds": python(t, "f'{int(float(x) * 1000 + 0.5) / 1000}'", texts),
+		"PHP and Lua (%.14g)":    python(t, "'%.14g' % float(x)", texts),
+		"JavaScript":             node(t, "String(Number(x))", texts),
+		"JavaScript's Date":      node(t, "String(new Date(Math.round(Number(x) * 1000)).getTime() / 1000)", texts),
+		"Perl":                   perl(t, "$x + 0", texts),
+	}
+	for _, text := range texts {
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, printed := range map[string]string{
-			"Python": pythons[i], "JavaScript": nodes[i], "Go": strconv.FormatFloat(f, 'f', -1, 64),
-		} {
-			if printed != text {
-				t.Errorf("%s prints %s for %s", name, printed, text)
-			}
-		}
+		printed["Go"] = append(printed["Go"], strconv.FormatFloat(f, 'f', -1, 64))
 	}
+	return printed
 }
 
 // TestReferenceVerifier runs the documentation's code on requests whose headers we made. Its control

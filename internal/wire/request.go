@@ -14,6 +14,7 @@ type Request struct {
 	Timestamp string // as [Timestamp] made it, fresh for this attempt
 	Topic     string
 	EventID   string
+	Object    string // the object's id, 1–256 printable ASCII; "" = the header is left out
 	WebhookID string
 	Attempt   int    // 1, 2, 3 … of its delivery
 	Sequence  int64  // 0 = the header is left out
@@ -50,6 +51,9 @@ func (r *Request) AppendHeader(to []byte) ([]byte, error) {
 	h.text(HeaderEventID, r.EventID)
 	h.text(HeaderSubscriptionID, r.WebhookID)
 	h.text(HeaderTopic, r.Topic)
+	if r.Object != "" {
+		h.escaped(HeaderObjectID, r.Object)
+	}
 	h.number(HeaderAttempt, int64(r.Attempt))
 	if r.Sequence > 0 {
 		h.number(HeaderSequence, r.Sequence)
@@ -98,6 +102,22 @@ func (h *lines) text(name, value string) {
 	h.begin(name)
 	for i := range len(value) {
 		if c := value[i]; c >= ' ' || c == '\t' {
+			h.b = append(h.b, c)
+		}
+	}
+	h.end()
+}
+
+// escaped appends a line whose value is percent-encoded as far as a header cannot carry it: beyond
+// printable ASCII, at "%" itself, and at a space at either end, which every parser of headers drops.
+func (h *lines) escaped(name, value string) {
+	h.begin(name)
+	const hex = "0123456789ABCDEF"
+	for i := range len(value) {
+		c := value[i]
+		if c < ' ' || c > '~' || c == '%' || c == ' ' && (i == 0 || i == len(value)-1) {
+			h.b = append(h.b, '%', hex[c>>4], hex[c&15])
+		} else {
 			h.b = append(h.b, c)
 		}
 	}

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func example() wire.Request {
 	return wire.Request{
 		Body:      []byte(`{"event":"conversation.status","data":"{\"id\":\"conv_1\",\"status\":\"CLOSED\",\"subject\":\"Caf\\u00e9 \\u2014 it's \\\"urgent\\\" \\ud83d\\udd25\"}"}`),
 		Timestamp: "1732363200.5", Topic: "conversation.status",
-		EventID: "evt_0193a5f2c0de7abc8def0123456789ab", WebhookID: "wh_1", Attempt: 1, Sequence: 7,
+		EventID: "evt_0193a5f2c0de7abc8def0123456789ab", Object: "conv_1", WebhookID: "wh_1", Attempt: 1, Sequence: 7,
 		Scheme: hook.SchemeHex, Secret: current, UserAgent: wire.UserAgent("1.2.3"),
 	}
 }
@@ -47,6 +48,7 @@ func TestHeader(t *testing.T) {
 		"X-Atlas-Webhook-Event-Id":            {"evt_0193a5f2c0de7abc8def0123456789ab"},
 		"X-Atlas-Webhook-Subscription-Id":     {"wh_1"},
 		"X-Atlas-Webhook-Topic":               {"conversation.status"},
+		"X-Atlas-Webhook-Object-Id":           {"conv_1"},
 		"X-Atlas-Webhook-Attempt":             {"1"},
 		"X-Atlas-Webhook-Sequence":            {"7"},
 		"Webhook-Id":                          {"evt_0193a5f2c0de7abc8def0123456789ab"},
@@ -90,6 +92,29 @@ func TestHeaderLinesCannotBeInjected(t *testing.T) {
 	}
 	if !strings.Contains(string(text), "X: aEvil: 1b\r\n") || strings.Contains(string(text), "\nEvil") {
 		t.Errorf("%q", text)
+	}
+}
+
+// What the header says is what the object's id is, once it is decoded.
+func TestHeaderOfTheObject(t *testing.T) {
+	for id, want := range map[string]string{
+		"":                 "",
+		"conv_1":           "conv_1",
+		`a "b" +c/%2f`:     `a "b" +c/%252f`,
+		" 7 ":              "%207%20",
+		" ":                "%20",
+		"José":             "Jos%C3%A9",
+		"a\r\nEvil: 1\x00": "a%0D%0AEvil: 1%00",
+	} {
+		r := example()
+		r.Object = id
+		got := header(t, r)
+		if _, there := got["X-Atlas-Webhook-Object-Id"]; there != (id != "") || got.Get("X-Atlas-Webhook-Object-Id") != want {
+			t.Errorf("%q: %q, want %q", id, got["X-Atlas-Webhook-Object-Id"], want)
+		}
+		if back, err := url.PathUnescape(got.Get("X-Atlas-Webhook-Object-Id")); err != nil || back != id {
+			t.Errorf("%q comes back as %q, %v", id, back, err)
+		}
 	}
 }
 

@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// Timestamp is the text that an attempt signs: seconds since the epoch, to the microsecond, with a
-// fraction and without trailing zeros, as 1732363200.123457 or 1732363200.5. A whole second is
-// moved by one microsecond, because languages disagree on how to print such a float ("….0").
+// Timestamp is the text that an attempt signs: seconds since the epoch, to the millisecond, with a
+// fraction and without trailing zeros, as 1732363200.123 or 1732363200.5. A whole second is moved by
+// one millisecond, because languages disagree on how to print such a float ("….0").
 //
-// Up to the year 2242 (2^33 seconds) a double tells all microseconds apart and the shortest text of each is the
-// one written here, so that it survives a receiver's parsing and printing. A clock before the
-// epoch's second second is taken as that: its text would not survive.
+// Three decimals and not more: then the text has at most 13 significant digits up to the year 2286:
+// languages that print a float with "%.14g" keep it (PHP, Lua), and those that go through whole
+// milliseconds lose nothing. A clock before the epoch's second second is taken as
+// that: its text would not survive.
 func Timestamp(t time.Time) string {
-	const second = 1_000_000
-	us := max(t.UnixMicro(), second)
-	if us%second == 0 {
-		us++
+	const second = 1_000
+	ms := max(t.UnixMilli(), second)
+	if ms%second == 0 {
+		ms++
 	}
 	var text [32]byte
-	out := strconv.AppendInt(text[:0], us/second, 10)
+	out := strconv.AppendInt(text[:0], ms/second, 10)
 	point := len(out)
-	out = strconv.AppendInt(out, us%second+second, 10) // 1ffffff: the 1 makes room for the point
+	out = strconv.AppendInt(out, ms%second+second, 10) // 1fff: the 1 makes room for the point
 	out[point] = '.'
 	for out[len(out)-1] == '0' {
 		out = out[:len(out)-1]

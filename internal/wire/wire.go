@@ -32,6 +32,7 @@ const (
 	HeaderEventID            = "X-Atlas-Webhook-Event-Id"
 	HeaderSubscriptionID     = "X-Atlas-Webhook-Subscription-Id"
 	HeaderTopic              = "X-Atlas-Webhook-Topic"
+	HeaderObjectID           = "X-Atlas-Webhook-Object-Id" // percent-encoded, see [Request].Object
 	HeaderAttempt            = "X-Atlas-Webhook-Attempt"
 	HeaderSequence           = "X-Atlas-Webhook-Sequence"
 	HeaderTest               = "X-Atlas-Webhook-Test"

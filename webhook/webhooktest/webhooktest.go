@@ -33,6 +33,7 @@ type Delivery struct {
 	Scheme    webhook.Scheme // "" and Standard are Hex: the webhook-* headers are always there if the secret allows
 	Format    webhook.Format // "" is FormatString
 	EventID   string         // "" is a new one
+	ObjectID  string         // "" is what the data's id says, if it says one
 	WebhookID string         // "" is a new one
 	Attempt   int            // 0 is 1
 	Sequence  int64          // 0 is 1, below 0 leaves the header out
@@ -45,14 +46,17 @@ type Delivery struct {
 // scheme (python-dict with FormatObject).
 func (d Delivery) Sign() (http.Header, []byte, error) {
 	d.setDefaults()
-	data, err := wire.Escape([]byte(d.Data))
+	document, err := wire.Parse([]byte(d.Data))
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign delivery: %w", err)
 	}
-	body := wire.Body(d.Topic, data, hook.DataFormat(d.Format))
+	if id, ok := document.ID(); ok && d.ObjectID == "" && hook.ValidObjectID(id) {
+		d.ObjectID = id
+	}
+	body := wire.Body(d.Topic, document.Text, hook.DataFormat(d.Format))
 	request := wire.Request{
 		Body: body, Timestamp: wire.Timestamp(d.Time), Topic: d.Topic,
-		EventID: d.EventID, WebhookID: d.WebhookID,
+		EventID: d.EventID, Object: d.ObjectID, WebhookID: d.WebhookID,
 		Attempt: d.Attempt, Sequence: d.Sequence, Test: d.Test, Replay: d.Replay,
 		Scheme: hook.SignatureScheme(d.Scheme), Secret: d.Secret, Other: d.Other,
 		UserAgent: wire.UserAgent("test"),
