@@ -292,10 +292,10 @@ type Preflight struct {
 	Timing    Timing             `json:"timing"`
 }
 
-// PreflightAddress is one address, and why it is refused.
+// PreflightAddress is one address, or that one is refused.
 type PreflightAddress struct {
-	Address string  `json:"address"`
-	Rule    *string `json:"rule"`
+	Address *string `json:"address"` // nil for one that is refused
+	Rule    *string `json:"rule"`    // why it is refused; nil when it is not
 }
 
 // PreflightTLS is the handshake and the receiver's certificate.

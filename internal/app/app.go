@@ -78,7 +78,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 		return nil, err
 	}
 	s.metrics = telemetry.NewMetrics(o.Version)
-	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint, o.Version, o.Log); err != nil {
+	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint.Reveal(), o.Version, o.Log); err != nil {
 		return nil, err
 	}
 	if s.store, err = s.openStore(ctx, keys.master); err != nil {

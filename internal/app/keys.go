@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 )
 
@@ -86,6 +88,9 @@ func masterKey(text string) ([]byte, error) {
 func keyFile(path string, fresh func() string) (text string, created bool, err error) {
 	b, err := os.ReadFile(path)
 	if err == nil {
+		if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EROFS) {
+			return "", false, err // where it is not ours to change, its owner has seen to it
+		}
 		return strings.TrimSpace(string(b)), false, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {

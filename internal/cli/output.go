@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
@@ -41,9 +42,9 @@ func records[T any](p *Program, heading string, list []T, row func(T) []string) 
 	for i, line := range strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n") {
 		line = strings.TrimRight(line, " ")
 		if i == 0 && colour(p.Stdout) {
-			line = "\x1b[1m" + line + "\x1b[0m"
+			line = "\x1b[1m" + line + "\x1b[0m" // its cells are plain
 		}
-		if err := p.line("%s", line); err != nil {
+		if _, err := fmt.Fprintln(p.Stdout, line); err != nil {
 			return err
 		}
 	}
@@ -105,23 +106,53 @@ func show[T any](v *T) string {
 // when is a time as a cell.
 func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-// record writes one record as one line of JSON.
+// record writes one record as one line of JSON, in which no character stands that a terminal would
+// obey: JSON itself lets DEL and the C1 controls stand for themselves.
 func (p *Program) record(v any) error {
-	e := json.NewEncoder(p.Stdout)
+	var line strings.Builder
+	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(p.Stdout, harmless(line.String()))
+	return err
 }
 
-// line writes a line of data.
+// line writes a line of data. Whatever others wrote is in its arguments.
 func (p *Program) line(format string, args ...any) error {
-	_, err := fmt.Fprintf(p.Stdout, format+"\n", args...)
+	_, err := io.WriteString(p.Stdout, harmless(fmt.Sprintf(format, args...))+"\n")
 	return err
+}
+
+// harmless writes every character that a terminal would obey, or that turns what is read around, as
+// \u00xx; ends of lines and tabs stay.
+func harmless(text string) string {
+	obeyed := func(r rune) bool {
+		return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r))
+	}
+	if strings.IndexFunc(text, obeyed) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !obeyed(r):
+			b.WriteRune(r)
+		case r > 0xffff: // in JSON too this must be read as one character
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // progress tells a person what goes on. Nobody is served if it fails.
 func (p *Program) progress(format string, args ...any) {
 	if !p.quiet {
-		_, _ = fmt.Fprintf(p.Stderr, format+"\n", args...)
+		_, _ = io.WriteString(p.Stderr, harmless(fmt.Sprintf(format, args...))+"\n")
 	}
 }
 

@@ -59,7 +59,7 @@ func Main(p *Program) int {
 	code := p.exitCode(err)
 	// A pipe that was closed by its reader (| head) has nothing to be told.
 	if !errors.Is(err, syscall.EPIPE) {
-		fmt.Fprintf(p.Stderr, "error: %v\n", err)
+		fmt.Fprintf(p.Stderr, "error: %s\n", harmless(err.Error()))
 	}
 	if code == exitUsage {
 		fmt.Fprintf(p.Stderr, "See '%s --help'.\n", cmd.CommandPath())

@@ -55,9 +55,9 @@ type Config struct {
 	RateLimitCompanyKey   int `yaml:"rate_limit_company_key" default:"100" group:"Limits" doc:"API requests per second that one company key may make, 1 to 100000. Operator keys have no limit."`
 	RetentionDays         int `yaml:"retention_days" default:"30" group:"Limits" doc:"Days that events and their attempts are kept, 8 to 3650."`
 
-	LogFormat    string `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
-	LogLevel     string `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`
-	OTLPEndpoint string `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://host:4318. Tracing is off when it is empty."`
+	LogFormat    string    `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
+	LogLevel     string    `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`
+	OTLPEndpoint SecretURL `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://[user:password@]host:4318. Tracing is off when it is empty."`
 
 	ConsoleFrameAncestors Origins `yaml:"console_frame_ancestors" group:"Console" doc:"Origins whose pages may show the console in a frame, as https://app.example.com. None when empty."`
 

@@ -53,7 +53,7 @@ func (c Config) Validate() error {
 	all.add("retention_days", between(c.RetentionDays, 8, 3650))
 	all.add("log_format", oneOf(c.LogFormat, "auto", "json", "text"))
 	all.add("log_level", oneOf(c.LogLevel, "debug", "info", "warn", "error"))
-	all.add("otlp_endpoint", optional(c.OTLPEndpoint, scheme("http", "https")))
+	all.add("otlp_endpoint", optional(c.OTLPEndpoint.Reveal(), scheme("http", "https")))
 	return errors.Join(all...)
 }
 

@@ -123,7 +123,12 @@ func pathOf(root string, parts ...string) string {
 	var b strings.Builder
 	b.WriteString(root)
 	for _, part := range parts {
-		b.WriteString("/" + url.PathEscape(part))
+		b.WriteByte('/')
+		if part == "." || part == ".." { // which would lead to another resource
+			b.WriteString(strings.ReplaceAll(part, ".", "%2E"))
+			continue
+		}
+		b.WriteString(url.PathEscape(part))
 	}
 	return b.String()
 }

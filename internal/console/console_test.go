@@ -142,6 +142,19 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// An id of dots names nothing, and above all no other resource.
+func TestIDsOfDots(t *testing.T) {
+	w := newWorld(t)
+	p := signedIn(t, w.Server, w.Key)
+	p.get("/console/webhooks/" + w.good).status(200)
+	for _, id := range []string{"%2e%2e", "%2E", "%2e%2E%2f%2e%2e", "none"} {
+		for _, path := range []string{"/console/webhooks/" + id, "/console/webhooks/" + id + "/settings", "/console/events/" + id, "/console/webhooks/" + w.good + "/deliveries/" + id} {
+			p.get(path).status(404)
+		}
+		p.post("/console/keys/"+id+"/revoke", url.Values{}).status(404)
+	}
+}
+
 // posts are all addresses to which something is posted.
 func (w *world) posts() []string {
 	list := []string{

@@ -57,7 +57,7 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 		return v.show("events", page{Title: "Events", Nav: "events"}, l)
 	})
 	c.page(mux, "GET /console/events/{event_id}", func(v *visit) error {
-		path := "/v1/events/" + url.PathEscape(v.r.PathValue("event_id"))
+		path := pathOf("/v1/events", v.r.PathValue("event_id"))
 		var e eventView
 		if err := v.get(path, nil, &e.Event); err != nil {
 			return err

@@ -68,7 +68,7 @@ func (d *dialer) dial(ctx context.Context, t *target, allow []netip.Prefix) (*di
 // connect fills in c.meter.
 func (d *dialer) connect(ctx context.Context, c *dialed, t *target, policy *Policy) error {
 	if refusal := policy.judgeTarget(t); refusal != nil && !d.unsafe {
-		return networkError(PhaseConnect, refusal)
+		return fail(hook.ErrAddress, PhaseConnect, refusal, "%s", refusal.Rule) // about what stands in the endpoint itself
 	}
 	if d.proxy != nil {
 		start := time.Now()

@@ -53,6 +53,8 @@ func networkError(phase Phase, err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &refusal) && refusal.Code == CodeAddress:
+		return fail(hook.ErrAddress, phase, err, "%s", refusedAddress)
 	case errors.As(err, &refusal):
 		return fail(hook.ErrAddress, phase, err, "%s", refusal.Rule)
 	case outOfResources(err):

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -26,9 +27,10 @@ type Report struct {
 // OK reports that a request could be sent.
 func (r *Report) OK() bool { return len(r.Refused) == 0 && r.Failure == nil }
 
-// AddressVerdict is one address and why it is refused; Rule is "" when it is not.
+// AddressVerdict is one address and why it is refused; Rule is "" when it is not. Of a refused one
+// there is nothing but the verdict: what a name means in our network is nobody's business.
 type AddressVerdict struct {
-	Address netip.Addr
+	Address netip.Addr // zero for a refused one
 	Rule    string
 }
 
@@ -67,9 +69,11 @@ func (c *Client) try(ctx context.Context, t *target, company []netip.Prefix, rep
 		for _, addr := range addrs {
 			verdict := AddressVerdict{Address: addr}
 			if err := c.dialer.policy.With(company).Judge(netip.AddrPortFrom(addr, t.port)); err != nil {
-				verdict.Rule = err.Error()
+				verdict = AddressVerdict{Rule: refusedAddress}
 			}
-			report.Addresses = append(report.Addresses, verdict)
+			if !slices.Contains(report.Addresses, verdict) {
+				report.Addresses = append(report.Addresses, verdict)
+			}
 		}
 	}
 	d, err := c.dialer.dial(ctx, t, company)

@@ -32,6 +32,10 @@ type Refusal struct{ Code, Rule string }
 
 func (r *Refusal) Error() string { return r.Rule }
 
+// refusedAddress is all that owners of webhooks hear of a refused address to which a name led: which
+// one it was, and what there is in our network, is nobody's business.
+const refusedAddress = "the name leads to an address that this server does not connect to"
+
 // Codes of a [Refusal] and of the errors of [CheckEndpoint].
 const (
 	CodeInvalidURL = "invalid_url"
@@ -150,7 +154,8 @@ func (p *Policy) own(to netip.AddrPort) bool {
 		if o.Port() != to.Port() {
 			continue
 		}
-		if o.Addr().Unmap() == addr || o.Addr().IsUnspecified() && local(addr) {
+		// The kernel connects the unspecified address to this machine.
+		if o.Addr().Unmap() == addr || addr.IsUnspecified() || o.Addr().IsUnspecified() && local(addr) {
 			return true
 		}
 	}

@@ -262,6 +262,10 @@ func TestPolicy(t *testing.T) {
 		{"own port, IPv6", Policy{AllowNetworks: prefixes(t, "::1"), OwnAddresses: own}, "[::1]:8080", false},
 		{"own port elsewhere", Policy{OwnAddresses: own}, "93.184.216.34:8080", true},
 		{"own address", Policy{AllowNetworks: prefixes(t, "127.0.0.0/8"), OwnAddresses: own}, "127.0.0.1:9090", false},
+		{"own port, spelled as any address", Policy{AllowNetworks: prefixes(t, "0.0.0.0/0"), OwnAddresses: own}, "0.0.0.0:9090", false},
+		{"own port, spelled as any IPv6 address", Policy{AllowNetworks: prefixes(t, "::/0"), OwnAddresses: own}, "[::]:9090", false},
+		{"own port, spelled as any address, mapped", Policy{AllowNetworks: prefixes(t, "0.0.0.0/0", "::/0"), OwnAddresses: own}, "[::ffff:0.0.0.0]:9090", false},
+		{"any address, opened, another port", Policy{AllowNetworks: prefixes(t, "0.0.0.0/0"), OwnAddresses: own}, "0.0.0.0:9091", true},
 		{"not own address", Policy{AllowNetworks: prefixes(t, "127.0.0.0/8"), OwnAddresses: own}, "127.0.0.2:9090", true},
 		{"zone", Policy{AllowNetworks: prefixes(t, "fe80::/10")}, "[fe80::1%lo]:443", false},
 	}

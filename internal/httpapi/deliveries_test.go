@@ -379,6 +379,10 @@ func TestExport(t *testing.T) {
 	if rows := strings.Split(strings.TrimSpace(a.text), "\n"); len(rows) != 301 || !strings.Contains(rows[300], ",'=0,") || !strings.HasPrefix(a.header.Get("Content-Type"), "text/csv") {
 		t.Errorf("csv: %d rows, %s", len(rows), cut(a.text))
 	}
+	s.call("POST", "/v1/events", `{"company_id":"c1","event":"customer","id":"-2-3","data":{}}`).ok(202)
+	if a := s.call("GET", "/v1/deliveries/export?format=csv&webhook_id="+id, ""); !strings.Contains(a.text, "\n'-2-3,customer,") {
+		t.Errorf("an event's id can be a formula: %s", cut(a.text))
+	}
 	s.call("GET", "/v1/deliveries/export", "").problem(400, "invalid_parameter", "webhook_id")
 	s.call("GET", "/v1/deliveries/export?webhook_id=wh_x", "").problem(404, "not_found")
 	s.call("GET", "/v1/deliveries/export?format=xml&webhook_id="+id, "").problem(400, "invalid_parameter")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,7 +118,7 @@ func newCSV(w io.Writer) csvLines {
 
 func (l csvLines) line(d Delivery) error {
 	return l.w.Write([]string{
-		d.EventID, d.Event, cell(orEmpty(d.ObjectID)), number(d.Sequence), string(d.Status), cell(orEmpty(d.Reason)), strconv.Itoa(d.Attempts),
+		cell(d.EventID), d.Event, cell(orEmpty(d.ObjectID)), number(d.Sequence), string(d.Status), cell(orEmpty(d.Reason)), strconv.Itoa(d.Attempts),
 		number(d.LastStatusCode), number(d.LastDurationMS), moment(d.LastAttemptAt), moment(d.NextAttemptAt), moment(&d.AcceptedAt),
 	})
 }
@@ -127,9 +128,9 @@ func (l csvLines) flush() error {
 	return l.w.Error()
 }
 
-// cell keeps a spreadsheet from reading a stranger's text as a formula.
+// cell keeps a spreadsheet from reading a stranger's text as a formula (OWASP, "CSV Injection").
 func cell(s string) string {
-	if s != "" && (s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@') {
+	if s != "" && strings.IndexByte("=+-@\t\r\n", s[0]) >= 0 {
 		return "'" + s
 	}
 	return s

@@ -26,10 +26,10 @@ type Preflight struct {
 	Timing    Timing             `json:"timing"`
 }
 
-// PreflightAddress is one address, and why it is refused.
+// PreflightAddress is one address, or that one is refused.
 type PreflightAddress struct {
-	Address string  `json:"address"`
-	Rule    *string `json:"rule"`
+	Address *string `json:"address" doc:"Null for one that is refused: only that is told."`
+	Rule    *string `json:"rule" doc:"Why it is refused; null when it is not."`
 }
 
 // PreflightTLS is the handshake and the receiver's certificate.
@@ -89,7 +89,11 @@ func shapePreflight(r *egress.Report) Preflight {
 		OK: r.OK(), Endpoint: orNull(r.Endpoint), Refused: r.Refused, Addresses: []PreflightAddress{}, Protocol: orNull(r.Protocol), Timing: shapeTiming(r.Phases),
 	}
 	for _, v := range r.Addresses {
-		s.Addresses = append(s.Addresses, PreflightAddress{v.Address.String(), orNull(v.Rule)})
+		address := PreflightAddress{Rule: orNull(v.Rule)}
+		if v.Rule == "" {
+			address.Address = orNull(v.Address.String())
+		}
+		s.Addresses = append(s.Addresses, address)
 	}
 	if t := r.TLS; t != nil {
 		s.TLS = &PreflightTLS{t.Version, text([]byte(t.Subject)), text([]byte(t.Issuer)), t.Names, t.NotBefore, t.NotAfter, t.Verified}

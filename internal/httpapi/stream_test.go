@@ -3,8 +3,10 @@ package httpapi_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +127,11 @@ func TestPreflight(t *testing.T) {
 	got = s.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://example.com"}`).ok(200)
 	if failure := got["failure"].(map[string]any); got["ok"] != false || failure["error_class"] != "dns" || failure["advice"] == "" {
 		t.Errorf("failure: %v", got)
+	}
+	prober.report.Addresses = []egress.AddressVerdict{{Address: netip.MustParseAddr("192.0.2.1")}, {Rule: "refused"}}
+	got = s.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://example.com"}`).ok(200)
+	if list := fmt.Sprint(got["addresses"]); list != "[map[address:192.0.2.1 rule:<nil>] map[address:<nil> rule:refused]]" {
+		t.Errorf("addresses: %v", list)
 	}
 	s.call("POST", "/v1/webhooks/preflight", `{}`).problem(422, "required", "endpoint")
 	rules := newServer(t)

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -84,6 +85,9 @@ func (l *lite) open(ctx context.Context) error {
 	if err := l.lockFile(); err != nil {
 		return err
 	}
+	if err := l.private(); err != nil {
+		return err
+	}
 	// As durable as fsync, without waiting for the file's timestamps: see the driver's own account.
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return err
@@ -143,6 +147,21 @@ func (l *lite) lockFile() error {
 	}
 	l.lock = f
 	return nil
+}
+
+// private makes the store's files their owner's alone, before anything is in them and whatever the
+// process's umask. SQLite gives its other files the mode of the database, but keeps one that is there.
+func (l *lite) private() error {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if changed := os.Chmod(l.path+suffix, 0o600); changed != nil && !errors.Is(changed, fs.ErrNotExist) {
+			err = errors.Join(err, changed)
+		}
+	}
+	return err
 }
 
 // guard refuses to run on an engine that could lose what it acknowledged.

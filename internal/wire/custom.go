@@ -15,13 +15,16 @@ const (
 
 // reserved holds the names, in lower case, that a subscription cannot set: they are ours, the
 // transport's, or they would make a request pass for one that came from elsewhere (a proxy, a
-// cloud's metadata client). Idempotency keys make Go's transport repeat a POST by itself. One that
-// ends in "-" stands for all names that begin so.
+// cloud's metadata client), name another resource or method, or answer for who the client is.
+// Idempotency keys make Go's transport repeat a POST by itself. One that ends in "-" stands for all
+// names that begin so. A name's "_" counts as "-": receivers behind CGI and its heirs see no difference.
 var reserved = []string{
 	"x-atlas-", "webhook-", "host", "content-", "user-agent", "connection", "keep-alive", "proxy-",
 	"te", "trailer", "transfer-encoding", "upgrade", "expect", "accept-encoding", "idempotency-key",
 	"x-idempotency-key", "forwarded", "x-forwarded-", "metadata-flavor", "x-aws-ec2-metadata-",
-	"traceparent",
+	"traceparent", "via", "x-real-ip", "true-client-ip", "x-client-ip", "client-ip", "cf-connecting-ip", "x-cluster-client-ip",
+	"x-original-", "x-rewrite-url", "x-http-method", "x-http-method-override", "x-method-override",
+	"metadata", "x-google-metadata-request",
 }
 
 // ValidateHeaders says what is wrong with a subscription's own headers; nothing is if it returns
@@ -41,7 +44,7 @@ func ValidateHeaders(custom []hook.Header) []hook.FieldError {
 		field, name := "headers."+h.Name, strings.ToLower(h.Name)
 		if !isToken(h.Name) {
 			refuse(field, "invalid_header_name", "a header's name is one or more of A-Z a-z 0-9 ! # $ % & ' * + - . ^ _ ` | ~")
-		} else if rule := reservedBy(name); rule != "" {
+		} else if rule := reservedBy(strings.ReplaceAll(name, "_", "-")); rule != "" {
 			refuse(field, "reserved_header", "a subscription cannot set "+rule)
 		} else if seen[name] {
 			refuse(field, "duplicate_header", "the name is there twice; upper and lower case are the same")

@@ -13,7 +13,7 @@ func TestValidateHeadersByName(t *testing.T) {
 	for _, name := range []string{
 		"Authorization", "X-Api-Key", "Cookie", "X-Team", "x", "!#$%&'*+-.^_`|~09azAZ",
 		// Near to what is refused.
-		"X-Atlas", "X-Atlass-Id", "Webhook", "Webhooks-Id", "Contents", "Hosts", "Tea", "Proxy", "X-Forwarded", "Trailers", "Accept", "Tracestate",
+		"X-Atlas", "X-Atlass-Id", "Webhook", "Webhooks-Id", "Contents", "Hosts", "Tea", "Proxy", "X-Forwarded", "Trailers", "Accept", "Tracestate", "X-Original", "Vias", "X_Tenant", "X-Metadata",
 	} {
 		if refused := wire.ValidateHeaders([]hook.Header{{Name: name, Value: "v"}}); refused != nil {
 			t.Errorf("%s: %v", name, refused)
@@ -25,7 +25,10 @@ func TestValidateHeadersByName(t *testing.T) {
 			"Content-Encoding", "User-Agent", "Connection", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE", "Trailer",
 			"Transfer-Encoding", "Upgrade", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key", "Forwarded",
 			"X-Forwarded-For", "X-Forwarded-Host", "Metadata-Flavor", "X-aws-ec2-metadata-token", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds",
-			"traceparent",
+			"traceparent", "Via", "X-Real-IP", "True-Client-IP", "X-Client-IP", "CF-Connecting-IP", "X-Cluster-Client-Ip", "X-Original-URL",
+			"X-Original-Host", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "Metadata",
+			// Receivers behind CGI and its heirs cannot tell _ from -.
+			"X_Forwarded_For", "X_Atlas_Webhook_Signature", "webhook_id", "Content_Length", "Transfer_Encoding", "X-Real_IP", "Metadata_Flavor",
 		},
 		"invalid_header_name": {"", " ", "a b", "a:", ":path", "a\r\nb", "é", "a\x00", "a(b)", "a/b", "a=b", `"a"`, "{a}", "a,b", "a@b", "\x7f"},
 	} {
