@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -194,6 +195,7 @@ func ownHost(database string) (string, error) {
 	if err != nil || u.Hostname() == "" {
 		return "127.0.0.1", nil // the database is on this machine, and so are all nodes
 	}
+	u.Host, _, _ = strings.Cut(u.Host, ",") // the first of several
 	port := u.Port()
 	if port == "" {
 		port = "5432"

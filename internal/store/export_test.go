@@ -66,3 +66,6 @@ func CopiedColumns() map[string]bool {
 	}
 	return known
 }
+
+// LockPartition is what every append begins with.
+const LockPartition = lockPartition

@@ -109,7 +109,7 @@ func TestPostgresGuards(t *testing.T) {
 	if err := open("&synchronous_commit=off"); err == nil || !strings.Contains(err.Error(), "could lose") {
 		t.Errorf("without waiting for the disk: %v", err)
 	}
-	run(t, session(t, url), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999999, true)`)
+	run(t, session(t, url), `INSERT INTO atlas_webhooks_migrations (version_id, is_applied) VALUES (999999, true)`)
 	if err := open(""); err == nil || !strings.Contains(err.Error(), "newer version") {
 		t.Errorf("on a newer schema: %v", err)
 	}

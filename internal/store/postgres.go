@@ -25,19 +25,6 @@ var postgresMigrations embed.FS
 // postgresPartitions is how many partitions a log in Postgres has.
 const postgresPartitions = 64
 
-// Limits of a session. A node that stands still inside a transaction, or that has vanished from the
-// network, would otherwise stop everybody who waits for its locks.
-var sessionLimits = map[string]string{
-	"idle_in_transaction_session_timeout": "2s",
-	"lock_timeout":                        "5s",
-	"statement_timeout":                   "7s",
-	"tcp_user_timeout":                    "5s",
-	"tcp_keepalives_idle":                 "3",
-	"tcp_keepalives_interval":             "1",
-	"tcp_keepalives_count":                "3",
-	"application_name":                    "atlas-webhooks",
-}
-
 // Limits of ours, for a server that says nothing any more. A connection on which a call has waited so
 // long is given up, so that the next call begins on a fresh one: after the server is back, nobody
 // waits for what was sent to it before.
@@ -59,6 +46,8 @@ type elephant struct {
 	lines   [postgresPartitions]*appender
 	notify  func(hook.Partition, []*hook.Event, int64)
 	settled settled
+	set     map[string]string // what each session begins with
+	doors   doors
 	ending  atomic.Bool
 	done    sync.WaitGroup
 	once    sync.Once
@@ -86,27 +75,6 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// config is what the URL says, with our limits where it says nothing.
-func (e *elephant) config() (*pgxpool.Config, error) {
-	c, err := pgxpool.ParseConfig(e.opt.DatabaseURL)
-	if err != nil {
-		return nil, errors.New("the URL is malformed") // the error of the parser can hold the password
-	}
-	for name, value := range sessionLimits {
-		if _, given := c.ConnConfig.RuntimeParams[name]; !given {
-			c.ConnConfig.RuntimeParams[name] = value
-		}
-	}
-	if !strings.Contains(e.opt.DatabaseURL, "pool_max_conns") {
-		c.MaxConns = sessionsOpen
-	}
-	if c.ConnConfig.ConnectTimeout == 0 {
-		c.ConnConfig.ConnectTimeout = tryPatience
-	}
-	c.ConnConfig.DialFunc, c.PingTimeout = dialer().DialContext, pingPatience
-	return c, nil
-}
-
 func (e *elephant) open(ctx context.Context) error {
 	c, err := e.config()
 	if err != nil {
@@ -120,7 +88,10 @@ func (e *elephant) open(ctx context.Context) error {
 	if e.few, err = pgxpool.NewWithConfig(ctx, few); err != nil {
 		return err
 	}
-	if err := e.guard(ctx); err != nil {
+	if err := e.pool.Ping(ctx); err != nil {
+		return plainly(err)
+	}
+	if err := e.checkSessions(ctx, c.ConnConfig); err != nil {
 		return err
 	}
 	if err := e.migrate(ctx, c.ConnConfig); err != nil {
@@ -133,26 +104,9 @@ func (e *elephant) open(ctx context.Context) error {
 	return nil
 }
 
-// guard refuses to run on a server that could lose what it acknowledged.
-func (e *elephant) guard(ctx context.Context) error {
-	var fsync, commit string
-	if err := e.pool.QueryRow(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
-		return err
-	}
-	if fsync != "on" || commit == "off" {
-		return fmt.Errorf("fsync is %s, synchronous_commit is %s: a crash could lose what was acknowledged", fsync, commit)
-	}
-	return nil
-}
-
 // migrate brings the schema up to date.
 func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
-	p, closeDB, err := postgresProvider(c)
-	if err == nil {
-		defer closeDB()
-		_, err = migrateBy(ctx, p, true)
-	}
-	if err != nil {
+	if _, err := e.migrations(ctx, c, true); err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	return nil
@@ -195,7 +149,7 @@ func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Co
 func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
 	var s *pgSession
 	err := e.again(ctx, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, e.pool, func(t pgx.Tx) error {
+		return pgx.BeginTxFunc(ctx, e.pool, readCommitted, func(t pgx.Tx) error {
 			s = &pgSession{ctx: ctx, e: e, tx: t}
 			if _, err := s.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
 				return err
@@ -272,12 +226,16 @@ func (e *elephant) mapError(err error) error {
 	case e.ending.Load():
 		return unavailable("store_closed", err)
 	}
+	if _, outside := errors.AsType[*pgconn.ConnectError](err); outside {
+		e.doors.shut(e.opt.Log, err)
+		return unavailable("store_busy", err) // whatever the server says: it is not about what was asked
+	}
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch x.Code[:2] {
-		case "08", "25", "40", "55", "57", "58":
-			return unavailable("store_busy", err)
-		case "53":
+		switch {
+		case x.Code == "53100":
 			return unavailable("disk_full", err)
+		case away(x.Code):
+			return unavailable("store_busy", err)
 		}
 		return err
 	}
@@ -287,11 +245,25 @@ func (e *elephant) mapError(err error) error {
 	return err
 }
 
+// away codes say that the server cannot serve this role now, whatever is asked: it is overloaded, stops,
+// takes no writes, has changed a password or a right, or is being restored
+// (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+func away(code string) bool {
+	switch code {
+	case "42501", "42P01": // a right was taken away; a table is not there, for the moment
+		return true
+	}
+	switch code[:2] {
+	case "08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58":
+		return true
+	}
+	return false
+}
+
 // lost errors are about the connection, or about the time that a caller gave.
 func lost(err error) bool {
-	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	_, network := errors.AsType[net.Error](err)
-	return connecting || network || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return network || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "conn is closed")
 }
@@ -313,9 +285,11 @@ func conflicted(err error) bool {
 // What the driver calls safe to try again is no exception: it says so of a connection that it closed
 // itself, after the answer to a commit did not come.
 func ambiguous(err error) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return false
+	}
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(x.Code, "57P") || strings.HasPrefix(x.Code, "08")
 	}
-	_, connecting := errors.AsType[*pgconn.ConnectError](err)
-	return !connecting
+	return true
 }

@@ -86,8 +86,13 @@ func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Membe
 		return err
 	})
 	m.queue(&b)
+	safe := true
+	b.Queue(safeServer).QueryRow(func(r pgx.Row) error { return r.Scan(&safe) })
 	if err := n.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return Members{}, fmt.Errorf("renew the lease: %w", n.e.mapError(err))
+	}
+	if !safe {
+		n.e.pool.Reset() // the sessions that follow are refused, and say why
 	}
 	if !renewed {
 		return Members{}, ErrFenced
@@ -189,7 +194,7 @@ func (n *Nodes) Give(ctx context.Context, me, to string, p hook.Partition) error
 // fenced runs fn while the node cannot be declared dead.
 func (n *Nodes) fenced(ctx context.Context, me string, fn func(pgx.Tx) error) error {
 	err := n.e.again(ctx, func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, n.pool, func(t pgx.Tx) error {
+		return pgx.BeginTxFunc(ctx, n.pool, readCommitted, func(t pgx.Tx) error {
 			tag, err := t.Exec(ctx, `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`, me)
 			if err == nil && tag.RowsAffected() == 0 {
 				err = ErrFenced

@@ -28,7 +28,11 @@ func (e *elephant) transact(ctx context.Context, lock step, rest ...step) error 
 	return pipeline(ctx, c.Conn(), steps)
 }
 
-const begin, commit = "BEGIN", "COMMIT"
+// Every transaction names its isolation: whoever waited for a lock must see what was committed before it
+// was granted, whatever the role, the database or the server take for the default.
+const begin, commit = "BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT"
+
+var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 // pipeline sends steps in one go and reads their answers. A synchronisation point follows each that
 // may take locks: only from there on the server counts a client that sends no more as idle in a

@@ -89,7 +89,7 @@ const (
 
 // stepwise writes a record one item after another.
 func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (err error) {
-	t, err := e.pool.Begin(ctx)
+	t, err := e.pool.BeginTx(ctx, readCommitted)
 	if err != nil {
 		return err
 	}

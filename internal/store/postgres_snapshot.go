@@ -11,7 +11,7 @@ import (
 // snapshot reads in a session of its own, which may take as long as it must. What it sees, Postgres
 // keeps until it ends.
 func (e *elephant) snapshot(ctx context.Context, fn func(tx) error) error {
-	c, err := pgx.ConnectConfig(ctx, patient(e.pool.Config().ConnConfig))
+	c, err := pgx.ConnectConfig(ctx, e.patient(e.pool.Config().ConnConfig))
 	if err != nil {
 		return e.mapError(err)
 	}
@@ -19,14 +19,6 @@ func (e *elephant) snapshot(ctx context.Context, fn func(tx) error) error {
 	return e.mapError(pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(t pgx.Tx) error {
 		return fn(&pgSession{ctx: ctx, e: e, tx: t})
 	}))
-}
-
-// patient is the configuration of a session that works as long as it must, and waits for locks no
-// longer than others.
-func patient(c *pgx.ConnConfig) *pgx.ConnConfig {
-	own := c.Copy()
-	own.RuntimeParams["statement_timeout"], own.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
-	return own
 }
 
 // served looks for nodes whose lease has not run out, by the database's clock.
