@@ -29,6 +29,16 @@ type Publish struct {
 	// AllowStringData lets data be a string that holds JSON. Without it such data is refused, since
 	// it was most likely encoded twice. In a batch, one that allows it allows it for all.
 	AllowStringData bool `json:"-"`
+	// Lint asks for the answer's warnings: what in the data some receivers cannot read. In a batch,
+	// one that asks asks for all.
+	Lint bool `json:"-"`
+}
+
+// Finding is something in published data that is JSON and that some receivers cannot read.
+type Finding struct {
+	Code    string `json:"code"`
+	Pointer string `json:"pointer"` // of the first place (RFC 6901)
+	Detail  string `json:"detail"`
 }
 
 // Published is the answer to an event: it is on disk.
@@ -39,6 +49,8 @@ type Published struct {
 	ObjectID   *string   `json:"object_id"`
 	AcceptedAt time.Time `json:"accepted_at"`
 	Duplicate  bool      `json:"duplicate"` // it had been published before
+	// Warnings is there where [Publish.Lint] asked.
+	Warnings []Finding `json:"warnings,omitzero"`
 }
 
 // PublishedBatch is the answer to a batch, in its order.
@@ -50,8 +62,9 @@ type PublishedBatch struct {
 
 // BatchItem is the answer to one event of a batch.
 type BatchItem struct {
-	ID        string `json:"id"`
-	Duplicate bool   `json:"duplicate"`
+	ID        string    `json:"id"`
+	Duplicate bool      `json:"duplicate"`
+	Warnings  []Finding `json:"warnings,omitzero"` // there where [Publish.Lint] asked
 }
 
 // PublishEvent publishes an event. It needs an operator key.
@@ -60,16 +73,16 @@ func (c *Client) PublishEvent(ctx context.Context, e Publish) (*Published, error
 	if err != nil {
 		return nil, fmt.Errorf("client: publish: %w", err)
 	}
-	return fetch[Published](ctx, c, post("/v1/events", body).with(allowing(e.AllowStringData)).again())
+	return fetch[Published](ctx, c, post("/v1/events", body).with(asking(e.AllowStringData, e.Lint)).again())
 }
 
 // PublishBatch publishes up to 1,000 events: all of them or none. It needs an operator key.
 func (c *Client) PublishBatch(ctx context.Context, events []Publish) (*PublishedBatch, error) {
 	var lines []byte
-	var allow bool
+	var allow, lint bool
 	now := time.Now()
 	for i := range events {
-		allow = allow || events[i].AllowStringData
+		allow, lint = allow || events[i].AllowStringData, lint || events[i].Lint
 		line, err := events[i].encode(now)
 		if err != nil {
 			return nil, fmt.Errorf("client: publish [%d]: %w", i, err)
@@ -80,11 +93,11 @@ func (c *Client) PublishBatch(ctx context.Context, events []Publish) (*Published
 		lines = append(lines, line...)
 	}
 	body := append(append([]byte{'['}, lines...), ']')
-	return fetch[PublishedBatch](ctx, c, post("/v1/events/batch", body).with(allowing(allow)).again())
+	return fetch[PublishedBatch](ctx, c, post("/v1/events/batch", body).with(asking(allow, lint)).again())
 }
 
-func allowing(stringData bool) url.Values {
-	return url.Values(query{}.flag("allow_string_data", stringData))
+func asking(stringData, lint bool) url.Values {
+	return url.Values(query{}.flag("allow_string_data", stringData).flag("lint", lint))
 }
 
 // encode writes an event with an id, so that every try is the same event, and with the text of its
@@ -129,6 +142,8 @@ type Event struct {
 	Data       json.RawMessage `json:"data"`
 	// Matched is how many webhooks wanted it; nil in a list.
 	Matched *int `json:"matched,omitempty"`
+	// Warnings is what in the data some receivers cannot read; nil in a list.
+	Warnings []Finding `json:"warnings,omitzero"`
 }
 
 // EventFilter narrows a list of events. Its zero value is all of them.

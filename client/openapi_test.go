@@ -66,10 +66,10 @@ func readDocument(t *testing.T) document {
 // methods calls the method of each operation with everything that can be given.
 var methods = map[string]func(ctx context.Context, c *Client) error{
 	"publish-event": func(ctx context.Context, c *Client) error {
-		return second(c.PublishEvent(ctx, Publish{CompanyID: "c1", Event: "conversation", Data: 1, AllowStringData: true}))
+		return second(c.PublishEvent(ctx, Publish{CompanyID: "c1", Event: "conversation", Data: 1, AllowStringData: true, Lint: true}))
 	},
 	"publish-batch": func(ctx context.Context, c *Client) error {
-		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", AllowStringData: true}, {}}))
+		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", AllowStringData: true, Lint: true}, {}}))
 	},
 	"list-topics":    func(ctx context.Context, c *Client) error { return second(c.Topics(ctx)) },
 	"list-events":    func(ctx context.Context, c *Client) error { return last(c.Events(ctx, full[EventFilter]())) },
@@ -338,7 +338,7 @@ var shapes = map[string]reflect.Type{
 	"CompanyUpdate": reflect.TypeFor[CompanyUpdate](), "Conservation": reflect.TypeFor[conservation](), "Delivery": reflect.TypeFor[Delivery](),
 	"DeliveryDetail": reflect.TypeFor[DeliveryDetail](), "Event": reflect.TypeFor[Event](), "FedEvent": reflect.TypeFor[FedEvent](),
 	"Feed": reflect.TypeFor[feed](), "FieldError": reflect.TypeFor[FieldError](), "Figures": reflect.TypeFor[Figures](),
-	"FilterPreview": reflect.TypeFor[FilterPreview](), "FilterVerdict": reflect.TypeFor[FilterVerdict](), "FilteredItem": reflect.TypeFor[FilteredItem](),
+	"FilterPreview": reflect.TypeFor[FilterPreview](), "FilterVerdict": reflect.TypeFor[FilterVerdict](), "FilteredItem": reflect.TypeFor[FilteredItem](), "Finding": reflect.TypeFor[Finding](), "Warning": reflect.TypeFor[Warning](),
 	"Health": reflect.TypeFor[Health](), "Key": reflect.TypeFor[Key](), "KeyCreate": reflect.TypeFor[KeyCreate](),
 	"ListAuditEntry": reflect.TypeFor[page[AuditEntry]](), "ListCompany": reflect.TypeFor[page[Company]](), "ListDelivery": reflect.TypeFor[page[Delivery]](),
 	"ListEvent": reflect.TypeFor[page[Event]](), "ListKey": reflect.TypeFor[page[Key]](), "ListMatch": reflect.TypeFor[page[Match]](),

@@ -32,15 +32,29 @@ type Webhook struct {
 	TimeoutMS            int64             `json:"timeout_ms"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
 	Filter               *string           `json:"filter"`
-	CreatedAt            time.Time         `json:"created_at"`
-	UpdatedAt            time.Time         `json:"updated_at"`
+	// StandardWebhooks says whether requests carry the three webhook-* headers, StandardWebhooksReason
+	// why they do not.
+	StandardWebhooks       bool      `json:"standard_webhooks"`
+	StandardWebhooksReason *string   `json:"standard_webhooks_reason"`
+	CreatedAt              time.Time `json:"created_at"`
+	UpdatedAt              time.Time `json:"updated_at"`
 	// SecretRotation is there only while the secret is being replaced.
 	SecretRotation *SecretRotation `json:"secret_rotation,omitempty"`
 	// Health is in the answer about one webhook only.
 	Health *Health `json:"health,omitempty"`
+	// Warnings is in answers to creating and changing it only: what was accepted and probably does
+	// not do what was meant.
+	Warnings []Warning `json:"warnings,omitzero"`
 
 	// ETag is the webhook's version, for IfMatch; "" in a list.
 	ETag string `json:"-"`
+}
+
+// Warning says that something was accepted and probably does not do what was meant.
+type Warning struct {
+	Field  string `json:"field"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
 // WebhookSummary is how a company's webhooks fare, in numbers.
@@ -225,6 +239,7 @@ type Secret struct {
 	// During a rotation: when the Atlas header is signed with it, and the secret that it replaces.
 	ActiveFrom *time.Time      `json:"active_from,omitempty"`
 	Previous   *PreviousSecret `json:"previous,omitempty"`
+	Warnings   []Warning       `json:"warnings,omitzero"` // in the answer to a rotation only
 }
 
 // PreviousSecret is the secret that a rotation replaces.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -21,6 +22,7 @@ type Event struct {
 	AcceptedAt time.Time  `json:"accepted_at"`
 	Data       Document   `json:"data"`
 	Matched    *int       `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
+	Warnings   []Finding  `json:"warnings,omitzero" doc:"What in the data some receivers cannot read; only in the answer about one event."`
 }
 
 // EventPath is the part of a path that names an event.
@@ -103,7 +105,7 @@ func (a *API) getEvent(ctx context.Context, x *exchange, in *EventPath) (*eventO
 		return nil, err
 	}
 	out := &eventOut{shapeEvent(e, x.company.ID)}
-	out.Body.Matched = &matched
+	out.Body.Matched, out.Body.Warnings = &matched, intake.Lint(e.Data)
 	return out, nil
 }
 

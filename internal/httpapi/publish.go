@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -32,7 +33,11 @@ type Published struct {
 	ObjectID   *string   `json:"object_id"`
 	AcceptedAt time.Time `json:"accepted_at"`
 	Duplicate  bool      `json:"duplicate" doc:"The same event was published before; this is what was answered then."`
+	Warnings   []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
+
+// Finding is something in published data that is JSON and that some receivers cannot read.
+type Finding = intake.Finding
 
 // PublishedBatch is the answer to a batch.
 type PublishedBatch struct {
@@ -43,8 +48,9 @@ type PublishedBatch struct {
 
 // BatchItem is one event of a batch, in the order in which they were sent.
 type BatchItem struct {
-	ID        string `json:"id"`
-	Duplicate bool   `json:"duplicate"`
+	ID        string    `json:"id"`
+	Duplicate bool      `json:"duplicate"`
+	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
 
 const ndjson = "application/x-ndjson"
@@ -139,11 +145,13 @@ func publishing(r *http.Request) (p intake.Publishing, err error) {
 	if err != nil {
 		return p, badParameter("", "invalid_parameter", "the query cannot be read")
 	}
+	flags := map[string]*bool{"allow_string_data": &p.AllowStringData, "lint": &p.Lint}
 	for name, values := range query {
-		if name != "allow_string_data" {
+		flag := flags[name]
+		if flag == nil {
 			return p, badParameter(name, "unknown_parameter", "unknown query parameter")
 		}
-		if p.AllowStringData, err = strconv.ParseBool(values[0]); err != nil {
+		if *flag, err = strconv.ParseBool(values[0]); err != nil {
 			return p, badParameter(name, "invalid_parameter", "must be true or false")
 		}
 	}
@@ -201,7 +209,19 @@ func appendPublished(b []byte, a *intake.Accepted) []byte {
 	b = e.AcceptedAt.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","duplicate":`...)
 	b = strconv.AppendBool(b, a.Duplicate)
-	return append(b, "}\n"...)
+	return append(appendFindings(b, a.Findings), "}\n"...)
+}
+
+// appendFindings writes the member warnings where it was asked for.
+func appendFindings(b []byte, findings []Finding) []byte {
+	if findings == nil {
+		return b
+	}
+	text, err := json.Marshal(findings)
+	if err != nil { // a list of texts
+		return b
+	}
+	return append(append(b, `,"warnings":`...), text...)
 }
 
 // appendBatch writes a [PublishedBatch].
@@ -225,7 +245,7 @@ func appendBatch(b []byte, accepted []intake.Accepted) []byte {
 		b = append(b, accepted[i].Event.ID...)
 		b = append(b, `","duplicate":`...)
 		b = strconv.AppendBool(b, accepted[i].Duplicate)
-		b = append(b, '}')
+		b = append(appendFindings(b, accepted[i].Findings), '}')
 	}
 	return append(b, "]}\n"...)
 }
@@ -237,6 +257,9 @@ func (a *API) describePublish(r route, in, out any) {
 	op.Parameters = append(op.Parameters, &huma.Param{
 		Name: "allow_string_data", In: "query", Schema: &huma.Schema{Type: "boolean"},
 		Description: "Accept data that is a string holding JSON. Without it such data is refused as encoded twice.",
+	}, &huma.Param{
+		Name: "lint", In: "query", Schema: &huma.Schema{Type: "boolean"},
+		Description: "Answer with warnings: what in the data some receivers cannot read. The event is accepted all the same.",
 	})
 	input, output := a.schemaOf(in), a.schemaOf(out)
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: input}}}

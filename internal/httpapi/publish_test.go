@@ -44,6 +44,40 @@ func TestPublishEvent(t *testing.T) {
 	}
 }
 
+// What some receivers cannot read is accepted, and told to whoever asks.
+func TestPublishLint(t *testing.T) {
+	s := newServer(t)
+	const hard = `{"company_id":"c1","event":"customer","id":"hard","data":{"id":"\u0000","n":9007199254740993}}`
+	findings := func(of map[string]any) (list []string) {
+		for _, f := range of["warnings"].([]any) {
+			f := f.(map[string]any)
+			list = append(list, f["code"].(string)+" "+f["pointer"].(string))
+		}
+		return list
+	}
+	const want = "[nul_character /id integer_beyond_double /n]"
+	for range 2 { // the second is a duplicate
+		if got := fmt.Sprint(findings(s.call("POST", "/v1/events?lint=true", hard).ok(202))); got != want {
+			t.Errorf("warnings %s", got)
+		}
+	}
+	if got := fmt.Sprint(findings(s.call("GET", "/v1/events/hard", "").ok(200))); got != want {
+		t.Errorf("the event's warnings: %s", got)
+	}
+	if got := s.call("POST", "/v1/events", hard).ok(202); got["warnings"] != nil {
+		t.Errorf("nobody asked: %v", got)
+	}
+	const plain = `{"company_id":"c1","event":"customer","id":"plain","data":{"id":7}}`
+	if got := findings(s.call("POST", "/v1/events?lint=true", plain).ok(202)); got != nil {
+		t.Errorf("plain: %v", got)
+	}
+	batch := s.call("POST", "/v1/events/batch?lint=true", "["+plain+","+hard+"]").ok(202)["data"].([]any)
+	if a, b := findings(batch[0].(map[string]any)), fmt.Sprint(findings(batch[1].(map[string]any))); a != nil || b != want {
+		t.Errorf("batch: %v, %v", a, b)
+	}
+	s.call("POST", "/v1/events?lint=perhaps", plain).problem(400, "invalid_parameter", "lint")
+}
+
 func TestPublishRefuses(t *testing.T) {
 	s := newServer(t)
 	post := func(query, body string) *answer { return s.call("POST", "/v1/events"+query, body) }

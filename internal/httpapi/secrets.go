@@ -14,6 +14,7 @@ type Secret struct {
 	SigningSecret string          `json:"signing_secret"`
 	ActiveFrom    *time.Time      `json:"active_from,omitempty" doc:"During a rotation: when the Atlas header is signed with it."`
 	Previous      *PreviousSecret `json:"previous,omitempty" doc:"During a rotation: the secret that it replaces."`
+	Warnings      []hook.Warning  `json:"warnings,omitzero" doc:"Only in the answer to a rotation: what was accepted and probably does not do what was meant."`
 }
 
 // PreviousSecret is the secret that a rotation replaces.
@@ -79,7 +80,11 @@ func (a *API) rotate(ctx context.Context, x *exchange, in *rotateIn) (*secretOut
 		r.Force = b.Force
 	}
 	detail := map[string]any{"overlap_seconds": int64(r.Overlap.Seconds())}
-	return a.secretAnswer(a.opt.Store.RotateSecret(ctx, x.company.Key, in.ID, r, x.audit("webhook.secret_rotated", detail)))
+	out, err := a.secretAnswer(a.opt.Store.RotateSecret(ctx, x.company.Key, in.ID, r, x.audit("webhook.secret_rotated", detail)))
+	if err == nil {
+		out.Body.Warnings = secretWarnings([]hook.Warning{}, out.Body.SigningSecret)
+	}
+	return out, err
 }
 
 func (a *API) secretAnswer(s hook.Secrets, err error) (*secretOut, error) {

@@ -55,6 +55,7 @@ type WebhookStore interface {
 	CreateWebhook(ctx context.Context, settings hook.Webhook, startAt *time.Time, a store.Audit) (*hook.Webhook, error)
 	Webhook(ctx context.Context, company hook.CompanyKey, id string) (*hook.Webhook, error)
 	Webhooks(ctx context.Context, company hook.CompanyKey, f store.WebhookFilter, offset, limit int) ([]*hook.Webhook, int, error)
+	Twins(ctx context.Context, w *hook.Webhook) ([]string, error)
 	CountWebhooks(ctx context.Context, company hook.CompanyKey, failingAfter, limit int) (store.WebhookCounts, []string, error)
 	UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c store.Change) (*hook.Webhook, error)
 	DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a store.Audit) error

@@ -32,10 +32,13 @@ type Webhook struct {
 	TimeoutMS       int64             `json:"timeout_ms"`
 	RetrySchedule   []float64         `json:"retry_schedule_seconds"`
 	Filter          *string           `json:"filter"`
+	Standard        bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
+	StandardReason  *string           `json:"standard_webhooks_reason" doc:"Why they do not."`
 	CreatedAt       time.Time         `json:"created_at"`
 	UpdatedAt       time.Time         `json:"updated_at"`
 	SecretRotation  *SecretRotation   `json:"secret_rotation,omitempty" doc:"Only while the signing secret is being replaced."`
 	Health          *Health           `json:"health,omitempty" doc:"Only in the answer about one webhook."`
+	Warnings        []hook.Warning    `json:"warnings,omitzero" doc:"Only in answers to creating and changing it: what was accepted and probably does not do what was meant."`
 }
 
 // SecretRotation says that a webhook's secret is about to change, and reveals neither.
@@ -64,7 +67,9 @@ func shapeWebhook(w *hook.Webhook, now time.Time) Webhook {
 	for i, d := range w.RetrySchedule {
 		s.RetrySchedule[i] = d.Seconds()
 	}
-	if _, other := w.Secrets.At(now); other != "" {
+	atlas, other := w.Secrets.At(now)
+	s.Standard, s.StandardReason = standardWebhooks(atlas, other)
+	if other != "" {
 		s.SecretRotation = &SecretRotation{EndsAt: w.Secrets.PreviousExpires, Activated: w.Secrets.Activated}
 	}
 	return s

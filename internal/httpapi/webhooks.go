@@ -132,9 +132,11 @@ func (a *API) createWebhook(ctx context.Context, x *exchange, in *createIn) (*we
 		return nil, err
 	}
 	a.kick(created.Key)
-	out := &webhookOut{ETag: etag(created.Version), Body: shapeWebhook(created, a.now())}
-	out.Body.SigningSecret = created.Secrets.Current
-	return out, nil
+	out, err := a.changed(ctx, created)
+	if err == nil {
+		out.Body.SigningSecret = created.Secrets.Current
+	}
+	return out, err
 }
 
 // defaults is a webhook whose owner set nothing: the company's defaults before the server's.
@@ -261,7 +263,21 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 		return nil, err
 	}
 	a.kick(w.Key)
-	return &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w, a.now())}, nil
+	return a.changed(ctx, w)
+}
+
+// changed answers with a webhook that was created or changed, and what is odd about it.
+func (a *API) changed(ctx context.Context, w *hook.Webhook) (*webhookOut, error) {
+	var twins []string
+	if w.Status != hook.Inactive {
+		var err error
+		if twins, err = a.opt.Store.Twins(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	out := &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w, a.now())}
+	out.Body.Warnings = warnings(w, twins)
+	return out, nil
 }
 
 // changes is what was asked for, for the audit log: names of everything, values where they are no

@@ -29,6 +29,7 @@ func TestWebhookLife(t *testing.T) {
 		"status": "ACTIVE", "status_reason": nil, "description": "", "metadata": map[string]any{}, "signature_scheme": "hex", "data_format": "string",
 		"headers": map[string]any{}, "ordering": "relaxed", "max_concurrency": 64.0, "rate_limit_per_second": nil, "timeout_ms": 15000.0,
 		"retry_schedule_seconds": []any{5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0}, "filter": nil,
+		"standard_webhooks": true, "standard_webhooks_reason": nil, "warnings": []any{},
 	}
 	if diff := cmp.Diff(want, w); diff != "" {
 		t.Errorf("created: %s", diff)
@@ -61,6 +62,55 @@ func TestWebhookLife(t *testing.T) {
 	}
 	if !slices.Equal(actions, []string{"webhook.deleted", "webhook.updated", "webhook.updated", "webhook.created"}) {
 		t.Errorf("audit: %v", actions)
+	}
+}
+
+// warned lists the warnings of an answer as field: code.
+func warned(answer map[string]any) (list []string) {
+	for _, w := range answer["warnings"].([]any) {
+		w := w.(map[string]any)
+		list = append(list, w["field"].(string)+": "+w["code"].(string))
+		if w["detail"].(string) == "" {
+			list = append(list, "no detail")
+		}
+	}
+	return list
+}
+
+func TestWarnings(t *testing.T) {
+	s := newServer(t)
+	check := func(what string, answer map[string]any, want ...string) {
+		t.Helper()
+		if got := warned(answer); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	const underscore, secret, shared = "headers.X_Team: header_underscore", "signing_secret: no_standard_webhooks", "endpoint: endpoint_shared"
+	w := s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/a","events":["customer.*"],"headers":{"X_Team":"a","X-Team":"b"},"signing_secret":"v1,whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJD"}`).ok(201)
+	path := "/v1/webhooks/" + w["id"].(string)
+	check("created", w, secret, underscore)
+	one := s.call("GET", path, "").ok(200)
+	if reason, _ := one["standard_webhooks_reason"].(string); one["standard_webhooks"] != false || !strings.Contains(reason, "v1,") || one["warnings"] != nil {
+		t.Errorf("one: %v", one)
+	}
+	check("changed", s.call("PATCH", path, `{"headers":{}}`).ok(200), secret)
+
+	second := s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/a","events":["customer.created","conversation"]}`).ok(201)
+	check("the same endpoint, a topic in common", second, shared)
+	if detail := second["warnings"].([]any)[0].(map[string]any)["detail"].(string); !strings.Contains(detail, w["id"].(string)) {
+		t.Errorf("it does not name the other webhook: %s", detail)
+	}
+	check("the same endpoint, no topic in common", s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/a","event":"conversation.tags"}`).ok(201))
+	check("another endpoint", s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/b","event":"customer.created"}`).ok(201))
+	check("moved to a shared one", s.call("PATCH", path, `{"description":"x"}`).ok(200), secret, shared)
+	check("inactive", s.call("PATCH", path, `{"status":"INACTIVE"}`).ok(200), secret)
+
+	rotated := s.call("POST", path+"/secret/rotate", `{"signing_secret":"whsec_QUJDQUJDQUJDQUJDQUJD"}`).ok(200)
+	check("rotated to a short one", rotated, secret)
+	s.call("DELETE", path+"/secret/rotate", "").ok(200)
+	check("rotated", s.call("POST", path+"/secret/rotate", `{}`).ok(200))
+	if one := s.call("GET", path, "").ok(200); one["standard_webhooks"] != true {
+		t.Errorf("one of the two secrets is enough: %v", one)
 	}
 }
 

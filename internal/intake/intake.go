@@ -98,6 +98,8 @@ type Publishing struct {
 	AllowStringData bool
 	// Lines says that a batch is NDJSON and not an array.
 	Lines bool
+	// Lint asks for [Accepted.Findings].
+	Lint bool
 }
 
 // Accepted is one event as the producer is told of it. For a duplicate it is the original.
@@ -105,6 +107,7 @@ type Accepted struct {
 	Event     *hook.Event
 	CompanyID string
 	Duplicate bool
+	Findings  []Finding // what some receivers cannot read; nil where [Publishing.Lint] did not ask
 }
 
 // Publish accepts one event. The event keeps body, unless that is much larger than its data.
@@ -121,6 +124,10 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	event, refused := in.event(&env, p.AllowStringData)
 	if refused != nil {
 		return Accepted{}, refused
+	}
+	var findings []Finding
+	if p.Lint {
+		findings = Lint(event.Data)
 	}
 	event.Data = alone(event.Data, body)
 	company, err := in.log.EnsureCompany(ctx, event.CompanyID)
@@ -140,7 +147,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 		return Accepted{}, conflict(event.ID)
 	}
 	in.count(batch.Appended)
-	return Accepted{batch.Appended[0].Event, event.CompanyID, batch.Appended[0].Duplicate}, nil
+	return Accepted{batch.Appended[0].Event, event.CompanyID, batch.Appended[0].Duplicate, findings}, nil
 }
 
 // PublishBatch accepts all events of a batch, or none. The events do not keep body.
@@ -175,7 +182,10 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 		in.count(batch.Appended)
 		for i, place := range places {
 			a := batch.Appended[i]
-			accepted[place] = Accepted{a.Event, part[i].CompanyID, a.Duplicate}
+			accepted[place] = Accepted{a.Event, part[i].CompanyID, a.Duplicate, nil}
+			if p.Lint {
+				accepted[place].Findings = Lint(part[i].Data)
+			}
 		}
 	}
 	return accepted, nil

@@ -120,6 +120,34 @@ func refuseDuplicate(ctx context.Context, q tx, w *hook.Webhook) error {
 		})
 }
 
+// Twins are the ids of a webhook's ACTIVE and PAUSED siblings that deliver to the same endpoint and
+// share a topic with it, newest first, at most ten: an event of such a topic arrives there twice.
+func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err error) {
+	const most = 10
+	want, _ := hook.MatchTopics(w.Topics)
+	err = s.read(ctx, func(q tx) error {
+		ids = ids[:0]
+		return each(ctx, q, `
+			SELECT id, topics FROM webhooks
+			WHERE company = $1 AND endpoint = $2 AND deleted_at IS NULL AND status IN ('ACTIVE', 'PAUSED') AND id <> $3 ORDER BY id DESC`,
+			[]any{int64(w.Company), w.Endpoint, w.ID}, func(r rows) error {
+				var id, topics string
+				if err := r.Scan(&id, &topics); err != nil {
+					return err
+				}
+				set, err := topicSet(topics)
+				if err == nil && set&want != 0 && len(ids) < most {
+					ids = append(ids, id)
+				}
+				return err
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for webhooks at the same endpoint: %w", err)
+	}
+	return ids, nil
+}
+
 func (s *Store) insertWebhook(ctx context.Context, q tx, w *hook.Webhook, changed int64) error {
 	_, err := q.exec(ctx, `
 		INSERT INTO webhooks (key, id, company, partition, created_at, endpoint, endpoint_version, endpoint_since, status, status_reason, topics, filter,

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -176,6 +177,32 @@ func TestHeaderRefusesWhatCannotBeSigned(t *testing.T) {
 	r.Scheme = "md5"
 	if h, err := r.Header(); err == nil {
 		t.Errorf("md5: %v", h)
+	}
+}
+
+// Every secret that has no key has a reason, and only such a secret.
+func TestWhyNoStandardKey(t *testing.T) {
+	of := func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, n)) }
+	urlSafe := strings.NewReplacer("+", "-", "/", "_")
+	for secret, want := range map[string]string{
+		of(24): "", of(32): "", of(64): "", current: "",
+		"v1," + of(24):                 "v1,",
+		of(32)[:len(of(32))-1]:         "padding",
+		of(32) + "=":                   "padding",
+		urlSafe.Replace(of(24)):        "url-safe",
+		urlSafe.Replace(of(32))[:49]:   "url-safe",
+		of(23):                         "holds 23 bytes",
+		of(65):                         "holds 65 bytes",
+		"whsec_":                       "holds 0 bytes",
+		"whsec_" + "not base64 at all": "not base64",
+		of(32)[:len(of(32))-2] + "B=":  "not base64",
+		imported:                       "does not begin with whsec_",
+		"WHSEC_" + of(32)[6:]:          "does not begin with whsec_",
+	} {
+		got := wire.WhyNoStandardKey(secret)
+		if _, ok := wire.StandardKey(secret); ok != (got == "") || !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%q: %q, want %q", secret, got, want)
+		}
 	}
 }
 

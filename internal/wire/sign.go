@@ -72,6 +72,33 @@ func appendStandardKey(to []byte, secret string) (key []byte, ok bool) {
 	return key, true
 }
 
+// WhyNoStandardKey says, in words that follow "the secret", why it has no [StandardKey]; "" for one
+// that has. The words do not reveal it.
+func WhyNoStandardKey(secret string) string {
+	if _, ok := StandardKey(secret); ok {
+		return ""
+	}
+	if rest, ok := strings.CutPrefix(secret, "v1,"); ok && strings.HasPrefix(rest, secretPrefix) {
+		return "begins with v1, before whsec_, as some libraries hand secrets over: leave that out"
+	}
+	text, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok {
+		return "does not begin with whsec_"
+	}
+	usual := strings.NewReplacer("-", "+", "_", "/").Replace(text)
+	key, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(usual, "="))
+	switch {
+	case err != nil:
+		return "is not base64 behind whsec_"
+	case len(key) < 24 || len(key) > maxStandardKey:
+		return fmt.Sprintf("holds %d bytes in base64, where 24 to %d are needed", len(key), maxStandardKey)
+	case usual != text:
+		return "is in the url-safe alphabet of base64: write + for - and / for _"
+	default:
+		return "lacks the padding of its base64: append = until its length behind whsec_ is a multiple of four"
+	}
+}
+
 // SignStandard is one signature by the Standard Webhooks specification:
 // "v1," + base64(HMAC-SHA256(key, id.seconds.body)). The seconds are those of [StandardSeconds].
 func SignStandard(key []byte, id, seconds string, body []byte) string {

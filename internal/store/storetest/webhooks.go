@@ -54,6 +54,23 @@ func webhookDuplicates(f *fixture) {
 	n.Status = hook.Inactive
 	second, err := f.CreateWebhook(f.ctx, n, nil, audit)
 	f.must(err)
+	// Twins share a topic at the endpoint, and are not INACTIVE.
+	n.Status, n.Topics = hook.Paused, []string{"customer", "conversation.tags"}
+	third, err := f.CreateWebhook(f.ctx, n, nil, audit)
+	f.must(err)
+	n.Topics = []string{"customer.created"}
+	fourth, err := f.CreateWebhook(f.ctx, n, nil, audit)
+	f.must(err)
+	for of, want := range map[*hook.Webhook][]string{w: {third.ID}, third: {w.ID}, fourth: nil, second: {third.ID, w.ID}} {
+		twins, err := f.Twins(f.ctx, of)
+		f.must(err)
+		if !slices.Equal(twins, want) {
+			f.Errorf("twins of %v: %v, want %v", of.Topics, twins, want)
+		}
+	}
+	f.must(f.DeleteWebhook(f.ctx, f.company.Key, third.ID, nil, audit))
+	f.must(f.DeleteWebhook(f.ctx, f.company.Key, fourth.ID, nil, audit))
+	n.Status, n.Topics = hook.Inactive, second.Topics
 	activate := store.Change{Audit: audit, Apply: func(w *hook.Webhook) error { w.Status = hook.Active; return nil }}
 	_, err = f.UpdateWebhook(f.ctx, f.company.Key, second.ID, activate)
 	f.refused(err, hook.KindConflict, "duplicate_webhook")
