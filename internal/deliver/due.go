@@ -81,7 +81,7 @@ func (c *core) addDue(l *lane, x *hook.Parked, ended uint64) {
 		return
 	}
 	it = l.parkedItem(x, c.now)
-	it.due = c.local(*x.DueAt)
+	it.due, it.parkedAt = c.local(*x.DueAt), c.local(x.ParkedAt)
 	it.number = l.number(it)
 	l.known[key] = it
 	l.enqueue(it)
@@ -114,7 +114,7 @@ func (c *core) letWait(l *lane, unwanted func(*item) bool) {
 func (l *lane) parkedItem(x *hook.Parked, now time.Time) *item {
 	it := &item{
 		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
-		attempts: x.Attempts, number: x.Number, step: x.Step, replay: x.Replay, since: now,
+		attempts: x.Attempts, number: x.Number, step: x.Step, throttles: x.Throttles, replay: x.Replay, since: now,
 	}
 	if l.hook != nil {
 		it.object = l.orderKey(it.object)

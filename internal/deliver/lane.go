@@ -6,6 +6,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -50,12 +51,16 @@ type item struct {
 	attempts int  // number of its last attempt
 	number   int  // of the delivery's last attempt of any kind, as far as known
 	step     int  // steps of the schedule used
-	replay   int64
-	bytes    int64
-	payload  *payload
-	since    time.Time // when the lane got it
-	due      time.Time // of a parked one
-	started  time.Time // when its attempt under way began
+	// throttles is how often in a row the receiver asked to wait when it got this one, and parkedAt when
+	// it was parked the last time, zero when it is not.
+	throttles int
+	parkedAt  time.Time
+	replay    int64
+	bytes     int64
+	payload   *payload
+	since     time.Time // when the lane got it
+	due       time.Time // of a parked one
+	started   time.Time // when its attempt under way began
 }
 
 // past is how a delivery left memory: a row with fewer attempts is older than that.
@@ -220,26 +225,37 @@ func (l *lane) next(now time.Time) verdict {
 // reasonIdle is that of a lane with nothing to do, which needs no telling.
 const reasonIdle = "idle"
 
-// candidate is the delivery that would go next: what is parked and due, then the log, then replays.
+// candidate is the delivery that would go next: what is parked and due, then the log, then what is set
+// aside, then replays.
 func (l *lane) candidate() (*item, string) {
-	if len(l.due) > 0 {
-		return l.due[0], ""
+	for _, it := range l.due {
+		if !l.aside(it) {
+			return it, ""
+		}
 	}
+	reason := reasonIdle
 	switch {
 	case len(l.run) == 0:
 	case l.parked >= l.parkedCap():
-		if len(l.replays) == 0 {
-			return nil, "parked_full"
-		}
+		reason = "parked_full"
 	case l.ahead >= maxAhead:
-		return nil, "the oldest attempt is still under way"
+		reason = "the oldest attempt is still under way"
 	default:
 		return l.run[0], ""
 	}
-	if len(l.replays) > 0 {
+	switch {
+	case len(l.due) > 0:
+		return l.due[0], ""
+	case len(l.replays) > 0 && l.ahead < maxAhead:
 		return l.replays[0], ""
 	}
-	return nil, reasonIdle
+	return nil, reason
+}
+
+// aside says that the receiver asked to wait each time when it got a delivery, and that no other was
+// delivered since: others are tried first, to learn whether that is the endpoint's state or the event's.
+func (l *lane) aside(it *item) bool {
+	return it.throttles >= retry.AsideAfter && !l.health.lastSuccess.After(it.parkedAt)
 }
 
 // parkedCap is how many deliveries may wait to be retried before the cursor waits too.
@@ -266,7 +282,7 @@ func (l *lane) admit(it *item) {
 	it.object = l.orderKey(it.object)
 	if past, ok := l.above[it.offset]; ok {
 		delete(l.above, it.offset)
-		it.attempts = past.Attempts
+		it.attempts, it.throttles = past.Attempts, past.Attempts // one that failed is parked
 		if past.Settled {
 			it.state = settled
 			l.ahead++

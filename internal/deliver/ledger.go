@@ -206,7 +206,7 @@ func (c *core) settled(o outcome) {
 	c.slots.release(l, it)
 	l.inFlight--
 	if o.throttled {
-		l.again(it)
+		c.again(l, it)
 		return
 	}
 	key := parkedKey{it.kind, it.offset}

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -24,6 +25,13 @@ func (l *lane) enqueue(it *item) {
 	switch {
 	case c == nil:
 		l.chains[it.object] = &chain{head: it}
+	case l.yields(it):
+		c.behind = append(c.behind, it)
+		return
+	case l.yields(c.head):
+		c.behind = slices.Insert(c.behind, 0, it) // what waits there is set aside too
+		l.yield(c)
+		return
 	case it.parked && c.head.state == waiting && it.before(c.head):
 		l.take(c.head)
 		c.behind = slices.Insert(c.behind, 0, c.head)
@@ -55,6 +63,13 @@ func (l *lane) line() int {
 }
 
 // again puts a delivery that started, but is not settled, back at the head of its line.
+func (c *core) again(l *lane, it *item) {
+	l.again(it)
+	if l.place.deleted {
+		c.abandon(l)
+	}
+}
+
 func (l *lane) again(it *item) {
 	it.state, it.probe = waiting, false
 	switch {
@@ -94,6 +109,42 @@ func (l *lane) pass(object string) {
 		return
 	}
 	c.head, c.behind = c.behind[0], c.behind[1:]
+	l.stand(c.head)
+	l.yield(c)
+}
+
+// yields says that a delivery lets others of its object go first: it is set aside, and neither an order
+// nor the cap on parked deliveries forbids them to.
+func (l *lane) yields(it *item) bool {
+	return it.state == waiting && l.aside(it) && l.hook != nil && l.hook.Ordering == hook.Relaxed && l.parked < l.parkedCap()
+}
+
+// insist takes it back that parked deliveries let others of their objects go first, which may not go
+// either now that there is no more room in parked.
+func (l *lane) insist() {
+	for _, object := range slices.Sorted(maps.Keys(l.chains)) {
+		c := l.chains[object]
+		i := slices.IndexFunc(c.behind, func(x *item) bool { return x.parked })
+		if i < 0 || c.head.parked || !l.take(c.head) {
+			continue
+		}
+		it := c.behind[i]
+		c.behind = slices.Insert(slices.Delete(c.behind, i, i+1), 0, c.head)
+		c.head = it
+		l.stand(it)
+	}
+}
+
+// yield puts a chain's head at its end, if it lets others go first and there is one.
+func (l *lane) yield(c *chain) {
+	next := slices.IndexFunc(c.behind, func(x *item) bool { return !l.aside(x) })
+	if next < 0 || !l.yields(c.head) {
+		return
+	}
+	head := c.head
+	l.take(head)
+	c.head = c.behind[next]
+	c.behind = append(slices.Delete(c.behind, next, next+1), head)
 	l.stand(c.head)
 }
 

@@ -52,6 +52,7 @@ type try struct {
 	kind    hook.Kind
 	outcome hook.Outcome
 	replay  int64
+	status  int
 }
 
 var errMemory = errors.New("not in memory")
@@ -421,7 +422,7 @@ func (m *memory) attempted(a *hook.Attempt) {
 			m.fail("webhook %d, offset %d: attempted again after it was recorded as delivered", a.Webhook, a.Offset)
 		}
 	}
-	d.attempts = append(d.attempts, try{a.Number, a.Kind, a.Outcome, a.Replay})
+	d.attempts = append(d.attempts, try{a.Number, a.Kind, a.Outcome, a.Replay, a.StatusCode})
 	w.look(a.Offset)
 }
 

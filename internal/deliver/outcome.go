@@ -27,16 +27,23 @@ func (c *core) finished(s *start, r *send.Result) {
 	}
 	d := retry.Decide(answer, retry.Standing{
 		Step: it.step, Schedule: s.webhook.RetrySchedule, Throttles: l.throttles, OwnFaults: l.ownFaults,
+		Here: it.throttles, Others: l.othersGo(it),
 		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
 	}, c.dice.Float64())
 	if l.hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
 		c.observe(l, it, &d, r)
 	}
+	switch {
+	case d.Throttled:
+		it.throttles++
+	case d.Outcome != "":
+		it.throttles = 0
+	}
 	if d.Outcome == "" {
 		it.attempts-- // it was not made
 		c.slots.release(l, it)
 		l.inFlight--
-		l.again(it)
+		c.again(l, it)
 		if it.kind == hook.Replay && it.replay != l.place.replay { // which has ended; if it was cancelled, this ends here
 			c.letWait(l, func(x *item) bool { return x == it })
 			l.dueMore = true
@@ -58,6 +65,12 @@ func (c *core) finished(s *start, r *send.Result) {
 // strict orders let the head of the line be the only probe, and then it counts.
 func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
 
+// othersGo says that since a delivery was parked others were delivered, and that this is the last that
+// the endpoint let us know: what it says to this one now is about this one.
+func (l *lane) othersGo(it *item) bool {
+	return !it.parkedAt.IsZero() && l.health.lastSuccess.After(it.parkedAt) && l.health.failures == 0 && l.throttles == 0
+}
+
 // observe lets an answer change what the lane knows of its endpoint.
 func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	l.slow = r.Phases.Total > slowAttempt
@@ -74,7 +87,7 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 		c.changed(l, before)
 	}
 	switch {
-	case d.Outcome == hook.OutcomeThrottled:
+	case d.Gate:
 		l.throttles++
 	case d.Effect == retry.Success:
 		l.throttles, l.proven = 0, true
@@ -144,10 +157,11 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 	case hook.OutcomeRetry:
 		c.park(l, it, &out, d.Wait, string(r.Class))
 	case hook.OutcomeThrottled:
-		if it.parked || it.kind == hook.Replay {
+		// A delivery that never failed stays at the head of its lane, which waits as a whole, until others
+		// are to be tried before it: unless the order lets none.
+		if it.parked || it.kind == hook.Replay || d.Aside && l.hook.Ordering != hook.WebhookOrder {
 			c.park(l, it, &out, d.Wait, string(r.Class))
 		}
-		// A delivery that never failed stays at the head of its lane, which waits as a whole.
 	}
 	return out
 }
@@ -195,7 +209,9 @@ func (c *core) park(l *lane, it *item, out *store.Item, wait time.Duration, reas
 
 func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reason string) {
 	if it.kind == hook.Live && !it.parked {
-		l.parked++
+		if l.parked++; l.parked == l.parkedCap() {
+			l.insist()
+		}
 		if l.blocked != nil {
 			l.blocked[it.object]++
 		}
@@ -206,7 +222,7 @@ func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reaso
 	}
 	out.Park = &hook.Parked{
 		Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset, Partition: l.place.part.id, Sequence: it.sequence, ObjectKey: object,
-		Attempts: it.attempts, Step: it.step, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.replay,
+		Attempts: it.attempts, Step: it.step, Throttles: it.throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.replay,
 	}
 }
 

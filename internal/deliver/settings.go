@@ -149,13 +149,26 @@ func (c *core) remove(pl *place) {
 	delete(c.places, pl.webhook)
 	if l := pl.lane; l != nil {
 		l.cut(c.drop)
-		for _, it := range slices.Concat(l.due, l.replays) {
-			c.drop(it.payload)
-			it.payload = nil
-		}
+		c.abandon(l)
 		l.due, l.replays = nil, nil
 		c.timers.forget(l)
 		delete(c.lanes, pl.webhook)
+	}
+}
+
+// abandon lets go of the events that a deleted webhook's lane holds, but for those under way.
+func (c *core) abandon(l *lane) {
+	drop := func(it *item) {
+		if it.state == waiting {
+			c.drop(it.payload)
+			it.payload = nil
+		}
+	}
+	for _, it := range l.items {
+		drop(it)
+	}
+	for _, it := range l.known { // in line, or behind another of its object
+		drop(it)
 	}
 }
 

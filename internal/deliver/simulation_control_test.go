@@ -106,6 +106,25 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 				clear(l.chains)
 			}
 		},
+		"an event stops its webhook": func(s *simulation, r *store.Record) {
+			for _, l := range s.core.lanes {
+				for _, it := range l.items {
+					it.throttles = 0
+				}
+			}
+			for i := range r.Items {
+				if p := r.Items[i].Park; p != nil {
+					p.Throttles = 0
+				}
+			}
+		},
+		"patience counts": func(s *simulation, r *store.Record) {
+			for i := range r.Items {
+				if a := r.Items[i].Attempt; a != nil && a.Outcome == hook.OutcomeThrottled && s.chance(0.1) {
+					a.Outcome = hook.OutcomeRetry
+				}
+			}
+		},
 		"a slot is not given back": func(s *simulation, _ *store.Record) {
 			if s.chance(0.05) {
 				s.core.slots.held++

@@ -50,11 +50,13 @@ type simulation struct {
 
 	endpoints map[hook.WebhookKey]*endpoint
 	watch     map[hook.WebhookKey]*watch
-	cancelled map[int64]int64 // replays, by the version of the configuration that tells
-	restless  int             // steps that the load still lasts
-	quiet     time.Time       // until when there is none
-	upkeep    time.Time       // when retention is looked after next
-	healthy   bool            // the faults have stopped
+	cancelled map[int64]int64      // replays, by the version of the configuration that tells
+	restless  int                  // steps that the load still lasts
+	quiet     time.Time            // until when there is none
+	upkeep    time.Time            // when retention is looked after next
+	healthy   bool                 // the faults have stopped
+	stubborn  map[hook.Offset]bool // events that no receiver takes without asking for patience
+	yielding  bool                 // not even those are left
 	sabotage  func(*simulation, *store.Record)
 	tell      func(format string, args ...any)
 	steps     int
@@ -70,6 +72,7 @@ type flight struct {
 // knobs are how a seed differs from another.
 type knobs struct {
 	crash, stop, move, change, cancel, lose, jump, read float64       // how likely, at each step
+	stubborn                                            float64       // how many events are
 	hurry                                               int           // how readily attempts end
 	tick                                                time.Duration // that pass between two steps, at most
 	companies, webhooks, objects, slots, places         int
@@ -81,7 +84,7 @@ type knobs struct {
 func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 	s := &simulation{
 		dice: rand.New(rand.NewPCG(seed, 0xa71a5)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), memory: newMemory(compileParity),
-		endpoints: map[hook.WebhookKey]*endpoint{}, cancelled: map[int64]int64{}, moved: make(chan moved, 1), tell: tell,
+		endpoints: map[hook.WebhookKey]*endpoint{}, stubborn: map[hook.Offset]bool{}, cancelled: map[int64]int64{}, moved: make(chan moved, 1), tell: tell,
 	}
 	rarely := func(most float64) float64 { // never in some seeds, often in some
 		if s.chance(0.2) {
@@ -95,6 +98,9 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 		companies: 1 + s.dice.IntN(3), webhooks: 1 + s.dice.IntN(5), objects: 1 + s.dice.IntN(6), slots: 1 + s.dice.IntN(24), places: 1 + s.dice.IntN(5),
 		parked: []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)], bytes: []int64{1, 100, 1 << 20}[s.dice.IntN(3)],
 		retention: []time.Duration{0, 0, 6 * time.Hour, 48 * time.Hour}[s.dice.IntN(4)],
+	}
+	if s.knobs.stubborn = rarely(0.1); s.knobs.stubborn > 0 {
+		s.knobs.parked = 10_000 // a full house of them would hold up the others
 	}
 	for range s.knobs.webhooks {
 		s.create()
@@ -143,8 +149,12 @@ func (s *simulation) run(days float64) error {
 		s.ahead -= 48 * time.Hour // longer than anything may wait
 		s.log("the clock is set, %s ahead", s.ahead)
 	}
-	calm := s.now
 	s.commits = append(s.commits, commit{0, nil, s.memory.version})
+	if err := s.patience(); err != nil {
+		return err
+	}
+	s.yielding = true
+	calm := s.now
 	for i := 0; ; i++ {
 		if err := s.step(); err != nil {
 			return fmt.Errorf("step %d, %s into the calm: %w", s.steps, s.now.Sub(calm), err)
@@ -156,6 +166,62 @@ func (s *simulation) run(days float64) error {
 			return fmt.Errorf("%d deliveries have not ended %s after the faults: %s", s.memory.open(), took, s.stuck())
 		}
 	}
+}
+
+// patience lets everything end that is not stubborn, while what is goes on to ask for patience: one
+// event does not stop its webhook.
+func (s *simulation) patience() error {
+	calm, most := s.now, mostCalm+time.Duration(len(s.stubborn))*mostPatience
+	for i := 0; len(s.stubborn) > 0; i++ {
+		if err := s.step(); err != nil {
+			return fmt.Errorf("step %d, %s into the calm: %w", s.steps, s.now.Sub(calm), err)
+		}
+		if i%64 != 0 {
+			continue
+		}
+		held := s.heldUp()
+		if held == 0 {
+			return nil
+		}
+		if took := s.now.Sub(calm); took > most || i > 1_000_000 {
+			return fmt.Errorf("%d deliveries are held up by others that are asked to wait, %s after the faults: %s", held, took, s.stuck())
+		}
+	}
+	return nil
+}
+
+// mostPatience is how long one stubborn event holds up its webhook, at most: each of its first answers
+// makes that wait, at the slowest pace, and what other answers asked for before.
+const mostPatience = 4 * 6 * time.Minute
+
+// heldUp counts the deliveries that have not ended although they are neither stubborn nor ordered with
+// one that is and has not.
+func (s *simulation) heldUp() (n int) {
+	for _, key := range s.memory.keys {
+		w := s.memory.webhooks[key]
+		if w.deleted || w.hook.Status != hook.Active {
+			continue
+		}
+		var open []*memoryDelivery
+		waits := map[string]bool{} // objects, under webhook order any
+		for _, d := range w.deliveries {
+			switch {
+			case d.fate != pending && d.fate != parked:
+			case s.stubborn[d.event.Offset]:
+				waits[d.event.ObjectKey] = true
+			default:
+				open = append(open, d)
+			}
+		}
+		for _, d := range open {
+			object := d.event.ObjectKey
+			if len(waits) > 0 && w.hook.Ordering == hook.WebhookOrder || object != "" && waits[object] && w.hook.Ordering == hook.ObjectOrder {
+				continue
+			}
+			n++
+		}
+	}
+	return n
 }
 
 // mostCalm is how long anything may last once the faults have stopped: the longest wait that was
@@ -286,6 +352,9 @@ func (s *simulation) commit() error {
 		if a := it.Attempt; a != nil {
 			s.watch[a.Webhook].recorded(a)
 			s.log("    webhook %d offset %d attempt %d %s %s", a.Webhook, a.Offset, a.Number, a.Kind, a.Outcome)
+			if err := s.memory.webhooks[a.Webhook].countsRightly(a); err != nil {
+				return err
+			}
 		}
 		if p := it.Park; p != nil {
 			s.log("    park webhook %d %s %d, %s due %v", p.Webhook, p.Kind, p.Offset, p.Reason, p.DueAt)
@@ -440,6 +509,9 @@ func (s *simulation) publish() {
 		}
 		s.memory.append(e)
 		fresh = append(fresh, e)
+		if s.chance(s.knobs.stubborn) {
+			s.stubborn[e.Offset] = true
+		}
 	}
 	s.commits = append(s.commits, commit{0, fresh, s.memory.version})
 }
@@ -460,6 +532,9 @@ func (s *simulation) end(i int) {
 	r := send.Result{StatusCode: 200}
 	if !s.healthy {
 		r = s.answer(key)
+	}
+	if s.stubborn[f.start.item.offset] && !s.yielding && r.StatusCode/100 == 2 {
+		r = s.patient()
 	}
 	if r.StatusCode/100 != 2 && r.Class == hook.ErrNone {
 		r.Class = hook.ErrServerStatus

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -17,9 +18,12 @@ type watch struct {
 	gate     asked          // for as long as this engine lives
 	kept     asked          // and beyond that: by answers that are recorded
 	asks     map[made]asked // by those that are not
-	rate     float64
-	tokens   float64
-	tokensAt time.Time
+	// patience is the event that was asked to wait last, since another was delivered, which knows that.
+	patience  hook.Offset
+	succeeded bool
+	rate      float64
+	tokens    float64
+	tokensAt  time.Time
 	// ordered is from where on its order counts: what there was when that changed may be in any.
 	ordered hook.Offset
 }
@@ -164,7 +168,15 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 		if r.HasRetryAfter && r.RetryAfter > 0 {
 			wait = r.RetryAfter
 		}
+		if s.alone(f, b) {
+			b.asks[made{f.start.item.offset, f.start.attempt}] = asked{}
+			return // the others go on
+		}
+		b.patience = f.start.item.offset
 	default:
+		if r.StatusCode/100 == 2 {
+			b.patience, b.succeeded = 0, true
+		}
 		return
 	}
 	ask := asked{s.now.Add(wait), f.start.webhook.EndpointVersion}
@@ -172,6 +184,44 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	if r.Class != hook.ErrOwnFault {
 		b.asks[made{f.start.item.offset, f.start.attempt}] = ask
 	}
+}
+
+// alone says that an event was asked to wait so often, and others were not since they were delivered,
+// that the webhook need not wait.
+func (s *simulation) alone(f *flight, b *watch) bool {
+	w := s.memory.webhooks[f.start.webhook.Key]
+	d, _ := w.delivery(f.start.item.offset)
+	return b.patience == 0 && (b.succeeded || w.cursor.LastSuccessAt != nil) && d.throttles(f.start.kind) >= 3
+}
+
+// throttles counts the answers in a row that asked to wait, as recorded.
+func (d *memoryDelivery) throttles(kind hook.Kind) (n int) {
+	for _, a := range slices.Backward(d.attempts) {
+		switch {
+		case a.kind != kind:
+		case a.status != 429 && a.status != 503:
+			return n
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// countsRightly checks an attempt that is recorded whose answer asked to wait: it uses a step of the
+// schedule only after nine others, while others are delivered.
+func (w *memoryWebhook) countsRightly(a *hook.Attempt) error {
+	if a.StatusCode != 429 && a.StatusCode != 503 || a.Outcome == hook.OutcomeThrottled {
+		return nil
+	}
+	d, _ := w.delivery(a.Offset)
+	others := slices.ContainsFunc(w.deliveries, func(x *memoryDelivery) bool {
+		return x != d && slices.ContainsFunc(x.attempts, func(t try) bool { return t.outcome == hook.OutcomeDelivered })
+	})
+	if n := d.throttles(a.Kind); n < 10 || !others { // this one is recorded already
+		return fmt.Errorf("webhook %d, offset %d: %d counts as %s, the %d. in a row; others were delivered: %t", a.Webhook, a.Offset, a.StatusCode, a.Outcome, n, others)
+	}
+	return nil
 }
 
 // recorded makes what an attempt's answer asked for outlast the engine.

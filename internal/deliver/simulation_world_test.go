@@ -69,6 +69,15 @@ func (s *simulation) answer(key hook.WebhookKey) send.Result {
 	return status(200)
 }
 
+// patient is what a receiver answers to a stubborn event.
+func (s *simulation) patient() send.Result {
+	r := status([]int{429, 503}[s.dice.IntN(2)])
+	if s.chance(0.5) {
+		r.HasRetryAfter, r.RetryAfter = true, []time.Duration{0, time.Second, time.Minute}[s.dice.IntN(3)]
+	}
+	return r
+}
+
 func (s *simulation) endpoint() endpoint {
 	lasts := time.Duration(math.Pow(10, 5*s.dice.Float64())) * 10 * time.Second // up to eleven days
 	return endpoint{mood(s.dice.IntN(int(moods))), s.dice.Float64(), s.now.Add(lasts)}

@@ -189,7 +189,9 @@ func (l *lane) retries() (n int) {
 
 // missing are the next deliveries whose events are not in memory.
 func (l *lane) missing() (want []hook.Offset) {
-	if len(l.run) > 0 && l.run[0].payload == nil || len(l.due) > 0 && l.due[0].payload == nil || len(l.replays) > 0 && l.replays[0].payload == nil {
+	next, _ := l.candidate()
+	if next != nil && next.payload == nil || len(l.run) > 0 && l.run[0].payload == nil || len(l.due) > 0 && l.due[0].payload == nil ||
+		len(l.replays) > 0 && l.replays[0].payload == nil {
 		for _, line := range [][]*item{l.due, l.run, l.replays} {
 			for _, it := range line {
 				if it.payload == nil && len(want) < fetchAhead {

@@ -101,6 +101,7 @@ type Parked struct {
 	Attempts  int        // number of its last attempt of this kind
 	Number    int        // of the delivery's last attempt of any kind; filled when read
 	Step      int        // steps of the schedule used so far
+	Throttles int        // answers in a row that asked to wait
 	DueAt     *time.Time // nil = held
 	ParkedAt  time.Time  // when it was given its due time
 	Reason    string     // why it waits: an ErrorClass, "held" or "requested"

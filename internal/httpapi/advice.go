@@ -98,7 +98,7 @@ var adviceByClass = map[hook.ErrorClass]string{
 	hook.ErrClientStatus: "The receiver refused the request. Its answer may say why.",
 	hook.ErrServerStatus: "The receiver failed. Its log knows why; we try again.",
 	hook.ErrOtherStatus:  "The receiver answered with a status that says neither success nor failure. Answer 2xx when the event is taken.",
-	hook.ErrThrottled:    "The receiver asks us to come later, and we do. No attempt is used up.",
+	hook.ErrThrottled:    "The receiver asks us to come later, and we do. No attempt is used up, unless it alone was answered so ten times.",
 	hook.ErrGone:         "410 says that the receiver wants no more: the webhook is set INACTIVE. Set it ACTIVE again to go on.",
 	hook.ErrOwnFault:     "This was our fault, not yours: the attempt does not count, and we try again.",
 	hook.ErrUnrecordable: "What the receiver answered could not be stored; the outcome is.",

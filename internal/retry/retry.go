@@ -22,6 +22,10 @@ const (
 	// FreshFor is how long after its creation, activation or change an endpoint's 410 is an
 	// ordinary failure: receivers that register first and store their record second answer it.
 	FreshFor = 5 * time.Minute
+	// AsideAfter is how many throttled answers to one event make others be tried before it, and
+	// CountAfter how many make it go by the schedule, while others are delivered.
+	AsideAfter = 3
+	CountAfter = 10
 )
 
 // Answer is what one attempt came to.
@@ -36,9 +40,13 @@ type Standing struct {
 	Step      int             // steps of the schedule used
 	Schedule  []time.Duration // delays after the first attempt
 	Throttles int             // throttled answers in a row at this lane, before this one
-	OwnFaults int             // own faults in a row at this lane, before this one
-	Fresh     bool            // the endpoint is younger than FreshFor
-	Probe     bool            // sent to find out whether a down endpoint is back; uses no step
+	Here      int             // throttled answers in a row to this event, before this one
+	// Others says that since the last of those others were delivered, and none was throttled after: the
+	// answer is this event's, and not the endpoint's state.
+	Others    bool
+	OwnFaults int  // own faults in a row at this lane, before this one
+	Fresh     bool // the endpoint is younger than FreshFor
+	Probe     bool // sent to find out whether a down endpoint is back; uses no step
 }
 
 // Effect is what an answer says about the endpoint as a whole.
@@ -58,6 +66,10 @@ type Decision struct {
 	Counted bool // a step of the schedule is used
 	// Gate says that the whole lane waits, not only this delivery.
 	Gate bool
+	// Throttled says that the answer asked to wait, whatever comes of it.
+	Throttled bool
+	// Aside says that others are to be tried before this delivery.
+	Aside bool
 	// Shrink says that the endpoint wants fewer requests at once.
 	Shrink  bool
 	Disable bool // the endpoint is gone: the webhook becomes INACTIVE
@@ -80,13 +92,42 @@ func Decide(a Answer, s Standing, dice float64) Decision {
 	return failed(a, s, dice)
 }
 
+// throttled: an answer that asks to wait is the endpoint's state, unless one event alone is answered so.
 func throttled(a Answer, s Standing, dice float64) Decision {
-	d := Decision{Outcome: hook.OutcomeThrottled, Gate: true, Shrink: true, Effect: effect(a), Reason: "the endpoint asked us to wait"}
+	here := s.Here + 1
+	if s.Others && here > AsideAfter {
+		return throttledAlone(a, s, dice)
+	}
+	d := askedToWait(a, s.Throttles, dice)
+	d.Gate, d.Shrink, d.Effect = true, true, effect(a)
+	d.Aside = here >= AsideAfter
+	return d
+}
+
+// throttledAlone: the lane goes on. The event waits as it is asked to, and in the end as the schedule
+// says, whichever is longer.
+func throttledAlone(a Answer, s Standing, dice float64) Decision {
+	d := askedToWait(a, s.Here, dice)
+	if s.Here+1 >= CountAfter {
+		asked := d.Wait
+		if d = failed(a, s, dice); a.RetryAfter != nil {
+			d.Wait = max(d.Wait, asked)
+		}
+		d.Reason, d.Shrink = "throttled alone for the tenth time; "+d.Reason, false
+	} else {
+		d.Reason = "this event alone is throttled; the others go on"
+	}
+	d.Throttled, d.Effect = true, Alive
+	return d
+}
+
+func askedToWait(a Answer, throttles int, dice float64) Decision {
+	d := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Reason: "the endpoint asked us to wait"}
 	if a.RetryAfter != nil {
 		d.Wait = min(max(*a.RetryAfter, 0), MaxRetryAfter)
 	}
 	// Also after Retry-After: 0, so that nobody can make us turn in circles.
-	if pace := growing(throttleFirst, throttleMax, s.Throttles, dice); a.RetryAfter == nil || d.Wait == 0 {
+	if pace := growing(throttleFirst, throttleMax, throttles, dice); a.RetryAfter == nil || d.Wait == 0 {
 		d.Wait, d.Reason = pace, "the endpoint throttles; slowing down"
 	}
 	return d

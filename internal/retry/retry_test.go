@@ -117,3 +117,48 @@ func TestPacesGrowAndEnd(t *testing.T) {
 		t.Errorf("probes: %s, want %s", probes, want)
 	}
 }
+
+// What three, and ten, answers to one event that ask to wait come to, alone and not.
+func TestThrottledEvent(t *testing.T) {
+	ask := 3 * time.Hour
+	for here := range 14 {
+		for _, others := range []bool{false, true} {
+			for _, after := range []*time.Duration{nil, &ask} {
+				for step, schedule := range map[int][]time.Duration{0: {time.Hour}, 1: {time.Hour}} {
+					s := Standing{Here: here, Others: others, Throttles: 2, Step: step, Schedule: schedule}
+					got := Decide(Answer{StatusCode: 503, RetryAfter: after}, s, 0.5)
+					want := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Wait: 4 * time.Second, Gate: true, Shrink: true, Effect: Failure}
+					if after != nil {
+						want.Wait = ask
+					}
+					switch {
+					case others && here >= 9:
+						want = Decision{Outcome: hook.OutcomeRetry, Throttled: true, Counted: true, Wait: time.Hour, Effect: Alive}
+						if after != nil {
+							want.Wait = ask
+						}
+						if step == 1 {
+							want.Outcome = hook.OutcomeFailed
+							if after == nil {
+								want.Wait = 0
+							}
+						}
+					case others && here >= 3:
+						want.Gate, want.Shrink, want.Effect = false, false, Alive
+						if after == nil {
+							want.Wait = min(time.Second<<here, 5*time.Minute)
+						}
+					default:
+						want.Aside = here >= 2
+					}
+					if got.Reason == "" {
+						t.Errorf("%+v: no reason", s)
+					}
+					if got.Reason = ""; got != want {
+						t.Errorf("%+v, Retry-After %v: %+v, want %+v", s, after, got, want)
+					}
+				}
+			}
+		}
+	}
+}

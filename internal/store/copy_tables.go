@@ -49,7 +49,7 @@ var tables = []copied{
 	table("attempts", "webhook", "webhook offset number", `webhook=webhook offset=offset number sequence kind counted version timestamp_text format replay=replay
 		started_at dns_us connect_us tls_us first_byte_us total_us outcome status_code error_class error_detail answer_header answer_body`, nil),
 	table("answers", "webhook", "webhook slot", `webhook=webhook slot offset=offset number header body`, nil),
-	table("parked", "webhook", "webhook kind offset", `webhook=webhook kind offset=offset partition=partition sequence object_key attempts step due_at reason replay=replay parked_at`, nil),
+	table("parked", "webhook", "webhook kind offset", `webhook=webhook kind offset=offset partition=partition sequence object_key attempts step due_at reason replay=replay parked_at throttles`, nil),
 	table("skips", "webhook", "webhook from_offset to_offset", `webhook=webhook from_offset=offset to_offset=offset reason at`, nil),
 	table("unrecordable", "webhook", "webhook offset number", `webhook=webhook offset=offset number at error`, nil),
 	table("stats", "webhook", "webhook bucket", `webhook=webhook bucket delivered failed retried latency arrival`, nil),

@@ -193,18 +193,19 @@ func (p *piped) parked() {
 	}
 	if len(park) > 0 {
 		p.do(`
-			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
+			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay, throttles)
 			SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[],
-				$9::bigint[], $10::bigint[], $11::text[], $12::bigint[])
+				$9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[])
 			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET attempts = excluded.attempts, step = excluded.step,
-				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay`,
+				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay,
+				throttles = excluded.throttles`,
 			column(park, func(x *hook.Parked) int64 { return int64(x.Webhook) }), column(park, func(x *hook.Parked) string { return string(x.Kind) }),
 			column(park, func(x *hook.Parked) int64 { return int64(x.Offset) }), column(park, func(x *hook.Parked) int64 { return int64(x.Partition) }),
 			column(park, func(x *hook.Parked) int64 { return x.Sequence }), column(park, func(x *hook.Parked) string { return x.ObjectKey }),
 			column(park, func(x *hook.Parked) int64 { return int64(x.Attempts) }), column(park, func(x *hook.Parked) int64 { return int64(x.Step) }),
 			column(park, func(x *hook.Parked) *int64 { return microsOrNil(x.DueAt) }), column(park, func(x *hook.Parked) int64 { return micros(x.ParkedAt) }),
 			column(park, func(x *hook.Parked) string { return x.Reason }),
-			column(park, func(x *hook.Parked) int64 { return x.Replay }))
+			column(park, func(x *hook.Parked) int64 { return x.Replay }), column(park, func(x *hook.Parked) int64 { return int64(x.Throttles) }))
 	}
 	if len(unpark) > 0 {
 		p.do(`

@@ -202,7 +202,7 @@ func (n *newsroom) item(w *hook.Webhook) (x store.Item) {
 	}
 	x.Park = &hook.Parked{
 		Webhook: w.Key, Kind: kind, Offset: key.Offset, Partition: w.Partition, Sequence: int64(key.Offset), ObjectKey: fmt.Sprintf("CONVERSATION:%d", key.Offset%3),
-		Attempts: n.IntN(5), Step: n.IntN(5), DueAt: n.time(), ParkedAt: n.at.Add(time.Duration(n.IntN(20)) * time.Second), Reason: "status_5xx", Replay: n.Int64N(9),
+		Attempts: n.IntN(5), Step: n.IntN(5), Throttles: n.IntN(5), DueAt: n.time(), ParkedAt: n.at.Add(time.Duration(n.IntN(20)) * time.Second), Reason: "status_5xx", Replay: n.Int64N(9),
 	}
 	if x.Park.DueAt == nil {
 		x.Park.Reason = "held"

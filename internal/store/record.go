@@ -262,12 +262,13 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 	if p := item.Park; p != nil {
 		failpoint.Hit(failpoint.Park)
 		_, err := q.exec(ctx, `
-			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay, throttles)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET attempts = excluded.attempts, step = excluded.step,
-				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay`,
+				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay,
+				throttles = excluded.throttles`,
 			int64(p.Webhook), string(p.Kind), int64(p.Offset), int64(p.Partition), p.Sequence, p.ObjectKey,
-			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), micros(p.ParkedAt), p.Reason, p.Replay)
+			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), micros(p.ParkedAt), p.Reason, p.Replay, int64(p.Throttles))
 		if err != nil {
 			return fmt.Errorf("park: %w", err)
 		}
@@ -303,14 +304,16 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 }
 
 // The reason of what is parked for a replay that was cancelled says so.
-const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at,
+const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at,
 	CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay,
 	(SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")`
 
 func scanParked(r rows) (p hook.Parked, err error) {
 	var due *int64
-	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &due, &p.Reason, &p.Replay, &p.Number)
-	p.DueAt = fromMicrosOrNull(due)
+	var at int64
+	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &p.Throttles, &due, &at, &p.Reason,
+		&p.Replay, &p.Number)
+	p.DueAt, p.ParkedAt = fromMicrosOrNull(due), fromMicros(at)
 	return p, err
 }
 

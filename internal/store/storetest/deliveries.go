@@ -316,7 +316,7 @@ func retryWishes(f *fixture) {
 				found = true
 				equal(f, x.id, p, hook.Parked{
 					Webhook: s.w.Key, Kind: x.kind, Offset: x.offset, Partition: s.w.Partition, Sequence: x.sequence, ObjectKey: p.ObjectKey,
-					Attempts: x.attempts, Number: x.attempts, DueAt: &now, Reason: "requested",
+					Attempts: x.attempts, Number: x.attempts, DueAt: &now, ParkedAt: now, Reason: "requested",
 				})
 			}
 		}

@@ -112,6 +112,24 @@ func recordSetsPoisonAside(f *fixture) {
 	equal(f, "cursor", lane.Cursor.Offset, o[99])
 }
 
+// recordKeepsPatience: how often a parked delivery was asked to wait, and when it was parked, outlast
+// the process.
+func recordKeepsPatience(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 1)
+	due := f.clock()
+	for _, throttles := range []int{3, 4, 0} {
+		p := f.park(w, o[0], 1, &due)
+		p.Throttles, p.ParkedAt = throttles, due.Add(-time.Duration(throttles)*time.Second)
+		f.record(store.Record{Items: []store.Item{{Park: p}}})
+		list, err := f.DueOf(f.ctx, w.Key, f.clock(), false, 10)
+		f.must(err)
+		equal(f, "parked", len(list), 1)
+		equal(f, "throttles", list[0].Throttles, throttles)
+		equal(f, "parked at", list[0].ParkedAt.Equal(p.ParkedAt), true)
+	}
+}
+
 func recordReleasesHeld(f *fixture) {
 	w := f.subscribe("*")
 	o := f.publish(f.event("e1", "conversation", "7", `1`), f.event("e2", "conversation", "7", `2`), f.event("e3", "conversation", "7", `3`), f.event("e4", "conversation", "8", `4`))

@@ -1,0 +1,7 @@
+-- +goose Up
+
+-- How often in a row the receiver asked to wait when it got this delivery: an event that alone is
+-- answered so does not hold up its webhook.
+ALTER TABLE parked ADD COLUMN throttles INTEGER NOT NULL DEFAULT 0;
+
+-- +goose Down
