@@ -292,7 +292,8 @@ func (c *Client) TestWebhook(ctx context.Context, webhook string, t TestRequest)
 
 // PreflightRequest is an endpoint that is to be checked.
 type PreflightRequest struct {
-	Endpoint string `json:"endpoint"`
+	Endpoint  string `json:"endpoint"`
+	TLSCompat bool   `json:"tls_compat,omitempty"` // as a webhook's setting of this name
 }
 
 // Preflight is what an endpoint looks like from the server, without anything having been sent to it.
@@ -313,15 +314,25 @@ type PreflightAddress struct {
 	Rule    *string `json:"rule"`    // why it is refused; nil when it is not
 }
 
-// PreflightTLS is the handshake and the receiver's certificate.
+// PreflightTLS is the handshake and the receiver's certificate, also where the handshake failed.
 type PreflightTLS struct {
-	Version   string    `json:"version"`
+	Version           *string                `json:"version"` // nil: it failed before one was chosen
+	Subject           string                 `json:"subject"` // of the receiver's own certificate
+	Issuer            string                 `json:"issuer"`
+	Names             []string               `json:"names"`
+	NotBefore         *time.Time             `json:"not_before"` // nil when no certificate came
+	NotAfter          *time.Time             `json:"not_after"`
+	Chain             []PreflightCertificate `json:"chain"` // as sent, the receiver's own first
+	Verified          bool                   `json:"verified"`
+	ClientCertificate string                 `json:"client_certificate"` // "none" or "requested"
+}
+
+// PreflightCertificate is one certificate of a chain.
+type PreflightCertificate struct {
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
-	Names     []string  `json:"names"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
-	Verified  bool      `json:"verified"`
 }
 
 // PreflightFailure is the step at which it ended.

@@ -1,9 +1,11 @@
 package egress
 
 import (
-	"errors"
+	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,11 +24,13 @@ type nameServer struct {
 	answer func(name string, query int) *dnsAnswer
 	mu     sync.Mutex
 	asked  map[string]int // queries of each name
+	all    []string       // every question, as "A name."
 }
 
 type dnsAnswer struct {
-	addrs []string
-	code  dnsmessage.RCode
+	addrs  []string
+	code   dnsmessage.RCode
+	silent dnsmessage.Type // questions of this type are dropped
 }
 
 func newNameServer(t *testing.T, answer func(name string, query int) *dnsAnswer) *nameServer {
@@ -46,6 +50,12 @@ func newNameServer(t *testing.T, answer func(name string, query int) *dnsAnswer)
 		<-ended
 	})
 	return s
+}
+
+func (s *nameServer) questions() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.all)
 }
 
 // resolver asks this server and no other.
@@ -74,13 +84,14 @@ func (s *nameServer) reply(m *dnsmessage.Message) bool {
 	q := m.Questions[0]
 	name := strings.TrimSuffix(q.Name.String(), ".")
 	s.mu.Lock()
+	s.all = append(s.all, strings.TrimPrefix(q.Type.String(), "Type")+" "+q.Name.String())
 	query := s.asked[name]
 	if q.Type == dnsmessage.TypeA {
 		s.asked[name]++
 	}
 	s.mu.Unlock()
 	a := s.answer(name, query)
-	if a == nil {
+	if a == nil || a.silent == q.Type {
 		return false
 	}
 	m.Response, m.RecursionAvailable, m.RCode = true, true, a.code
@@ -210,20 +221,28 @@ func TestControlRebindingWithoutVerdicts(t *testing.T) {
 	}
 }
 
+// Whose fault it is that a name has no address is decided by what the name servers do now: a name that
+// was never seen is treated as one that resolved before.
 func TestNameErrors(t *testing.T) {
-	var silent atomic.Bool
+	var silent, failing, root atomic.Bool
+	root.Store(true)
 	ns := newNameServer(t, func(name string, _ int) *dnsAnswer {
-		switch name {
-		case "missing.example":
-			return &dnsAnswer{code: dnsmessage.RCodeNameError}
-		case "broken.example":
+		switch {
+		case name == "" && failing.Load():
 			return &dnsAnswer{code: dnsmessage.RCodeServerFailure}
-		case "other.example":
-			return &dnsAnswer{addrs: []string{"127.0.0.1"}}
-		case "private.example":
+		case name == "" && root.Load():
+			return &dnsAnswer{}
+		case name == "missing.example":
+			return &dnsAnswer{code: dnsmessage.RCodeNameError}
+		case name == "broken.example":
+			return &dnsAnswer{code: dnsmessage.RCodeServerFailure}
+		case name == "refused.example":
+			return &dnsAnswer{code: dnsmessage.RCodeRefused}
+		case name == "empty.example":
+			return &dnsAnswer{}
+		case name == "private.example":
 			return &dnsAnswer{addrs: []string{"127.2.0.1", "::1"}} // outside what is allowed below
-		}
-		if silent.Load() {
+		case silent.Load():
 			return nil
 		}
 		return &dnsAnswer{addrs: []string{"127.0.0.1"}}
@@ -232,36 +251,32 @@ func TestNameErrors(t *testing.T) {
 	c := newClient(t, func(config *Config) {
 		config.Resolver, config.Policy.AllowNetworks = ns.resolver(), prefixes(t, "127.0.0.0/16")
 	})
-	do := func(host string, timeout time.Duration) error {
+	want := func(host string, timeout time.Duration, class hook.ErrorClass, words string) {
+		t.Helper()
 		_, err := c.Do(t.Context(), request("http://"+host+":"+port+"/", timeout))
-		return err
-	}
-	wantClass(t, do("missing.example", 5*time.Second), hook.ErrDNS)
-	wantClass(t, do("broken.example", 5*time.Second), hook.ErrDNS)
-	wantClass(t, do("private.example", 5*time.Second), hook.ErrAddress)
-	wantClass(t, do("known.example", 5*time.Second), hook.ErrReset) // it resolved; the canary hangs up
-	silent.Store(true)
-	if e := wantClass(t, do("known.example", 300*time.Millisecond), hook.ErrOwnFault); e.Phase != PhaseDNS {
-		t.Errorf("phase %s", e.Phase)
-	}
-	if e := wantClass(t, do("never-seen.example", 300*time.Millisecond), hook.ErrTimeout); e.Phase != PhaseDNS {
-		t.Errorf("phase %s", e.Phase)
-	}
-	// Somebody else gets an answer meanwhile, so the resolver is alive and the name is dead.
-	var waiting sync.WaitGroup
-	waiting.Go(func() {
-		var e *Error
-		if err := do("known.example", time.Second); !errors.As(err, &e) || e.Class != hook.ErrTimeout {
-			t.Errorf("%+v although the resolver answers others", err)
+		e := wantClass(t, err, class)
+		if !strings.Contains(e.Detail, words) || strings.Contains(e.Detail, "127.") || strings.Contains(e.Detail, "allow_networks") {
+			t.Errorf("%s: %q, want %q in it and nothing of our network", host, e.Detail, words)
 		}
-	})
-	for asked := 0; asked < 2; { // until the name has been asked for again
-		ns.mu.Lock()
-		asked = ns.asked["known.example"] - 1
-		ns.mu.Unlock()
+		if class != hook.ErrReset && class != hook.ErrAddress && e.Phase != PhaseDNS {
+			t.Errorf("%s: phase %s", host, e.Phase)
+		}
 	}
-	wantClass(t, do("other.example", 5*time.Second), hook.ErrReset)
-	waiting.Wait()
+	want("missing.example", 5*time.Second, hook.ErrDNS, "no such host")
+	want("empty.example", 5*time.Second, hook.ErrDNS, "neither A nor AAAA")
+	want("broken.example", 5*time.Second, hook.ErrDNS, "SERVFAIL")
+	want("refused.example", 5*time.Second, hook.ErrDNS, "REFUSED")
+	want("private.example", 5*time.Second, hook.ErrAddress, "the name leads to an address")
+	want("known.example", 5*time.Second, hook.ErrReset, "") // it resolved; the canary hangs up
+
+	silent.Store(true) // for these names, while the root is known: they are dead, and the resolver is not
+	want("known.example", 400*time.Millisecond, hook.ErrTimeout, "resolving")
+	want("never-seen.example", 400*time.Millisecond, hook.ErrTimeout, "resolving")
+	root.Store(false) // for everything
+	want("known.example", 400*time.Millisecond, hook.ErrOwnFault, "does not answer")
+	want("never-seen.example", 400*time.Millisecond, hook.ErrOwnFault, "does not answer")
+	failing.Store(true) // a forwarder whose own name servers are gone
+	want("broken.example", 5*time.Second, hook.ErrOwnFault, "cannot resolve anything")
 }
 
 // A name server whose process is gone refuses, which is no answer either.
@@ -276,7 +291,90 @@ func TestRefusingResolverIsOurFault(t *testing.T) {
 	wantClass(t, do("known.example"), hook.ErrReset)
 	ns.nc.Close()
 	wantClass(t, do("known.example"), hook.ErrOwnFault)
-	wantClass(t, do("never-seen.example"), hook.ErrDNS)
+	wantClass(t, do("never-seen.example"), hook.ErrOwnFault)
+}
+
+// A name server that drops the question for IPv6 addresses costs a moment, not ten seconds.
+func TestDroppedQuestion(t *testing.T) {
+	ns := newNameServer(t, func(string, int) *dnsAnswer {
+		return &dnsAnswer{addrs: []string{"127.0.0.1"}, silent: dnsmessage.TypeAAAA}
+	})
+	port, _ := canary(t, "127.0.0.1:0")
+	c := newClient(t, func(config *Config) { config.Resolver = ns.resolver() })
+	const timeout = 4 * time.Second // under the five seconds after which the standard resolver asks again
+	_, err := c.Do(t.Context(), request("http://four.example:"+port+"/", timeout))
+	wantClass(t, err, hook.ErrReset)
+	// The control: one look-up for both does not end in that time.
+	ctx, cancel := context.WithTimeout(t.Context(), timeout/4)
+	defer cancel()
+	if addrs, err := ns.resolver().LookupNetIP(ctx, "ip", "four.example."); err == nil {
+		t.Errorf("control: got %v although half of the answer is missing", addrs)
+	}
+}
+
+// All addresses of a name get their turn, and the error tells of all of them.
+func TestManyAddresses(t *testing.T) {
+	var addrs []string
+	for i := range 20 {
+		addrs = append(addrs, fmt.Sprintf("127.9.0.%d", i+1))
+	}
+	ns := newNameServer(t, func(name string, _ int) *dnsAnswer {
+		if name == "dead.example" {
+			return &dnsAnswer{addrs: append(addrs[:3:3], "::1")}
+		}
+		return &dnsAnswer{addrs: append(addrs[:19:19], "127.0.0.1")}
+	})
+	port, hits := canary(t, "127.0.0.1:0")
+	c := newClient(t, func(config *Config) { config.Resolver = ns.resolver() })
+	_, err := c.Do(t.Context(), request("http://many.example:"+port+"/", 5*time.Second))
+	wantClass(t, err, hook.ErrReset)
+	if hits.Load() != 1 {
+		t.Errorf("the last of 20 addresses saw %d connections", hits.Load())
+	}
+	_, err = c.Do(t.Context(), request("http://dead.example:"+port+"/", 5*time.Second))
+	e := wantClass(t, err, hook.ErrConnect)
+	if !strings.Contains(e.Detail, "connection refused (3 IPv4 addresses)") || !strings.Contains(e.Detail, "(1 IPv6 address)") {
+		t.Errorf("the detail is %q", e.Detail)
+	}
+	// However many there are, they all begin within half of the deadline.
+	for _, n := range []int{1, 8, 500} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		r := &race{}
+		r.add(ctx, make([]netip.Addr, n))
+		if len(r.addrs) != min(n, mostAddresses) || r.interval > stagger || r.interval*time.Duration(len(r.addrs)) > 500*time.Millisecond {
+			t.Errorf("%d addresses: %d tried, one every %s", n, len(r.addrs), r.interval)
+		}
+		cancel()
+	}
+}
+
+// Preflight connects to the very addresses that it shows: the name is asked for once.
+func TestPreflightAsksOnce(t *testing.T) {
+	ns := newNameServer(t, func(_ string, query int) *dnsAnswer {
+		if query > 0 {
+			return &dnsAnswer{code: dnsmessage.RCodeServerFailure}
+		}
+		return &dnsAnswer{addrs: []string{"127.0.0.1", "127.2.0.1"}}
+	})
+	port, _ := canary(t, "127.0.0.1:0")
+	c := newClient(t, func(config *Config) {
+		config.Resolver, config.Policy.AllowNetworks = ns.resolver(), prefixes(t, "127.0.0.0/16")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	r := c.Preflight(ctx, "http://once.example:"+port+"/", nil, false)
+	if !r.OK() || len(r.Addresses) != 2 {
+		t.Errorf("%+v", r)
+	}
+	for _, v := range r.Addresses {
+		if v.Address.IsValid() != (v.Rule == "") {
+			t.Errorf("%+v", v)
+		}
+	}
+	got := slices.DeleteFunc(ns.questions(), func(q string) bool { return strings.HasPrefix(q, "AAAA") })
+	if len(got) != 1 {
+		t.Errorf("asked %v", got)
+	}
 }
 
 func TestRefusedAndUnreachable(t *testing.T) {
@@ -295,17 +393,22 @@ func TestRefusedAndUnreachable(t *testing.T) {
 }
 
 func TestInterleave(t *testing.T) {
-	var in, want []netip.Addr
-	for _, a := range []string{"2600::1", "2600::2", "1.1.1.1", "::ffff:2.2.2.2", "2600::3"} {
-		in = append(in, netip.MustParseAddr(a))
+	addrs := func(texts ...string) (list []netip.Addr) {
+		for _, a := range texts {
+			list = append(list, netip.MustParseAddr(a))
+		}
+		return list
 	}
-	for _, a := range []string{"2600::1", "1.1.1.1", "2600::2", "2.2.2.2", "2600::3"} {
-		want = append(want, netip.MustParseAddr(a))
-	}
-	got := interleave(in)
-	for i := range want {
-		if got[i] != want[i] {
-			t.Fatalf("got %v, want %v", got, want)
+	families := [][]netip.Addr{addrs("1.1.1.1", "::ffff:2.2.2.2"), addrs("2600::1", "2600::2", "2600::3")}
+	for _, tt := range []struct {
+		routed bool
+		want   []netip.Addr
+	}{
+		{true, addrs("2600::1", "1.1.1.1", "2600::2", "2.2.2.2", "2600::3")},
+		{false, addrs("1.1.1.1", "2600::1", "2.2.2.2", "2600::2", "2600::3")},
+	} {
+		if got := interleave(families, func(netip.Addr) bool { return tt.routed }); !slices.Equal(got, tt.want) {
+			t.Errorf("routed %t: %v, want %v", tt.routed, got, tt.want)
 		}
 	}
 }

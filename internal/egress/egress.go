@@ -57,7 +57,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// Resolver resolves names; nil = the system's.
 	Resolver *net.Resolver
-	// RootCAs verify certificates; nil = the system's.
+	// RootCAs verify certificates, of endpoints and of an https proxy; nil = the system's. With none in
+	// it, https is a fault of ours.
 	RootCAs *x509.CertPool
 }
 
@@ -75,6 +76,8 @@ type Request struct {
 	Body []byte
 	// AllowNetworks are the ranges that the webhook's company may reach besides the policy's.
 	AllowNetworks []netip.Prefix
+	// TLSCompat makes new connections without the key shares that some old middleboxes swallow.
+	TLSCompat bool
 	// Deadline bounds the whole attempt. It must be set.
 	Deadline time.Time
 	// May is asked right before the first byte is sent; false when another node may send by then,
@@ -89,7 +92,9 @@ type Answer struct {
 	Header     []byte // header lines as received, separated by line ends (of HTTP/2: made up, sorted)
 	Body       []byte // the first 16 KiB, as received (never decompressed)
 	Truncated  bool   // there was more of the body, or should have been
-	Phases     hook.Phases
+	// ClientCertificate says that the receiver asked for one in the handshake.
+	ClientCertificate bool
+	Phases            hook.Phases
 }
 
 // Client sends requests. It is safe for concurrent use. Its zero value is not usable; see [New].
@@ -101,13 +106,13 @@ type Client struct {
 
 // New makes a client. It starts nothing; Close ends what requests have started.
 func New(config Config) (*Client, error) {
-	proxy, err := parseProxy(config.Proxy)
+	proxy, err := parseProxy(config.Proxy, config.RootCAs)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{
 		dialer: dialer{
-			policy: &config.Policy, resolver: config.Resolver, names: &resolved{}, proxy: proxy,
+			policy: &config.Policy, resolver: config.Resolver, names: &nameServers{}, proxy: proxy,
 			tls: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: config.RootCAs},
 		},
 		pools: pools{
@@ -118,6 +123,7 @@ func New(config Config) (*Client, error) {
 		},
 		http2: newHTTP2(),
 	}
+	c.dialer.rootless = config.RootCAs != nil && config.RootCAs.Equal(x509.NewCertPool())
 	if c.dialer.resolver == nil {
 		c.dialer.resolver = newResolver("")
 	}
@@ -164,13 +170,14 @@ func (c *Client) do(ctx context.Context, r *Request, a *Answer) error {
 		if err != nil {
 			return err
 		}
+		a.ClientCertificate = conn.asked
 		err = c.attempt(ctx, conn, r, a)
 		// Once more, if it is certain that the receiver has seen nothing, on a connection made for
 		// this request.
 		if unsent := (*unsentError)(nil); try == 0 && reused && errors.As(err, &unsent) {
 			continue
 		}
-		return err
+		return demand(err, conn.asked && !reused)
 	}
 }
 

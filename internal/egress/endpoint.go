@@ -29,7 +29,7 @@ func CheckEndpoint(rawURL string, policy *Policy) (string, []hook.FieldError) {
 		err = policy.judgeTarget(t)
 	}
 	if err != nil {
-		return "", []hook.FieldError{{Field: "endpoint", Code: err.Code, Detail: err.Rule}}
+		return "", []hook.FieldError{{Field: "endpoint", Code: err.Code, Detail: err.Rule, Hint: err.Hint}}
 	}
 	return t.endpoint, nil
 }
@@ -50,7 +50,7 @@ type target struct {
 func (t *target) address() string { return net.JoinHostPort(t.host, strconv.Itoa(int(t.port))) }
 
 func refuse(code, format string, args ...any) *Refusal {
-	return &Refusal{code, fmt.Sprintf(format, args...)}
+	return &Refusal{Code: code, Rule: fmt.Sprintf(format, args...)}
 }
 
 // judgeTarget applies the rules that need no resolver.
@@ -170,6 +170,7 @@ func (t *target) setHost(host string) *Refusal {
 		t.host = t.ip.String()
 		return nil
 	}
+	host = strings.TrimSuffix(host, ".") // the root, which every name ends in, written out
 	ascii, err := names.ToASCII(host)
 	if again, err2 := names.ToASCII(ascii); err != nil || err2 != nil || again != ascii || !validName(ascii) {
 		return refuse(CodeInvalidURL, "%q is not a host name", host) // or one that reads differently each time
@@ -186,8 +187,10 @@ func (t *target) setHost(host string) *Refusal {
 	return nil
 }
 
-// names maps international names as browsers do for a look-up (UTS 46, non-transitional).
-var names = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.VerifyDNSLength(true), idna.StrictDomainName(false))
+// names maps international names as browsers do for a look-up (UTS 46, non-transitional, and hyphens
+// wherever the name servers have them).
+var names = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.VerifyDNSLength(true),
+	idna.StrictDomainName(false), idna.CheckHyphens(false))
 
 // validName accepts letters, digits, hyphens and underscores in labels of 1 to 63.
 func validName(name string) bool {

@@ -3,13 +3,14 @@ package egress
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -108,28 +109,13 @@ func reason(err error) string {
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.As(err, &cert):
-		return certificateReason(cert.Err)
+		return certificateReason(cert, time.Now())
 	case errors.As(err, &notTLS):
 		return "what answered does not speak TLS"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "closed by the receiver"
 	case errors.As(err, &op):
-		return op.Err.Error()
+		err = op.Err
 	}
-	return err.Error()
-}
-
-func certificateReason(err error) string {
-	var host x509.HostnameError
-	var unknown x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	switch {
-	case errors.As(err, &host):
-		return "the certificate is for another name"
-	case errors.As(err, &unknown):
-		return "the certificate is not signed by a known authority (self-signed, or the intermediate certificate is missing)"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the certificate is expired or not yet valid"
-	}
-	return err.Error()
+	return strings.TrimPrefix(err.Error(), "tls: ")
 }

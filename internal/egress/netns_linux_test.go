@@ -244,7 +244,7 @@ func (s *sightings) reset() {
 func tryEveryWay(c *Client, url string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	c.Preflight(ctx, url, nil)
+	c.Preflight(ctx, url, nil, false)
 	c.Do(ctx, request(url, 2*time.Second)) // as if it had been saved by an older version
 	if normal, errs := CheckEndpoint(url, c.Policy()); errs == nil {
 		c.Do(ctx, request(normal, 2*time.Second))

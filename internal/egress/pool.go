@@ -20,6 +20,7 @@ type conn struct {
 	nc         net.Conn // TCP or TLS
 	meter      *meter
 	tls        *tls.Conn        // nil for plain http
+	asked      bool             // for a client certificate
 	h2         *http.ClientConn // nil for HTTP/1.1
 	remote     netip.AddrPort   // zero behind a proxy
 	allow      []netip.Prefix   // the company's ranges when it was made
@@ -127,9 +128,9 @@ func (c *conn) quiet() bool {
 func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
-	d, err := c.dialer.dial(ctx, p.target, r.AllowNetworks)
+	d, err := c.dialer.dial(ctx, p.target, r.AllowNetworks, r.TLSCompat)
 	if err != nil && outOfResources(err) && c.pools.shed() {
-		d, err = c.dialer.dial(ctx, p.target, r.AllowNetworks)
+		d, err = c.dialer.dial(ctx, p.target, r.AllowNetworks, r.TLSCompat)
 	}
 	a.Phases.DNS += d.phases.DNS
 	a.Phases.Connect += d.phases.Connect
@@ -137,11 +138,11 @@ func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*
 	if err != nil {
 		return nil, err
 	}
-	made := &conn{pool: p, nc: d.nc, meter: d.meter, tls: d.tls, remote: d.remote, allow: r.AllowNetworks, inFlight: 1}
+	made := &conn{pool: p, nc: d.nc, meter: d.meter, tls: d.tls, asked: d.asked, remote: d.remote, allow: r.AllowNetworks, inFlight: 1}
 	if d.http2() {
 		if err := made.startHTTP2(ctx, c.http2); err != nil {
 			d.nc.Close()
-			return nil, networkError(PhaseTLS, err)
+			return nil, demand(networkError(PhaseTLS, err), d.asked)
 		}
 		c.pools.add(made)
 	}

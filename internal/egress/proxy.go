@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -22,8 +23,8 @@ type proxy struct {
 	auth    string      // of Proxy-Authorization, "" for none
 }
 
-// parseProxy reads http://[user:password@]host:port, or https.
-func parseProxy(text string) (*proxy, error) {
+// parseProxy reads http://[user:password@]host:port, or https, whose certificate the roots verify.
+func parseProxy(text string, roots *x509.CertPool) (*proxy, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -37,7 +38,7 @@ func parseProxy(text string) (*proxy, error) {
 		p.address = net.JoinHostPort(u.Hostname(), port)
 	}
 	if u.Scheme == "https" {
-		p.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+		p.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()

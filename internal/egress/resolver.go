@@ -3,8 +3,11 @@ package egress
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // newResolver asks the system's name servers, or only the given one. A look-up that is given up
@@ -22,107 +25,112 @@ func newResolver(server string) *net.Resolver {
 	}}
 }
 
-// resolved remembers which names have resolved, and what was seen at the sockets that name servers are
-// asked through: the local evidence by which a silent resolver is told from a name that is dead. The
-// errors of the standard resolver do not say which of the two it was.
-type resolved struct {
+// nameServers remembers what was seen at the sockets that name servers are asked through: the local
+// evidence by which a silent resolver is told from a name that is dead, and a name without addresses
+// from one that does not exist. The errors of the standard resolver do not say which of them it was.
+type nameServers struct {
 	mu    sync.Mutex
-	names map[string]struct{}
 	asked bool      // a name server was asked, ever
 	heard time.Time // when one said anything last
 	short error     // the last failure to open such a socket for want of resources
 	at    time.Time // when that was
+	codes map[string]dnsmessage.RCode
 }
 
-// rememberedNames bounds the memory. When it is full, names are learnt anew.
-const rememberedNames = 1 << 16
+// rememberedCodes bounds the memory of codes. When it is full, they are learnt anew: they are looked
+// at right after they came.
+const rememberedCodes = 1 << 12
 
 // watch returns a resolver that does as the given one does, and is seen doing it.
-func (r *resolved) watch(resolver *net.Resolver) *net.Resolver {
+func (s *nameServers) watch(resolver *net.Resolver) *net.Resolver {
 	dial := resolver.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
 	watch := func(ctx context.Context, network, address string) (net.Conn, error) {
 		nc, err := dial(ctx, network, address)
-		r.opened(err)
+		s.opened(err)
 		if udp, ok := nc.(*net.UDPConn); ok {
-			return watchedPackets{udp, r}, err // the resolver tells packets from streams by their type
+			return watchedPackets{udp, s}, err // the resolver tells packets from streams by their type
 		}
 		if err != nil {
 			return nil, err
 		}
-		return watchedStream{nc, r}, nil
+		return watchedStream{nc, s}, nil
 	}
 	return &net.Resolver{PreferGo: resolver.PreferGo, StrictErrors: resolver.StrictErrors, Dial: watch}
 }
 
 type watchedPackets struct {
 	*net.UDPConn
-	r *resolved
+	s *nameServers
 }
 
 func (w watchedPackets) Read(b []byte) (int, error) {
 	n, err := w.UDPConn.Read(b)
-	w.r.received(n)
+	w.s.received(b[:max(n, 0)])
 	return n, err
 }
 
 type watchedStream struct {
 	net.Conn
-	r *resolved
+	s *nameServers
 }
 
 func (w watchedStream) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	w.r.received(n)
+	w.s.received(b[:max(n, 0)])
 	return n, err
 }
 
-func (r *resolved) opened(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked = true
+func (s *nameServers) opened(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = true
 	if err != nil && outOfResources(err) {
-		r.short, r.at = err, time.Now()
+		s.short, s.at = err, time.Now()
 	}
 }
 
-func (r *resolved) received(n int) {
-	if n > 0 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.heard = time.Now()
+// received takes note of an answer. What cannot be read (a part of a stream, say) was heard all the
+// same.
+func (s *nameServers) received(b []byte) {
+	if len(b) == 0 {
+		return
 	}
+	var p dnsmessage.Parser
+	h, err := p.Start(b)
+	q, err2 := p.Question()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = time.Now()
+	if err != nil || err2 != nil {
+		return
+	}
+	if s.codes == nil || len(s.codes) >= rememberedCodes {
+		s.codes = make(map[string]dnsmessage.RCode)
+	}
+	s.codes[strings.ToLower(q.Name.String())] = h.RCode
 }
 
-func (r *resolved) found(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.names == nil || len(r.names) >= rememberedNames {
-		r.names = make(map[string]struct{})
-	}
-	r.names[name] = struct{}{}
+// code is what was answered last to a question about a rooted name.
+func (s *nameServers) code(rooted string) (code dnsmessage.RCode, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	code, ok = s.codes[rooted]
+	return code, ok
 }
 
 // since tells what came of the questions since a time; look-ups of one name share them. A system's own
 // resolver, which is never seen asking, counts as silent where its error is a time-out.
-func (r *resolved) since(began time.Time, err *net.DNSError) (silent bool, short error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.at.Before(began) {
-		short = r.short
+func (s *nameServers) since(began time.Time, err *net.DNSError) (silent bool, short error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.at.Before(began) {
+		short = s.short
 	}
-	if !r.asked {
+	if !s.asked {
 		return err != nil && err.IsTimeout, short
 	}
-	return r.heard.Before(began), short
-}
-
-// known reports that the name resolved before.
-func (r *resolved) known(name string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, ok := r.names[name]
-	return ok
+	return s.heard.Before(began), short
 }

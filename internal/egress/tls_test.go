@@ -231,18 +231,18 @@ func TestPreflight(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 
-	r := c.Preflight(ctx, secure.URL(), nil)
-	if !r.OK() || r.Protocol != "h2" || r.TLS == nil || !r.TLS.Verified || r.TLS.Version != "TLS 1.3" || r.TLS.Names[0] != "127.0.0.1" || len(r.Addresses) != 1 {
+	r := c.Preflight(ctx, secure.URL(), nil, false)
+	if !r.OK() || r.Protocol != "h2" || r.TLS == nil || !r.TLS.Verified || r.TLS.Version != "TLS 1.3" || r.TLS.Names[0] != "127.0.0.1" || len(r.TLS.Chain) != 1 || len(r.Addresses) != 1 {
 		t.Errorf("secure: %+v %+v", r, r.TLS)
 	}
-	r = c.Preflight(ctx, expired.URL(), nil)
-	if r.OK() || r.Failure.Class != hook.ErrTLS || r.TLS == nil || r.TLS.Verified || r.TLS.NotAfter.After(time.Now()) {
+	r = c.Preflight(ctx, expired.URL(), nil, false)
+	if r.OK() || r.Failure.Class != hook.ErrTLS || r.TLS == nil || r.TLS.Verified || r.TLS.Version != "TLS 1.3" || r.TLS.Chain[0].NotAfter.After(time.Now()) {
 		t.Errorf("expired: %+v %+v", r, r.TLS)
 	}
-	if r = c.Preflight(ctx, plain.URL(), nil); !r.OK() || r.Protocol != "http/1.1" || r.TLS != nil || received.Load() != 0 {
+	if r = c.Preflight(ctx, plain.URL(), nil, false); !r.OK() || r.Protocol != "http/1.1" || r.TLS != nil || received.Load() != 0 {
 		t.Errorf("plain: %+v", r)
 	}
-	if r = c.Preflight(ctx, "https://127.0.0.1:22/", nil); r.OK() || r.Refused[0].Code != CodePort {
+	if r = c.Preflight(ctx, "https://127.0.0.1:22/", nil, false); r.OK() || r.Refused[0].Code != CodePort {
 		t.Errorf("refused: %+v", r)
 	}
 	if idle, _ := c.idle(); idle != 0 {

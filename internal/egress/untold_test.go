@@ -17,7 +17,7 @@ func TestRefusedAddressesAreNotTold(t *testing.T) {
 	c := newClient(t, func(config *Config) { config.Policy, config.Resolver = Policy{AllowHTTP: true}, ns.resolver() })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	r := c.Preflight(ctx, "http://inside.example/", nil)
+	r := c.Preflight(ctx, "http://inside.example/", nil, false)
 	if r.OK() || r.Failure == nil || len(r.Addresses) != 1 || r.Addresses[0].Rule == "" || r.Addresses[0].Address.IsValid() {
 		t.Errorf("preflight: %+v", r)
 	}

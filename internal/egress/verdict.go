@@ -27,14 +27,26 @@ type Policy struct {
 }
 
 // Refusal is a verdict against a destination. Code is stable (address_not_allowed,
-// port_not_allowed), Rule a sentence that names the rule.
-type Refusal struct{ Code, Rule string }
+// port_not_allowed), Rule a sentence that names the rule. Hint is for the operator alone: which of
+// their settings it is about. "" for none.
+type Refusal struct {
+	Code, Rule string
+	Hint       string
+}
 
 func (r *Refusal) Error() string { return r.Rule }
 
 // refusedAddress is all that owners of webhooks hear of a refused address to which a name led: which
 // one it was, and what there is in our network, is nobody's business.
 const refusedAddress = "the name leads to an address that this server does not connect to"
+
+// closed is a refusal of an address that stands in an endpoint itself. The rule tells nothing of the
+// operator's settings.
+func closed(addr netip.Addr, kind, hint string) *Refusal {
+	return &Refusal{Code: CodeAddress, Rule: fmt.Sprintf("%s is %s, to which no connection is made", addr, kind), Hint: hint}
+}
+
+const noneOfYours = "an address that is not open to webhooks"
 
 // Codes of a [Refusal] and of the errors of [CheckEndpoint].
 const (
@@ -61,7 +73,7 @@ func (p *Policy) Judge(to netip.AddrPort) error {
 		return err
 	}
 	if p.own(to) {
-		return &Refusal{CodeAddress, fmt.Sprintf("%s is this server's own address", to)}
+		return closed(to.Addr(), noneOfYours, "this server listens there itself")
 	}
 	return p.judgeAddr(to.Addr())
 }
@@ -69,9 +81,9 @@ func (p *Policy) Judge(to netip.AddrPort) error {
 func (p *Policy) judgePort(port uint16) error {
 	switch {
 	case Blocked(port):
-		return &Refusal{CodePort, fmt.Sprintf("port %d is never used for webhooks (it belongs to another protocol)", port)}
+		return &Refusal{Code: CodePort, Rule: fmt.Sprintf("port %d is never used for webhooks (it belongs to another protocol)", port)}
 	case len(p.AllowPorts) > 0 && !slices.Contains(p.AllowPorts, port):
-		return &Refusal{CodePort, fmt.Sprintf("port %d is not among the ports that this server allows", port)}
+		return &Refusal{Code: CodePort, Rule: fmt.Sprintf("port %d is not among the ports that this server allows", port)}
 	}
 	return nil
 }
@@ -80,25 +92,25 @@ func (p *Policy) judgePort(port uint16) error {
 // then the opened ranges, then the special-purpose registries of IANA.
 func (p *Policy) judgeAddr(addr netip.Addr) error {
 	if !addr.IsValid() {
-		return &Refusal{CodeAddress, "not an address"}
+		return &Refusal{Code: CodeAddress, Rule: "not an address"}
 	}
 	if addr.Zone() != "" {
-		return &Refusal{CodeAddress, fmt.Sprintf("%s is bound to a local interface", addr)}
+		return closed(addr, "an address of a local interface", "")
 	}
 	addr = addr.Unmap() // the kernel connects a mapped address by IPv4
 	if contains(p.DenyNetworks, addr) {
-		return &Refusal{CodeAddress, fmt.Sprintf("%s is in a network that this server denies", addr)}
+		return closed(addr, noneOfYours, "deny_networks closes it")
 	}
 	for _, inner := range embedded(addr) {
 		if err := p.judgeAddr(inner); err != nil {
-			return &Refusal{CodeAddress, fmt.Sprintf("%s leads to %s, which is refused", addr, inner)}
+			return closed(addr, noneOfYours, fmt.Sprintf("it leads to %s, which is refused", inner))
 		}
 	}
 	if contains(p.AllowNetworks, addr) {
 		return nil
 	}
 	if err := public.SafeAddr(addr); err != nil {
-		return &Refusal{CodeAddress, fmt.Sprintf("%s is %s; allow_networks can open it", addr, kind(addr))}
+		return closed(addr, kind(addr), "allow_networks can open it")
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type FieldError struct {
 	Field  string `json:"field"` // as the caller wrote it: "headers.X-Foo", "[3].event"
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
+	Hint   string `json:"-"` // more, for an operator's eyes alone; "" for none
 }
 
 func (e *Error) Error() string {

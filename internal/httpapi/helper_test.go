@@ -259,7 +259,9 @@ func (e *fakeEngine) Test(_ context.Context, w *hook.Webhook, event *hook.Event)
 // fakeProber answers as it is told.
 type fakeProber struct{ report egress.Report }
 
-func (p fakeProber) Preflight(context.Context, string, []netip.Prefix) egress.Report { return p.report }
+func (p fakeProber) Preflight(context.Context, string, []netip.Prefix, bool) egress.Report {
+	return p.report
+}
 
 var errDisk = errors.New("disk on fire")
 

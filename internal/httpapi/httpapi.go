@@ -45,7 +45,7 @@ type Engine interface {
 
 // Prober tries an endpoint out without sending anything.
 type Prober interface {
-	Preflight(ctx context.Context, endpoint string, company Networks) egress.Report
+	Preflight(ctx context.Context, endpoint string, company Networks, tlsCompat bool) egress.Report
 }
 
 // Meter counts requests; route is a pattern, never a path.

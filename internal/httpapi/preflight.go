@@ -11,7 +11,8 @@ import (
 
 // PreflightRequest is the body of POST /v1/webhooks/preflight.
 type PreflightRequest struct {
-	Endpoint string `json:"endpoint"`
+	Endpoint  string `json:"endpoint"`
+	TLSCompat bool   `json:"tls_compat,omitempty" required:"false" doc:"As the webhook's setting of this name."`
 }
 
 // Preflight is what an endpoint looks like from here, without anything having been sent to it.
@@ -32,15 +33,26 @@ type PreflightAddress struct {
 	Rule    *string `json:"rule" doc:"Why it is refused; null when it is not."`
 }
 
-// PreflightTLS is the handshake and the receiver's certificate.
+// PreflightTLS is the handshake and the receiver's certificate, also where the handshake failed.
 type PreflightTLS struct {
-	Version   string    `json:"version"`
+	Version   *string                `json:"version" doc:"null: it failed before one was chosen."`
+	Subject   string                 `json:"subject" doc:"Of the receiver's own certificate, as what follows."`
+	Issuer    string                 `json:"issuer"`
+	Names     []string               `json:"names"`
+	NotBefore *time.Time             `json:"not_before" doc:"null when no certificate came, as not_after."`
+	NotAfter  *time.Time             `json:"not_after"`
+	Chain     []PreflightCertificate `json:"chain" doc:"The certificates as sent, the receiver's own first."`
+	Verified  bool                   `json:"verified"`
+	// ClientCertificate is "requested" where the receiver asked for one.
+	ClientCertificate string `json:"client_certificate" enum:"none,requested" doc:"requested: the receiver asks for one in the handshake. It may or may not insist on it."`
+}
+
+// PreflightCertificate is one certificate of a chain.
+type PreflightCertificate struct {
 	Subject   string    `json:"subject"`
 	Issuer    string    `json:"issuer"`
-	Names     []string  `json:"names"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
-	Verified  bool      `json:"verified"`
 }
 
 // PreflightFailure is the step at which it ended.
@@ -77,16 +89,17 @@ func (a *API) preflight(ctx context.Context, x *exchange, in *preflightIn) (*pre
 	if a.opt.Prober != nil {
 		ctx, cancel := context.WithTimeout(ctx, preflightTime)
 		defer cancel()
-		report = a.opt.Prober.Preflight(ctx, in.Body.Endpoint, networks)
+		report = a.opt.Prober.Preflight(ctx, in.Body.Endpoint, networks, in.Body.TLSCompat)
 	} else {
 		report.Endpoint, report.Refused = egress.CheckEndpoint(in.Body.Endpoint, a.opt.Policy.With(networks))
 	}
-	return &preflightOut{shapePreflight(&report)}, nil
+	return &preflightOut{shapePreflight(&report, x.caller.operator())}, nil
 }
 
-func shapePreflight(r *egress.Report) Preflight {
+// shapePreflight shows a report to the company, or to an operator, who is told of their settings.
+func shapePreflight(r *egress.Report, operator bool) Preflight {
 	s := Preflight{
-		OK: r.OK(), Endpoint: orNull(r.Endpoint), Refused: r.Refused, Addresses: []PreflightAddress{}, Protocol: orNull(r.Protocol), Timing: shapeTiming(r.Phases),
+		OK: r.OK(), Endpoint: orNull(r.Endpoint), Refused: hints(r.Refused, operator), Addresses: []PreflightAddress{}, Protocol: orNull(r.Protocol), Timing: shapeTiming(r.Phases),
 	}
 	for _, v := range r.Addresses {
 		address := PreflightAddress{Rule: orNull(v.Rule)}
@@ -95,8 +108,8 @@ func shapePreflight(r *egress.Report) Preflight {
 		}
 		s.Addresses = append(s.Addresses, address)
 	}
-	if t := r.TLS; t != nil {
-		s.TLS = &PreflightTLS{t.Version, text([]byte(t.Subject)), text([]byte(t.Issuer)), t.Names, t.NotBefore, t.NotAfter, t.Verified}
+	if r.TLS != nil {
+		s.TLS = shapeTLS(r.TLS)
 	}
 	if f := r.Failure; f != nil {
 		s.Failure = &PreflightFailure{
@@ -104,4 +117,35 @@ func shapePreflight(r *egress.Report) Preflight {
 		}
 	}
 	return s
+}
+
+func shapeTLS(t *egress.TLSFacts) *PreflightTLS {
+	s := &PreflightTLS{Version: orNull(t.Version), Names: []string{}, Chain: []PreflightCertificate{}, Verified: t.Verified, ClientCertificate: "none"}
+	if t.ClientCertificate {
+		s.ClientCertificate = "requested"
+	}
+	for _, name := range t.Names {
+		s.Names = append(s.Names, text([]byte(name)))
+	}
+	for _, c := range t.Chain {
+		s.Chain = append(s.Chain, PreflightCertificate{text([]byte(c.Subject)), text([]byte(c.Issuer)), c.NotBefore, c.NotAfter})
+	}
+	if len(s.Chain) > 0 {
+		own := s.Chain[0]
+		s.Subject, s.Issuer, s.NotBefore, s.NotAfter = own.Subject, own.Issuer, &own.NotBefore, &own.NotAfter
+	}
+	return s
+}
+
+// hints adds to refusals what is for an operator alone.
+func hints(fields []hook.FieldError, operator bool) []hook.FieldError {
+	if !operator {
+		return fields
+	}
+	for i := range fields {
+		if fields[i].Hint != "" {
+			fields[i].Detail += " (" + fields[i].Hint + ")"
+		}
+	}
+	return fields
 }

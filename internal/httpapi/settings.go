@@ -60,7 +60,7 @@ type checked struct {
 }
 
 // check refuses everything at once that is wrong with settings.
-func (a *API) check(s Settings, company *store.Company) (*checked, error) {
+func (a *API) check(s Settings, company *store.Company, by caller) (*checked, error) {
 	c := &checked{Settings: s}
 	var wrong []hook.FieldError
 	refuse := func(field, code, detail string) {
@@ -73,7 +73,7 @@ func (a *API) check(s Settings, company *store.Company) (*checked, error) {
 		}
 		var fields []hook.FieldError
 		c.endpoint, fields = egress.CheckEndpoint(*s.Endpoint, a.opt.Policy.With(networks))
-		wrong = append(wrong, fields...)
+		wrong = append(wrong, hints(fields, by.operator())...)
 	}
 	c.topics = checkTopics(s, refuse)
 	if len(s.Metadata) > 4<<10 {

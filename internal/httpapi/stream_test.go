@@ -117,10 +117,12 @@ func TestPreflight(t *testing.T) {
 	prober := &fakeProber{}
 	s := newServer(t, func(o *httpapi.Options) { o.Prober = prober })
 	prober.report = egress.Report{
-		Endpoint: "https://example.com/", Protocol: "h2", TLS: &egress.TLSFacts{Version: "TLS 1.3", Subject: "example.com", Names: []string{"example.com"}, Verified: true},
+		Endpoint: "https://example.com/", Protocol: "h2", TLS: &egress.TLSFacts{
+			Version: "TLS 1.3", Chain: []egress.CertificateFacts{{Subject: "example.com"}}, Names: []string{"example.com"}, Verified: true, ClientCertificate: true,
+		},
 	}
 	got := s.call("POST", "/v1/webhooks/preflight", `{"endpoint":"https://example.com"}`).ok(200)
-	if got["ok"] != true || got["protocol"] != "h2" || got["tls"].(map[string]any)["verified"] != true || got["failure"] != nil {
+	if got["ok"] != true || got["protocol"] != "h2" || got["tls"].(map[string]any)["verified"] != true || got["tls"].(map[string]any)["client_certificate"] != "requested" || got["failure"] != nil {
 		t.Errorf("preflight: %v", got)
 	}
 	prober.report = egress.Report{Endpoint: "https://example.com/", Failure: &egress.Error{Class: hook.ErrDNS, Detail: "no such host"}}

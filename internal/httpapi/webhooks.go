@@ -116,7 +116,7 @@ func (a *API) createWebhook(ctx context.Context, x *exchange, in *createIn) (*we
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.check(s, company)
+	c, err := a.check(s, company, x.caller)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.check(in.Body.Settings, company)
+	c, err := a.check(in.Body.Settings, company, x.caller)
 	if err != nil {
 		return nil, err
 	}
