@@ -316,12 +316,12 @@ type PreflightAddress struct {
 
 // PreflightTLS is the handshake and the receiver's certificate, also where the handshake failed.
 type PreflightTLS struct {
-	Version           *string                `json:"version"` // nil: it failed before one was chosen
+	Version           string                 `json:"version"` // "": it failed before one was chosen
 	Subject           string                 `json:"subject"` // of the receiver's own certificate
 	Issuer            string                 `json:"issuer"`
 	Names             []string               `json:"names"`
-	NotBefore         *time.Time             `json:"not_before"` // nil when no certificate came
-	NotAfter          *time.Time             `json:"not_after"`
+	NotBefore         time.Time              `json:"not_before"` // without meaning when Chain is empty
+	NotAfter          time.Time              `json:"not_after"`
 	Chain             []PreflightCertificate `json:"chain"` // as sent, the receiver's own first
 	Verified          bool                   `json:"verified"`
 	ClientCertificate string                 `json:"client_certificate"` // "none" or "requested"

@@ -35,12 +35,12 @@ type PreflightAddress struct {
 
 // PreflightTLS is the handshake and the receiver's certificate, also where the handshake failed.
 type PreflightTLS struct {
-	Version   *string                `json:"version" doc:"null: it failed before one was chosen."`
+	Version   string                 `json:"version" doc:"Empty: it failed before one was chosen."`
 	Subject   string                 `json:"subject" doc:"Of the receiver's own certificate, as what follows."`
 	Issuer    string                 `json:"issuer"`
 	Names     []string               `json:"names"`
-	NotBefore *time.Time             `json:"not_before" doc:"null when no certificate came, as not_after."`
-	NotAfter  *time.Time             `json:"not_after"`
+	NotBefore time.Time              `json:"not_before" doc:"Without meaning when no certificate came, as not_after: chain is empty then."`
+	NotAfter  time.Time              `json:"not_after"`
 	Chain     []PreflightCertificate `json:"chain" doc:"The certificates as sent, the receiver's own first."`
 	Verified  bool                   `json:"verified"`
 	// ClientCertificate is "requested" where the receiver asked for one.
@@ -120,7 +120,7 @@ func shapePreflight(r *egress.Report, operator bool) Preflight {
 }
 
 func shapeTLS(t *egress.TLSFacts) *PreflightTLS {
-	s := &PreflightTLS{Version: orNull(t.Version), Names: []string{}, Chain: []PreflightCertificate{}, Verified: t.Verified, ClientCertificate: "none"}
+	s := &PreflightTLS{Version: t.Version, Names: []string{}, Chain: []PreflightCertificate{}, Verified: t.Verified, ClientCertificate: "none"}
 	if t.ClientCertificate {
 		s.ClientCertificate = "requested"
 	}
@@ -132,7 +132,7 @@ func shapeTLS(t *egress.TLSFacts) *PreflightTLS {
 	}
 	if len(s.Chain) > 0 {
 		own := s.Chain[0]
-		s.Subject, s.Issuer, s.NotBefore, s.NotAfter = own.Subject, own.Issuer, &own.NotBefore, &own.NotAfter
+		s.Subject, s.Issuer, s.NotBefore, s.NotAfter = own.Subject, own.Issuer, own.NotBefore, own.NotAfter
 	}
 	return s
 }
