@@ -2,6 +2,7 @@ package hook
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"strings"
@@ -39,6 +40,15 @@ func NewID(prefix string, now time.Time) string {
 	ids.Unlock()
 	binary.BigEndian.PutUint64(u[:8], tick>>12<<16|7<<12|tick&0xfff)
 	u[8] = u[8]&0x3f | 0x80
+	return prefix + "_" + base32(u)
+}
+
+// DerivedID is an id of the same form that is made of a text: the same for the same text, another one for
+// another (UUIDv8, RFC 9562 section 5.8).
+func DerivedID(prefix, text string) string {
+	sum := sha256.Sum256([]byte(text))
+	u := [16]byte(sum[:16])
+	u[6], u[8] = u[6]&0x0f|8<<4, u[8]&0x3f|0x80
 	return prefix + "_" + base32(u)
 }
 

@@ -70,13 +70,17 @@ func (a *API) settle(ctx context.Context, x *exchange, want store.SavedAnswer, d
 	}
 }
 
+var errKey = &hook.Error{
+	Kind: hook.KindMalformed, Code: "invalid_idempotency_key", Detail: "an Idempotency-Key is 1–255 visible ASCII characters",
+}
+
+func validKey(key string) bool { return len(key) <= 255 && printable(key) }
+
 // wanted is the request under its key: everything but the headers makes two requests the same.
 func (a *API) wanted(x *exchange, r *http.Request, key string) (store.SavedAnswer, error) {
 	want := store.SavedAnswer{Key: key, Route: r.Pattern}
-	if len(key) > 255 || !printable(key) {
-		return want, &hook.Error{
-			Kind: hook.KindMalformed, Code: "invalid_idempotency_key", Detail: "an Idempotency-Key is 1–255 visible ASCII characters",
-		}
+	if !validKey(key) {
+		return want, errKey
 	}
 	if x.company != nil {
 		want.Company = x.company.Key

@@ -20,7 +20,7 @@ type Publish struct {
 	CompanyID  string     `json:"company_id" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1"`
 	Event      string     `json:"event" example:"conversation.status" doc:"The topic."`
 	Data       Document   `json:"data" doc:"The document, any JSON value. Its text is kept."`
-	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,128}$" doc:"The event's id; the Idempotency-Key, or a new one, when left out."`
+	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,128}$" doc:"The event's id. When left out, it is the Idempotency-Key (in a batch one made of it), or a new one."`
 	ObjectID   string     `json:"object_id,omitempty" minLength:"1" maxLength:"256" doc:"What the event is about; data's top-level id when left out."`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
 }
@@ -64,9 +64,9 @@ func (a *API) publishRoutes() {
 		description: "The answer 202 means that the event is on disk. Publishing it again under the same id, with the same topic, object and bytes of data, answers the original with duplicate: true; anything else is 409.",
 	}, Publish{}, Published{})
 	a.describePublish(route{
-		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, conflicts: true,
+		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
 		summary:     "Publish up to 1,000 events",
-		description: "An array, or one event a line (application/x-ndjson). All are accepted or none. At most 8 MiB.",
+		description: "An array, or one event a line (application/x-ndjson). All are accepted or none, of however many companies they are. At most 8 MiB. Events without an id get one made of the Idempotency-Key and their place, so that the same request, sent again with the same key, doubles nothing.",
 	}, []Publish{}, PublishedBatch{})
 }
 
@@ -110,7 +110,9 @@ func (a *API) publishBatch(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	p.Key = ""
+	if p.Key != "" && !validKey(p.Key) {
+		return errKey
+	}
 	body, err := a.opt.Intake.ReadBatch(x.r.Body, x.r.ContentLength)
 	if err != nil {
 		return err

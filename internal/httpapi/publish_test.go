@@ -187,6 +187,10 @@ func (l *instantLog) EnsureCompany(context.Context, string) (*store.Company, err
 	return &l.company, nil
 }
 
+func (l *instantLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
+}
+
 func (l *instantLog) Append(_ context.Context, _ hook.Partition, events []*hook.Event) (store.Batch, error) {
 	return store.Batch{Appended: []hook.Appended{{Event: events[0]}}}, nil
 }

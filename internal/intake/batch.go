@@ -118,6 +118,9 @@ func (b *batchReader) add(n int, env *envelope, err error) error {
 	if err == nil {
 		// A batch is not kept alive by one of its events.
 		env.data = bytes.Clone(env.data)
+		if env.id == "" && env.seen&memberID == 0 && b.p.Key != "" {
+			env.id = hook.DerivedID(hook.EventPrefix, b.p.Key+"\n"+strconv.Itoa(n))
+		}
 		var event *hook.Event
 		if event, err = b.in.event(env, b.p.AllowStringData); err == nil {
 			if b.events = append(b.events, event); len(b.events) == 1 {

@@ -42,6 +42,8 @@ type Log interface {
 	EnsureCompany(ctx context.Context, id string) (*store.Company, error)
 	// Append commits events of one partition and returns after the fsync.
 	Append(ctx context.Context, p hook.Partition, events []*hook.Event) (store.Batch, error)
+	// AppendAcross commits events of several, all or none.
+	AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error)
 }
 
 // Meter counts what was accepted.
@@ -91,7 +93,8 @@ func New(log Log, opt Options) *Intake {
 
 // Publishing is how a request wants its events to be read.
 type Publishing struct {
-	// Key is the request's Idempotency-Key: the id of a single event that has none of its own.
+	// Key is the request's Idempotency-Key: the id of a single event that has none of its own. In a batch
+	// the ids of such events are made of it and of their places, so that a repeat names the same.
 	Key string
 	// AllowStringData accepts data that is a string holding JSON, which otherwise counts as a
 	// producer's mistake.
@@ -160,32 +163,30 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 	if err != nil {
 		return nil, err
 	}
-	for partition, places := range byPartition { // all of them before anything is committed
-		if !in.enter(partition, len(places)) {
+	for partition, n := range byPartition { // all of them before anything is committed
+		if !in.enter(partition, n) {
 			return nil, full()
 		}
-		defer in.leave(partition, len(places))
+		defer in.leave(partition, n)
 	}
+	var batch store.Batch
+	if len(byPartition) == 1 {
+		batch, err = in.log.Append(ctx, events[0].Partition, events)
+	} else {
+		batch, err = in.log.AppendAcross(ctx, events)
+	}
+	if err != nil {
+		return nil, withIDs(err, events)
+	}
+	if err := conflicts(batch.Appended, events); err != nil {
+		return nil, err
+	}
+	in.count(batch.Appended)
 	accepted := make([]Accepted, len(events))
-	for partition, places := range byPartition {
-		part := make([]*hook.Event, len(places))
-		for i, place := range places {
-			part[i] = events[place]
-		}
-		batch, err := in.log.Append(ctx, partition, part)
-		if err != nil {
-			return nil, withIDs(err, events)
-		}
-		if err := conflicts(batch.Appended, part, places); err != nil {
-			return nil, err
-		}
-		in.count(batch.Appended)
-		for i, place := range places {
-			a := batch.Appended[i]
-			accepted[place] = Accepted{a.Event, part[i].CompanyID, a.Duplicate, nil}
-			if p.Lint {
-				accepted[place].Findings = Lint(part[i].Data)
-			}
+	for i, a := range batch.Appended {
+		accepted[i] = Accepted{a.Event, events[i].CompanyID, a.Duplicate, nil}
+		if p.Lint {
+			accepted[i].Findings = Lint(events[i].Data)
 		}
 	}
 	return accepted, nil
@@ -243,12 +244,12 @@ func full() error {
 	}
 }
 
-// place resolves the companies of a batch and sorts its events by partition. On the embedded store
-// there is one; where there are several, a batch is all or nothing within each.
-func (in *Intake) place(ctx context.Context, events []*hook.Event) (map[hook.Partition][]int, error) {
-	byPartition := make(map[hook.Partition][]int, 1)
+// place resolves the companies of a batch and counts its events by partition. On the embedded store
+// there is one.
+func (in *Intake) place(ctx context.Context, events []*hook.Event) (map[hook.Partition]int, error) {
+	byPartition := make(map[hook.Partition]int, 1)
 	var company *store.Company
-	for i, e := range events {
+	for _, e := range events {
 		if company == nil || company.ID != e.CompanyID {
 			var err error
 			if company, err = in.log.EnsureCompany(ctx, e.CompanyID); err != nil {
@@ -256,7 +257,7 @@ func (in *Intake) place(ctx context.Context, events []*hook.Event) (map[hook.Par
 			}
 		}
 		e.Company, e.Partition = company.Key, company.Partition
-		byPartition[e.Partition] = append(byPartition[e.Partition], i)
+		byPartition[e.Partition]++
 	}
 	return byPartition, nil
 }
@@ -295,7 +296,7 @@ func conflict(id string) *hook.Error {
 }
 
 // conflicts names every event of a batch whose id is taken by other content.
-func conflicts(appended []hook.Appended, events []*hook.Event, places []int) error {
+func conflicts(appended []hook.Appended, events []*hook.Event) error {
 	var err *hook.Error
 	for i, a := range appended {
 		if !a.Conflict {
@@ -305,7 +306,7 @@ func conflicts(appended []hook.Appended, events []*hook.Event, places []int) err
 			err = conflict(events[i].ID)
 		}
 		err.Fields = append(err.Fields, hook.FieldError{
-			Field: at(places[i], "id"), Code: err.Code, Detail: "this id was published before with another topic, object or data",
+			Field: at(i, "id"), Code: err.Code, Detail: "this id was published before with another topic, object or data",
 		})
 	}
 	if err == nil {

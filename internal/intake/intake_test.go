@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,10 @@ type memoryLog struct {
 
 func (l *memoryLog) EnsureCompany(_ context.Context, id string) (*store.Company, error) {
 	return &store.Company{Key: 1, ID: id}, nil
+}
+
+func (l *memoryLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
 }
 
 func (l *memoryLog) Append(_ context.Context, _ hook.Partition, events []*hook.Event) (store.Batch, error) {
@@ -412,6 +417,10 @@ func (l *fastLog) EnsureCompany(context.Context, string) (*store.Company, error)
 	return &l.company, nil
 }
 
+func (l *fastLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
+}
+
 func (l *fastLog) Append(_ context.Context, _ hook.Partition, events []*hook.Event) (store.Batch, error) {
 	if len(l.batch.Appended) < len(events) {
 		l.batch.Appended = make([]hook.Appended, len(events))
@@ -471,6 +480,33 @@ func TestEventsKeepNoRoom(t *testing.T) {
 		}
 		if kept := cap(log.events["c/e"].Data); kept > test.most {
 			t.Errorf("%d bytes of data keep %d", test.data, kept)
+		}
+	}
+}
+
+// TestBatchRepeats: under an Idempotency-Key a batch whose events have no ids is accepted once, however
+// often it is sent; other content under the key is refused. The control has no key.
+func TestBatchRepeats(t *testing.T) {
+	const batch = `[{"company_id":"c1","event":"customer","data":{"n":1}},{"company_id":"c1","event":"customer","data":{"n":1}},{"company_id":"c1","event":"customer","id":"own","data":2}]`
+	for key, want := range map[string]int{"order-7": 3, "": 5} {
+		log := &memoryLog{}
+		in := intake.New(log, intake.Options{})
+		var ids []string
+		for range 2 {
+			accepted, err := in.PublishBatch(t.Context(), []byte(batch), intake.Publishing{Key: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range accepted {
+				ids = append(ids, a.Event.ID)
+			}
+		}
+		if len(log.events) != want || key != "" && !slices.Equal(ids[:3], ids[3:]) || ids[0] == ids[1] {
+			t.Errorf("key %q: %d events, %v", key, len(log.events), ids)
+		}
+		_, err := in.PublishBatch(t.Context(), []byte(`[{"company_id":"c1","event":"customer","data":{"n":9}}]`), intake.Publishing{Key: key})
+		if hook.IsKind(err, hook.KindConflict) != (key != "") {
+			t.Errorf("key %q: other content: %v", key, err)
 		}
 	}
 }

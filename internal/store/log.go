@@ -12,7 +12,7 @@ import (
 // Batch is what an append answers.
 type Batch struct {
 	Appended      []hook.Appended // in the order of the events given
-	ConfigVersion int64
+	ConfigVersion int64           // of the partition; 0 across several
 }
 
 // Append accepts events of one partition: it joins the partition's group commit and returns after
@@ -23,8 +23,15 @@ func (s *Store) Append(ctx context.Context, p hook.Partition, events []*hook.Eve
 	return s.engine.append(ctx, p, events)
 }
 
-// OnAppend makes fn hear of every commit that appended events or changed configuration, in order
-// within a partition, on the writer's goroutine: it must not block. The events are shared and must not be changed.
+// AppendAcross accepts events of several partitions, each in the one that it names, all or none: where one
+// clashes, none is appended. Else it is as Append.
+func (s *Store) AppendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
+	return s.engine.appendAcross(ctx, events)
+}
+
+// OnAppend makes fn hear of every commit that appended events or changed configuration, on the writer's
+// goroutine: it must not block. Within a partition it is in order, but for what was appended across
+// several: offsets tell. The events are shared and must not be changed.
 // Call it before the first append.
 func (s *Store) OnAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64)) {
 	s.onAppend(fn)

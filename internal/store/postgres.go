@@ -42,8 +42,8 @@ const sessionsOpen = 24
 type elephant struct {
 	opt     Options
 	pool    *pgxpool.Pool
-	few     *pgxpool.Pool // for leases, beside the crowd
-	lines   [postgresPartitions]*appender
+	few     *pgxpool.Pool                     // for leases, beside the crowd
+	lines   [postgresPartitions + 1]*appender // the last is for what goes across partitions
 	notify  func(hook.Partition, []*hook.Event, int64)
 	settled settled
 	set     map[string]string // what each session begins with

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +15,10 @@ import (
 // appendPatience is how long a group is tried again while the database does not answer.
 const appendPatience = 10 * time.Second
 
-// appender commits the appends of one partition in groups.
+// across stands for all partitions that the events of a group name.
+const across hook.Partition = postgresPartitions
+
+// appender commits the appends of one partition in groups, or those that go across.
 type appender struct {
 	line
 	e         *elephant
@@ -32,6 +36,12 @@ func (e *elephant) append(ctx context.Context, p hook.Partition, events []*hook.
 		return Batch{}, err // the appender may still be at it
 	}
 	return w.batch, nil
+}
+
+// appendAcross commits in a transaction that locks its partitions one after another, as everybody does who
+// locks several. Meanwhile nothing else is appended to them: such batches share their commits, too.
+func (e *elephant) appendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
+	return e.append(ctx, across, events)
 }
 
 func (a *appender) run() {
@@ -74,8 +84,10 @@ func (a *appender) commit(works []*work) {
 		a.commit(right)
 		return
 	}
-	if err == nil && a.e.notify != nil && len(g.fresh) > 0 {
-		a.e.notify(a.partition, g.fresh, g.version)
+	if err == nil && a.e.notify != nil {
+		for p, fresh := range g.fresh {
+			a.e.notify(p, fresh, g.versions[p])
+		}
 	}
 	took := a.committed(start, works)
 	for _, k := range g.works {
@@ -129,9 +141,9 @@ type appendGroup struct {
 	rows      []appendRow
 	first     map[eventID]int // row by id
 
-	known   map[eventID]*hook.Event
-	fresh   []*hook.Event
-	version int64
+	known    map[eventID]*hook.Event
+	fresh    map[hook.Partition][]*hook.Event
+	versions map[hook.Partition]int64 // of the configuration
 }
 
 type appendRow struct {
@@ -201,7 +213,7 @@ const appendEvents = `
 	), known AS MATERIALIZED (
 		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
 		FROM g CROSS JOIN LATERAL (
-			SELECT x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
+			SELECT x.partition, x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
 			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
 		WHERE g.look
 	), last AS MATERIALIZED (
@@ -219,17 +231,55 @@ const appendEvents = `
 	), version AS (
 		SELECT config_version FROM owners WHERE partition = $1
 	)
-	SELECT config_version, true AS fresh, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
+	SELECT config_version, true AS fresh, $1::bigint AS partition, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
 	FROM fresh, version
 	UNION ALL
-	SELECT config_version, false, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
+	SELECT config_version, false, partition, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
 	FROM known, version`
 
+// lockPartitions and appendAcross are the same for events of several partitions, $1, each row with its own.
+const (
+	lockPartitions = `SELECT id FROM partitions WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE`
+	appendAcross   = `
+	WITH g AS MATERIALIZED (
+		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[], $12::bigint[])
+			WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, partition, n)
+	), known AS MATERIALIZED (
+		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
+		FROM g CROSS JOIN LATERAL (
+			SELECT x.partition, x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
+			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
+		WHERE g.look
+	), last AS MATERIALIZED (
+		SELECT p.id AS partition, greatest(e."offset", p.base_offset) AS "offset",
+			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
+		FROM partitions p LEFT JOIN LATERAL (
+			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
+		WHERE p.id = ANY($1::bigint[])
+	), fresh AS (
+		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
+		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest,
+			g.occurred_at, last.accepted_at
+		FROM g JOIN last USING (partition)
+		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
+		RETURNING partition, "offset", id, company, accepted_at
+	)
+	SELECT config_version, true AS fresh, f.partition, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
+	FROM fresh f JOIN owners o ON o.partition = f.partition
+	UNION ALL
+	SELECT config_version, false, k.partition, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
+	FROM known k JOIN owners o ON o.partition = k.partition`
+)
+
 func (g *appendGroup) send(ctx context.Context, e *elephant) error {
-	g.known, g.fresh = map[eventID]*hook.Event{}, nil
+	g.known, g.fresh, g.versions = map[eventID]*hook.Event{}, map[hook.Partition][]*hook.Event{}, map[hook.Partition]int64{}
 	placed := map[eventID]*hook.Event{}
 	if len(g.rows) > 0 { // else every caller clashes with itself
-		if err := e.transact(ctx, step{query: lockPartition, args: []any{int64(g.partition)}}, g.insertion(e, placed)); err != nil {
+		lock := step{query: lockPartition, args: []any{int64(g.partition)}}
+		if g.partition == across {
+			lock = step{query: lockPartitions, args: []any{g.partitions()}}
+		}
+		if err := e.transact(ctx, lock, g.insertion(e, placed)); err != nil {
 			return err
 		}
 	}
@@ -254,16 +304,23 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 		column(g.rows, func(r appendRow) *int64 { return microsOrNil(r.event.OccurredAt) }),
 		column(g.rows, func(r appendRow) bool { return !r.event.FreshID || g.again }), e.acceptance(),
 	}
-	return step{appendEvents, args, func(r pgx.Rows) error {
+	query := appendEvents
+	if g.partition == across {
+		query, args[0] = appendAcross, g.partitions()
+		args = append(args, column(g.rows, func(r appendRow) int64 { return int64(r.event.Partition) }))
+	}
+	return step{query, args, func(r pgx.Rows) error {
 		for r.Next() {
 			x := &hook.Event{}
+			var version int64
 			var fresh bool
 			var digest []byte
 			var occurred *int64
 			var accepted int64
-			if err := r.Scan(&g.version, &fresh, &x.Offset, &x.ID, &x.Company, &x.Topic, &x.ObjectKey, &digest, &occurred, &accepted); err != nil {
+			if err := r.Scan(&version, &fresh, &x.Partition, &x.Offset, &x.ID, &x.Company, &x.Topic, &x.ObjectKey, &digest, &occurred, &accepted); err != nil {
 				return err
 			}
+			g.versions[x.Partition] = version
 			copy(x.Digest[:], digest)
 			x.OccurredAt, x.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
 			if fresh {
@@ -276,16 +333,26 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 	}}
 }
 
+// partitions are those of the group's events.
+func (g *appendGroup) partitions() (list []int64) {
+	for _, r := range g.rows {
+		if p := int64(r.event.Partition); !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // answer tells the callers, after the commit, what became of their events.
 func (g *appendGroup) answer(placed map[eventID]*hook.Event) {
 	for _, r := range g.rows { // in the order of the offsets
 		if at, ok := placed[eventID{r.event.Company, r.event.ID}]; ok {
 			r.event.Offset, r.event.AcceptedAt = at.Offset, at.AcceptedAt
-			g.fresh = append(g.fresh, r.event)
+			g.fresh[at.Partition] = append(g.fresh[at.Partition], r.event)
 		}
 	}
 	for _, k := range g.works {
-		k.batch.ConfigVersion = g.version
+		k.batch.ConfigVersion = g.versions[g.partition]
 		if k.conflicts() {
 			continue
 		}

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // cluster returns the running Postgres, or skips the test where none is installed.
-func cluster(t *testing.T) *postgrestest.Cluster {
+func cluster(t testing.TB) *postgrestest.Cluster {
 	postgres.Do(func() {
 		ctx := context.Background()
 		if postgres.Cluster, postgres.err = postgrestest.Start(ctx); postgres.err != nil {
@@ -56,14 +56,14 @@ func cluster(t *testing.T) *postgrestest.Cluster {
 }
 
 // database makes a database with an empty store for one test.
-func database(t *testing.T) string {
+func database(t testing.TB) string {
 	t.Helper()
 	c := cluster(t)
 	return databaseLike(t, c.URL(postgres.template))
 }
 
 // databaseLike makes a copy of a database that nobody is connected to.
-func databaseLike(t *testing.T, like string) string {
+func databaseLike(t testing.TB, like string) string {
 	t.Helper()
 	c := cluster(t)
 	u, err := url.Parse(like)

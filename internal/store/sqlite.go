@@ -259,6 +259,11 @@ func (l *lite) served(context.Context, tx) (bool, error) { return false, nil }
 
 func (l *lite) snapshot(ctx context.Context, fn func(tx) error) error { return l.read(ctx, fn) }
 
+// appendAcross has one partition to go to.
+func (l *lite) appendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
+	return l.append(ctx, 0, events)
+}
+
 func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Event) (Batch, error) {
 	if l.full.Load() {
 		return Batch{}, unavailable("disk_low", errors.New("free disk space is below the low-water mark"))

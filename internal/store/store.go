@@ -94,6 +94,7 @@ type engine interface {
 	// head is the last offset that a snapshot holds of a partition.
 	head(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error)
 	append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error)
+	appendAcross(ctx context.Context, events []*hook.Event) (Batch, error)
 	record(ctx context.Context, r *Record) (Recorded, error)
 	// onAppend is [Store.OnAppend].
 	onAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64))
