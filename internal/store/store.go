@@ -78,6 +78,7 @@ type Store struct {
 		byID map[string]*Company // a cache of immutable facts, emptied when it grows too large
 	}
 	purges purges
+	aged   agedMarks
 }
 
 // engine is what SQLite and Postgres each do in their own way.

@@ -2,7 +2,7 @@
 // overlap has ended, saved answers.
 //
 // It works in steps of at most a thousand rows with a pause between them, so that publishing never
-// waits for it. What the webhooks have not resolved is given up first ([Store.ExpireStep]), their
+// waits for it, and it costs by what is due: who has nothing that is over is never asked about. What the webhooks have not resolved is given up first ([Store.ExpireStep]), their
 // owners warned from seven days before; the rows go when the engine has passed them.
 package upkeep
 
@@ -22,14 +22,23 @@ const (
 	stepRows = 1000
 	warning  = 7 * 24 * time.Hour
 	grace    = time.Minute // from a webhook's deletion to the erasure of its rows
+
+	warnEvery = time.Hour
+	lookAgain = time.Hour
+	renew     = 24 * time.Hour
+	pageRows  = 5000
+	pages     = 100 // of one partition in one round
 )
 
 // Store is what upkeep works on.
 type Store interface {
-	Companies(ctx context.Context, p store.Page) ([]*store.Company, string, error)
+	Partitions() int
+	Aged(ctx context.Context, p hook.Partition, after hook.Offset, before time.Time, limit int) (store.Aged, error)
+	Unresolved(ctx context.Context, after hook.WebhookKey, limit int) ([]hook.CompanyKey, hook.WebhookKey, error)
 	WarnExpiring(ctx context.Context, company hook.CompanyKey, before, expires time.Time) (int, error)
 	ExpireStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
 	PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
+	PurgeAgedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (int, error)
 	EraseDeletedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	ExpireSecrets(ctx context.Context, now time.Time, limit int) (int, error)
@@ -43,6 +52,10 @@ type Upkeep struct {
 	Every     time.Duration // between two rounds; 0 means a minute
 	Now       func() time.Time
 	Turn      func() bool // whether the work is this process's; nil means it always is
+
+	rows   int   // since the last pause; Run's, as what follows
+	logs   []log // by partition
+	warnAt time.Time
 }
 
 // Run works until ctx ends. A step that fails is logged and made again in the next round.
@@ -76,48 +89,122 @@ func (u *Upkeep) round(ctx context.Context) error {
 		u.steps(ctx, func() (int, error) { return u.Store.ExpireSecrets(ctx, now, stepRows) }),
 		u.steps(ctx, func() (int, error) { return u.Store.PurgeAnswersStep(ctx, now.Add(-u.Retention), stepRows) }),
 		u.steps(ctx, func() (int, error) { return u.Store.EraseDeletedStep(ctx, now.Add(-grace), stepRows) }),
-		u.companies(ctx, now),
+		u.warn(ctx, now),
+		u.events(ctx, now),
+		u.steps(ctx, func() (int, error) { return u.Store.PurgeAgedStep(ctx, now.Add(-u.Retention), stepRows) }),
 	)
 }
 
-func (u *Upkeep) companies(ctx context.Context, now time.Time) error {
-	page := store.Page{Limit: hook.MaxLimit}
-	for {
-		list, next, err := u.Store.Companies(ctx, page)
-		if err != nil {
-			return err
-		}
-		for _, c := range list {
-			if err := u.company(ctx, c.Key, now); err != nil {
+// events gives up and purges what has passed the retention, by partition.
+func (u *Upkeep) events(ctx context.Context, now time.Time) error {
+	if u.logs == nil {
+		u.logs = make([]log, u.Store.Partitions())
+	}
+	for p := range u.logs {
+		if l := &u.logs[p]; !now.Before(l.next) {
+			if err := u.partition(ctx, hook.Partition(p), l, now); err != nil {
 				return err
 			}
 		}
-		if next == "" {
-			return nil
-		}
-		page.Before = next
 	}
+	return nil
 }
 
-// company warns, gives up and purges, in this order.
-func (u *Upkeep) company(ctx context.Context, key hook.CompanyKey, now time.Time) error {
-	before := now.Add(-u.Retention)
-	if _, err := u.Store.WarnExpiring(ctx, key, before.Add(warning), now.Add(warning)); err != nil {
-		return err
+// log is what upkeep knows of a partition.
+type log struct {
+	gone    hook.Offset // up to here there are no events any more
+	next    time.Time   // nothing is due before
+	renewAt time.Time   // what is known is forgotten then, for the case that somebody else changed the log
+}
+
+// partition visits the companies whose events are due, the oldest first. What they leave, because a lane
+// has yet to pass it, they are visited for again in the next round.
+func (u *Upkeep) partition(ctx context.Context, p hook.Partition, l *log, now time.Time) error {
+	if !now.Before(l.renewAt) {
+		*l = log{renewAt: now.Add(renew)}
 	}
+	before := now.Add(-u.Retention)
+	after := l.gone
+	for range pages {
+		a, err := u.Store.Aged(ctx, p, after, before, pageRows)
+		if err != nil {
+			return err
+		}
+		if after == l.gone && a.First > 0 {
+			l.gone = a.First - 1
+		}
+		if len(a.Companies) == 0 {
+			if after <= l.gone { // nothing was due at all
+				l.next = nextLook(a.Oldest, now, u.Retention)
+			}
+			return nil
+		}
+		for _, key := range a.Companies {
+			if err := u.company(ctx, key, before); err != nil {
+				return err
+			}
+		}
+		after = a.UpTo
+	}
+	return nil
+}
+
+// nextLook is when something can be due next: whatever is appended from now on is younger than what is
+// there. It is never long, because clocks are set.
+func nextLook(oldest *time.Time, now time.Time, retention time.Duration) time.Time {
+	next := now.Add(retention)
+	if oldest != nil {
+		next = oldest.Add(retention)
+	}
+	if most := now.Add(lookAgain); next.After(most) {
+		return most
+	}
+	return next
+}
+
+// company gives up and purges, in this order.
+func (u *Upkeep) company(ctx context.Context, key hook.CompanyKey, before time.Time) error {
 	if err := u.steps(ctx, func() (int, error) { return u.Store.ExpireStep(ctx, key, before, stepRows) }); err != nil {
 		return err
 	}
 	return u.steps(ctx, func() (int, error) { return u.Store.PurgeCompanyStep(ctx, key, before, stepRows) })
 }
 
-// steps repeats a step until it has nothing left to do.
+// warn tells owners of what is about to be given up. Once an hour is enough for a warning of seven days.
+func (u *Upkeep) warn(ctx context.Context, now time.Time) error {
+	if now.Before(u.warnAt) {
+		return nil
+	}
+	expires := now.Add(warning)
+	for after := hook.WebhookKey(0); ; {
+		companies, last, err := u.Store.Unresolved(ctx, after, stepRows)
+		if err != nil {
+			return err
+		}
+		for _, key := range companies {
+			if _, err := u.Store.WarnExpiring(ctx, key, expires.Add(-u.Retention), expires); err != nil {
+				return err
+			}
+		}
+		if after = last; last == 0 {
+			u.warnAt = now.Add(warnEvery)
+			return nil
+		}
+	}
+}
+
+// steps repeats a step until it has nothing left to do. Small steps share a pause: a thousand companies
+// that each have a row to delete are no more work than one that has a thousand.
 func (u *Upkeep) steps(ctx context.Context, step func() (int, error)) error {
 	for {
 		n, err := step()
 		if err != nil || n == 0 {
 			return err
 		}
+		if u.rows += n; u.rows < stepRows {
+			continue
+		}
+		u.rows = 0
 		select {
 		case <-ctx.Done():
 			return nil

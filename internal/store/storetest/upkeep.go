@@ -212,3 +212,94 @@ func testsAreKept(f *fixture) {
 	f.must(err)
 	equal(f, "the rest", []any{len(list), more}, []any{5, ""})
 }
+
+// agedIsFound: whose events have passed a time is found by the events, the log's last never; and what
+// goes by its age alone goes whoever it belongs to.
+func agedIsFound(f *fixture) {
+	w := f.subscribe("conversation")
+	p := f.company.Partition
+	look := func(what string, after hook.Offset, before time.Time, limit int, want ...hook.CompanyKey) store.Aged {
+		f.Helper()
+		a, err := f.Aged(f.ctx, p, after, before, limit)
+		f.must(err)
+		equal(f, what, a.Companies, want)
+		return a
+	}
+	a := look("nothing is there", 0, f.clock(), 10)
+	equal(f, "the oldest of nothing", a.Oldest == nil, true)
+	began := f.clock()
+	old := f.publishN("e", "conversation", 3)
+	f.must(f.SaveTest(f.ctx, &store.TestDelivery{ID: hook.NewID(hook.TestPrefix, f.clock()), Webhook: w.Key, At: f.clock(), Topic: "conversation", Data: []byte(`{}`)}))
+	f.record(store.Record{Stats: []store.Stat{{Webhook: w.Key, Bucket: f.clock().Unix() / 60, Delivered: 3}}, Notices: []store.Notice{{Webhook: w.Key, Kind: "down"}}})
+	boundary := f.advance(time.Hour)
+	look("the log's last stays", old[1], boundary, 10)
+	young := f.publishN("y", "conversation", 2)
+	f.record(store.Record{Stats: []store.Stat{{Webhook: w.Key, Bucket: f.clock().Unix() / 60, Delivered: 2}}, Notices: []store.Notice{{Webhook: w.Key, Kind: "down"}}})
+	a = look("the old are due", 0, boundary, 10, f.company.Key)
+	equal(f, "first, and how far", []hook.Offset{a.First, a.UpTo}, []hook.Offset{old[0], old[2]})
+	equal(f, "the oldest", a.Oldest.Before(began), false)
+	a = look("two at a time", 0, boundary, 2, f.company.Key)
+	equal(f, "how far", a.UpTo, old[1])
+	look("nothing else", old[2], boundary, 10)
+	look("nothing is that old", 0, began, 10)
+	look("all but the last", 0, f.clock().Add(time.Hour), 10, f.company.Key)
+	equal(f, "young", len(young), 2)
+
+	total := 0
+	for {
+		n, err := f.PurgeAgedStep(f.ctx, boundary, 2)
+		f.must(err)
+		if total += n; n == 0 {
+			break
+		}
+	}
+	equal(f, "rows that went by their age", total, 3)
+	notices, _, err := f.Notices(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	tests, _, err := f.Tests(f.ctx, w.Key, store.Page{Limit: 10})
+	f.must(err)
+	stats, err := f.Stats(f.ctx, store.StatsQuery{Company: f.company.Key, Webhook: w.Key, From: 0, To: 1 << 40})
+	f.must(err)
+	equal(f, "left", []int{len(notices), len(tests), len(stats)}, []int{1, 0, 1})
+}
+
+// unresolvedIsFound: webhooks that have something parked, or stand at a place of their own, in pages.
+func unresolvedIsFound(f *fixture) {
+	due := f.clock().Add(time.Hour)
+	var want []hook.CompanyKey
+	for i := range 5 {
+		company := f.company
+		if i > 0 {
+			var err error
+			company, err = f.EnsureCompany(f.ctx, fmt.Sprint("u", i))
+			f.must(err)
+		}
+		w, err := f.CreateWebhook(f.ctx, hook.Webhook{Company: company.Key, Endpoint: "https://example.com/", Topics: []string{"*"}}, nil, audit)
+		f.must(err)
+		switch i {
+		case 1, 3:
+			for o := range hook.Offset(3) {
+				f.record(store.Record{Items: []store.Item{{Park: f.park(w, o+1, int64(o)+1, &due)}}})
+			}
+			want = append(want, company.Key)
+		case 2:
+			f.record(store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Detached: true}}})
+			want = append(want, company.Key)
+		case 4:
+			f.record(store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Detached: true}}})
+			f.must(f.DeleteWebhook(f.ctx, company.Key, w.ID, nil, audit))
+		}
+	}
+	for _, limit := range []int{1, 2, 100} {
+		var got []hook.CompanyKey
+		for after := hook.WebhookKey(0); ; {
+			companies, last, err := f.Unresolved(f.ctx, after, limit)
+			f.must(err)
+			got = append(got, companies...)
+			if after = last; last == 0 {
+				break
+			}
+		}
+		equal(f, fmt.Sprint("companies, by ", limit), got, want)
+	}
+}
