@@ -1,10 +1,16 @@
 package webhook
 
 import (
+	"bytes"
+	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
@@ -41,6 +47,9 @@ func (v *Verifier) Diagnose(header http.Header, body []byte) Diagnosis {
 		return Diagnosis{Err: e, Mistakes: []Mistake{clockMistake(e, header)}, Proven: true}
 	case SignatureMissing, SignatureMismatch, TimestampMissing, TimestampMalformed, SecretMalformed:
 		if mistakes := v.search(header, body); mistakes != nil {
+			return Diagnosis{Err: e, Mistakes: mistakes, Proven: true}
+		}
+		if mistakes := v.altered(header, body); mistakes != nil {
 			return Diagnosis{Err: e, Mistakes: mistakes, Proven: true}
 		}
 		return Diagnosis{Err: e, Mistakes: v.suspicions(header, body)}
@@ -81,6 +90,63 @@ func (v *Verifier) search(header http.Header, body []byte) []Mistake {
 	return nil
 }
 
+// altered finds an Atlas header that was changed on the way: a signature that lost its end, or a
+// timestamp that stands for another text. The text that was signed is sought among the milliseconds
+// of the seconds that it can have been.
+func (v *Verifier) altered(header http.Header, body []byte) []Mistake {
+	signature := strings.TrimSpace(header.Get(wire.HeaderSignature))
+	if v.Scheme == Standard || len(signature) < 8 {
+		return nil
+	}
+	used := header.Get(wire.HeaderSignatureTimestamp)
+	if used == "" {
+		used = header.Get(wire.HeaderTimestamp)
+	}
+	for _, secret := range v.Secrets {
+		expected, err := wire.Sign(hook.SignatureScheme(v.Scheme), secret, used, body)
+		if rest, cut := strings.CutPrefix(expected, signature); err == nil && cut && rest != "" {
+			return []Mistake{{"signature_cut", fmt.Sprintf("the signature has %d of its %d characters: what stores or passes on the header cuts it", len(signature), len(expected))}}
+		}
+		for _, second := range signedSeconds(header, len(body)) {
+			for ms := range int64(1000) {
+				text := wire.Timestamp(time.UnixMilli(second*1000 + ms))
+				expected, err := wire.Sign(hook.SignatureScheme(v.Scheme), secret, text, body)
+				if err == nil && subtle.ConstantTimeCompare([]byte(expected), []byte(signature)) == 1 {
+					return []Mistake{{"timestamp_altered", fmt.Sprintf("the timestamp that was signed is %s; it arrived as %.40q: something parsed it and printed it again", text, used)}}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// signedSeconds are the seconds in which a request may have been signed: that of webhook-timestamp,
+// or else those around the altered text, unless the body is so large that many signatures take long.
+func signedSeconds(header http.Header, size int) []int64 {
+	if at, ok := wire.ParseTimestamp(header.Get(wire.HeaderStandardTimestamp)); ok {
+		return []int64{at.Unix()}
+	}
+	const small = 64 << 10
+	if size > small {
+		return nil
+	}
+	for _, name := range []string{wire.HeaderSignatureTimestamp, wire.HeaderTimestamp} {
+		text := strings.Trim(header.Get(name), " \t\"'")
+		if at, err := time.Parse(time.RFC3339, strings.Replace(text, " ", "T", 1)); err == nil {
+			return []int64{at.Unix()}
+		}
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || f < 1 {
+			continue
+		}
+		for f > 1e11 { // milli-, micro- or nanoseconds
+			f /= 1000
+		}
+		return []int64{int64(f), int64(f) - 1, int64(f) + 1}
+	}
+	return nil
+}
+
 func together(lists ...[]Mistake) (all []Mistake) {
 	for _, list := range lists {
 		all = append(all, list...)
@@ -91,6 +157,10 @@ func together(lists ...[]Mistake) (all []Mistake) {
 // suspicions are what looks wrong when no list of mistakes could be proved.
 func (v *Verifier) suspicions(header http.Header, body []byte) (found []Mistake) {
 	suspect := func(code, detail string) { found = append(found, Mistake{code, detail}) }
+	if v.Scheme != Standard && header.Get(wire.HeaderSignature) != "" && header.Get(wire.HeaderSignatureTimestamp) == "" && header.Get(wire.HeaderTimestamp) == "" {
+		suspect("timestamp_missing", "neither "+wire.HeaderSignatureTimestamp+" nor "+wire.HeaderTimestamp+" is there: without the text that was signed nothing can be said about secret and body")
+		return found
+	}
 	if v.Scheme != Standard && header.Get(wire.HeaderSignature) == "" {
 		switch {
 		case header.Get(wire.HeaderStandardSignature) != "":
@@ -102,9 +172,24 @@ func (v *Verifier) suspicions(header http.Header, body []byte) (found []Mistake)
 		}
 		return found
 	}
-	if v.Scheme != Standard && v.standardSigned(header, body) {
-		suspect("secret_rotated", "secret and body are right, webhook-signature says so: while a rotation runs the Atlas header is signed by the other secret; give both")
+	for _, secret := range v.Secrets {
+		if code, detail := notASecret(secret); code != "" {
+			suspect(code, detail)
+		}
+	}
+	if found != nil {
 		return found
+	}
+	if v.Scheme != Standard && v.standardSigned(header, body) {
+		if len(strings.Fields(header.Get(wire.HeaderStandardSignature))) > 1 {
+			suspect("secret_rotated", "secret and body are right, webhook-signature says so: while a rotation runs the Atlas header is signed by the other secret; give both")
+		} else {
+			suspect("header_altered", "secret and body are right, webhook-signature proves it: the Atlas signature or its timestamp was changed on the way")
+		}
+		return found
+	}
+	if mistake, differs := lengthMistake(header, body); differs {
+		return []Mistake{mistake}
 	}
 	text := strings.TrimSpace(string(body))
 	switch {
@@ -118,6 +203,38 @@ func (v *Verifier) suspicions(header http.Header, body []byte) (found []Mistake)
 		suspect("body_reserialized", `the body is not pure ASCII, as Atlas's always are: it was parsed and printed again; keep the raw bytes`)
 	}
 	return found
+}
+
+// notASecret knows what is given for a secret and is something else.
+func notASecret(text string) (code, detail string) {
+	text = strings.Trim(text, " \t\r\n\"'`")
+	switch {
+	case strings.HasPrefix(text, "wh_"):
+		return "secret_is_id", "what was given for the secret is a webhook's id; the secret is shown in the console and by GET /v1/webhooks/{id}/secret"
+	case strings.HasPrefix(text, "awo_"), strings.HasPrefix(text, "awc_"), strings.HasPrefix(text, "awp_"):
+		return "secret_is_api_key", "what was given for the secret is an API key; each webhook has a secret of its own"
+	case strings.ContainsAny(text, "•…*") || strings.HasSuffix(text, "..."):
+		return "secret_masked", "the secret was given as it is shown masked; copy it whole"
+	case strings.HasPrefix(text, "$") || strings.HasPrefix(text, "{{") || strings.HasPrefix(text, "<"):
+		return "secret_placeholder", "what was given for the secret is the name of a variable that was not replaced"
+	}
+	return "", ""
+}
+
+// lengthMistake compares the body with the length that the request announced.
+func lengthMistake(header http.Header, body []byte) (m Mistake, differs bool) {
+	sent, err := strconv.Atoi(header.Get("Content-Length"))
+	if err != nil || sent == len(body) {
+		return m, false
+	}
+	if len(body) < sent {
+		return Mistake{"body_cut", fmt.Sprintf("the body has %d of %d bytes: it was cut, or parsed and printed shorter", len(body), sent)}, true
+	}
+	detail := fmt.Sprintf("the body has %d bytes and had %d when it was sent: it was changed", len(body), sent)
+	if backslashes := bytes.Count(body, []byte(`\\`)); backslashes > 0 && len(body)-backslashes == sent {
+		detail += "; the backslashes were doubled"
+	}
+	return Mistake{"body_grown", detail}, true
 }
 
 func hasMisspelt(header http.Header) bool {

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +99,33 @@ func TestDiagnoseProvesTheMistake(t *testing.T) {
 			r.header.Set("X-Atlas-Webhook-Signature-Timestamp", "yesterday")
 		}, "timestamp_other_header"},
 
+		{"timestamp as an integer", webhooktest.Delivery{}, alter("1732363200"), "timestamp_altered"},
+		{"timestamp rounded up", webhooktest.Delivery{}, alter("1732363201"), "timestamp_altered"},
+		{"timestamp in milliseconds", webhooktest.Delivery{}, alter("1732363200789"), "timestamp_altered"},
+		{"timestamp with two decimals", webhooktest.Delivery{}, alter("1732363200.79"), "timestamp_altered"},
+		{"timestamp as a date", webhooktest.Delivery{}, alter("2024-11-23T12:00:00+00:00"), "timestamp_altered"},
+		{"timestamp as a date, imported secret", webhooktest.Delivery{Secret: otherSecret[:20]}, func(r *received) {
+			r.verifier.Secrets[0] = otherSecret[:20]
+			alter("2024-11-23 12:00:00Z")(r)
+		}, "timestamp_altered"},
+		{"timestamp in milliseconds, imported secret", webhooktest.Delivery{Secret: otherSecret[:20]}, func(r *received) {
+			r.verifier.Secrets[0] = otherSecret[:20]
+			alter("1732363200789")(r)
+		}, "timestamp_altered"},
+		{"signature cut", webhooktest.Delivery{}, func(r *received) { r.setSignature(r.signature()[:40]) }, "signature_cut"},
+		{"doubled backslashes", webhooktest.Delivery{}, func(r *received) { r.body = strings.ReplaceAll(r.body, `\`, `\\`) }, "body_backslashes"},
+		{"printed as a text", webhooktest.Delivery{}, func(r *received) {
+			quoted, _ := json.Marshal(r.body)
+			r.body = string(quoted)
+		}, "body_encoded_twice"},
+		{"printed as Python's bytes", webhooktest.Delivery{Data: `"it's"`}, func(r *received) {
+			r.body = "b'" + strings.ReplaceAll(strings.ReplaceAll(r.body, `\`, `\\`), "'", `\'`) + "'"
+		}, "body_encoded_twice"},
+		{"URL-encoded", webhooktest.Delivery{}, func(r *received) { r.body = url.QueryEscape(r.body) }, "body_url_encoded"},
+		{"NAME=secret", webhooktest.Delivery{}, func(r *received) { r.verifier.Secrets[0] = `ATLAS_SECRET="` + webhooktest.Secret + `"` }, "secret_assignment"},
+		{"secret without its padding", webhooktest.Delivery{}, func(r *received) { r.verifier.Secrets[0] = strings.TrimRight(webhooktest.Secret, "=") }, "secret_base64"},
+		{"secret behind v1,", webhooktest.Delivery{}, func(r *received) { r.verifier.Secrets[0] = "v1," + webhooktest.Secret }, "secret_versioned"},
+
 		{"two at once", webhooktest.Delivery{Scheme: webhook.Base64}, func(r *received) { r.body += "\n" }, "scheme_other body_newline"},
 		{"three at once", webhooktest.Delivery{Scheme: webhook.Base64}, func(r *received) {
 			r.body += "\n"
@@ -132,6 +161,17 @@ func TestDiagnoseProvesTheMistake(t *testing.T) {
 				t.Errorf("mistakes %q, proven %v (%v), want %q", got, diagnosis.Proven, diagnosis.Err, test.want)
 			}
 		})
+	}
+}
+
+// alter signs at a fixed instant and lets another text of it arrive. What webhook-timestamp says stays.
+func alter(text string) func(r *received) {
+	return func(r *received) {
+		secret := r.verifier.Secrets[0]
+		r.header, _, _ = webhooktest.Delivery{Secret: secret, Time: time.UnixMilli(1732363200789)}.Sign()
+		r.verifier.Tolerance = -1
+		r.header.Set("X-Atlas-Webhook-Signature-Timestamp", text)
+		r.header.Set("X-Atlas-Webhook-Timestamp", text)
 	}
 }
 
@@ -184,6 +224,25 @@ func TestDiagnoseSuspects(t *testing.T) {
 		{"rotation", func(r *received) {
 			r.header, _, _ = webhooktest.Delivery{Secret: otherSecret, Other: webhooktest.Secret}.Sign()
 		}, "secret_rotated"},
+		{"Atlas header changed beyond repair", func(r *received) { r.setSignature(strings.Repeat("0", 64)) }, "header_altered"},
+		{"no timestamp", func(r *received) {
+			r.header.Del("X-Atlas-Webhook-Timestamp")
+			r.header.Del("X-Atlas-Webhook-Signature-Timestamp")
+			r.body = "{}"
+			r.header.Del("Webhook-Timestamp")
+		}, "timestamp_missing"},
+		{"cut body", func(r *received) {
+			r.header.Set("Content-Length", strconv.Itoa(len(r.body)))
+			r.body = r.body[:len(r.body)-5]
+		}, "body_cut"},
+		{"grown body", func(r *received) {
+			r.header.Set("Content-Length", strconv.Itoa(len(r.body)))
+			r.body = strings.Replace(r.body, `"event":"c`, `"event":"cc`, 1)
+		}, "body_grown"},
+		{"a webhook's id", func(r *received) { r.verifier.Secrets[0] = "wh_01kakqz0x8e4m9wz7q3t5v6y8b" }, "secret_is_id"},
+		{"an API key", func(r *received) { r.verifier.Secrets[0] = "awc_0123456789abcdef0123456789abcdef" }, "secret_is_api_key"},
+		{"masked", func(r *received) { r.verifier.Secrets[0] = "whsec_••••" }, "secret_masked"},
+		{"a variable", func(r *received) { r.verifier.Secrets[0] = "${ATLAS_SECRET}" }, "secret_placeholder"},
 		{"empty body", func(r *received) { r.body = "" }, "body_empty"},
 		{"stringified", func(r *received) { r.body = "[object Object]" }, "body_stringified"},
 		{"other spelling of the data", func(r *received) { r.body = `{ "event": "x", "data": {"a":0.1} }` }, "body_reserialized"},

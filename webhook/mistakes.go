@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -208,10 +209,30 @@ func cleanedSecrets(given string) []variant {
 	if trimmed != given {
 		all = append(all, variant{[]byte(trimmed), []Mistake{{"secret_whitespace", "the secret was given with white space around it, as a file's last newline"}}})
 	}
+	if name, value, ok := strings.Cut(trimmed, "="); ok && value != "" && strings.Trim(name, "=") != "" && strings.Trim(value, "=") != "" && !strings.HasPrefix(trimmed, "whsec_") {
+		all = append(all, variant{[]byte(strings.Trim(value, "\"'` ")), []Mistake{{"secret_assignment", "the secret was given with the name of its variable, as NAME=value: give what is behind the ="}}})
+	}
+	if rest, ok := strings.CutPrefix(trimmed, "v1,"); ok {
+		all = append(all, variant{[]byte(rest), []Mistake{{"secret_versioned", "the secret was given with v1, before it: leave that out"}}})
+	}
+	if standard, ok := standardForm(trimmed); ok {
+		all = append(all, variant{[]byte(standard), []Mistake{{"secret_base64", "the secret was given without its padding or in the url-safe alphabet of base64: for the Atlas header it is a text, give it as it was shown"}}})
+	}
 	if unquoted := strings.Trim(trimmed, "\"'`"); unquoted != trimmed {
 		all = append(all, variant{[]byte(unquoted), []Mistake{{"secret_quoted", "the secret was given with quotes around it"}}})
 	}
 	return all
+}
+
+// standardForm is a secret in the form in which it was made: padded, in the standard alphabet.
+func standardForm(secret string) (string, bool) {
+	text, ok := strings.CutPrefix(secret, "whsec_")
+	if !ok {
+		return "", false
+	}
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	text += strings.Repeat("=", (4-len(text)%4)%4)
+	return "whsec_" + text, "whsec_"+text != secret
 }
 
 // bodies are the body as given, and what it may have been.
@@ -232,6 +253,13 @@ func bodies(header http.Header, body []byte) []variant {
 	if decoded, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(body))); err == nil && len(decoded) > 0 {
 		add(decoded, "body_base64", "the body is still in base64, as some gateways pass it on: decode it first")
 	}
+	add(bytes.ReplaceAll(body, []byte(`\\`), []byte(`\`)), "body_backslashes", "the backslashes were doubled: the body was escaped once more where it was stored or copied")
+	if unquoted, ok := unquoted(body); ok {
+		add(unquoted, "body_encoded_twice", "the body was printed as a text of JSON or Python, in quotes and with escapes: keep the raw bytes")
+	}
+	if decoded, err := url.QueryUnescape(string(body)); err == nil && bytes.HasPrefix(body, []byte("%7B")) {
+		add([]byte(decoded), "body_url_encoded", "the body is URL-encoded: keep the raw bytes")
+	}
 	for _, restored := range restoredBodies(body) {
 		add(restored, "body_reserialized", "the body was parsed and printed again: keep the raw bytes that arrived")
 	}
@@ -242,6 +270,19 @@ func bodies(header http.Header, body []byte) []variant {
 		add(wire.Body(topic, data, hook.DataObject), "body_data_only", detail)
 	}
 	return all
+}
+
+// unquoted is the text that a body holds which was printed as a string of JSON or as Python's bytes.
+func unquoted(body []byte) ([]byte, bool) {
+	text := strings.TrimSpace(string(body))
+	if inner, ok := strings.CutPrefix(text, "b'"); ok && strings.HasSuffix(inner, "'") {
+		return []byte(strings.NewReplacer(`\\`, `\`, `\'`, `'`).Replace(strings.TrimSuffix(inner, "'"))), true
+	}
+	var inner string
+	if strings.HasPrefix(text, `"`) && json.Unmarshal([]byte(text), &inner) == nil {
+		return []byte(inner), true
+	}
+	return nil, false
 }
 
 // restoredBodies are the bodies that Atlas would have sent, had it sent what this one says.
