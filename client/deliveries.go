@@ -51,6 +51,7 @@ type Attempt struct {
 	ReplayID          *string        `json:"replay_id"`
 	Counted           bool           `json:"counted"` // it used a step of the schedule
 	StartedAt         time.Time      `json:"started_at"`
+	Reused            bool           `json:"reused"` // over a connection that had been used before
 	Outcome           Outcome        `json:"outcome"`
 	StatusCode        *int           `json:"status_code"`
 	ErrorClass        *string        `json:"error_class"`

@@ -31,6 +31,7 @@ type Webhook struct {
 	RateLimitPerSecond   *float64          `json:"rate_limit_per_second"` // nil = no limit
 	TimeoutMS            int64             `json:"timeout_ms"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
+	HTTPVersion          HTTPVersion       `json:"http_version"`
 	Filter               *string           `json:"filter"`
 	// StandardWebhooks says whether requests carry the three webhook-* headers, StandardWebhooksReason
 	// why they do not.
@@ -120,6 +121,7 @@ type WebhookCreate struct {
 	RateLimitPerSecond   float64           `json:"rate_limit_per_second,omitempty"`
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"` // empty, not nil: no retry
+	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	Filter               string            `json:"filter,omitempty"`
 	StartAt              *time.Time        `json:"start_at,omitempty"` // begin with the events accepted from then on
 }
@@ -142,6 +144,7 @@ type WebhookUpdate struct {
 	RateLimitPerSecond   Change[float64]   `json:"rate_limit_per_second,omitzero"`
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"`
+	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	Filter               Change[string]    `json:"filter,omitzero"`
 
 	// IfMatch makes the change only if the webhook is still at this version ([Webhook].ETag).

@@ -80,6 +80,15 @@ const (
 	PerWebhook Ordering = "webhook"
 )
 
+// HTTPVersion is what is spoken to an endpoint.
+type HTTPVersion string
+
+// HTTP/2 where the endpoint chooses it, or HTTP/1.1 always.
+const (
+	HTTPAuto HTTPVersion = "auto"
+	HTTP11   HTTPVersion = "1.1"
+)
+
 // Scope is what a company's key may do.
 type Scope string
 

@@ -47,19 +47,26 @@ func viewAttempt(a httpapi.Attempt, open bool) attemptView {
 
 // Tone is the colour of what came of it.
 func (a attemptView) Tone() string {
-	switch a.Outcome {
-	case hook.OutcomeDelivered:
+	switch {
+	case a.Outcome == hook.OutcomeDelivered:
 		return "good"
-	case hook.OutcomeThrottled:
+	case a.Outcome == hook.OutcomeThrottled, a.Lost():
 		return "warn"
 	default:
 		return "bad"
 	}
 }
 
+// Lost says that a kept connection ended under it: nothing to worry about.
+func (a attemptView) Lost() bool {
+	return a.Reused && !a.Counted && a.Outcome == hook.OutcomeRetry && a.ErrorClass != nil && *a.ErrorClass == string(hook.ErrReset)
+}
+
 // Said is what came of it in a few words.
 func (a attemptView) Said() string {
 	switch {
+	case a.Lost():
+		return "The endpoint had closed the kept connection; sent again at once"
 	case a.StatusCode != nil:
 		return fmt.Sprintf("The endpoint answered %d", *a.StatusCode)
 	case a.ErrorDetail != nil:

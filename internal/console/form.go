@@ -42,7 +42,7 @@ type topicGroup struct {
 
 // advancedFields are folded away until somebody needs them.
 var advancedFields = []string{
-	"headers", "ordering", "rate_limit_per_second", "timeout_ms", "retry_schedule_seconds", "signature_scheme", "data_format", "max_concurrency", "signing_secret",
+	"headers", "ordering", "rate_limit_per_second", "timeout_ms", "retry_schedule_seconds", "signature_scheme", "data_format", "max_concurrency", "http_version", "signing_secret",
 	"start_at", "metadata",
 }
 
@@ -121,7 +121,7 @@ func groups(topics []httpapi.Topic) (list []topicGroup) {
 func formOf(w *httpapi.Webhook) *webhookForm {
 	f := &webhookForm{ID: w.ID, Events: w.Events, Values: map[string]string{
 		"endpoint": w.Endpoint, "description": w.Description, "ordering": w.Ordering, "signature_scheme": w.SignatureScheme, "data_format": w.DataFormat,
-		"timeout_ms": strconv.FormatInt(w.TimeoutMS, 10), "max_concurrency": strconv.Itoa(w.MaxConcurrency),
+		"timeout_ms": strconv.FormatInt(w.TimeoutMS, 10), "max_concurrency": strconv.Itoa(w.MaxConcurrency), "http_version": w.HTTPVersion,
 	}}
 	if w.Filter != nil {
 		f.Values["filter"] = *w.Filter
@@ -146,7 +146,7 @@ func formOf(w *httpapi.Webhook) *webhookForm {
 // formFields are the texts of the form.
 var formFields = []string{
 	"endpoint", "description", "filter", "headers", "ordering", "rate_limit_per_second", "timeout_ms", "max_concurrency",
-	"retry_schedule_seconds", "signature_scheme", "data_format", "signing_secret", "start_at", "metadata",
+	"retry_schedule_seconds", "signature_scheme", "data_format", "http_version", "signing_secret", "start_at", "metadata",
 }
 
 // readForm reads what was posted.
@@ -170,7 +170,7 @@ func (f *webhookForm) settings(change bool) map[string]any {
 			in[name] = f.Values[name]
 		}
 	}
-	for _, name := range []string{"description", "ordering", "signature_scheme", "data_format"} {
+	for _, name := range []string{"description", "ordering", "signature_scheme", "data_format", "http_version"} {
 		text(name)
 	}
 	if !change {

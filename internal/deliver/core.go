@@ -76,6 +76,7 @@ type start struct {
 	attempt  int
 	sequence int64
 	replayID string
+	fresh    bool // its last attempt ended with its connection: this one gets one of its own
 	at       time.Time
 }
 
@@ -286,6 +287,6 @@ func (c *core) startOne(l *lane) {
 	it.payload.refs++ // the attempt's own
 	c.starts = append(c.starts, start{
 		lane: l, item: it, webhook: l.hook, payload: it.payload, kind: it.kind,
-		attempt: it.attempts, sequence: it.sequence, replayID: l.replayID, at: c.now,
+		attempt: it.attempts, sequence: it.sequence, replayID: l.replayID, fresh: it.fresh, at: c.now,
 	})
 }

@@ -115,6 +115,7 @@ func (l *lane) parkedItem(x *hook.Parked, now time.Time) *item {
 	it := &item{
 		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
 		attempts: x.Attempts, number: x.Number, step: x.Step, throttles: x.Throttles, replay: x.Replay, since: now,
+		fresh: x.Reason == string(hook.ErrReset),
 	}
 	if l.hook != nil {
 		it.object = l.orderKey(it.object)

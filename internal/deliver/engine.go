@@ -143,6 +143,7 @@ type job struct {
 
 type result struct {
 	start  start
+	lost   *send.Result // the attempt before, where a kept connection had ended under it; nil for none
 	result send.Result
 }
 
@@ -321,7 +322,7 @@ func (c *core) quiet() bool {
 
 func (e *Engine) take(r *result) {
 	e.crew.busy--
-	e.core.finished(&r.start, &r.result)
+	e.core.finished(r)
 }
 
 func (e *Engine) drainInbox() {
@@ -385,29 +386,40 @@ func (e *Engine) dismiss() time.Time {
 // work makes one attempt after another, until there is a job without any.
 func (e *Engine) work(k job) {
 	for ok := true; ok && k.ctx != nil; k, ok = <-e.jobs {
-		e.finished <- result{k.start, e.attempt(k.ctx, &k.start)}
+		r := result{start: k.start}
+		e.attempt(k.ctx, &r)
+		e.finished <- r
 	}
 }
 
-// attempt makes an attempt, and survives what it panics with: that delivery alone has failed.
-func (e *Engine) attempt(ctx context.Context, s *start) (result send.Result) {
+// attempt makes an attempt, and survives what it panics with: that delivery alone has failed. One that
+// was lost with a kept connection is followed at once by another, on a connection of its own: the
+// receiver had closed the kept one while the request was on its way. That one is the last.
+func (e *Engine) attempt(ctx context.Context, r *result) {
+	s := &r.start
 	event := s.payload.event
 	began := hook.Now(e.Now())
 	defer func() {
 		if v := recover(); v != nil {
 			e.Log.Error("an attempt panicked; it counts as failed", "event", event.ID, "panic", v, "stack", string(debug.Stack()))
-			result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
+			r.result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
 		}
 	}()
-	r := send.Request{
-		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.body(s.webhook.Format),
+	q := send.Request{
+		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.body(s.webhook.Format), Fresh: s.fresh,
 		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
 	}
 	if e.Members != nil {
-		r.May = e.Leased
+		q.May = e.Leased
 	}
 	failpoint.Hit(failpoint.Dial)
-	return e.Sender.Send(ctx, r)
+	r.result = e.Sender.Send(ctx, q)
+	if r.result.Lost {
+		lost := r.result
+		r.lost = &lost
+		q.Attempt, q.Fresh = q.Attempt+1, true
+		r.result = e.Sender.Send(ctx, q)
+	}
 }
 
 // body is what is sent, composed once for all webhooks of a format.

@@ -48,6 +48,7 @@ type item struct {
 	skipped  bool // settled by being given up
 	probe    bool // the running attempt is a probe
 	pooled   bool // it holds one of the slow slots
+	fresh    bool // its last attempt ended with its connection
 	attempts int  // number of its last attempt
 	number   int  // of the delivery's last attempt of any kind, as far as known
 	step     int  // steps of the schedule used

@@ -53,6 +53,7 @@ type try struct {
 	outcome hook.Outcome
 	replay  int64
 	status  int
+	lost    bool // with a kept connection
 }
 
 var errMemory = errors.New("not in memory")
@@ -422,7 +423,7 @@ func (m *memory) attempted(a *hook.Attempt) {
 			m.fail("webhook %d, offset %d: attempted again after it was recorded as delivered", a.Webhook, a.Offset)
 		}
 	}
-	d.attempts = append(d.attempts, try{a.Number, a.Kind, a.Outcome, a.Replay, a.StatusCode})
+	d.attempts = append(d.attempts, try{a.Number, a.Kind, a.Outcome, a.Replay, a.StatusCode, a.Reused && !a.Counted && a.ErrorClass == hook.ErrReset})
 	w.look(a.Offset)
 }
 

@@ -14,9 +14,13 @@ import (
 
 // finished takes in what an attempt came to: it decides, and puts the outcome into the ledger. The
 // slot stays taken until that is recorded.
-func (c *core) finished(s *start, r *send.Result) {
+func (c *core) finished(x *result) {
 	failpoint.Hit(failpoint.Answered)
+	s, r := &x.start, &x.result
 	l, it := s.lane, s.item
+	if x.lost != nil {
+		c.lost(s, x.lost)
+	}
 	l.sending--
 	i := slices.Index(l.unanswered, it)
 	l.unanswered = slices.Delete(l.unanswered, i, i+1)
@@ -39,6 +43,9 @@ func (c *core) finished(s *start, r *send.Result) {
 	case d.Outcome != "":
 		it.throttles = 0
 	}
+	if r.Class != hook.ErrOwnFault {
+		it.fresh = r.Class == hook.ErrReset
+	}
 	if d.Outcome == "" {
 		it.attempts-- // it was not made
 		c.slots.release(l, it)
@@ -60,6 +67,31 @@ func (c *core) finished(s *start, r *send.Result) {
 	}
 	c.mark(l)
 	c.touch(l)
+}
+
+// lost records an attempt that was lost with a kept connection, before the one that followed it at
+// once: it says nothing of the endpoint, uses no step, and is in no statistics. A place in the rate
+// it takes like any other.
+func (c *core) lost(s *start, r *send.Result) {
+	l, it := s.lane, s.item
+	d := retry.Decide(retry.Answer{Class: r.Class, Lost: true}, retry.Standing{}, 0)
+	a := attemptOf(s, &d, r)
+	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
+	c.ledger.add(l, store.Item{Attempt: a}, nil)
+	it.attempts, it.fresh = it.attempts+1, true
+	if l.limiter != nil {
+		l.limiter.ReserveN(c.now, 1)
+	}
+}
+
+// attemptOf is what is recorded of the item's last attempt.
+func attemptOf(s *start, d *retry.Decision, r *send.Result) *hook.Attempt {
+	it := s.item
+	return &hook.Attempt{
+		Webhook: s.lane.place.webhook, Offset: it.offset, Number: it.attempts, Sequence: it.sequence, Kind: it.kind, Counted: d.Counted,
+		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.replay, StartedAt: r.StartedAt,
+		Phases: r.Phases, Reused: r.Reused, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
+	}
 }
 
 // strict orders let the head of the line be the only probe, and then it counts.
@@ -130,11 +162,7 @@ func (c *core) disable(l *lane, reason string) {
 
 // settle turns a decision into what is recorded, and what memory holds of the delivery.
 func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Result) store.Item {
-	a := &hook.Attempt{
-		Webhook: l.place.webhook, Offset: it.offset, Number: it.attempts, Sequence: it.sequence, Kind: it.kind, Counted: d.Counted,
-		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.replay, StartedAt: r.StartedAt,
-		Phases: r.Phases, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
-	}
+	a := attemptOf(s, d, r)
 	out := store.Item{Attempt: a}
 	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
 	c.count(l, a, it, r)

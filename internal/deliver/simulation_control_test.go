@@ -88,6 +88,13 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 				}
 			}
 		},
+		"an attempt that a connection took with it is forgotten": func(_ *simulation, r *store.Record) {
+			for i := range r.Items {
+				if a := r.Items[i].Attempt; a != nil && a.Reused {
+					r.Items[i] = store.Item{}
+				}
+			}
+		},
 		"the clock is waited out": func(_ *simulation, r *store.Record) { r.Rewind = nil },
 		"the gate is open": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {

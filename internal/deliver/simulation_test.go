@@ -73,6 +73,7 @@ type flight struct {
 type knobs struct {
 	crash, stop, move, change, cancel, lose, jump, read float64       // how likely, at each step
 	stubborn                                            float64       // how many events are
+	stale                                               float64       // how often a kept connection ends under an attempt
 	hurry                                               int           // how readily attempts end
 	tick                                                time.Duration // that pass between two steps, at most
 	companies, webhooks, objects, slots, places         int
@@ -101,6 +102,9 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 	}
 	if s.knobs.stubborn = rarely(0.1); s.knobs.stubborn > 0 {
 		s.knobs.parked = 10_000 // a full house of them would hold up the others
+	}
+	if s.chance(0.5) {
+		s.knobs.stale = rarely(0.5)
 	}
 	for range s.knobs.webhooks {
 		s.create()
@@ -350,7 +354,9 @@ func (s *simulation) commit() error {
 	s.log("commit of %d items, %d cursors, swept %v", len(r.Items), len(r.Cursors), r.Swept)
 	for _, it := range r.Items {
 		if a := it.Attempt; a != nil {
-			s.watch[a.Webhook].recorded(a)
+			if err := s.watch[a.Webhook].recorded(a); err != nil {
+				return fmt.Errorf("webhook %d, %w", a.Webhook, err)
+			}
 			s.log("    webhook %d offset %d attempt %d %s %s", a.Webhook, a.Offset, a.Number, a.Kind, a.Outcome)
 			if err := s.memory.webhooks[a.Webhook].countsRightly(a); err != nil {
 				return err
@@ -541,7 +547,13 @@ func (s *simulation) end(i int) {
 	}
 	r.StartedAt, r.Phases.Total = f.began, min(s.now.Sub(f.began), hook.DefaultTimeout)
 	s.log("webhook %d offset %d attempt %d %s: %d %s %s", key, f.start.item.offset, f.start.attempt, f.start.kind, r.StatusCode, r.Class, r.RetryAfter)
-	s.core.finished(&f.start, &r)
+	x := &result{start: f.start, result: r}
+	if !s.healthy && !f.start.fresh && s.chance(s.knobs.stale) {
+		x.lost = &send.Result{StartedAt: f.began, Class: hook.ErrReset, Lost: true, Reused: true}
+		s.watch[key].repeated(s, f)
+		s.log("    after one that was lost with its connection")
+	}
+	s.core.finished(x)
 	s.watch[key].ended(s, f, &r)
 }
 

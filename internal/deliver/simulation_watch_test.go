@@ -14,6 +14,7 @@ import (
 // start against.
 type watch struct {
 	inFlight int
+	lost     map[made]bool // attempts that a kept connection took with it, not recorded
 	made     map[made]bool
 	gate     asked          // for as long as this engine lives
 	kept     asked          // and beyond that: by answers that are recorded
@@ -50,7 +51,9 @@ type made struct {
 	attempt int
 }
 
-func newWatch() *watch { return &watch{made: map[made]bool{}, asks: map[made]asked{}} }
+func newWatch() *watch {
+	return &watch{made: map[made]bool{}, lost: map[made]bool{}, asks: map[made]asked{}}
+}
 
 // watchAnew begins with an engine that knows nothing of paces, but of gates what is recorded. What one
 // that ended well has made is not made again.
@@ -155,6 +158,18 @@ func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, .
 	return nil
 }
 
+// repeated notes that an attempt was lost with its connection and made once more, under the next
+// number: it takes a place in the rate, and may not be made again.
+func (b *watch) repeated(s *simulation, f *flight) {
+	s.sent++
+	b.lost[made{f.start.item.offset, f.start.attempt}] = true
+	f.start.attempt++
+	b.made[made{f.start.item.offset, f.start.attempt}] = true
+	if f.start.webhook.RateLimit > 0 && b.rate == f.start.webhook.RateLimit {
+		b.tokens--
+	}
+}
+
 // ended notes what an attempt's answer asks for.
 func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	b.inFlight--
@@ -198,7 +213,7 @@ func (s *simulation) alone(f *flight, b *watch) bool {
 func (d *memoryDelivery) throttles(kind hook.Kind) (n int) {
 	for _, a := range slices.Backward(d.attempts) {
 		switch {
-		case a.kind != kind:
+		case a.kind != kind, a.lost:
 		case a.status != 429 && a.status != 503:
 			return n
 		default:
@@ -224,9 +239,19 @@ func (w *memoryWebhook) countsRightly(a *hook.Attempt) error {
 	return nil
 }
 
-// recorded makes what an attempt's answer asked for outlast the engine.
-func (b *watch) recorded(a *hook.Attempt) {
+// recorded makes what an attempt's answer asked for outlast the engine. One that was lost with its
+// connection is recorded before the one that followed it, and uses no step.
+func (b *watch) recorded(a *hook.Attempt) error {
+	switch this, before := (made{a.Offset, a.Number}), (made{a.Offset, a.Number - 1}); {
+	case b.lost[before]:
+		return fmt.Errorf("offset %d: attempt %d was lost with its connection and is not recorded", a.Offset, before.attempt)
+	case b.lost[this] && (a.Counted || a.Outcome != hook.OutcomeRetry || !a.Reused):
+		return fmt.Errorf("offset %d: attempt %d was lost with its connection and is recorded as %+v", a.Offset, a.Number, a)
+	default:
+		delete(b.lost, this)
+	}
 	b.kept = b.kept.longer(b.asks[made{a.Offset, a.Number}])
+	return nil
 }
 
 // clockSet: a gate is stored by the wall clock. Set ahead, it ends earlier for an engine that has yet to

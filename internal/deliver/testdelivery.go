@@ -15,6 +15,7 @@ func (e *Engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (
 	r := e.Sender.Send(ctx, send.Request{
 		Webhook: w, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: wire.Body(event.Topic, event.Data, w.Format),
 		Attempt: 1, Kind: hook.Test, AllowNetworks: w.AllowNetworks,
+		Fresh: true, // nobody wants to test whether a kept connection still lives
 	})
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
 	if r.HasRetryAfter {
@@ -26,7 +27,7 @@ func (e *Engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (
 	}
 	return &hook.Attempt{
 		Webhook: w.Key, Number: 1, Kind: hook.Test, Version: w.Version, TimestampText: r.TimestampText, Format: w.Format, StartedAt: r.StartedAt,
-		Phases: r.Phases, Outcome: outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
+		Phases: r.Phases, Reused: r.Reused, Outcome: outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 		AnswerHeader: r.AnswerHeader, AnswerBody: r.AnswerBody,
 	}, nil
 }

@@ -15,7 +15,8 @@
 //
 // An attempt is one request. What is sent is recorded, so nothing may send it again behind our
 // back: a request is repeated only when not one byte of it can have left this machine (or, on
-// HTTP/2, when the receiver says that it has not looked at it).
+// HTTP/2, when the receiver says that it has not looked at it). Where a kept connection ended before
+// one byte of answer the error says so ([Error.Lost]): whoever records attempts may make another.
 //
 // HTTP/1.1 is spoken by package http1, on our own connections. Go's transport runs two goroutines for each
 // connection and hands each request over channels; one goroutine that writes and reads in place is
@@ -53,8 +54,11 @@ type Config struct {
 	// MaxIdlePerWebhook bounds those of one webhook. 0 = 64.
 	MaxIdlePerWebhook int
 	// IdleTimeout is how long a connection is kept unused, unless the receiver announces that it
-	// keeps it for less. 0 = 55 s, just under what common load balancers keep.
+	// keeps it for less, or is seen to. 0 = 15 s.
 	IdleTimeout time.Duration
+	// MaxAge is how long a connection serves, however busy it is, give or take a quarter: then the
+	// name is looked up and the certificate judged anew. 0 = 4 min.
+	MaxAge time.Duration
 	// Resolver resolves names; nil = the system's.
 	Resolver *net.Resolver
 	// RootCAs verify certificates, of endpoints and of an https proxy; nil = the system's. With none in
@@ -80,6 +84,11 @@ type Request struct {
 	TLSCompat bool
 	// Deadline bounds the whole attempt. It must be set.
 	Deadline time.Time
+	// Fresh asks for a connection made for this request: after one that ended, the next is not worth
+	// the risk.
+	Fresh bool
+	// HTTP1 keeps to HTTP/1.1, whatever the receiver would choose.
+	HTTP1 bool
 	// May is asked right before the first byte is sent; false when another node may send by then,
 	// which is our own fault. Nil for always.
 	May func() bool
@@ -95,6 +104,7 @@ type Answer struct {
 	// ClientCertificate says that the receiver asked for one in the handshake.
 	ClientCertificate bool
 	Phases            hook.Phases
+	Reused            bool // the connection had been used before; set with an error, too
 }
 
 // Client sends requests. It is safe for concurrent use. Its zero value is not usable; see [New].
@@ -119,7 +129,9 @@ func New(config Config) (*Client, error) {
 			byKey:      make(map[poolKey]*pool),
 			maxIdle:    valueOr(config.MaxIdle, 1024),
 			maxPerPool: valueOr(config.MaxIdlePerWebhook, 64),
-			timeout:    valueOr(config.IdleTimeout, 55*time.Second),
+			timeout:    valueOr(config.IdleTimeout, 15*time.Second),
+			age:        valueOr(config.MaxAge, 4*time.Minute),
+			traits:     make(traits),
 		},
 		http2: newHTTP2(),
 	}
@@ -166,18 +178,28 @@ func (c *Client) do(ctx context.Context, r *Request, a *Answer) error {
 		if err := expired(r); err != nil {
 			return err
 		}
-		conn, reused, err := c.acquire(ctx, r, a, try > 0)
-		if err != nil {
-			return err
+		conn, reused, err := c.acquire(ctx, r, a, try > 0 || r.Fresh)
+		asked := false
+		if a.Reused = reused; err == nil {
+			a.ClientCertificate, asked = conn.asked, conn.asked && !reused
+			err = c.attempt(ctx, conn, r, a)
 		}
-		a.ClientCertificate = conn.asked
-		err = c.attempt(ctx, conn, r, a)
-		// Once more, if it is certain that the receiver has seen nothing, on a connection made for
-		// this request.
-		if unsent := (*unsentError)(nil); try == 0 && reused && errors.As(err, &unsent) {
-			continue
+		if err == nil {
+			return nil
 		}
-		return demand(err, conn.asked && !reused)
+		again := reused
+		if e := (*Error)(nil); errors.As(err, &e) {
+			e.Lost = e.ended && reused
+			if e.wantsHTTP1 {
+				c.pools.keepToHTTP1(r)
+				again = true
+			}
+		}
+		// Once more, if it is certain that the receiver has not looked at the request, on a connection
+		// made for it.
+		if unsent := (*unsentError)(nil); try > 0 || !again || !errors.As(err, &unsent) {
+			return demand(err, asked)
+		}
 	}
 }
 
@@ -189,7 +211,12 @@ func (e *unsentError) Unwrap() error { return e.error }
 // attempt makes one exchange on a connection and gives the connection back.
 func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer) (err error) {
 	keep := false
-	defer func() { c.pools.release(conn, keep) }()
+	defer func() {
+		if conn.idled > leastIdle || err != nil {
+			c.pools.outcome(conn, err)
+		}
+		c.pools.release(conn, keep)
+	}()
 	if conn.h2 != nil {
 		keep, err = conn.exchange2(ctx, r, a)
 		return err

@@ -41,10 +41,13 @@ type target struct {
 	host     string     // for the resolver and for SNI; no brackets
 	ip       netip.Addr // where host is a literal address
 	port     uint16
-	hostPort string   // as the Host header and :authority carry it
-	path     string   // the request target
-	prelude  []byte   // request line and Host line of HTTP/1.1
-	url      *url.URL // for HTTP/2
+	hostPort string // as the Host header and :authority carry it
+	path     string // the request target
+	// prelude is the request line of HTTP/1.1, with Host and Connection. The latter says nothing that
+	// HTTP/1.1 does not mean anyway, but some (Apache, Tomcat) tell only then how long they keep it.
+	prelude []byte
+	url     *url.URL // for HTTP/2
+	http1   bool     // HTTP/2 is not offered
 }
 
 func (t *target) address() string { return net.JoinHostPort(t.host, strconv.Itoa(int(t.port))) }
@@ -122,7 +125,7 @@ func parseEndpoint(raw string) (*target, *Refusal) {
 	if t.url, err = url.Parse(t.endpoint); err != nil || t.url.RequestURI() != t.path {
 		return nil, refuse(CodeInvalidURL, "path or query is malformed (check the percent-encoding)")
 	}
-	t.prelude = []byte("POST " + t.path + " HTTP/1.1\r\nHost: " + t.hostPort + "\r\n")
+	t.prelude = []byte("POST " + t.path + " HTTP/1.1\r\nHost: " + t.hostPort + "\r\nConnection: keep-alive\r\n")
 	return t, nil
 }
 

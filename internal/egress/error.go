@@ -37,6 +37,13 @@ type Error struct {
 	Phase  Phase
 	Detail string
 	Err    error // the cause, for logs
+	// Lost says that a kept connection ended (closed or reset) before one byte of an answer: most
+	// likely the receiver gave it up while the request was on its way to it. Nobody else has seen the
+	// request, as far as can be told; to send it once more, on a fresh connection, is up to the caller.
+	Lost bool
+
+	ended      bool // the connection did, before one byte of an answer
+	wantsHTTP1 bool // the receiver does not take requests over HTTP/2
 }
 
 func (e *Error) Error() string { return e.Detail }
@@ -81,6 +88,16 @@ var waiting = map[Phase]string{
 func timedOut(err error) bool {
 	var n net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &n) && n.Timeout()
+}
+
+// hungUp reports that the other side has ended the connection: by a FIN or an RST.
+func hungUp(err error) bool {
+	for _, e := range [...]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // outOfResources is local evidence that the fault is this machine's: no descriptors, no memory for

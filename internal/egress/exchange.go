@@ -31,11 +31,15 @@ func explain1(err error) error {
 	switch e.Stage {
 	case http1.Malformed:
 		return fail(hook.ErrProtocol, PhaseHead, e.Err, "%s", e.Err)
-	case http1.Sending:
-		return networkError(PhaseSend, e.Err)
 	case http1.Reading:
 		return networkError(PhaseHead, e.Err)
-	case http1.Waiting:
+	case http1.Sending, http1.Waiting:
 	}
-	return networkError(PhaseFirstByte, e.Err)
+	phase := PhaseFirstByte
+	if e.Stage == http1.Sending {
+		phase = PhaseSend
+	}
+	broken := networkError(phase, e.Err)
+	broken.ended = broken.Class == hook.ErrReset && hungUp(e.Err)
+	return broken
 }

@@ -3,12 +3,13 @@ package egress
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
@@ -24,14 +25,14 @@ import (
 const h2Credit = 128 << 10
 
 // newHTTP2 makes the factory of HTTP/2 connections. It keeps none itself and dials none: the dialed
-// connection comes with the context.
+// connection comes with the context. That it speaks inside TLS is our affair, not the factory's.
 func newHTTP2() *http.Transport {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Transport{
 		Proxy: nil, DisableCompression: true, MaxResponseHeaderBytes: http1.MaxHead, Protocols: protocols,
-		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return ctx.Value(dialedKey{}).(*tls.Conn), nil
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return ctx.Value(dialedKey{}).(*frames), nil
 		},
 		HTTP2: &http.HTTP2Config{
 			MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 1 << 20,
@@ -48,11 +49,15 @@ var errAbandoned = errors.New("the answer came before the request was sent in fu
 func (c *conn) startHTTP2(ctx context.Context, factory *http.Transport) (err error) {
 	c.meter.limited.Store(true)
 	c.meter.credit.Store(h2Credit)
-	ctx = context.WithValue(ctx, dialedKey{}, c.tls)
-	if c.h2, err = factory.NewClientConn(ctx, "https", c.pool.target.address()); err != nil {
+	c.frames = watchFrames(c.tls)
+	ctx = context.WithValue(ctx, dialedKey{}, c.frames)
+	if c.h2, err = factory.NewClientConn(ctx, "http", c.pool.target.address()); err != nil {
 		return err
 	}
 	if err := c.h2.Reserve(); err != nil { // its GOAWAY was faster than our first request
+		if c.frames.of(&stream{}).wantsHTTP1 {
+			return refusesHTTP2(err)
+		}
 		return fail(hook.ErrReset, PhaseSend, err, "the receiver takes no request on this connection: %s", err)
 	}
 	return nil
@@ -65,10 +70,16 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	t := c.pool.target
 	body := &lentBody{b: r.Body}
 	defer body.takeBack()
+	s := &stream{}
+	defer c.frames.end(s)
+	trace := &httptrace.ClientTrace{
+		WroteHeaders:   func() { c.frames.begin(s) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error { s.interim = true; return nil },
+	}
 	request := (&http.Request{
 		Method: http.MethodPost, Host: t.hostPort, Header: parseFields(r.Header), Body: body, ContentLength: int64(len(r.Body)),
 		URL: t.url,
-	}).WithContext(ctx)
+	}).WithContext(httptrace.WithClientTrace(ctx, trace))
 	c.meter.credit.Store(int64(c.h2.InFlight()+1) * h2Credit)
 	if err := expired(r); err != nil {
 		c.h2.Release()
@@ -78,7 +89,7 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	resp, err := c.h2.RoundTrip(request)
 	if err != nil {
 		// The connection may serve its other requests to their end, but no new ones.
-		return false, explain2(ended(ctx, err))
+		return false, explain2(ended(ctx, err), c.frames.of(s))
 	}
 	defer resp.Body.Close()
 	a.Phases.FirstByte = max(time.Since(began), 1)
@@ -91,27 +102,33 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	return err == nil, nil
 }
 
-// explain2 classifies an error of HTTP/2.
-func explain2(err error) error {
+// explain2 classifies an error of HTTP/2, by what the receiver has said of the request.
+func explain2(err error, f fate) error {
 	var e net.Error
 	switch {
-	case unprocessed(err):
-		return &unsentError{fail(hook.ErrReset, PhaseSend, err, "the receiver ended the HTTP/2 connection before the request")}
 	case errors.Is(err, errFlood):
 		return fail(hook.ErrProtocol, PhaseHead, err, "%s", errFlood)
-	case timedOut(err) || errors.As(err, &e) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled):
+	case timedOut(err) || errors.Is(err, context.Canceled):
 		return networkError(PhaseFirstByte, err)
+	case f.wantsHTTP1 && f.unprocessed:
+		return &unsentError{refusesHTTP2(err)}
+	case f.wantsHTTP1:
+		return refusesHTTP2(err)
+	case f.unprocessed:
+		return &unsentError{fail(hook.ErrReset, PhaseSend, err, "the receiver ended the HTTP/2 connection before the request")}
+	case errors.As(err, &e) || hungUp(err):
+		broken := networkError(PhaseFirstByte, err)
+		broken.ended = hungUp(err) && !f.leaving && !f.interim
+		return broken
 	}
 	return fail(hook.ErrProtocol, PhaseHead, err, "HTTP/2: %s", err)
 }
 
-// unprocessed reports that the receiver has not acted on the request, by its own word (RFC 9113
-// section 8.7: GOAWAY below the stream's number, REFUSED_STREAM) or because the connection was
-// closed to new requests before. The standard library has no name for these; a test holds the texts.
-func unprocessed(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "graceful shutdown GOAWAY") ||
-		strings.Contains(text, "REFUSED_STREAM") || strings.Contains(text, "client conn not usable")
+// refusesHTTP2 is the error of a receiver that has chosen HTTP/2 and does not serve it.
+func refusesHTTP2(err error) *Error {
+	e := fail(hook.ErrProtocol, PhaseHead, err, "the receiver chose HTTP/2 and wants HTTP/1.1, which is used from now on")
+	e.wantsHTTP1 = true
+	return e
 }
 
 // parseFields reads header lines.

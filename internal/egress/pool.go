@@ -3,6 +3,8 @@ package egress
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,22 +24,27 @@ type conn struct {
 	tls        *tls.Conn        // nil for plain http
 	asked      bool             // for a client certificate
 	h2         *http.ClientConn // nil for HTTP/1.1
+	frames     *frames          // what passes on h2
 	remote     netip.AddrPort   // zero behind a proxy
 	allow      []netip.Prefix   // the company's ranges when it was made
 	sentBefore int64            // bytes written before the current request
 	keepFor    time.Duration    // as the receiver announced; 0 = not at all
 	watch      watch            // breaks an exchange off when its context ends
+	expires    time.Time        // when it has lived long enough
+	idled      time.Duration    // how long it was idle before the current request
 
 	inFlight   int  // requests, or reservations of HTTP/2
 	dead       bool // no further request; closed when inFlight is 0
 	idleSince  time.Time
 	idleUntil  time.Time
-	prev, next *conn // in the list of idle connections
+	seenOpen   time.Time // when it was last looked at while idle, and found open
+	prev, next *conn     // in the list of idle connections
 }
 
 type poolKey struct {
 	webhook hook.WebhookKey
 	version int64
+	http1   bool // asked for, or what the receiver wants
 }
 
 // pool holds the connections of one version of one webhook's endpoint.
@@ -55,9 +62,11 @@ type pools struct {
 	maxIdle    int
 	maxPerPool int
 	timeout    time.Duration
+	age        time.Duration
 
 	mu     sync.Mutex
 	byKey  map[poolKey]*pool
+	traits traits
 	oldest *conn // idle connections, by idleSince
 	newest *conn
 	idle   int
@@ -90,7 +99,7 @@ func (c *Client) acquire(ctx context.Context, r *Request, a *Answer, fresh bool)
 		if c.usable(kept, r) {
 			return kept, true, nil
 		}
-		c.pools.drop(kept)
+		c.pools.drop(kept) // whether it was closed, or is not allowed any more
 	}
 	made, err := c.connect(ctx, p, r, a)
 	if err != nil {
@@ -138,11 +147,17 @@ func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*
 	if err != nil {
 		return nil, err
 	}
-	made := &conn{pool: p, nc: d.nc, meter: d.meter, tls: d.tls, asked: d.asked, remote: d.remote, allow: r.AllowNetworks, inFlight: 1}
+	made := &conn{
+		pool: p, nc: d.nc, meter: d.meter, tls: d.tls, asked: d.asked, remote: d.remote, allow: r.AllowNetworks, inFlight: 1, expires: c.pools.expiry(),
+	}
 	if d.http2() {
 		if err := made.startHTTP2(ctx, c.http2); err != nil {
 			d.nc.Close()
-			return nil, demand(networkError(PhaseTLS, err), d.asked)
+			e := networkError(PhaseTLS, err)
+			if e.wantsHTTP1 {
+				return nil, &unsentError{e}
+			}
+			return nil, demand(e, d.asked)
 		}
 		c.pools.add(made)
 	}
@@ -164,14 +179,16 @@ func (ps *pools) enter(r *Request) (*pool, error) {
 // find returns the request's pool, entered. If there is none it makes one for the target, or
 // returns nil where that is nil.
 func (ps *pools) find(r *Request, t *target) *pool {
-	key := poolKey{r.Webhook, r.EndpointVersion}
+	key := poolKey{r.Webhook, r.EndpointVersion, false}
 	ps.mu.Lock()
 	defer ps.unlock()
+	key.http1 = r.HTTP1 || ps.traits[key].http1
 	p := ps.byKey[key]
 	if p == nil || p.endpoint != r.Endpoint {
 		if t == nil {
 			return nil
 		}
+		t.http1 = key.http1
 		p = &pool{key: key, endpoint: r.Endpoint, target: t}
 		ps.byKey[key] = p
 	}
@@ -198,15 +215,21 @@ func (ps *pools) forget(p *pool) {
 func (ps *pools) take(p *pool) *conn {
 	ps.mu.Lock()
 	defer ps.unlock()
+	now := time.Now()
 	for i, c := range slices.Backward(p.conns) {
+		if now.After(c.expires) {
+			c.dead = true // those under way on it end; then it is closed
+		}
+		if c.inFlight == 0 && (c.dead || now.After(c.idleUntil)) {
+			ps.evict(c)
+			continue
+		}
 		if c.h2 != nil && (c.dead || c.h2.Reserve() != nil) {
 			continue
 		}
+		c.idled = 0
 		if c.inFlight == 0 {
-			if time.Now().After(c.idleUntil) {
-				ps.evict(c)
-				continue
-			}
+			c.idled = now.Sub(c.idleSince)
 			ps.unlink(c)
 		}
 		if c.h2 == nil {
@@ -225,10 +248,17 @@ func (ps *pools) add(c *conn) {
 	c.pool.conns = append(c.pool.conns, c)
 }
 
+// expiry is until when a connection made now may serve: jittered, so that those made together do not
+// end together. A receiver that moves, or whose certificate ends, is noticed by then.
+func (ps *pools) expiry() time.Time {
+	return time.Now().Add(ps.age*3/4 + rand.N(ps.age/2))
+}
+
 // drop gives a taken connection up, without ending the request's use of the pool.
 func (ps *pools) drop(c *conn) {
 	ps.mu.Lock()
 	defer ps.unlock()
+	ps.foundClosed(c)
 	if c.h2 != nil {
 		c.h2.Release()
 	}
@@ -253,11 +283,12 @@ func (ps *pools) settle(c *conn) {
 		return
 	}
 	c.idleSince = time.Now()
-	keep := ps.timeout
+	c.seenOpen = c.idleSince
+	keep := ps.traits.keep(c.pool.key, ps.timeout, c.idleSince)
 	if c.keepFor > 0 {
 		keep = min(keep, c.keepFor-time.Second) // so that we close first
 	}
-	if c.dead || keep <= 0 || c.h2 != nil && c.h2.Err() != nil {
+	if c.dead || keep <= 0 || c.idleSince.After(c.expires) || c.h2 != nil && c.h2.Err() != nil {
 		ps.discard(c)
 		return
 	}
@@ -318,9 +349,40 @@ func (ps *pools) discard(c *conn) {
 	ps.doomed = append(ps.doomed, c)
 }
 
+// foundClosed learns from a connection that the receiver has closed while it was idle: it was open
+// when it was last looked at.
+func (ps *pools) foundClosed(c *conn) {
+	if c.h2 == nil && !c.meter.quiet() {
+		ps.traits.closed(c.pool.key, c.seenOpen.Sub(c.idleSince), time.Now())
+	}
+}
+
+// outcome learns from what a request on a kept connection came to.
+func (ps *pools) outcome(c *conn, err error) {
+	ps.mu.Lock()
+	defer ps.unlock()
+	var e *Error
+	switch {
+	case err == nil:
+		ps.traits.served(c.pool.key, c.idled)
+	case errors.As(err, &e) && e.ended && c.h2 == nil:
+		ps.traits.closed(c.pool.key, c.idled, time.Now())
+	}
+}
+
+// keepToHTTP1 remembers that a receiver does not serve the HTTP/2 that it chooses.
+func (ps *pools) keepToHTTP1(r *Request) {
+	ps.mu.Lock()
+	defer ps.unlock()
+	key := poolKey{webhook: r.Webhook, version: r.EndpointVersion}
+	x := ps.traits[key]
+	x.http1 = true
+	ps.traits.put(key, x)
+}
+
 // reapEvery is how often idle connections are looked through for those that have expired or that
 // the receiver has closed.
-const reapEvery = 5 * time.Second
+const reapEvery = time.Second
 
 func (ps *pools) reap() {
 	ps.mu.Lock()
@@ -328,8 +390,14 @@ func (ps *pools) reap() {
 	now := time.Now()
 	for c := ps.oldest; c != nil; {
 		next := c.next
-		if ps.closed || now.After(c.idleUntil) || c.h2 != nil && c.h2.Err() != nil || c.h2 == nil && !c.meter.quiet() {
+		switch {
+		case ps.closed || now.After(c.idleUntil) || now.After(c.expires) || c.h2 != nil && c.h2.Err() != nil:
 			ps.evict(c)
+		case c.h2 == nil && !c.meter.quiet():
+			ps.foundClosed(c)
+			ps.evict(c)
+		default:
+			c.seenOpen = now
 		}
 		c = next
 	}

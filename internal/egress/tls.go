@@ -30,6 +30,9 @@ func (d *dialer) secure(ctx context.Context, c *dialed, t *target, compat bool) 
 	start := time.Now()
 	config := d.tls.Clone()
 	config.ServerName = t.host
+	if t.http1 {
+		config.NextProtos = []string{"http/1.1"}
+	}
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		c.asked = true
 		return new(tls.Certificate), nil // none

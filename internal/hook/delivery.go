@@ -79,6 +79,7 @@ type Attempt struct {
 	Replay        int64 // the replay's key, 0 for none
 	StartedAt     time.Time
 	Phases        Phases
+	Reused        bool // it went over a connection that had been used before
 	Outcome       Outcome
 	StatusCode    int // 0 when no status was received
 	ErrorClass    ErrorClass

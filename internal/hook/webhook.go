@@ -39,6 +39,14 @@ const (
 	DataObject DataFormat = "object" // the document itself
 )
 
+// HTTPVersion chooses what is spoken to the endpoint.
+type HTTPVersion string
+
+const (
+	HTTPAuto HTTPVersion = "auto" // HTTP/2 where the receiver chooses it during the TLS handshake
+	HTTP11   HTTPVersion = "1.1"  // HTTP/1.1 always
+)
+
 // Ordering chooses what an undelivered event holds back.
 type Ordering string
 
@@ -73,6 +81,7 @@ type Webhook struct {
 	MaxConcurrency  int
 	RateLimit       float64 // requests per second; 0 = unlimited
 	Timeout         time.Duration
+	HTTPVersion     HTTPVersion
 	RetrySchedule   []time.Duration // delays after the first attempt
 	Secrets         Secrets
 	Version         int64 // counts changes; the ETag

@@ -61,6 +61,8 @@ var adviceByStatus = map[int]string{
 func adviceByDetail(a *hook.Attempt) string {
 	has := func(s string) bool { return strings.Contains(a.ErrorDetail, s) }
 	switch {
+	case a.ErrorClass == hook.ErrReset && a.Reused && !a.Counted:
+		return "Nothing to do: the receiver closed the kept connection (its keep-alive time was over, or it was reloaded) while the request was on its way. It was sent again at once on a new one."
 	case a.ErrorClass == hook.ErrTLS && has("another name"):
 		return "The certificate is for another host name. Issue one for the name in the endpoint, or correct the endpoint."
 	case a.ErrorClass == hook.ErrTLS && has("known authority"):

@@ -20,6 +20,7 @@ type Attempt struct {
 	ReplayID       *string        `json:"replay_id"`
 	Counted        bool           `json:"counted" doc:"Whether it used a step of the schedule."`
 	StartedAt      time.Time      `json:"started_at"`
+	Reused         bool           `json:"reused" doc:"Whether it went over a connection that had been used before. Where that ended before one byte of an answer the next attempt followed at once, on a new one; neither step nor failure is counted."`
 	Outcome        hook.Outcome   `json:"outcome" enum:"delivered,retry,throttled,failed,gone"`
 	StatusCode     *int           `json:"status_code"`
 	ErrorClass     *string        `json:"error_class"`
@@ -104,7 +105,7 @@ func shapeAttempt(s *sentRequest) Attempt {
 	a := s.attempt
 	r := s.request()
 	shape := Attempt{
-		Number: a.Number, Kind: a.Kind, ReplayID: orNull(s.replay), Counted: a.Counted, StartedAt: a.StartedAt, Outcome: a.Outcome,
+		Number: a.Number, Kind: a.Kind, ReplayID: orNull(s.replay), Counted: a.Counted, Reused: a.Reused, StartedAt: a.StartedAt, Outcome: a.Outcome,
 		ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))), Advice: orNull(advice(a)),
 		Timing: shapeTiming(a.Phases),
 		Request: AttemptRequest{

@@ -31,6 +31,7 @@ type Webhook struct {
 	RateLimit       *float64          `json:"rate_limit_per_second"`
 	TimeoutMS       int64             `json:"timeout_ms"`
 	RetrySchedule   []float64         `json:"retry_schedule_seconds"`
+	HTTPVersion     string            `json:"http_version" enum:"auto,1.1"`
 	Filter          *string           `json:"filter"`
 	Standard        bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
 	StandardReason  *string           `json:"standard_webhooks_reason" doc:"Why they do not."`
@@ -52,7 +53,7 @@ func shapeWebhook(w *hook.Webhook, now time.Time) Webhook {
 	s := Webhook{
 		ID: w.ID, CompanyID: w.CompanyID, Endpoint: w.Endpoint, Events: w.Topics, Status: w.Status, StatusReason: orNull(w.StatusReason),
 		Description: w.Description, Metadata: Object(w.Metadata), SignatureScheme: string(w.Scheme), DataFormat: string(w.Format),
-		Headers: map[string]string{}, Ordering: string(w.Ordering), MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(),
+		Headers: map[string]string{}, Ordering: string(w.Ordering), MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(), HTTPVersion: string(w.HTTPVersion),
 		RetrySchedule: make([]float64, len(w.RetrySchedule)), Filter: orNull(w.Filter), CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
 	}
 	if len(w.Topics) > 0 {

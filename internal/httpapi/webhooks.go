@@ -143,7 +143,7 @@ func (a *API) createWebhook(ctx context.Context, x *exchange, in *createIn) (*we
 func (a *API) defaults(company *store.Company) hook.Webhook {
 	w := hook.Webhook{
 		Company: company.Key, Status: hook.Active, Scheme: a.opt.Config.DefaultSignatureScheme, Format: a.opt.Config.DefaultDataFormat,
-		Ordering: hook.Relaxed, MaxConcurrency: hook.DefaultWindow, Timeout: hook.DefaultTimeout, RetrySchedule: hook.DefaultRetrySchedule(),
+		Ordering: hook.Relaxed, MaxConcurrency: hook.DefaultWindow, Timeout: hook.DefaultTimeout, HTTPVersion: hook.HTTPAuto, RetrySchedule: hook.DefaultRetrySchedule(),
 	}
 	if company.Scheme != "" {
 		w.Scheme = company.Scheme
@@ -297,7 +297,7 @@ func (c *checked) changes() map[string]any {
 	for name, given := range map[string]bool{
 		"description": c.Description != nil, "metadata": c.Metadata != nil, "signature_scheme": c.SignatureScheme != nil, "data_format": c.DataFormat != nil,
 		"headers": c.Headers != nil, "ordering": c.Ordering != nil, "max_concurrency": c.MaxConcurrency != nil, "rate_limit_per_second": c.RateLimit.Given,
-		"timeout_ms": c.TimeoutMS != nil, "retry_schedule_seconds": c.RetrySchedule != nil, "filter": c.Filter.Given,
+		"timeout_ms": c.TimeoutMS != nil, "retry_schedule_seconds": c.RetrySchedule != nil, "filter": c.Filter.Given, "http_version": c.HTTPVersion != nil,
 	} {
 		if given {
 			others = append(others, name)

@@ -33,6 +33,7 @@ type Answer struct {
 	StatusCode int // 0 when no final status was received in full
 	Class      hook.ErrorClass
 	RetryAfter *time.Duration // nil when the receiver asked for none
+	Lost       bool           // a kept connection ended before one byte of an answer
 }
 
 // Standing is where a delivery and its lane stand before the answer.
@@ -53,7 +54,7 @@ type Standing struct {
 type Effect int
 
 const (
-	Neutral Effect = iota // says nothing (an own fault)
+	Neutral Effect = iota // says nothing (an own fault, a kept connection that ended)
 	Success               // delivered
 	Alive                 // a verdict on the event by an endpoint that works
 	Failure               // counts towards failing
@@ -80,6 +81,8 @@ type Decision struct {
 // Decide is the table of CONTRACT.md, "What the answer means". Dice is uniform in [0, 1).
 func Decide(a Answer, s Standing, dice float64) Decision {
 	switch {
+	case a.Lost:
+		return Decision{Outcome: hook.OutcomeRetry, Reason: "the receiver had closed the kept connection; sent again at once"}
 	case a.Class == hook.ErrOwnFault:
 		return Decision{Wait: growing(ownFaultFirst, ownFaultMax, s.OwnFaults, dice), Gate: true, Reason: "a fault of ours; not counted"}
 	case a.Class == hook.ErrNone && a.StatusCode >= 200 && a.StatusCode <= 299:

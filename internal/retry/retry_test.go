@@ -92,6 +92,14 @@ func TestOwnFaultIsNotRecorded(t *testing.T) {
 	}
 }
 
+// A kept connection that ended says nothing of the endpoint, and costs nothing.
+func TestLostIsRecordedAndNotCounted(t *testing.T) {
+	d := Decide(Answer{Class: hook.ErrReset, Lost: true}, Standing{Schedule: hook.DefaultRetrySchedule(), Step: 2}, 0.5)
+	if d.Outcome != hook.OutcomeRetry || d.Counted || d.Gate || d.Shrink || d.Disable || d.Effect != Neutral || d.Wait != 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestRetryAfterBounds(t *testing.T) {
 	for _, test := range []struct{ ask, want time.Duration }{
 		{time.Second, time.Second}, {48 * time.Hour, 24 * time.Hour}, {0, time.Second}, {-time.Hour, time.Second},

@@ -34,6 +34,8 @@ type Request struct {
 	Sequence int64  // 0 on a replay of an event that was never matched
 	Kind     hook.Kind
 	ReplayID string // rpl_…, of the replay that caused it; "" for none
+	// Fresh asks for a connection made for this attempt.
+	Fresh bool
 	// May is asked right before the first byte is sent; false when another node may send by then.
 	// Nil for always.
 	May func() bool
@@ -50,6 +52,10 @@ type Result struct {
 	Class         hook.ErrorClass // hook.ErrNone exactly when Delivered
 	Detail        string          // why it failed: one line, at most 500 bytes, no secrets; "" when Delivered
 	Phase         egress.Phase    // where it failed, when no answer came
+	Reused        bool            // it went over a connection that had been used before
+	// Lost says that this connection ended before one byte of an answer: the receiver gave it up, most
+	// likely without having seen the request. That says nothing about the endpoint.
+	Lost bool
 	// RetryAfter is the wait that the receiver asked for, at most 24 hours; HasRetryAfter says that
 	// it asked for one that can be understood.
 	RetryAfter    time.Duration
@@ -103,9 +109,9 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
 		Header: *header, Body: r.Body, AllowNetworks: r.AllowNetworks,
-		Deadline: start.Add(timeout), May: r.May,
+		Deadline: start.Add(timeout), May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11,
 	})
-	result.Phases = answer.Phases
+	result.Phases, result.Reused = answer.Phases, answer.Reused
 	if err != nil {
 		return failed(result, err)
 	}
@@ -132,7 +138,7 @@ func failed(result Result, err error) Result {
 	if !errors.As(err, &e) {
 		return refuse(result, hook.ErrInternal, err.Error())
 	}
-	result.Phase = e.Phase
+	result.Phase, result.Lost = e.Phase, e.Lost
 	return refuse(result, e.Class, e.Detail)
 }
 

@@ -40,14 +40,14 @@ var tables = []copied{
 	table("audit", "company", "id", `id company=company at actor action object request_id detail`, nil),
 	table("idempotency", "company", "company key", `company=company key route digest status answer created_at`, (*copying).mendAnswer),
 	table("webhooks", "company", "key", `key=webhook id company=company partition=partition endpoint endpoint_version endpoint_since status status_reason topics filter
-		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule secret previous_secret
+		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version secret previous_secret
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter`, nil),
 	table("cursors", "webhook", "webhook", `webhook=webhook detached offset=offset sequence delivered failed skipped failing_since failing_hours last_failing_hour
 		consecutive_failures last_success_at last_failure_at probe_at probe_step not_before gate_wait_us gate_reason gate_version throttles`, (*copying).mendCursor),
 	table("events", "company", "partition offset", `partition=partition offset=offset id company=company topic object_key data digest occurred_at accepted_at`, nil),
 	table("attempts", "webhook", "webhook offset number", `webhook=webhook offset=offset number sequence kind counted version timestamp_text format replay=replay
-		started_at dns_us connect_us tls_us first_byte_us total_us outcome status_code error_class error_detail answer_header answer_body`, nil),
+		started_at dns_us connect_us tls_us first_byte_us total_us reused outcome status_code error_class error_detail answer_header answer_body`, nil),
 	table("answers", "webhook", "webhook slot", `webhook=webhook slot offset=offset number header body`, nil),
 	table("parked", "webhook", "webhook kind offset", `webhook=webhook kind offset=offset partition=partition sequence object_key attempts step due_at reason replay=replay parked_at throttles`, nil),
 	table("skips", "webhook", "webhook from_offset to_offset", `webhook=webhook from_offset=offset to_offset=offset reason at`, nil),

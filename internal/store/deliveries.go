@@ -239,12 +239,12 @@ func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
 }
 
 func scanAttempt(r rows) (a hook.Attempt, err error) {
-	var counted, started int64
+	var counted, reused, started int64
 	var detail []byte
 	var dns, connect, tls, first, total int64
 	err = r.Scan(&a.Webhook, &a.Offset, &a.Number, &a.Sequence, &a.Kind, &counted, &a.Version, &a.TimestampText, &a.Format, &a.Replay, &started,
-		&dns, &connect, &tls, &first, &total, &a.Outcome, &a.StatusCode, &a.ErrorClass, &detail, &a.AnswerHeader, &a.AnswerBody)
-	a.Counted, a.StartedAt, a.ErrorDetail = counted != 0, fromMicros(started), string(detail)
+		&dns, &connect, &tls, &first, &total, &reused, &a.Outcome, &a.StatusCode, &a.ErrorClass, &detail, &a.AnswerHeader, &a.AnswerBody)
+	a.Counted, a.Reused, a.StartedAt, a.ErrorDetail = counted != 0, reused != 0, fromMicros(started), string(detail)
 	us := func(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 	a.Phases = hook.Phases{DNS: us(dns), Connect: us(connect), TLS: us(tls), FirstByte: us(first), Total: us(total)}
 	return a, err

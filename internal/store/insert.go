@@ -12,7 +12,7 @@ import (
 // The two statements that every delivery pays for, with many rows each.
 var (
 	insertEventTexts   = insertTexts(`INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at) VALUES `, 9)
-	insertAttemptTexts = insertTexts(`INSERT INTO attempts (`+attemptColumns+`) VALUES `, 22)
+	insertAttemptTexts = insertTexts(`INSERT INTO attempts (`+attemptColumns+`) VALUES `, 23)
 )
 
 // mostRows is how many rows one statement inserts at most. A row of many costs half of one alone.
@@ -97,6 +97,7 @@ func (s *statement) attempt(a *hook.Attempt) {
 	s.int(a.Phases.TLS.Microseconds())
 	s.int(a.Phases.FirstByte.Microseconds())
 	s.int(a.Phases.Total.Microseconds())
+	s.int(flag(a.Reused))
 	s.text(string(a.Outcome))
 	s.int(int64(a.StatusCode))
 	s.text(string(a.ErrorClass))

@@ -445,8 +445,8 @@ func (p *piped) notices() {
 const insertAttemptArrays = `
 	INSERT INTO attempts (` + attemptColumns + `)
 	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[],
-		$11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::text[], $20::bytea[],
-		$21::bytea[], $22::bytea[])`
+		$11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::bigint[], $20::text[],
+		$21::bytea[], $22::bytea[], $23::bytea[])`
 
 func attemptArrays(list []*hook.Attempt) []any {
 	type attempt = *hook.Attempt
@@ -459,6 +459,7 @@ func attemptArrays(list []*hook.Attempt) []any {
 		column(list, func(a attempt) int64 { return micros(a.StartedAt) }), column(list, func(a attempt) int64 { return a.Phases.DNS.Microseconds() }),
 		column(list, func(a attempt) int64 { return a.Phases.Connect.Microseconds() }), column(list, func(a attempt) int64 { return a.Phases.TLS.Microseconds() }),
 		column(list, func(a attempt) int64 { return a.Phases.FirstByte.Microseconds() }), column(list, func(a attempt) int64 { return a.Phases.Total.Microseconds() }),
+		column(list, func(a attempt) int64 { return flag(a.Reused) }),
 		column(list, func(a attempt) string { return string(a.Outcome) }), column(list, func(a attempt) int64 { return int64(a.StatusCode) }),
 		column(list, func(a attempt) string { return string(a.ErrorClass) }), column(list, func(a attempt) []byte { return []byte(a.ErrorDetail) }),
 		column(list, func(a attempt) []byte { return a.AnswerHeader }), column(list, func(a attempt) []byte { return a.AnswerBody }),

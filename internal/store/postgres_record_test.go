@@ -189,7 +189,7 @@ func (n *newsroom) item(w *hook.Webhook) (x store.Item) {
 			n.numbers[name]++
 		}
 		x.Attempt = &hook.Attempt{
-			Webhook: w.Key, Offset: key.Offset, Number: max(n.numbers[name], 1), Sequence: int64(key.Offset), Kind: kind, Counted: n.IntN(2) == 0,
+			Webhook: w.Key, Offset: key.Offset, Number: max(n.numbers[name], 1), Sequence: int64(key.Offset), Kind: kind, Counted: n.IntN(2) == 0, Reused: n.IntN(2) == 0,
 			Version: n.Int64N(9), TimestampText: "1.5", Format: hook.DataString, Replay: n.Int64N(9), StartedAt: n.at,
 			Phases:  hook.Phases{DNS: 1e3, Connect: 2e3, TLS: 3e3, FirstByte: 4e3, Total: 5e3},
 			Outcome: hook.OutcomeRetry, StatusCode: 500, ErrorClass: hook.ErrServerStatus, ErrorDetail: "no\x00",

@@ -232,7 +232,7 @@ func transient(err error) bool {
 }
 
 const attemptColumns = `webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
-	dns_us, connect_us, tls_us, first_byte_us, total_us, outcome, status_code, error_class, error_detail, answer_header, answer_body`
+	dns_us, connect_us, tls_us, first_byte_us, total_us, reused, outcome, status_code, error_class, error_detail, answer_header, answer_body`
 
 // recordTx is a transaction that inserts any number of attempts, each engine in its own way.
 type recordTx interface {

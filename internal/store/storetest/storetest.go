@@ -166,7 +166,7 @@ func (f *fixture) publishN(prefix, topic string, n int) []hook.Offset {
 func settings(f *fixture, topics ...string) hook.Webhook {
 	return hook.Webhook{
 		Company: f.company.Key, Endpoint: "https://example.com/" + strings.Join(topics, "+"), Topics: topics, Scheme: hook.SchemeHex, Format: hook.DataString,
-		Ordering: hook.Relaxed, MaxConcurrency: 64, Timeout: hook.DefaultTimeout, RetrySchedule: hook.DefaultRetrySchedule(),
+		Ordering: hook.Relaxed, MaxConcurrency: 64, Timeout: hook.DefaultTimeout, HTTPVersion: hook.HTTPAuto, RetrySchedule: hook.DefaultRetrySchedule(),
 	}
 }
 
@@ -198,7 +198,7 @@ func (f *fixture) head() hook.Offset {
 func (f *fixture) attempt(w *hook.Webhook, o hook.Offset, number int, sequence int64, outcome hook.Outcome) *hook.Attempt {
 	a := &hook.Attempt{
 		Webhook: w.Key, Offset: o, Number: number, Sequence: sequence, Kind: hook.Live, Counted: true, Version: w.Version, TimestampText: "1.5",
-		Format: hook.DataString, StartedAt: hook.Now(f.clock()), Outcome: outcome, Phases: hook.Phases{Connect: time.Millisecond, Total: 7 * time.Millisecond},
+		Format: hook.DataString, Reused: number > 1, StartedAt: hook.Now(f.clock()), Outcome: outcome, Phases: hook.Phases{Connect: time.Millisecond, Total: 7 * time.Millisecond},
 	}
 	if outcome == hook.OutcomeDelivered {
 		a.StatusCode = 200

@@ -1,0 +1,6 @@
+-- +goose Up
+
+ALTER TABLE attempts ADD COLUMN reused BIGINT NOT NULL DEFAULT 0;           -- over a connection that had been used before
+ALTER TABLE webhooks ADD COLUMN http_version TEXT COLLATE "C" NOT NULL DEFAULT 'auto'; -- auto or 1.1
+
+-- +goose Down
