@@ -48,6 +48,8 @@ type Server struct {
 	cfg      config.Config
 	log      *slog.Logger
 	store    *store.Store
+	filters  filter.Cache   // of the engine, the store and the API
+	judges   *filter.Judges // that the store and the API ask
 	node     *node
 	door     *egress.Client
 	metrics  *telemetry.Metrics
@@ -64,6 +66,7 @@ type Server struct {
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
 func Open(ctx context.Context, o Options) (s *Server, err error) {
 	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
+	s.judges = filter.NewJudges(&s.filters, true)
 	opened := s // which is nil by then
 	defer func() {
 		if err != nil {
@@ -98,10 +101,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 func (s *Server) openStore(ctx context.Context, master []byte) (*store.Store, error) {
 	o := store.Options{
 		Dir: s.cfg.DataDir, DatabaseURL: s.cfg.DatabaseURL.Reveal(), MasterKey: master, Log: s.log, Fatal: s.die,
-		Filter: func(source string, e *hook.Event) bool {
-			match, err := compile(source)
-			return err != nil || match(e.Topic, e.Data)
-		},
+		Judge: s.judges.Judge,
 		Checkpointed: func(wal int64, took time.Duration) {
 			s.metrics.WAL(wal)
 			s.metrics.Checkpoint(took)
@@ -157,7 +157,7 @@ func (s *Server) deliveries(version string) error {
 		fenced: func(err error) { s.log.Error("this node was declared dead; it joins again as another", "error", err) },
 	}
 	config := deliver.Config{
-		Store: s.store, Sender: sender, Log: s.log, Filter: compile, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
+		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, false).Judge, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
 	}
 	if s.node.nodes != nil {
 		config.Members, config.Lease = s.node.nodes, s.node.lease
@@ -177,18 +177,6 @@ func (s *Server) deliveries(version string) error {
 	return nil
 }
 
-// compile makes a matcher of a filter. An error while it looks at an event counts as a match.
-func compile(source string) (func(topic string, data []byte) bool, error) {
-	program, err := filter.Compile(source)
-	if err != nil {
-		return nil, err
-	}
-	return func(topic string, data []byte) bool {
-		matched, err := program.Match(topic, data)
-		return matched || err != nil
-	}, nil
-}
-
 func (s *Server) ownAddresses() (own []netip.AddrPort) {
 	for _, l := range []net.Listener{s.listener, s.scrape} {
 		if l == nil {
@@ -206,7 +194,7 @@ func (s *Server) serve(version string, master []byte) {
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
 		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
-		Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
+		Judge:  s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()

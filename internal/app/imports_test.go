@@ -44,9 +44,10 @@ var layers = map[string]layer{
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
-	"intake":  {"hook wire filter store", "accepting an event must work while nothing is delivered"},
-	"deliver": {"hook failpoint wire filter retry send store", "the engine must work while no API is served"},
-	"upkeep":  {"hook store", "it speaks to the store, as everybody does"},
+	"intake":        {"hook wire filter store", "accepting an event must work while nothing is delivered"},
+	"deliver":       {"hook failpoint wire retry send store deliver/match", "the engine must work while no API is served"},
+	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
+	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
 	"httpapi": {"hook wire filter change config egress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},

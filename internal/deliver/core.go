@@ -19,6 +19,7 @@ const (
 	tailChunk    = 1000
 	tailBytes    = 8 << 20
 	backlogChunk = 500
+	backlogBytes = 1 << 20 // of events that a filter has to look at
 	dueChunk     = 500
 	sweepEvery   = time.Second
 	statsEvery   = 5 * time.Second
@@ -30,36 +31,43 @@ const (
 // comes out in starts, reads and the ledger. It does no I/O and looks at no clock, so that a
 // simulation can run it step by step.
 type core struct {
-	now        time.Time     // on a clock that nobody sets, see [core.tick]
-	ahead      time.Duration // what the wall clock shows beyond it
-	counted    time.Duration // what it showed when due times were last read anew
-	dice       *rand.Rand
-	compile    func(filter string) (func(topic string, data []byte) bool, error)
-	node       string // who records
-	mostParked int    // of one lane
-	mostPlaces int    // that one read brings
-	partitions map[hook.Partition]*partition
-	companies  map[hook.CompanyKey]*company
-	places     map[hook.WebhookKey]*place
-	lanes      map[hook.WebhookKey]*lane
-	slots      slots
-	timers     timers
-	ledger     ledger
-	payloads   int64  // bytes of events that lanes hold
-	inboxes    int64  // bytes of events that no lane was offered yet
-	items      int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
-	commits    uint64 // records that came back
-	ended      uint64 // replays that ended
-	sweepAt    time.Time
-	stopping   bool
-	suspended  bool // the lease has run out: nothing is sent until it is renewed
-	held       bool // nothing is sent until an operator says so
-	left       bool // nothing is left to hand over
-	handovers  map[hook.Partition]*handover
-	released   map[hook.Partition]bool // handed over by the loop, not yet in the store
-	swept      bool                    // a sweep was made since somebody looked
-	restless   bool                    // the next sweep has something to do
+	now         time.Time     // on a clock that nobody sets, see [core.tick]
+	ahead       time.Duration // what the wall clock shows beyond it
+	counted     time.Duration // what it showed when due times were last read anew
+	dice        *rand.Rand
+	filtering   bool   // rules' filters are asked
+	node        string // who records
+	mostParked  int    // of one lane
+	mostPlaces  int    // that one read brings
+	mostJudging int64  // bytes of events that wait for filters, of all companies
+	longestWait int64  // and of one, besides the first
+	partitions  map[hook.Partition]*partition
+	companies   map[hook.CompanyKey]*company
+	places      map[hook.WebhookKey]*place
+	lanes       map[hook.WebhookKey]*lane
+	slots       slots
+	timers      timers
+	ledger      ledger
+	payloads    int64  // bytes of events that lanes hold
+	inboxes     int64  // bytes of events that no lane was offered yet
+	items       int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
+	commits     uint64 // records that came back
+	ended       uint64 // replays that ended
+	sweepAt     time.Time
+	stopping    bool
+	suspended   bool // the lease has run out: nothing is sent until it is renewed
+	held        bool // nothing is sent until an operator says so
+	left        bool // nothing is left to hand over
+	handovers   map[hook.Partition]*handover
+	released    map[hook.Partition]bool // handed over by the loop, not yet in the store
+	swept       bool                    // a sweep was made since somebody looked
+	restless    bool                    // the next sweep has something to do
 
+	waiting  map[*company]*partition // companies with events that wait for filters
+	judging  int64                   // bytes of those events
+	starved  []*company              // that wait for memory to read theirs
+	askCount uint64
+	asks     []ask
 	starts   []start
 	reads    []read
 	events   []notice    // what operators hear of: states that changed
@@ -95,10 +103,10 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, compile: c.Filter, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostPlaces: placesChunk,
+		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostPlaces: placesChunk, mostJudging: maxJudging, longestWait: maxWaiting,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
-		handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
+		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
 	}
 }

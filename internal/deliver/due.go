@@ -45,12 +45,12 @@ func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, e
 }
 
 // attachedAt is the effective place of a webhook without a lane: an attached one has nothing
-// unsettled up to the tail.
+// unsettled up to what was offered.
 func (c *core) attachedAt(pl *place) hook.Offset {
 	if pl.detached {
 		return pl.offset
 	}
-	return pl.part.tail
+	return pl.offered()
 }
 
 // addDue takes one parked delivery into memory, if there is room and it is not there. It was read when so

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
@@ -78,8 +79,8 @@ type Config struct {
 	Store  Store
 	Sender Sender
 	Log    *slog.Logger
-	// Filter compiles a rule's filter; nil when there are none.
-	Filter func(source string) (func(topic string, data []byte) bool, error)
+	// Judge asks rules' filters; with nil each event matches them.
+	Judge hook.Judge
 	// MaxInFlight is the number of slots; 0 means 1,024.
 	MaxInFlight int
 	// MaxBytesInFlight bounds the events being sent, in bytes; 0 means 64 MiB.
@@ -114,6 +115,7 @@ type Engine struct {
 	reads    chan read
 	back     chan func(*core)
 	records  chan *store.Record
+	matcher  *match.Matcher
 	kicked   chan struct{}
 	done     chan struct{} // closed when the loop has ended
 
@@ -169,7 +171,7 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, began: time.Now(), core: newCore(c),
-		jobs: make(chan job), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
+		matcher: match.New(c.Judge), jobs: make(chan job), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
 		back: make(chan func(*core), 256), records: make(chan *store.Record, 1), kicked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -207,6 +209,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 		close(e.records)
 		helpers.Wait()
 		e.workers.Wait()
+		e.matcher.Wait()
 	}()
 	for range e.Readers {
 		helpers.Go(func() { e.read(work) })
@@ -235,6 +238,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 		wake := c.pump()
 		e.dispatch()
 		e.ask()
+		e.askFilters(work)
 		c.handOver()
 		if r := c.record(); r != nil {
 			e.records <- r // there is one at a time: never blocks
@@ -450,6 +454,20 @@ func (e *Engine) ask() {
 	rest := copy(e.core.reads, e.core.reads[n:])
 	clear(e.core.reads[rest:])
 	e.core.reads = e.core.reads[:rest]
+}
+
+// askFilters hands questions to the matcher, which has as many at a time as companies wait for it.
+func (e *Engine) askFilters(ctx context.Context) {
+	for _, a := range e.core.asks {
+		e.matcher.Ask(ctx, a.company, a.questions, func(answers []match.Answer) {
+			select {
+			case e.back <- func(c *core) { a.then(c, answers) }:
+			case <-e.done:
+			}
+		})
+	}
+	clear(e.core.asks)
+	e.core.asks = e.core.asks[:0]
 }
 
 func (e *Engine) read(ctx context.Context) {

@@ -108,6 +108,7 @@ func (c *core) disown(p *partition) {
 		}
 	}
 	c.empty(p)
+	c.forgetJudging(p)
 	delete(c.partitions, p.id)
 	c.released[p.id] = true
 }

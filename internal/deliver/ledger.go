@@ -235,6 +235,9 @@ func (c *core) sweep() {
 	for _, p := range c.partitions {
 		p.low = p.tail
 	}
+	for co, p := range c.waiting {
+		p.low = min(p.low, co.judging.upTo)
+	}
 	c.items = 0
 	for _, l := range c.lanes {
 		c.items += len(l.items)
@@ -256,7 +259,7 @@ func (c *core) sweep() {
 func (c *core) sweepLane(l *lane) hook.Offset {
 	p := l.place.part
 	if l.fed {
-		l.read = max(l.read, p.tail)
+		l.read = max(l.read, l.place.offered())
 	}
 	l.late = len(l.items) > 0 && c.now.Sub(l.items[0].since) > lagging
 	if l.detached() != l.place.detached && l.hook != nil {

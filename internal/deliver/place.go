@@ -40,10 +40,13 @@ type partition struct {
 type company struct {
 	key     hook.CompanyKey
 	places  []*place
-	byTopic [][]*place // by topic bit; built when there are many places
-	running int        // slots held
-	waiting [2]queue   // lanes that may start an attempt, round robin, in the fast and the slow line
-	served  uint64     // when it was served last, to break ties
+	byTopic [][]*place       // by topic bit; built when there are many places
+	running int              // slots held
+	waiting [2]queue         // lanes that may start an attempt, round robin, in the fast and the slow line
+	served  uint64           // when it was served last, to break ties
+	texts   map[string]*text // of the filters in its places' rules
+	judging judging
+	backlog []*read // of lanes with filters, that wait or are made: the first
 }
 
 // place is a webhook as the engine always knows it, with or without work.
@@ -67,7 +70,7 @@ type place struct {
 type rule struct {
 	from   hook.Offset
 	topics hook.TopicSet
-	match  func(topic string, data []byte) bool // nil for none
+	filter *text // nil for none
 }
 
 // ruleAt is the rule in force at an offset, nil before the first.

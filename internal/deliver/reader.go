@@ -19,6 +19,7 @@ const (
 	readDue                     // what is due in a partition
 	readDueOf                   // what is due at one lane
 	readReplay                  // what a replay covers next
+	readJudging                 // the next events of a company whose filters fell behind
 )
 
 // read is a question to the store; its answer comes back to the core.
@@ -34,6 +35,7 @@ type read struct {
 	after     hook.Offset
 	upTo      hook.Offset
 	rules     []rule
+	turn      bool // others of the company wait for the end of this one
 	offsets   []hook.Offset
 	due       store.DuePlace
 	now       time.Time
@@ -42,8 +44,9 @@ type read struct {
 	ended     uint64 // how many replays had ended when it was asked
 }
 
-// hit is a matched event of a backlog; event is there when a filter had to look at it.
+// hit is an event of a backlog that matches but for a filter; event is there when one has to look at it.
 type hit struct {
+	filter *text
 	offset hook.Offset
 	topic  string
 	object string
@@ -54,7 +57,11 @@ type hit struct {
 func (r *read) do(ctx context.Context, s Store) func(*core) {
 	tell := r.ask(ctx, s)
 	return func(c *core) {
+		if r.kind == readJudging {
+			c.judging -= backlogBytes
+		}
 		if r.lane != nil && r.lane.place.deleted || r.lane == nil && c.partitions[r.partition] != r.part {
+			c.endTurn(r)
 			return
 		}
 		tell(c)
@@ -75,7 +82,10 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 		return func(c *core) { c.laneLoaded(r.lane, l, err) }
 	case readBacklog:
 		hits, readTo, err := r.backlog(ctx, s)
-		return func(c *core) { c.backlogRead(r.lane, r.after, hits, readTo, err) }
+		return func(c *core) { c.backlogFound(r, hits, readTo, err) }
+	case readJudging:
+		events, readTo, err := r.judging(ctx, s)
+		return func(c *core) { c.judgingRead(r.part, r.company, r.after, events, readTo, err) }
 	case readEvents:
 		events, err := s.Events(ctx, r.partition, r.offsets)
 		return func(c *core) { c.eventsRead(r.lane, r.offsets, events, err) }
@@ -112,7 +122,8 @@ func (r *read) replayWork(ctx context.Context, s Store) (w replayWork, err error
 	return w, err
 }
 
-// backlog reads a stretch of a company's events and keeps what the webhook's rules match.
+// backlog reads a stretch of a company's events and keeps what the webhook's rules may match; where a
+// filter is to be asked, with the event, and no more of them than a little memory holds.
 func (r *read) backlog(ctx context.Context, s Store) (hits []hit, readTo hook.Offset, err error) {
 	refs, err := s.Backlog(ctx, r.company, r.after, r.upTo, backlogChunk)
 	if err != nil {
@@ -126,29 +137,84 @@ func (r *read) backlog(ctx context.Context, s Store) (hits []hit, readTo hook.Of
 	var ask []hook.Offset
 	for _, ref := range refs {
 		if rule, ok := rules.wants(ref.Offset, ref.Topic); ok {
-			hits = append(hits, hit{offset: ref.Offset, topic: ref.Topic, object: ref.ObjectKey})
-			if rule.match != nil {
+			hits = append(hits, hit{offset: ref.Offset, topic: ref.Topic, object: ref.ObjectKey, filter: rule.filter})
+			if rule.filter != nil {
 				ask = append(ask, ref.Offset)
 			}
 		}
 	}
-	if len(ask) == 0 {
-		return hits, readTo, nil
-	}
-	events, err := s.Events(ctx, r.partition, ask)
+	events, upTo, err := r.some(ctx, s, ask)
 	if err != nil {
 		return nil, 0, err
 	}
-	byOffset := make(map[hook.Offset]*hook.Event, len(events))
-	for _, e := range events {
-		byOffset[e.Offset] = e
-	}
 	kept := hits[:0]
 	for _, h := range hits {
-		h.event = byOffset[h.offset]
-		if rule := rules.ruleAt(h.offset); rule.match == nil || h.event != nil && rule.match(h.topic, h.event.Data) {
-			kept = append(kept, h)
+		if upTo > 0 && h.offset > upTo {
+			return kept, upTo, nil
 		}
+		if h.filter != nil {
+			if h.event = events[h.offset]; h.event == nil {
+				continue // it was purged
+			}
+		}
+		kept = append(kept, h)
 	}
 	return kept, readTo, nil
+}
+
+// some reads the events at offsets up to some bytes of them. Where these are not all, upTo is the last
+// one that it looked at.
+func (r *read) some(ctx context.Context, s Store, offsets []hook.Offset) (events map[hook.Offset]*hook.Event, upTo hook.Offset, err error) {
+	events = make(map[hook.Offset]*hook.Event, len(offsets))
+	few := 1
+	for bytes := 0; len(offsets) > 0; {
+		if bytes >= backlogBytes {
+			return events, upTo, nil
+		}
+		some := offsets[:min(few, len(offsets))]
+		offsets = offsets[len(some):]
+		found, err := s.Events(ctx, r.partition, some)
+		if err != nil {
+			return nil, 0, err
+		}
+		size := 0
+		for _, e := range found {
+			events[e.Offset] = e
+			size += len(e.Data)
+		}
+		bytes += size
+		// As many at once as are likely to fit.
+		few = min(max((backlogBytes-bytes)*len(some)/max(size, 1), 1), 4*len(some))
+		upTo = some[len(some)-1]
+	}
+	return events, 0, nil
+}
+
+// judging reads the next events of a company.
+func (r *read) judging(ctx context.Context, s Store) (list []*hook.Event, readTo hook.Offset, err error) {
+	refs, err := s.Backlog(ctx, r.company, r.after, r.upTo, backlogChunk)
+	if err != nil {
+		return nil, 0, err
+	}
+	readTo = r.upTo
+	if len(refs) == backlogChunk {
+		readTo = refs[len(refs)-1].Offset
+	}
+	offsets := make([]hook.Offset, len(refs))
+	for i, ref := range refs {
+		offsets[i] = ref.Offset
+	}
+	events, upTo, err := r.some(ctx, s, offsets)
+	if err != nil {
+		return nil, 0, err
+	}
+	if upTo > 0 {
+		readTo = upTo
+	}
+	for _, o := range offsets {
+		if e := events[o]; e != nil {
+			list = append(list, e)
+		}
+	}
+	return list, readTo, nil
 }

@@ -69,7 +69,9 @@ func (c *core) place(p *partition, from *store.Place) {
 		c.endReplay(pl)
 	}
 	pl.status, pl.version, pl.skips, pl.replay = from.Status, from.Version, from.Skips, from.Replay
-	pl.rules = c.rules(from.Rules)
+	before := pl.rules
+	pl.rules = c.rules(pl.company, from.Rules)
+	pl.company.release(before)
 	pl.company.byTopic = nil
 	if l := pl.lane; l != nil {
 		c.renew(l, was)
@@ -78,7 +80,7 @@ func (c *core) place(p *partition, from *store.Place) {
 	switch {
 	case pl.status != hook.Active && !pl.detached:
 		// It must not stand in the way of the swept mark: its own place is to be written.
-		l := c.wakeLane(pl, max(pl.offset, p.tail))
+		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
 		l.fed = false
 	case pl.status != hook.Active && len(pl.skips) > 0:
 		l := c.wakeLane(pl, pl.offset) // to pass what is skipped
@@ -108,14 +110,12 @@ func (c *core) newPlace(p *partition, from *store.Place) *place {
 	return pl
 }
 
-func (c *core) rules(from []hook.Rule) []rule {
+func (c *core) rules(co *company, from []hook.Rule) []rule {
 	rules := make([]rule, 0, len(from))
 	for _, r := range from {
 		x := rule{from: r.From, topics: r.Topics}
-		if r.Filter != "" && c.compile != nil {
-			if match, err := c.compile(r.Filter); err == nil {
-				x.match = match // one that does not compile any more matches everything, as an error does
-			}
+		if r.Filter != "" && c.filtering {
+			x.filter = co.intern(r.Filter)
 		}
 		rules = append(rules, x)
 	}
@@ -146,6 +146,7 @@ func (c *core) remove(pl *place) {
 	pl.deleted = true
 	pl.company.places = slices.DeleteFunc(pl.company.places, func(x *place) bool { return x == pl })
 	pl.company.byTopic = nil
+	pl.company.release(pl.rules)
 	delete(c.places, pl.webhook)
 	if l := pl.lane; l != nil {
 		l.cut(c.drop)

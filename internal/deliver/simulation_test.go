@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -40,6 +41,7 @@ type simulation struct {
 	core   *core
 
 	reads    []read        // asked, not looked up
+	asks     []ask         // of filters, not answered
 	answers  []func(*core) // looked up, not told
 	running  []*flight
 	record   *store.Record // under way
@@ -78,7 +80,7 @@ type knobs struct {
 	tick                                                time.Duration // that pass between two steps, at most
 	companies, webhooks, objects, slots, places         int
 	parked                                              int
-	bytes                                               int64
+	bytes, judging                                      int64
 	retention                                           time.Duration // 0 for none
 }
 
@@ -97,7 +99,7 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 		crash: rarely(0.02), stop: rarely(0.01), move: rarely(0.02), change: rarely(0.05), cancel: rarely(0.05), lose: rarely(0.5), jump: rarely(0.01) * float64(s.dice.IntN(2)), read: rarely(0.1),
 		hurry: 1 + s.dice.IntN(8), tick: time.Duration(math.Pow(10, 1+3*s.dice.Float64())) * time.Millisecond,
 		companies: 1 + s.dice.IntN(3), webhooks: 1 + s.dice.IntN(5), objects: 1 + s.dice.IntN(6), slots: 1 + s.dice.IntN(24), places: 1 + s.dice.IntN(5),
-		parked: []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)], bytes: []int64{1, 100, 1 << 20}[s.dice.IntN(3)],
+		parked: []int{1, 2, 5, 20, 10_000}[s.dice.IntN(5)], bytes: []int64{1, 100, 1 << 20}[s.dice.IntN(3)], judging: []int64{1, 20, 200, 1 << 20}[s.dice.IntN(4)],
 		retention: []time.Duration{0, 0, 6 * time.Hour, 48 * time.Hour}[s.dice.IntN(4)],
 	}
 	if s.knobs.stubborn = rarely(0.1); s.knobs.stubborn > 0 {
@@ -117,10 +119,10 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 func (s *simulation) boot(well bool) {
 	s.core = newCore(Config{
 		Dice: s.dice, MaxInFlight: s.knobs.slots, MaxBytesInFlight: s.knobs.bytes, MaxParked: s.knobs.parked,
-		Filter: func(filter string) (func(string, []byte) bool, error) { return compileParity(filter), nil },
+		Judge: judgeParity,
 	})
-	s.core.mostPlaces = s.knobs.places
-	s.reads, s.answers, s.running, s.record, s.commits, s.recorded, s.stopping = nil, nil, nil, nil, nil, nil, false
+	s.core.mostPlaces, s.core.mostJudging, s.core.longestWait = s.knobs.places, 4*s.knobs.judging, s.knobs.judging
+	s.asks, s.reads, s.answers, s.running, s.record, s.commits, s.recorded, s.stopping = nil, nil, nil, nil, nil, nil, nil, false
 	s.moved = make(chan moved, 1)
 	s.watchAnew(well)
 	s.core.tick(s.now, s.wall())
@@ -288,7 +290,7 @@ func (s *simulation) act() error {
 	}
 	weights := [...]int{
 		weigh(4, len(s.reads) > 0), weigh(4, len(s.answers) > 0), weigh(s.knobs.hurry, len(s.running) > 0), weigh(3, s.record != nil),
-		weigh(3, len(s.recorded) > 0), weigh(2, len(s.commits) > 0), weigh(2, s.restless > 0), 2,
+		weigh(3, len(s.recorded) > 0), weigh(2, len(s.commits) > 0), weigh(2, s.restless > 0), weigh(3, len(s.asks) > 0), 2,
 	}
 	sum := 0
 	for _, w := range weights {
@@ -330,6 +332,12 @@ func (s *simulation) act() error {
 		s.core.committed(x.partition, x.events, x.version)
 	case 6:
 		s.publish()
+	case 7:
+		i := s.dice.IntN(len(s.asks))
+		a := s.asks[i]
+		s.asks = slices.Delete(s.asks, i, i+1)
+		answers, _ := match.All(context.Background(), judgeParity, a.company, a.questions)
+		s.answers = append(s.answers, func(c *core) { a.then(c, answers) })
 	default:
 		return s.pass()
 	}
@@ -387,7 +395,7 @@ func (s *simulation) commit() error {
 
 // pass lets time go by: a little while something is under way, else up to what happens next.
 func (s *simulation) pass() error {
-	if busy := len(s.reads) + len(s.answers) + len(s.running) + len(s.recorded) + len(s.commits); busy > 0 || s.record != nil || s.restless > 0 {
+	if busy := len(s.asks) + len(s.reads) + len(s.answers) + len(s.running) + len(s.recorded) + len(s.commits); busy > 0 || s.record != nil || s.restless > 0 {
 		s.now = s.now.Add(time.Duration(s.dice.Int64N(int64(s.knobs.tick))))
 		return nil
 	}
@@ -397,7 +405,7 @@ func (s *simulation) pass() error {
 		if err := s.pump(); err != nil {
 			return err
 		}
-		if len(s.reads)+len(s.running) > 0 || s.record != nil || !s.now.Before(s.quiet) {
+		if len(s.asks)+len(s.reads)+len(s.running) > 0 || s.record != nil || !s.now.Before(s.quiet) {
 			return nil
 		}
 		if wake.IsZero() || wake.After(s.quiet) {
@@ -446,6 +454,8 @@ func (s *simulation) pump() error {
 	}
 	c.starts = c.starts[:0]
 	s.reads = append(s.reads, c.reads...)
+	s.asks = append(s.asks, c.asks...)
+	c.asks = nil
 	c.reads = c.reads[:0]
 	c.events, c.attempts = c.events[:0], c.attempts[:0]
 	if err := s.moves(); err != nil {
@@ -528,6 +538,15 @@ func compileParity(filter string) func(string, []byte) bool {
 		last := bytes.TrimSuffix(data, []byte("}"))
 		return (last[len(last)-1]%2 == 1) == (filter == "odd")
 	}
+}
+
+// judgeParity asks them.
+func judgeParity(_ context.Context, _ hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
+	judged := make([]hook.Judged, len(filters))
+	for i, f := range filters {
+		judged[i].Matched = compileParity(f)(e.Topic, e.Data)
+	}
+	return judged, nil
 }
 
 // end lets an attempt come to something.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -169,11 +170,74 @@ func (l *lane) bare() bool {
 	return l.fed && len(l.items) == l.ahead && len(l.due) == 0 && l.inFlight == 0 && !l.dueMore && !l.dueReading
 }
 
+// readBacklog has the next part of a lane's backlog read. Lanes of a company that have filters take
+// turns: only one of them holds events in memory for its filter to look at.
 func (c *core) readBacklog(l *lane, upTo hook.Offset) {
-	c.read(read{
+	r := read{
 		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
 		after: l.read, upTo: upTo, rules: l.place.rules,
-	})
+	}
+	if r.turn = filtered(r.rules); !r.turn {
+		c.read(r)
+		return
+	}
+	co := l.place.company
+	if co.backlog = append(co.backlog, &r); len(co.backlog) == 1 {
+		c.read(r)
+	}
+}
+
+func filtered(rules []rule) bool {
+	return slices.ContainsFunc(rules, func(r rule) bool { return r.filter != nil })
+}
+
+// endTurn lets the company's next lane read, when this read was one of those that take turns.
+func (c *core) endTurn(r *read) {
+	if !r.turn {
+		return
+	}
+	co := r.lane.place.company
+	co.backlog[0] = nil
+	for co.backlog = co.backlog[1:]; len(co.backlog) > 0; co.backlog = co.backlog[1:] {
+		if r := co.backlog[0]; !r.lane.place.deleted {
+			r.after, r.rules = r.lane.read, r.lane.place.rules
+			r.upTo = max(r.upTo, r.after)
+			c.read(*r)
+			return
+		}
+	}
+	co.backlog = nil
+}
+
+// backlogFound has the filters asked that the next events of a backlog need.
+func (c *core) backlogFound(r *read, hits []hit, readTo hook.Offset, err error) {
+	var questions []match.Question
+	for _, h := range hits {
+		if h.filter != nil {
+			questions = append(questions, match.Question{Event: h.event, Filters: []string{h.filter.text}})
+		}
+	}
+	if len(questions) == 0 {
+		c.endTurn(r)
+		c.backlogRead(r.lane, r.after, hits, readTo, err)
+		return
+	}
+	c.asks = append(c.asks, ask{r.company, questions, func(c *core, answers []match.Answer) {
+		kept := hits[:0]
+		for _, h := range hits {
+			ok := h.filter == nil
+			if !ok {
+				ok, answers = answers[0][0], answers[1:]
+			}
+			if ok {
+				kept = append(kept, h)
+			}
+		}
+		c.endTurn(r)
+		if !r.lane.place.deleted {
+			c.backlogRead(r.lane, r.after, kept, readTo, nil)
+		}
+	}})
 }
 
 // retries counts the deliveries in memory that have a row in parked. A replay's others are none: they

@@ -95,14 +95,22 @@ func (c *core) tailRead(id hook.Partition, events []*hook.Event, version int64, 
 	c.feed(p)
 }
 
-// offer gives one event of the log to the lanes that want it.
+// offer gives one event of the log to the lanes that want it, at once where no filter has to be asked.
 func (c *core) offer(p *partition, e *hook.Event) {
 	failpoint.Hit(failpoint.Offered)
 	p.tail = e.Offset
 	co := c.companies[e.Company]
-	if co == nil {
-		return
+	switch {
+	case co == nil:
+	case co.judging.waits() || c.mustAsk(co, e):
+		c.wait(p, co, e)
+	default:
+		c.offerTo(p, co, e)
 	}
+}
+
+// offerTo gives an event to the lanes of its company that want it; its filters have said what they say.
+func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 	var shared *payload
 	for _, pl := range co.interested(e.Topic) {
 		l := pl.lane
@@ -113,7 +121,7 @@ func (c *core) offer(p *partition, e *hook.Event) {
 			continue
 		}
 		r, ok := pl.wants(e.Offset, e.Topic)
-		if !ok || r.match != nil && !r.match(e.Topic, e.Data) {
+		if !ok || r.filter != nil && !r.filter.matched {
 			continue
 		}
 		if l == nil {

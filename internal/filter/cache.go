@@ -1,34 +1,167 @@
 package filter
 
-import "sync"
+import (
+	"context"
+	"slices"
+	"sync"
 
-// cached bounds how many compiled expressions a [Cache] holds; it is emptied when it is full.
-const cached = 10_000
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
 
-// Cache compiles each expression once. Its zero value works, and it is safe for concurrent use.
+// MaxCached bounds what a [Cache] holds, in bytes, about.
+const MaxCached = 24 << 20
+
+// Cache compiles each expression once, whoever uses it. Its zero value works, and it is safe for
+// concurrent use.
 type Cache struct {
 	mu       sync.RWMutex
-	programs map[string]*Program // nil for one that does not compile
+	programs map[string]compiled
+	weight   int
 }
 
-// Match is [Program.Match] for an expression given as text. One that does not compile, which only
-// a newer version can have saved, matches: no event is lost to it.
-func (c *Cache) Match(source, topic string, data []byte) bool {
+// compiled is a program, or why there is none: only another version can have saved such a text.
+type compiled struct {
+	program *Program
+	problem string
+}
+
+func (c compiled) weight() int {
+	if c.program == nil {
+		return 500 + len(c.problem)
+	}
+	return c.program.weight
+}
+
+func (c *Cache) get(source string) compiled {
 	c.mu.RLock()
-	p, ok := c.programs[source]
+	x, ok := c.programs[source]
 	c.mu.RUnlock()
-	if !ok {
-		p, _ = Compile(source)
-		c.mu.Lock()
-		if c.programs == nil || len(c.programs) >= cached {
-			c.programs = map[string]*Program{}
+	if ok {
+		return x
+	}
+	program, err := Compile(source)
+	x.program = program
+	if err != nil {
+		x.problem = "it cannot be used any more: " + err.Error()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.programs[source]; ok {
+		return x
+	}
+	if c.programs == nil {
+		c.programs = map[string]compiled{}
+	}
+	c.weight += x.weight()
+	for old, o := range c.programs { // any; a map begins anywhere
+		if c.weight <= MaxCached {
+			break
 		}
-		c.programs[source] = p
-		c.mu.Unlock()
+		delete(c.programs, old)
+		c.weight -= o.weight()
 	}
-	if p == nil {
-		return true
+	c.programs[source] = x
+	return x
+}
+
+// sizes say how many documents of up to how many bytes are taken apart at once: some 20 MiB of each
+// size. Whoever waits has a turn in the order of coming.
+var sizes = []struct{ bytes, most int }{{16 << 10, 256}, {128 << 10, 16}, {maxDocument, 2}}
+
+// Judges ask the filters of many companies. One that is fair lets a company have one event judged at a
+// time; else whoever asks sees to that.
+type Judges struct {
+	cache *Cache
+	room  []chan struct{} // by size
+	fair  bool
+
+	mu    sync.Mutex
+	turns map[hook.CompanyKey]*turn
+}
+
+// turn is a company's; it is there while somebody has it or waits for it.
+type turn struct {
+	free chan struct{}
+	held int
+}
+
+// NewJudges returns judges that share a cache.
+func NewJudges(c *Cache, fair bool) *Judges {
+	j := &Judges{cache: c, fair: fair, turns: map[hook.CompanyKey]*turn{}}
+	for _, size := range sizes {
+		j.room = append(j.room, make(chan struct{}, size.most))
 	}
-	matched, err := p.Match(topic, data)
-	return matched || err != nil
+	return j
+}
+
+// Judge is a [hook.Judge].
+func (j *Judges) Judge(ctx context.Context, company hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
+	if j.fair {
+		leave, err := j.enter(ctx, company)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
+	size := slices.IndexFunc(sizes, func(s struct{ bytes, most int }) bool { return len(e.Data) <= s.bytes })
+	room := j.room[max(size, 0)]
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	judged := make([]hook.Judged, len(filters))
+	d, broken := Decode(e.Data)
+	p := pace{ctx: ctx, left: breather}
+	for i, source := range filters {
+		var err error
+		if broken != nil {
+			judged[i] = hook.Judged{Matched: true, Problem: broken.Error()}
+		} else if judged[i], err = j.one(source, e.Topic, d, &p); err != nil {
+			return nil, err
+		}
+	}
+	return judged, nil
+}
+
+// one asks one filter. A fault of ours in it is a problem of that filter alone.
+func (j *Judges) one(source, topic string, d *Document, p *pace) (judged hook.Judged, err error) {
+	x := j.cache.get(source)
+	if x.program == nil {
+		return hook.Judged{Matched: true, Problem: x.problem}, nil
+	}
+	defer func() {
+		if recover() != nil {
+			judged = hook.Judged{Matched: true, Problem: "an internal error of this server while the filter was asked"}
+		}
+	}()
+	judged, _, err = x.program.match(topic, d, p)
+	return judged, err
+}
+
+// enter waits for the company's turn.
+func (j *Judges) enter(ctx context.Context, company hook.CompanyKey) (leave func(), err error) {
+	j.mu.Lock()
+	t := j.turns[company]
+	if t == nil {
+		t = &turn{free: make(chan struct{}, 1)}
+		j.turns[company] = t
+	}
+	t.held++
+	j.mu.Unlock()
+	forget := func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if t.held--; t.held == 0 {
+			delete(j.turns, company)
+		}
+	}
+	select {
+	case t.free <- struct{}{}:
+		return func() { <-t.free; forget() }, nil
+	case <-ctx.Done():
+		forget()
+		return nil, ctx.Err()
+	}
 }

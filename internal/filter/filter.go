@@ -4,28 +4,31 @@
 //
 //	data.status == "CLOSED" and any(data.tags, # in ["refund", "vip"])
 //
-// in the language of expr-lang, cut down to what is a pure function of the event at a bounded cost:
-// no clock, nothing whose result depends on the order of a map, nothing that builds values larger
-// than the document, no loop inside a loop. The work of one evaluation grows with the size of the
-// document and not faster, so that one company's filter cannot hold up another's deliveries.
+// in the language of expr-lang, cut down to what is a pure function of the event: no clock, nothing
+// whose result depends on the order of a map, nothing that builds values larger than the document, no
+// loop inside a loop. Parser and type checker are those of expr-lang; what they leave is computed here
+// ([compiler]), on the document where it lies ([Document]), and every step is counted ([MaxSteps]):
+// a virtual machine that counts nothing cannot be bounded from outside.
 //
-// Whether an event matches is decided again whenever somebody asks, also after a restart. So the
-// meaning of a saved expression must never change: the language here only grows.
+// Whether an event matches is decided again whenever somebody asks, also after a restart. So neither
+// the meaning of a saved expression nor the count of its steps may ever change: the language here only
+// grows.
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
-	"sync"
 
-	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
-	"github.com/expr-lang/expr/vm"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // Limits of an expression.
@@ -42,12 +45,14 @@ type env struct {
 
 // Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
-	program *vm.Program
-	source  string
+	clauses []clause // joined by and
+	weight  int      // bytes that it holds, about
 }
 
-// machines keep their stacks between evaluations.
-var machines = sync.Pool{New: func() any { return new(vm.VM) }}
+type clause struct {
+	text string
+	eval eval
+}
 
 // Compile checks an expression against the limits and compiles it. Its error is a sentence for the
 // expression's author.
@@ -58,18 +63,29 @@ func Compile(source string) (*Program, error) {
 	if len(source) > MaxBytes {
 		return nil, fmt.Errorf("the expression has %d bytes, at most %d are allowed", len(source), MaxBytes)
 	}
-	tree, err := parser.Parse(source)
+	config := conf.New(env{})
+	config.MaxNodes, config.Expect, config.ExpectAny = maxNodes, reflect.Bool, true
+	tree, err := parser.ParseWithConfig(source, config)
 	if err != nil {
 		return nil, readable(err)
 	}
-	if err := judge(tree.Node); err != nil {
+	if err := judge(tree.Node); err != nil { // before anything compiles a pattern
 		return nil, err
 	}
-	program, err := expr.Compile(source, expr.Env(env{}), expr.AsBool(), expr.MaxNodes(maxNodes))
-	if err != nil {
+	if _, err := checker.Check(tree, config); err != nil {
 		return nil, readable(err)
 	}
-	return &Program{program: program, source: source}, nil
+	c := compiler{weight: 500 + 2*len(source)}
+	p := &Program{}
+	for _, n := range clauses(tree.Node, nil) {
+		e, err := c.node(n)
+		if err != nil {
+			return nil, err
+		}
+		p.clauses = append(p.clauses, clause{n.String(), e})
+	}
+	p.weight = c.weight
+	return p, nil
 }
 
 // readable is the compiler's complaint on one line, without the drawing of the place.
@@ -81,74 +97,43 @@ func readable(err error) error {
 	return errors.New(line)
 }
 
-// Document is a published document, decoded once for all the filters that look at it.
-type Document struct{ value any }
-
-// Decode reads a document. Of names that stand twice the last counts, as for the parsers of Python
-// and JavaScript. It fails where a number has no double.
-func Decode(data []byte) (Document, error) {
-	var d Document
-	err := json.Unmarshal(data, &d.value, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		return Document{}, errors.New("the data cannot be read by filters: a number is too large")
-	}
-	return d, nil
-}
-
-// Match reports whether the event matches. An error while evaluating counts as a match, so that no
-// event is lost to a slip in an expression; it comes with the error, a sentence for the
-// expression's author.
-func (p *Program) Match(topic string, data []byte) (bool, error) {
-	document, err := Decode(data)
-	if err != nil {
-		return true, err
-	}
-	return p.MatchDocument(topic, document)
-}
-
-// MatchDocument is [Program.Match] on a document that is decoded already.
-func (p *Program) MatchDocument(topic string, d Document) (bool, error) {
-	machine := machines.Get().(*vm.VM)
-	defer machines.Put(machine)
-	out, err := machine.Run(p.program, env{topic, d.value})
-	if err != nil {
-		return true, readable(err)
-	}
-	matched, ok := out.(bool)
-	if !ok {
-		return true, errors.New("the result is neither true nor false")
-	}
-	return matched, nil
-}
-
-// Failed is the part of the expression that says no to the event: of clauses joined by and, the
-// first one that is false. It is "" for an event that matches.
-func (p *Program) Failed(topic string, data []byte) string {
-	document, err := Decode(data)
-	if err != nil {
-		return ""
-	}
-	tree, err := parser.Parse(p.source)
-	if err != nil {
-		return ""
-	}
-	for _, clause := range clauses(tree.Node, nil) {
-		text := clause.String()
-		part, err := Compile(text)
-		if err != nil {
-			continue
-		}
-		if matched, err := part.MatchDocument(topic, document); err == nil && !matched {
-			return text
-		}
-	}
-	return ""
-}
-
 // clauses takes a conjunction apart.
 func clauses(n ast.Node, list []ast.Node) []ast.Node {
 	if and, ok := n.(*ast.BinaryNode); ok && (and.Operator == "and" || and.Operator == "&&") {
 		return clauses(and.Right, clauses(and.Left, list))
 	}
 	return append(list, n)
+}
+
+// Match judges an event.
+func (p *Program) Match(topic string, data []byte) hook.Judged {
+	d, err := Decode(data)
+	if err != nil {
+		return hook.Judged{Matched: true, Problem: err.Error()}
+	}
+	j, _, _ := p.match(topic, d, &pace{ctx: context.Background(), left: breather})
+	return j
+}
+
+// match judges an event that is taken apart, and says how many steps it took. It fails only when the
+// context of the pace ends.
+func (p *Program) match(topic string, d *Document, pace *pace) (j hook.Judged, steps int, err error) {
+	r := newRun(d, topic, MaxSteps, pace)
+	defer r.settle()
+	j = hook.Judged{Matched: true}
+	for _, c := range p.clauses {
+		yes, err := r.bool(c.eval)
+		if end, ok := errors.AsType[stopped](err); ok {
+			return hook.Judged{}, MaxSteps - r.left, end.error
+		}
+		if err != nil {
+			j.Problem = err.Error()
+			break
+		}
+		if !yes {
+			j = hook.Judged{Clause: c.text}
+			break
+		}
+	}
+	return j, MaxSteps - r.left, nil
 }

@@ -39,6 +39,7 @@ func judge(n ast.Node) error {
 type judgment struct {
 	refused error
 	sums    int
+	states  int // of all patterns
 }
 
 func (j *judgment) refuse(format string, args ...any) {
@@ -105,10 +106,26 @@ func (j *judgment) binary(n *ast.BinaryNode, element bool) {
 			j.refuse("+ may stand at most %d times in a filter, and not inside any, all and their like", maxSums)
 		}
 	}
-	if _, constant := n.Right.(*ast.StringNode); n.Operator == "matches" && !constant {
-		j.refuse("the pattern of matches must be a text in quotes")
+	if n.Operator == "matches" {
+		j.pattern(n.Right)
 	}
 	j.each(element, n.Left, n.Right)
+}
+
+// pattern bounds what the patterns of the expression compile to, together.
+func (j *judgment) pattern(n ast.Node) {
+	s, ok := n.(*ast.StringNode)
+	if !ok {
+		j.refuse("the pattern of matches must be a text in quotes")
+		return
+	}
+	more, err := states(s.Value)
+	if err != nil {
+		j.refuse("the pattern %.80q is wrong: %w", s.Value, err)
+	}
+	if j.states += more; j.states > maxStates {
+		j.refuse("the pattern %.80q is too large: the patterns of a filter may compile to %d states, as much as %d characters; what repeats counts as often as it may", s.Value, maxStates, maxStates)
+	}
 }
 
 func (j *judgment) call(n *ast.BuiltinNode, element bool) {

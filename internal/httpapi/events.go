@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -134,10 +133,13 @@ func explain(m *store.Match, e *hook.Event) Match {
 	switch m.Verdict {
 	case store.Matched:
 		s.Reason = matchedReason(m)
+		if m.Problem != "" {
+			s.Reason += "; its filter could not decide, which counts as a match: " + m.Problem
+		}
 	case store.TopicNotSubscribed:
 		s.Reason = "it was not subscribed to " + e.Topic + " when the event was accepted"
 	case store.FilterFailed:
-		s.Reason = filterReason(m, e)
+		s.Reason = filterReason(m)
 	case store.CreatedAfter:
 		s.Reason = "it begins with later events"
 	}
@@ -164,17 +166,10 @@ func matchedReason(m *store.Match) string {
 }
 
 // filterReason names the clause that said no.
-func filterReason(m *store.Match, e *hook.Event) string {
+func filterReason(m *store.Match) string {
 	const no = "its filter said no"
-	if m.Rule == nil {
+	if m.Clause == "" {
 		return no
 	}
-	p, err := filter.Compile(m.Rule.Filter)
-	if err != nil {
-		return no
-	}
-	if clause := p.Failed(e.Topic, e.Data); clause != "" {
-		return no + ": " + strings.Join(strings.Fields(clause), " ")
-	}
-	return no
+	return no + ": " + strings.Join(strings.Fields(m.Clause), " ")
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
@@ -31,8 +32,13 @@ type FilteredItem struct {
 	Error   *string `json:"error" doc:"What went wrong while it looked at the event; that counts as a match."`
 }
 
-// previewed is how many of the latest events a preview looks at.
-const previewed = 50
+// Limits of a preview: how many of the latest events it looks at, of how many bytes about, and how many
+// of them are in memory at once.
+const (
+	previewed       = 50
+	previewedBytes  = 8 << 20
+	previewedAtOnce = 4
+)
 
 type previewIn struct{ Body FilterPreview }
 
@@ -42,7 +48,7 @@ func (a *API) filterRoutes() {
 	handle(a, route{
 		method: http.MethodPost, path: "/v1/filters/preview", id: "preview-filter", tag: "Filters", need: companyRead,
 		summary:     "Try a filter on the latest events",
-		description: "An expression that does not compile is an answer here (compiled: false), not an error.",
+		description: "An expression that does not compile is an answer here (compiled: false), not an error. It is tried on the latest 50 events, or fewer when they are large: 8 MiB in all.",
 	}, a.previewFilter)
 }
 
@@ -55,29 +61,41 @@ func (a *API) previewFilter(ctx context.Context, x *exchange, in *previewIn) (*p
 		}
 	}
 	out := &previewOut{FilterVerdict{Data: []FilteredItem{}}}
-	program, err := filter.Compile(in.Body.Filter)
-	if err != nil {
+	if _, err := filter.Compile(in.Body.Filter); err != nil {
 		out.Body.Error = orNull(err.Error())
 		return out, nil
 	}
 	out.Body.Compiled = true
-	list, _, err := a.opt.Store.EventsPage(ctx, x.company.Key, store.EventFilter{}, 0, previewed)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range list {
-		if in.Body.Events != nil && !topics.Has(e.Topic) {
-			continue
+	looked, bytes, before := 0, 0, hook.Offset(0)
+	for looked < previewed && bytes < previewedBytes {
+		list, more, err := a.opt.Store.EventsPage(ctx, x.company.Key, store.EventFilter{}, before, previewedAtOnce)
+		if err != nil {
+			return nil, err
 		}
-		item := FilteredItem{EventID: e.ID, Event: e.Topic}
-		item.Matched, err = program.Match(e.Topic, e.Data)
-		switch {
-		case err != nil:
-			item.Error = orNull(err.Error())
-		case !item.Matched:
-			item.Failed = orNull(program.Failed(e.Topic, e.Data))
+		for _, e := range list[:min(len(list), previewed-looked)] {
+			looked, bytes = looked+1, bytes+len(e.Data)
+			if in.Body.Events != nil && !topics.Has(e.Topic) {
+				continue
+			}
+			item, err := a.preview(ctx, x.company.Key, e, in.Body.Filter)
+			if err != nil {
+				return nil, err
+			}
+			out.Body.Data = append(out.Body.Data, item)
 		}
-		out.Body.Data = append(out.Body.Data, item)
+		if before = more; more == 0 {
+			break
+		}
 	}
 	return out, nil
+}
+
+// preview asks the filter about one event. It ends with the client.
+func (a *API) preview(ctx context.Context, company hook.CompanyKey, e *hook.Event, filter string) (FilteredItem, error) {
+	judged, err := a.opt.Judge(ctx, company, e, []string{filter})
+	if err != nil {
+		return FilteredItem{}, fmt.Errorf("preview: %w", err)
+	}
+	j := judged[0]
+	return FilteredItem{EventID: e.ID, Event: e.Topic, Matched: j.Matched, Failed: orNull(j.Clause), Error: orNull(j.Problem)}, nil
 }

@@ -47,11 +47,11 @@ type server struct {
 func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	t.Helper()
 	s := &server{t: t, key: operatorKey, clock: time.Now(), log: &bytes.Buffer{}, header: http.Header{"X-Atlas-Company-Id": {"c1"}}}
-	var filters filter.Cache
+	judges := filter.NewJudges(&filter.Cache{}, true)
 	var err error
 	s.store, err = store.OpenSQLite(t.Context(), store.Options{
 		Dir: t.TempDir(), MasterKey: make([]byte, 32), Now: s.now, MinFreeDisk: -1,
-		Filter: func(source string, e *hook.Event) bool { return filters.Match(source, e.Topic, e.Data) },
+		Judge: judges.Judge,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	s.engine = &fakeEngine{now: s.now}
 	opt := httpapi.Options{
 		Config: config.Config{OperatorKey: operatorKey, RateLimitCompanyKey: 100_000}.WithDefaults(), Version: "1.2.3",
-		Store: s.store, Intake: intake.New(s.store, intake.Options{Now: s.now}), Engine: s.engine, Nodes: s.nodes, Now: s.now,
+		Store: s.store, Judge: judges.Judge, Intake: intake.New(s.store, intake.Options{Now: s.now}), Engine: s.engine, Nodes: s.nodes, Now: s.now,
 		Policy: &egress.Policy{AllowHTTP: true}, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	}
 	for _, change := range options {

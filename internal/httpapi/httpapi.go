@@ -53,13 +53,14 @@ type Meter interface {
 	Request(route, method string, status int, took time.Duration)
 }
 
-// Options are what the API is made of. Store, Intake and Policy are required.
+// Options are what the API is made of. Store, Intake, Policy and Judge are required.
 type Options struct {
 	Config  config.Config // with defaults
 	Version string
 	Store   Store
 	Intake  *intake.Intake
 	Policy  *egress.Policy // which endpoints may be saved
+	Judge   hook.Judge     // asks filters, for a preview
 	Prober  Prober         // nil: preflight goes by the rules alone
 	Engine  Engine
 	Meter   Meter

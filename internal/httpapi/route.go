@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
@@ -43,7 +44,11 @@ func handle[I, O any](a *API, r route, fn func(ctx context.Context, x *exchange,
 		op.Middlewares = append(op.Middlewares, a.idempotent)
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		return fn(ctx, exchangeOf(ctx), in)
+		x := exchangeOf(ctx)
+		if x.company != nil {
+			ctx = store.Share(ctx, x.company.Key)
+		}
+		return fn(ctx, x, in)
 	})
 }
 

@@ -60,7 +60,7 @@ type count struct {
 func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err error) {
 	var above map[hook.Offset]bool
 	err = s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,13 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 		if at < place {
 			upTo = min(upTo, place)
 		}
-		if err := s.read(ctx, func(q tx) error { return s.recount(ctx, q, key, at, upTo, r, place) }); err != nil {
+		if err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+			v, err := s.view(ctx, q, k, key)
+			if err != nil {
+				return err
+			}
+			return v.recount(ctx, at, upTo, r, place)
+		}); err != nil {
 			return nil, fmt.Errorf("recount: %w", err)
 		}
 		if at = upTo; at <= place {
@@ -130,11 +136,7 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 }
 
 // recount adds one chunk; a chunk that fails has added nothing.
-func (s *Store) recount(ctx context.Context, q tx, key hook.WebhookKey, after, upTo hook.Offset, sum *Recount, place hook.Offset) error {
-	v, err := s.view(ctx, q, key)
-	if err != nil {
-		return err
-	}
+func (v *view) recount(ctx context.Context, after, upTo hook.Offset, sum *Recount, place hook.Offset) error {
 	v.rows, v.bytes = 2*recounted, 16*readBytes // by construction no more than that many offsets
 	found, _, err := v.matchesIn(ctx, after, upTo)
 	if err != nil {

@@ -44,8 +44,8 @@ type DeliveryQuery struct {
 // Deliveries lists a webhook's deliveries, newest event first. A page that took too much reading
 // ends early; more is where the next one begins (Before), 0 at the end.
 func (s *Store) Deliveries(ctx context.Context, key hook.WebhookKey, query DeliveryQuery) (list []Delivery, more hook.Offset, err error) {
-	err = s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
 		}
@@ -168,8 +168,8 @@ const historyShown = 250
 // Delivery reads one delivery of a webhook; [hook.NotFound] when the webhook never matched the
 // event and nothing was sent.
 func (s *Store) Delivery(ctx context.Context, key hook.WebhookKey, eventID string) (d *DeliveryDetail, err error) {
-	err = s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
 		}

@@ -22,8 +22,8 @@ const feedBytes = 8 << 20
 func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limit int) (list []FedEvent, err error) {
 	var head, at hook.Offset
 	var sequence int64
-	err = s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
 		}
@@ -34,13 +34,16 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 		return err
 	})
 	for err == nil && len(list) == 0 && at < head {
-		err = s.read(ctx, func(q tx) error {
-			v, err := s.view(ctx, q, key)
+		err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
 			}
 			found, reached, err := v.matchesIn(ctx, at, head)
-			for i, bytes := 0, 0; err == nil && i < len(found) && len(list) < limit && bytes < feedBytes; i++ {
+			if err != nil {
+				return err
+			}
+			for i, bytes := 0, 0; i < len(found) && len(list) < limit && bytes < feedBytes; i++ {
 				if sequence+int64(i)+1 <= after {
 					continue
 				}
@@ -52,7 +55,7 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 				list = append(list, FedEvent{Event: e, Sequence: sequence + int64(i) + 1})
 			}
 			at, sequence = reached, sequence+int64(len(found))
-			return err
+			return nil
 		})
 	}
 	if err != nil {

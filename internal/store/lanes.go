@@ -19,7 +19,7 @@ type Place struct {
 	Deleted   bool
 	Version   int64
 	Cursor    hook.Cursor
-	Rules     []hook.Rule // ascending by From
+	Rules     []hook.Rule // ascending by From, from the one in force at its place on
 	Skips     []SkipRange // that end above the cursor
 	// Replay is the key of the running replay, 0 for none.
 	Replay int64
@@ -62,8 +62,11 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 			return err
 		}
 		err = each(ctx, q, `
-			SELECT k.webhook, k.from_offset, k.topics, k.filter FROM webhooks w CROSS JOIN rules k`+where+` AND k.webhook = w.key
-			ORDER BY w.changed, k.from_offset`, args, func(r rows) error {
+			SELECT k.webhook, k.from_offset, k.topics, k.filter FROM webhooks w CROSS JOIN cursors c CROSS JOIN rules k`+where+`
+				AND c.webhook = w.key AND k.webhook = w.key AND k.from_offset >= coalesce((
+					SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key
+						AND x.from_offset <= CASE WHEN c.detached = 1 OR c."offset" > $4 THEN c."offset" ELSE $4 END), 0)
+			ORDER BY w.changed, k.from_offset`, append(args, int64(swept)), func(r rows) error {
 			rule, err := scanRule(r)
 			if i, ok := at[rule.Webhook]; ok {
 				places[i].Rules = append(places[i].Rules, rule)

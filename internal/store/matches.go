@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -24,12 +25,14 @@ type Match struct {
 	Endpoint  string
 	Verdict   Verdict
 	Rule      *hook.Rule // in force at the event's offset; nil for CreatedAfter
+	Clause    string     // of the rule's filter, that said no
+	Problem   string     // that the filter had with the event, which counts as a match
 	Delivery  *Delivery  // nil unless matched, or sent by a replay
 }
 
 // Matches explains what each webhook of a company made of an event, newest webhook first.
 func (s *Store) Matches(ctx context.Context, company hook.CompanyKey, eventID string, p Page) (list []Match, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
 		list = list[:0]
 		e, err := eventByID(ctx, q, company, eventID)
 		if err != nil {
@@ -40,11 +43,16 @@ func (s *Store) Matches(ctx context.Context, company hook.CompanyKey, eventID st
 			return err
 		}
 		for _, key := range keys {
-			m, err := s.match(ctx, q, key, e)
-			if err != nil {
+			m, err := s.match(ctx, q, k, key, e)
+			switch {
+			case err == nil:
+				list = append(list, m)
+			case !errors.Is(err, errUndecided): // else the other filters are asked with it
 				return err
 			}
-			list = append(list, m)
+		}
+		if len(k.asked) > 0 {
+			return errUndecided
 		}
 		return nil
 	})
@@ -67,8 +75,8 @@ func webhookPage(ctx context.Context, q tx, company hook.CompanyKey, p Page) (ke
 	return keys, err
 }
 
-func (s *Store) match(ctx context.Context, q tx, key hook.WebhookKey, e *hook.Event) (m Match, err error) {
-	v, err := s.view(ctx, q, key)
+func (s *Store) match(ctx context.Context, q tx, k *opinions, key hook.WebhookKey, e *hook.Event) (m Match, err error) {
+	v, err := s.view(ctx, q, k, key)
 	if err != nil {
 		return m, err
 	}
@@ -79,14 +87,20 @@ func (s *Store) match(ctx context.Context, q tx, key hook.WebhookKey, e *hook.Ev
 	if m.Verdict, err = v.verdict(ctx, m.Rule, Ref{Offset: e.Offset, Topic: e.Topic}); err != nil {
 		return m, err
 	}
+	if m.Rule != nil {
+		x := k.known[opinion{e.Offset, m.Rule.Filter}]
+		m.Clause, m.Problem = x.Clause, x.Problem
+	}
 	m.Delivery, err = v.derive(ctx, e.Offset, nil)
 	return m, err
 }
 
 // MatchCount counts the webhooks of a company that matched an event, deleted ones left out.
 func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (n int, err error) {
+	var filters []string
+	var wanted map[string]int // webhooks that want the topic, by filter
 	err = s.read(ctx, func(q tx) error {
-		n = 0
+		n, filters, wanted = 0, nil, map[string]int{}
 		sets := map[string]hook.TopicSet{} // most webhooks want one of a few sets
 		return each(ctx, q, `
 			SELECT r.topics, r.filter FROM webhooks w JOIN rules r ON r.webhook = w.key
@@ -105,12 +119,28 @@ func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook
 					}
 					sets[topics] = set
 				}
-				if set.Has(e.Topic) && (filter == "" || s.filter == nil || s.filter(filter, e)) {
+				switch {
+				case !set.Has(e.Topic):
+				case filter == "" || s.judge == nil:
 					n++
+				default:
+					if wanted[filter] == 0 {
+						filters = append(filters, filter)
+					}
+					wanted[filter]++
 				}
 				return nil
 			})
 	})
+	if err == nil && len(filters) > 0 {
+		var judged []hook.Judged
+		judged, err = s.judge(ctx, company, e, filters)
+		for i, j := range judged {
+			if j.Matched {
+				n += wanted[filters[i]]
+			}
+		}
+	}
 	if err != nil {
 		return 0, fmt.Errorf("count matches: %w", err)
 	}

@@ -19,8 +19,8 @@ type ReplayItem struct {
 // upTo have been looked at; done says that there is nothing further. A replay that runs no more is
 // done.
 func (s *Store) ReplayWork(ctx context.Context, key int64, after hook.Offset, limit int) (items []ReplayItem, upTo hook.Offset, done bool, err error) {
-	err = s.read(ctx, func(q tx) error {
-		items = items[:0]
+	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		items, done = items[:0], false
 		r, err := replayWhere(ctx, q, `key = $1`, key)
 		if err != nil {
 			return err
@@ -29,7 +29,7 @@ func (s *Store) ReplayWork(ctx context.Context, key int64, after hook.Offset, li
 			done = true
 			return nil
 		}
-		v, err := s.view(ctx, q, r.Webhook)
+		v, err := s.view(ctx, q, k, r.Webhook)
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (s *Store) Replays(ctx context.Context, key hook.WebhookKey, p Page) (list 
 // is, and so does what it parked.
 func (s *Store) CancelReplay(ctx context.Context, key hook.WebhookKey, id string, a Audit) error {
 	err := s.write(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ type Replay struct {
 // CreateReplay begins a replay. One at a time runs for a webhook; an INACTIVE one has none.
 func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewReplay, a Audit) (r *Replay, err error) {
 	err = s.write(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
 		}
@@ -120,19 +120,22 @@ func (v *view) span(ctx context.Context, n NewReplay) (from, to hook.Offset, err
 func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewReplay) (count, bytes int64, exact bool, err error) {
 	var from, to hook.Offset
 	err = s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+		v, err := s.view(ctx, q, nil, key)
 		if err == nil {
 			from, to, err = v.span(ctx, n)
 		}
 		return err
 	})
 	for steps := 0; err == nil && !exact && steps < 100_000/readRows; steps++ {
-		err = s.read(ctx, func(q tx) error {
-			v, err := s.view(ctx, q, key)
+		err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
 			}
 			items, reached, done, err := v.covered(ctx, n, from, to, readRows)
+			if err != nil {
+				return err
+			}
 			for _, o := range items {
 				var size int64
 				if err := one(ctx, q, `SELECT length(data) FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &size); err != nil {
@@ -141,7 +144,7 @@ func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewRepl
 				count, bytes = count+1, bytes+size
 			}
 			from, exact = reached+1, done
-			return err
+			return nil
 		})
 	}
 	if err != nil {

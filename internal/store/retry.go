@@ -14,8 +14,8 @@ import (
 // must not overtake: the earliest delivery of its object becomes due now, and this one follows as
 // soon as that is settled. What is settled gets one more attempt beside the schedule.
 func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
-	err = s.write(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+	err = s.writeOpinions(ctx, func(q tx, k *opinions) error {
+		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
 		}

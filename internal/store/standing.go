@@ -31,7 +31,7 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	var above map[hook.Offset]bool
 	var head, parked hook.Offset
 	err := s.read(ctx, func(q tx) error {
-		v, err := s.view(ctx, q, key)
+		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	st.BacklogExact = reached == head
 	if oldest > 0 && (parked == 0 || oldest < parked) {
 		err = s.read(ctx, func(q tx) error {
-			v, err := s.view(ctx, q, key)
+			v, err := s.view(ctx, q, nil, key)
 			if err == nil {
 				st.OldestPendingAt, err = v.acceptedAt(ctx, oldest)
 			}

@@ -46,9 +46,8 @@ type Options struct {
 	// MinFreeDisk is the low-water mark in bytes below which appends are refused while records
 	// still pass; 0 means 64 MiB, negative means none.
 	MinFreeDisk int64
-	// Filter evaluates a rule's filter on an event; an error while evaluating is a match. Nil
-	// takes every filter for a match.
-	Filter func(source string, e *hook.Event) bool
+	// Judge asks filters about an event, outside of any transaction. Nil takes every filter for a match.
+	Judge hook.Judge
 	// Unfinished opens a store that a copy into was broken off, so that it can go on.
 	Unfinished bool
 	// UnsafeNoSync gives up durability. It exists so that the power-cut test has a control that
@@ -69,9 +68,9 @@ func (o Options) At(place string) Options {
 // Store is safe for concurrent use. Close it last.
 type Store struct {
 	engine
-	now    func() time.Time
-	aead   cipher.AEAD
-	filter func(source string, e *hook.Event) bool
+	now   func() time.Time
+	aead  cipher.AEAD
+	judge hook.Judge
 
 	companies struct {
 		sync.Mutex
@@ -79,6 +78,7 @@ type Store struct {
 	}
 	purges purges
 	aged   agedMarks
+	shares shares
 }
 
 // engine is what SQLite and Postgres each do in their own way.

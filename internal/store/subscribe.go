@@ -92,6 +92,9 @@ func mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Company) erro
 			return hook.Refuse(hook.KindConflict, "too_many_webhooks", "the company has %d webhooks, which is its limit", count)
 		}
 	}
+	if err := refuseFilter(ctx, q, w); err != nil {
+		return err
+	}
 	return refuseDuplicate(ctx, q, w)
 }
 
@@ -200,6 +203,46 @@ func insertRule(ctx context.Context, q tx, w *hook.Webhook, from hook.Offset) er
 		INSERT INTO rules (webhook, from_offset, topics, filter) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (webhook, from_offset) DO UPDATE SET topics = excluded.topics, filter = excluded.filter`,
 		int64(w.Key), int64(from), string(topics), w.Filter)
+	if err != nil {
+		return err
+	}
+	return pruneRules(ctx, q, w)
+}
+
+// mostRules is how many rules a webhook may have that are in force at events that are kept.
+const mostRules = 1000
+
+// pruneRules forgets the rules that no event is left for. The one in force at the last that was purged
+// stays, so that what is kept of a webhook never looks as if it began with it.
+func pruneRules(ctx context.Context, q tx, w *hook.Webhook) error {
+	if _, err := q.exec(ctx, `
+		DELETE FROM rules WHERE webhook = $1 AND from_offset < (
+			SELECT max(x.from_offset) FROM rules x JOIN companies c ON c.key = $2 WHERE x.webhook = $1 AND x.from_offset <= c.purged_offset)`,
+		int64(w.Key), int64(w.Company)); err != nil {
+		return err
+	}
+	var n int
+	err := one(ctx, q, `SELECT count(*) FROM rules WHERE webhook = $1`, []any{int64(w.Key)}, &n)
+	if err == nil && n > mostRules {
+		return hook.Refuse(hook.KindConflict, "too_many_changes", "topics and filter were changed %d times among the events that are kept, which is the limit", mostRules)
+	}
+	return err
+}
+
+// mostFilters is how many webhooks of a company may have a filter: what all of them may cost together at
+// an event is bounded by it.
+const mostFilters = 1000
+
+func refuseFilter(ctx context.Context, q tx, w *hook.Webhook) error {
+	if w.Filter == "" {
+		return nil
+	}
+	var n int
+	err := one(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND filter <> '' AND key <> $2`,
+		[]any{int64(w.Company), int64(w.Key)}, &n)
+	if err == nil && n >= mostFilters {
+		return hook.Refuse(hook.KindConflict, "too_many_filters", "%d webhooks of the company have a filter, which is the limit", n)
+	}
 	return err
 }
 
@@ -256,6 +299,11 @@ func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head
 	}
 	if w.Status != old.Status {
 		w.StatusReason = ""
+	}
+	if w.Filter != old.Filter {
+		if err := refuseFilter(ctx, q, w); err != nil {
+			return err
+		}
 	}
 	if !slices.Equal(w.Topics, old.Topics) || w.Filter != old.Filter {
 		if err := insertRule(ctx, q, w, head+1); err != nil {

@@ -26,11 +26,17 @@ type view struct {
 	skips     []SkipRange // ascending by From
 	rows      int         // that may still be examined
 	bytes     int         // of payload that may still be looked into
+	opinions  *opinions   // what filters say
+	down      bool        // it is walked from new to old
 	sequences map[hook.Offset]int64
 }
 
-func (s *Store) view(ctx context.Context, q tx, key hook.WebhookKey) (*view, error) {
-	v := &view{s: s, q: q, key: key, rows: readRows, bytes: readBytes}
+// view reads it; k is nil for a function that asks no filters.
+func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey) (*view, error) {
+	if k == nil {
+		k = &opinions{}
+	}
+	v := &view{s: s, q: q, opinions: k, key: key, rows: readRows, bytes: readBytes}
 	err := one(ctx, q, `
 		SELECT w.id, w.company, w.partition, w.status, c.purged_offset FROM webhooks w JOIN companies c ON c.key = w.company
 		WHERE w.key = $1 AND w.deleted_at IS NULL`, []any{int64(key)}, &v.id, &v.company, &v.partition, &v.status, &v.purged)
@@ -83,27 +89,64 @@ func (v *view) skipAt(o hook.Offset) *SkipRange {
 // matches reports whether the webhook wants an event, by the rule in force at its offset.
 func (v *view) matches(ctx context.Context, ref Ref) (bool, error) {
 	verdict, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref)
+	if errors.Is(err, errUndecided) {
+		return false, v.lookAhead(ctx, ref)
+	}
 	return verdict == Matched, err
 }
 
+// verdict fails with errUndecided when a filter has to be asked, which it notes.
 func (v *view) verdict(ctx context.Context, rule *hook.Rule, ref Ref) (Verdict, error) {
 	switch {
 	case rule == nil:
 		return CreatedAfter, nil
 	case !rule.Topics.Has(ref.Topic):
 		return TopicNotSubscribed, nil
-	case rule.Filter == "" || v.s.filter == nil:
+	case rule.Filter == "" || v.s.judge == nil:
 		return Matched, nil
 	}
-	e, err := eventAt(ctx, v.q, v.company, ref.Offset)
+	if x, ok := v.opinions.known[opinion{ref.Offset, rule.Filter}]; ok {
+		v.rows, v.bytes = v.rows-1, v.bytes-x.size
+		if !x.Matched {
+			return FilterFailed, nil
+		}
+		return Matched, nil
+	}
+	e := v.opinions.lastAsked(ref.Offset)
+	if e == nil {
+		var err error
+		if e, err = eventAt(ctx, v.q, v.company, ref.Offset); err != nil {
+			return "", err
+		}
+	}
+	v.opinions.ask(e, rule.Filter)
+	return "", errUndecided
+}
+
+// lookAhead asks about the events that are likely to be wanted next, the more the more often a read
+// had to be made again, and ends this one.
+func (v *view) lookAhead(ctx context.Context, ref Ref) error {
+	n := min(1<<min(v.opinions.rounds, 10), askedMost)
+	if n == 1 {
+		return errUndecided
+	}
+	low, high := ref.Offset+1, lastOffset
+	if v.down {
+		low, high = 0, ref.Offset-1
+	}
+	refs, err := v.refs(ctx, low, high, v.down, n)
 	if err != nil {
-		return "", err
+		return err
 	}
-	v.rows, v.bytes = v.rows-1, v.bytes-len(e.Data)
-	if !v.s.filter(rule.Filter, e) {
-		return FilterFailed, nil
+	for _, ref := range refs {
+		if v.opinions.full() {
+			break
+		}
+		if _, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref); err != nil && !errors.Is(err, errUndecided) {
+			return err
+		}
 	}
-	return Matched, nil
+	return errUndecided
 }
 
 // spent reports whether the snapshot has been used enough.
@@ -138,18 +181,26 @@ func (v *view) matchesIn(ctx context.Context, after, upTo hook.Offset) (found []
 		if err != nil {
 			return nil, 0, err
 		}
+		undecided := false
 		for _, ref := range refs {
-			if v.bytes <= 0 {
+			if v.bytes <= 0 && !undecided {
 				return found, reached, nil
 			}
-			ok, err := v.matches(ctx, ref)
-			if err != nil {
+			verdict, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref)
+			switch {
+			case errors.Is(err, errUndecided):
+				if undecided = true; v.opinions.full() {
+					return nil, 0, errUndecided
+				}
+			case err != nil:
 				return nil, 0, err
-			}
-			if ok {
+			case verdict == Matched:
 				found = append(found, ref)
 			}
 			reached = ref.Offset
+		}
+		if undecided {
+			return nil, 0, errUndecided
 		}
 		if len(refs) < chunk {
 			reached = upTo
@@ -200,10 +251,14 @@ func (v *view) countFrom(ctx context.Context, at hook.Offset, sequence int64, o 
 func (s *Store) eachMatch(ctx context.Context, key hook.WebhookKey, after, upTo hook.Offset, fn func(Ref) bool) (reached hook.Offset, err error) {
 	for reached = after; reached < upTo; {
 		var found []Ref
-		err := s.read(ctx, func(q tx) error {
-			v, err := s.view(ctx, q, key)
+		err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+			v, err := s.view(ctx, q, k, key)
+			if err != nil {
+				return err
+			}
+			list, at, err := v.matchesIn(ctx, reached, upTo)
 			if err == nil {
-				found, reached, err = v.matchesIn(ctx, reached, upTo)
+				found, reached = list, at
 			}
 			return err
 		})

@@ -27,6 +27,7 @@ type source struct {
 }
 
 func (v *view) walk(low, high hook.Offset, descending bool) *walk {
+	v.down = descending
 	return &walk{v: v, descending: descending, low: max(low, v.purged+1), high: high}
 }
 

@@ -68,7 +68,13 @@ func newFixture(t *testing.T, open Open) *fixture {
 	f := &fixture{T: t, ctx: t.Context(), open: open, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	f.opt = store.Options{
 		Dir: t.TempDir(), MasterKey: []byte(MasterKey), Now: f.clock, MinFreeDisk: -1,
-		Filter: func(source string, e *hook.Event) bool { return strings.Contains(string(e.Data), source) },
+		Judge: func(_ context.Context, _ hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
+			judged := make([]hook.Judged, len(filters))
+			for i, source := range filters {
+				judged[i].Matched = strings.Contains(string(e.Data), source)
+			}
+			return judged, nil
+		},
 	}
 	t.Cleanup(func() { f.Store.Close() })
 	f.reopen()
