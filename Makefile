@@ -73,6 +73,11 @@ pictures: browser ## take the pictures of the console in docs/images anew, from 
 bench: build ## load on a server of its own: deliveries a second, latency, CPU, memory; STORE=postgres, NODES=1,2,3
 	./bin/atlas-webhooks bench $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES))
 
+.PHONY: bench-crowd
+bench-crowd: build ## what 100,000 quiet companies cost; STORE=postgres, CROWD=20000, AGAINST=<commit> measures that build too
+	$(if $(AGAINST),rm -rf bin/against && mkdir -p bin/against && git archive $(AGAINST) | tar -x -C bin/against && cd bin/against && $(GO) build -o ../atlas-webhooks-against ./cmd/atlas-webhooks && rm -rf ../against)
+	./bin/atlas-webhooks bench --crowd $(or $(CROWD),100000) $(if $(STORE),--store $(STORE)) $(if $(AGAINST),--against bin/atlas-webhooks-against)
+
 .PHONY: microbench
 microbench: ## benchmarks of single functions
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -18,6 +18,14 @@ const (
 	heapPace = 100      // per cent of what lives: Go's default
 )
 
+// When little is allocated there is no collection for minutes, and what a load took would stay as long.
+// So some time after collections that were worth it the memory is given back to the system.
+const (
+	heapRest = 20 * time.Second // without much being allocated
+	heapIdle = 1 << 20          // bytes a second that are not much
+	heapOver = 32 << 20         // bytes allocated since memory was given back that make it worth doing again
+)
+
 // heap sets the collector's pace after each collection. Between two it does nothing, so that an idle
 // process stays idle.
 type heap struct {
@@ -26,6 +34,9 @@ type heap struct {
 	percent   int
 	at        time.Time
 	allocated uint64
+	rest      *time.Timer // gives memory back
+	freed     uint64      // bytes allocated ever, when that was done last
+	looked    uint64      // and when it was looked at
 }
 
 // paceHeap begins to set the pace, until the function that it returns is called. Where somebody has set
@@ -37,6 +48,7 @@ func paceHeap() (stop func()) {
 	}
 	h := &heap{percent: heapPace, at: time.Now()}
 	h.allocated, _ = heapSizes()
+	h.rest = time.AfterFunc(heapRest, func() { h.giveBack(debug.FreeOSMemory) })
 	h.wait()
 	return h.stop
 }
@@ -56,7 +68,30 @@ func (h *heap) collected(now time.Time) {
 	perSecond := float64(allocated-h.allocated) / max(now.Sub(h.at).Seconds(), 1e-3)
 	h.at, h.allocated = now, allocated
 	h.set(heapPercent(perSecond, live))
+	if allocated-h.freed > heapOver {
+		h.looked = allocated
+		h.rest.Reset(heapRest)
+	}
 	h.wait()
+}
+
+// giveBack gives memory back if little was allocated since the last look, and else looks again later. It
+// collects, so that the pace is as usual afterwards.
+func (h *heap) giveBack(free func()) {
+	h.mu.Lock()
+	allocated, _ := heapSizes()
+	idle := allocated-h.looked < uint64(heapIdle*heapRest/time.Second)
+	h.looked = allocated
+	if idle {
+		h.freed = allocated
+	} else if !h.stopped {
+		h.rest.Reset(heapRest)
+	}
+	stopped := h.stopped
+	h.mu.Unlock()
+	if idle && !stopped {
+		free()
+	}
 }
 
 // heapPercent is the pace for what is allocated and what lives.
@@ -79,6 +114,7 @@ func (h *heap) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopped = true
+	h.rest.Stop()
 	debug.SetGCPercent(heapPace)
 }
 

@@ -65,3 +65,36 @@ func TestPaceHeapLeavesGOGC(t *testing.T) {
 		t.Errorf("the pace was made %d", p)
 	}
 }
+
+// Memory is given back when little was allocated since the last look, and not under load (the control).
+func TestHeapIsGivenBackAtRest(t *testing.T) {
+	h := &heap{rest: time.NewTimer(time.Hour)}
+	defer h.rest.Stop()
+	freed := 0
+	look := func() int {
+		h.giveBack(func() { freed++ })
+		return freed
+	}
+	look()
+	freed = 0
+	for range 30 {
+		garbage = make([]byte, 1<<20)
+	}
+	if look() != 0 {
+		t.Error("control: memory was given back although much was allocated")
+	}
+	if look() != 1 {
+		t.Error("memory was not given back at rest")
+	}
+	before, _ := heapSizes()
+	for range 64 {
+		garbage = make([]byte, 1<<20)
+	}
+	if h.collected(time.Now()); h.freed >= before+heapOver || h.looked < before+heapOver {
+		t.Errorf("a collection after %d bytes: freed at %d, looked at %d", before, h.freed, h.looked)
+	}
+	h.stop()
+	if look(); freed != 1 {
+		t.Error("memory was given back after the end")
+	}
+}

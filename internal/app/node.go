@@ -65,10 +65,15 @@ func (n *node) run(ctx, hard context.Context) error {
 // serve is one term, which has begun.
 func (n *node) serve(ctx, hard context.Context) error {
 	x := n.term.Load()
-	if err := n.join(ctx, x.Node); err != nil {
+	err := n.join(ctx, x.Node)
+	switch {
+	case err == nil:
+		err = x.engine.Run(ctx, hard)
+	case ctx.Err() != nil:
+		err = nil // it was told to end before it had begun
+	default:
 		return err
 	}
-	err := x.engine.Run(ctx, hard)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if left := n.nodes.Leave(end, x.ID); left != nil && err == nil {
@@ -87,7 +92,7 @@ func (n *node) join(ctx context.Context, x store.Node) error {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 	}
 }

@@ -35,6 +35,9 @@ type benchFlags struct {
 	store       string
 	nodes       []int
 	companies   int
+	crowd       int           // quiet companies that are measured instead
+	against     string        // another build, measured beside
+	rest, watch time.Duration // of the crowd
 	post        string
 	serve       []string // flags of the own server
 }
@@ -56,6 +59,7 @@ func (p *Program) bench() *cobra.Command {
 			"atlas-webhooks bench",
 			"atlas-webhooks bench -- --max-in-flight 2048",
 			"atlas-webhooks bench --store postgres --nodes 1,2,3",
+			"atlas-webhooks bench --crowd 100000",
 			"atlas-webhooks bench --only single,latency --duration 10s --profile profiles/",
 			"atlas-webhooks bench --url http://localhost:8080 --api-key $(cat data/operator.key)",
 		),
@@ -68,6 +72,9 @@ func (p *Program) bench() *cobra.Command {
 				return p.post(cmd.Context(), &f)
 			}
 			f.serve = args
+			if f.crowd > 0 {
+				return p.benchCrowd(cmd.Context(), &f)
+			}
 			return p.runBench(cmd.Context(), c, &f)
 		},
 	}
@@ -83,6 +90,10 @@ func (p *Program) bench() *cobra.Command {
 	flags.StringVar(&f.store, "store", "sqlite", "`store` of the own server: sqlite, or postgres, which must be installed")
 	flags.IntSliceVar(&f.nodes, "nodes", []int{1}, "how many `nodes` on Postgres are measured, one count after the other")
 	flags.IntVar(&f.companies, "companies", 0, "how many companies the events are about; each is delivered by one node (default: 1, with --nodes 32)")
+	flags.IntVar(&f.crowd, "crowd", 0, "instead, measure what this many quiet `companies` cost an own server, with a webhook and ten events each")
+	flags.StringVar(&f.against, "against", "", "with --crowd, measure another build of `atlas-webhooks` beside this one")
+	flags.DurationVar(&f.rest, "rest", 90*time.Second, "with --crowd, how long nothing happens before the server is watched")
+	flags.DurationVar(&f.watch, "watch", 75*time.Second, "with --crowd, how long it is watched: upkeep has its turn once a minute")
 	flags.StringVar(&f.post, "post", "", "post to this `URL` until standard input ends: the ceiling's part of bench")
 	_ = flags.MarkHidden("post")
 	return cmd

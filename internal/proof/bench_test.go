@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,5 +45,48 @@ func bench(t *testing.T, scenarios string, args ...string) {
 	}
 	if got := strings.Join(names, " "); got != scenarios {
 		t.Error(got)
+	}
+}
+
+// TestBenchCrowd: quiet companies are measured, on both stores and beside another build, nothing of theirs
+// is lost, and they cost nothing much (the whole size is the other build tag's).
+func TestBenchCrowd(t *testing.T) {
+	for _, store := range []string{"sqlite", "postgres"} {
+		t.Run(store, func(t *testing.T) {
+			if store == "postgres" && !postgrestest.Installed() {
+				t.Skip(postgrestest.ErrMissing)
+			}
+			args := []string{"bench", "--crowd", strconv.Itoa(crowdOf), "--rest", crowdRest, "--watch", crowdWatch, "--store", store, "--quiet", "--output", "json"}
+			if crowdOf < 1000 && store == "sqlite" {
+				args = append(args, "--against", binary(t))
+			}
+			cmd := exec.CommandContext(t.Context(), binary(t), args...)
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, &stderr)
+			}
+			t.Logf("%s", out)
+			for line := range strings.Lines(string(out)) {
+				var r struct {
+					Companies int
+					One       float64 `json:"publish_p99_ms_one_company"`
+					Many      float64 `json:"publish_p99_ms"`
+					CPU       float64 `json:"idle_cpu_percent_of_a_core"`
+					Busy      float64 `json:"longest_work_at_rest_s"`
+					RSS       int64   `json:"rss_bytes"`
+					Ready     float64 `json:"ready_s"`
+					Lost      int64
+				}
+				decode(t, []byte(line), &r)
+				if r.Companies != crowdOf || r.Lost != 0 || r.One <= 0 || r.Many <= 0 || r.Ready <= 0 || r.RSS > 200<<20 {
+					t.Errorf("%s", line)
+				}
+				if crowdOf >= 100_000 && (r.CPU > 1 || r.Ready > 5 || r.Busy > 5 || r.Many > 1.5*r.One) {
+					t.Errorf("beyond its bounds: %s", line)
+				}
+			}
+		})
 	}
 }

@@ -66,3 +66,9 @@ var soaking = struct {
 	length    time.Duration
 	perSecond float64
 }{15 * time.Minute, 200}
+
+const (
+	crowdOf    = 100_000
+	crowdRest  = "90s"
+	crowdWatch = "75s"
+)

@@ -75,3 +75,10 @@ var soaking = struct {
 	length    time.Duration
 	perSecond float64
 }{6 * time.Second, 100}
+
+// The quiet companies of TestBenchCrowd, how long they rest, and how long the server is watched.
+const (
+	crowdOf    = 60
+	crowdRest  = "1s"
+	crowdWatch = "1s"
+)
