@@ -36,8 +36,15 @@ postgres: ## install Postgres, on which the store is tested too, where it is mis
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; } || \
 		echo "no postgres: the tests that need it are skipped"
 
+.PHONY: poolers
+poolers: ## install what stands before Postgres in tests, where it is missing (Debian, as root)
+	@for p in pgbouncer haproxy pgpool; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
+		[ -z "$${missing:-}" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer haproxy pgpool2 >/dev/null; } || \
+		echo "no poolers: the tests that need them are skipped"
+
 .PHONY: unit
-unit: browser postgres ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres poolers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 

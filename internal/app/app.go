@@ -80,6 +80,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
+	defer vestibule(s.listener)()
 	s.metrics = telemetry.NewMetrics(o.Version)
 	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint.Reveal(), o.Version, o.Log); err != nil {
 		return nil, err
@@ -152,8 +153,8 @@ func (s *Server) deliveries(version string) error {
 	})
 	s.observer = &observer{m: s.metrics}
 	s.node = &node{
-		nodes: s.store.Nodes(), lease: time.Duration(s.cfg.LeaseSeconds) * time.Second,
-		self:   store.Node{URL: s.URL(), Version: version, StartedAt: hook.Now(time.Now())},
+		nodes: s.store.Nodes(), log: s.log, lease: time.Duration(s.cfg.LeaseSeconds) * time.Second,
+		self:   store.Node{URL: s.URL(), Version: version, StartedAt: hook.Now(time.Now()), Process: ownProcess()},
 		fenced: func(err error) { s.log.Error("this node was declared dead; it joins again as another", "error", err) },
 	}
 	config := deliver.Config{

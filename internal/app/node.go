@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -24,6 +25,7 @@ type node struct {
 	nodes  *store.Nodes // nil on the embedded store
 	lease  time.Duration
 	self   store.Node // of the present term; the id is set by it
+	log    *slog.Logger
 	engine func(store.Node) *deliver.Engine
 	fenced func(error) // told when a term ends so
 
@@ -82,12 +84,20 @@ func (n *node) serve(ctx, hard context.Context) error {
 	return err
 }
 
-// join waits for a store that does not answer.
+// join waits for a store that does not answer. Nodes that this machine knows to have ended are declared dead
+// at once: nobody need wait for their leases.
 func (n *node) join(ctx context.Context, x store.Node) error {
-	for {
+	for told := false; ; {
 		err := n.nodes.Join(ctx, x, n.lease)
+		if err == nil {
+			err = n.bury(ctx)
+		}
 		if err == nil || !hook.IsKind(err, hook.KindUnavailable) {
 			return err
+		}
+		if !told {
+			n.log.Warn("waiting for the store, to join the other nodes", "error", err)
+			told = true
 		}
 		select {
 		case <-time.After(time.Second):
@@ -95,6 +105,23 @@ func (n *node) join(ctx context.Context, x store.Node) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (n *node) bury(ctx context.Context) error {
+	m, err := n.nodes.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range m.Nodes {
+		if !ended(x.Process, n.self.Process) {
+			continue
+		}
+		n.log.Warn("a node has ended without leaving: its process is gone from this machine; it is declared dead", "node", x.ID, "url", x.URL)
+		if err := n.nodes.BuryEnded(ctx, x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // owner is where the node is reached that runs a partition; "" where that is this one, or nobody

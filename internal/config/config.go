@@ -33,7 +33,7 @@ type Config struct {
 	NodeURL string `yaml:"node_url" group:"Addresses" doc:"Address under which the other nodes on the same database reach this one, as scheme://host[:port]. When empty, it is http:// with the address of listen, or, where that has no host, with the address from which this machine reaches the database."`
 
 	DataDir     string    `yaml:"data_dir" default:"./data" group:"Store" doc:"Directory of the embedded store and of the keys that the first start creates. It is created when it does not exist."`
-	DatabaseURL SecretURL `yaml:"database_url" group:"Store" doc:"Postgres to use instead of the embedded store, as postgres://user:password@host/database."`
+	DatabaseURL SecretURL `yaml:"database_url" group:"Store" doc:"Postgres to use instead of the embedded store, as postgres://user:password@host/database. Several hosts are separated by commas, with target_session_attrs=read-write. Parameters follow a question mark: sslmode, sslrootcert, pool_max_conns (sessions of this node, 24 unless it is set), search_path (a schema of its own), connect_timeout, and settings of Postgres for each session."`
 
 	LeaseSeconds int `yaml:"lease_seconds" default:"10" group:"Store" doc:"Seconds without a sign of life after which the other nodes on the same database take a node's work over, 3 to 60."`
 

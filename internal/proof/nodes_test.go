@@ -253,3 +253,32 @@ func (f *fleet) publishTwice(e *oracle.Event) {
 		f.t.Errorf("%s was accepted neither by one node nor by another: %q", e.ID, said)
 	}
 }
+
+// TestRestartedAfterACrash: a node that is started again on the same machine after it was killed waits for
+// nobody's lease. The control's predecessor did not say which process it was.
+func TestRestartedAfterACrash(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1, "--lease-seconds", "60")
+	for _, tells := range []bool{true, false} {
+		f.kill()
+		if !tells {
+			f.query(`UPDATE nodes SET process = '' WHERE NOT dead RETURNING id`)
+		}
+		begun := time.Now()
+		address := port(f.join().URL)
+		has := func() int {
+			return len(f.query(`SELECT n.id FROM owners o JOIN nodes n ON n.id = o.node_id AND NOT n.dead WHERE n.url LIKE '%:' || $1`, address))
+		}
+		for tells && has() < allPartitions {
+			if time.Since(begun) > 40*time.Second {
+				t.Fatalf("the node has %d partitions after %s", has(), time.Since(begun))
+			}
+		}
+		for !tells && time.Since(begun) < 3*time.Second {
+			if n := has(); n > 0 {
+				t.Fatalf("it has %d partitions without proof: the test proves nothing", n)
+			}
+		}
+		t.Logf("told %t: %d partitions %s after the start", tells, has(), time.Since(begun))
+	}
+}

@@ -187,7 +187,7 @@ func fit(standby, readOnly bool, fsync, fullPages string) error {
 
 // errPooler is what a pooler is refused for. Its next session would be another one, with other settings and
 // without the statements that were prepared.
-const errPooler = refusal("before Postgres stands a pooler that gives each transaction another session; sessions are needed: pool_mode=session for PgBouncer")
+const errPooler = refusal("before Postgres stands a pooler that does not keep to one session for each connection; set pool_mode=session for PgBouncer, load_balance_mode=off for pgpool")
 
 // checkSessions refuses a pooler that does not give a session for as long as a connection lasts. Of two
 // connections that take turns one then finds what the other has set, or no longer what it has set itself.

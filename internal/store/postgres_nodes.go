@@ -20,6 +20,8 @@ type Node struct {
 	StartedAt time.Time
 	InFlight  int  // attempts under way or not yet recorded, at its last renewal
 	Leaving   bool // it hands its partitions over and takes none
+	// Process is which process it is, for others on the same machine; "" where none can tell.
+	Process string
 	// LeaseUntil is when its lease runs out, on the database's clock; Expired says that it has.
 	LeaseUntil time.Time
 	Expired    bool
@@ -62,9 +64,10 @@ func (n *Nodes) Join(ctx context.Context, x Node, lease time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
 	_, err := n.pool.Exec(ctx, `
-		INSERT INTO nodes (id, url, version, started_at, lease_until, in_flight, leaving, dead)
-		VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false)`,
-		x.ID, x.URL, x.Version, micros(x.StartedAt), lease)
+		INSERT INTO nodes (id, url, version, started_at, lease_until, in_flight, leaving, dead, process)
+		VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false, $6)
+		ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until WHERE NOT nodes.dead`,
+		x.ID, x.URL, x.Version, micros(x.StartedAt), lease, x.Process)
 	if err != nil {
 		return fmt.Errorf("join: %w", n.e.mapError(err))
 	}
@@ -115,12 +118,12 @@ func (n *Nodes) Members(ctx context.Context) (m Members, err error) {
 func (m *Members) queue(b *pgx.Batch) {
 	m.Owners = map[hook.Partition]string{}
 	b.Queue(`
-		SELECT id, url, version, started_at, lease_until, lease_until < clock_timestamp(), in_flight, leaving
+		SELECT id, url, version, started_at, lease_until, lease_until < clock_timestamp(), in_flight, leaving, process
 		FROM nodes WHERE NOT dead ORDER BY id`).Query(func(r pgx.Rows) error {
 		for r.Next() {
 			var x Node
 			var started int64
-			if err := r.Scan(&x.ID, &x.URL, &x.Version, &started, &x.LeaseUntil, &x.Expired, &x.InFlight, &x.Leaving); err != nil {
+			if err := r.Scan(&x.ID, &x.URL, &x.Version, &started, &x.LeaseUntil, &x.Expired, &x.InFlight, &x.Leaving, &x.Process); err != nil {
 				return err
 			}
 			x.StartedAt = fromMicros(started)
@@ -149,6 +152,19 @@ func (n *Nodes) Bury(ctx context.Context, id string) error {
 		b.Queue(`UPDATE nodes SET dead = true WHERE id = $1 AND lease_until < clock_timestamp()`, id)
 		b.Queue(`DELETE FROM nodes WHERE dead AND lease_until < clock_timestamp() - $1::interval`, deadKept)
 		return n.pool.SendBatch(ctx, &b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("declare a node dead: %w", n.e.mapError(err))
+	}
+	return nil
+}
+
+// BuryEnded declares a node dead, for ever, although its lease lasts. It is for one whose process is known
+// to be gone: what it sent to the database before may still be committed, and is waited for.
+func (n *Nodes) BuryEnded(ctx context.Context, x Node) error {
+	err := n.e.again(ctx, func(ctx context.Context) error {
+		_, err := n.pool.Exec(ctx, `UPDATE nodes SET dead = true WHERE id = $1 AND process = $2`, x.ID, x.Process)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("declare a node dead: %w", n.e.mapError(err))

@@ -30,7 +30,7 @@ func (c *Cluster) PgBouncer(ctx context.Context, settings ...string) (*Before, e
 	return c.before(ctx, "pgbouncer", 6432, func(dir string) (string, []string) {
 		// With auth_type=any the server sees the one user that the database line names.
 		text := fmt.Sprintf(file, c.dir+" user=postgres", dir, strings.Join(settings, "\n"))
-		return text, []string{"-q"}
+		return text, nil
 	})
 }
 
@@ -46,7 +46,7 @@ func (c *Cluster) HAProxy(ctx context.Context, idle time.Duration) (*Before, err
 func (c *Cluster) Pgpool(ctx context.Context, followers []*Cluster, settings ...string) (*Before, error) {
 	return c.before(ctx, "pgpool", 6432, func(dir string) (string, []string) {
 		var b strings.Builder
-		fmt.Fprintf(&b, "listen_addresses = ''\nport = 6432\nunix_socket_directories = '%[1]s'\npcp_listen_addresses = ''\npcp_socket_dir = '%[1]s'\npcp_port = 6433\npid_file_name = '%[1]s/pid'\nlogdir = '%[1]s'\nwork_dir = '%[1]s'\n", dir)
+		fmt.Fprintf(&b, "listen_addresses = ''\nport = 6432\nsocket_dir = '%[1]s'\npcp_listen_addresses = ''\npcp_socket_dir = '%[1]s'\npcp_port = 6433\npid_file_name = '%[1]s/pid'\nlogdir = '%[1]s'\nwork_dir = '%[1]s'\n", dir)
 		fmt.Fprint(&b, "backend_clustering_mode = 'streaming_replication'\nsr_check_period = 1\nsr_check_user = 'postgres'\nsr_check_database = 'postgres'\nhealth_check_period = 0\nnum_init_children = 40\nmax_pool = 1\nenable_pool_hba = off\n")
 		for i, one := range append([]*Cluster{c}, followers...) {
 			weight := 0
