@@ -14,7 +14,7 @@ type Company struct {
 	DefaultSignatureScheme *SignatureScheme `json:"default_signature_scheme"`
 	DefaultDataFormat      *DataFormat      `json:"default_data_format"`
 	AllowNetworks          []string         `json:"allow_networks"` // private networks that its endpoints may lie in
-	MaxWebhooks            *int             `json:"max_webhooks"`   // nil = no limit
+	MaxWebhooks            *int             `json:"max_webhooks"`   // nil = as many as the server allows
 	CreatedAt              time.Time        `json:"created_at"`
 	UpdatedAt              time.Time        `json:"updated_at"`
 }

@@ -12,7 +12,8 @@ import (
 type AuditEntry struct {
 	ID        string          `json:"id"`
 	At        time.Time       `json:"at"`
-	Actor     string          `json:"actor"` // a key's id, operator, or engine
+	Address   *string         `json:"address"` // from where; nil where that is not known
+	Actor     string          `json:"actor"`   // a key's id, operator, or engine
 	Action    string          `json:"action"`
 	Object    string          `json:"object"` // the id of what was changed
 	RequestID string          `json:"request_id"`

@@ -103,6 +103,7 @@ func (s *Server) openStore(ctx context.Context, master []byte) (*store.Store, er
 	o := store.Options{
 		Dir: s.cfg.DataDir, DatabaseURL: s.cfg.DatabaseURL.Reveal(), MasterKey: master, Log: s.log, Fatal: s.die,
 		Judge: s.judges.Judge,
+		Caps:  store.Caps{Webhooks: s.cfg.MaxWebhooksPerCompany, Keys: s.cfg.MaxKeysPerCompany, Links: s.cfg.MaxLinksPerCompany},
 		Checkpointed: func(wal int64, took time.Duration) {
 			s.metrics.WAL(wal)
 			s.metrics.Checkpoint(took)
@@ -230,7 +231,8 @@ func (s *Server) Run(ctx context.Context) error {
 	tidy := make(chan struct{})
 	go func() {
 		(&upkeep.Upkeep{
-			Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour, Turn: func() bool { return s.held.Load() == nil && s.node.housekeeper() },
+			Store: s.store, Log: s.log, Retention: time.Duration(s.cfg.RetentionDays) * 24 * time.Hour,
+			Past: time.Duration(s.cfg.AuditRetentionDays) * 24 * time.Hour, Turn: func() bool { return s.held.Load() == nil && s.node.housekeeper() },
 		}).Run(delivering)
 		close(tidy)
 	}()

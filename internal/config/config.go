@@ -52,8 +52,14 @@ type Config struct {
 	MaxEventBytes         int `yaml:"max_event_bytes" default:"1048576" group:"Limits" doc:"Size in bytes that the finished body of one event may have, 1024 to 8388608."`
 	MaxInFlight           int `yaml:"max_in_flight" default:"512" group:"Limits" doc:"Requests that may be under way at once, over all webhooks, 1 to 65536."`
 	MaxInFlightPerWebhook int `yaml:"max_in_flight_per_webhook" default:"64" group:"Limits" doc:"Requests that may be under way at once to one webhook, 1 to 1024."`
-	RateLimitCompanyKey   int `yaml:"rate_limit_company_key" default:"100" group:"Limits" doc:"API requests per second that one company key may make, 1 to 100000. Operator keys have no limit."`
+	RateLimitCompanyKey   int `yaml:"rate_limit_company_key" default:"100" group:"Limits" doc:"API requests per second that all keys of one company together may make, 1 to 100000. Operator keys have no limit."`
 	RetentionDays         int `yaml:"retention_days" default:"30" group:"Limits" doc:"Days that events and their attempts are kept, 8 to 3650."`
+
+	AuditRetentionDays int `yaml:"audit_retention_days" default:"365" group:"Limits" doc:"Days that the audit log is kept, and in the lists of keys those that were revoked or have expired, 30 to 3650."`
+
+	MaxWebhooksPerCompany int `yaml:"max_webhooks_per_company" default:"10000" group:"Limits" doc:"Webhooks that a company may have, where it has no limit of its own, 1 to 1000000."`
+	MaxKeysPerCompany     int `yaml:"max_keys_per_company" default:"1000" group:"Limits" doc:"Valid API keys that a company may have, 1 to 100000. Of those that are over as many are kept."`
+	MaxLinksPerCompany    int `yaml:"max_links_per_company" default:"1000" group:"Limits" doc:"Links to the console that may wait to be used in a company, 1 to 100000. Of those that are over as many are kept."`
 
 	LogFormat    string    `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
 	LogLevel     string    `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`

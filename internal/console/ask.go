@@ -133,7 +133,7 @@ func pathOf(root string, parts ...string) string {
 	return b.String()
 }
 
-// Pace of one who is signed in. A page asks the API several times, which is not counted there.
+// Pace of all who are signed in to a company, or of an operator. A page asks the API several times, which is not counted there.
 const (
 	pagesPerSecond = 20
 	pagesAtOnce    = 100

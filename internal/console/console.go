@@ -25,12 +25,15 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
-// API is what the console is a view of: the API's handler, and the two questions that only the
-// console asks. *httpapi.API has them.
+// API is what the console is a view of: the API's handler, and what only the console asks, about
+// sessions. *httpapi.API has them.
 type API interface {
 	http.Handler
 	Identify(r *http.Request, key string) (httpapi.Principal, error)
 	Enter(r *http.Request, token string) (session string, expires time.Time, err error)
+	LinkCompany(r *http.Request, token string) (string, error)
+	SignIn(r *http.Request, key string) (session string, p httpapi.Principal, expires time.Time, err error)
+	SignOut(ctx context.Context, session string) error
 }
 
 // Setting is one setting of the server, as operators see it: secrets masked.
@@ -109,7 +112,7 @@ func (c *Console) page(mux *http.ServeMux, pattern string, show func(v *visit) e
 			c.askToSignIn(w, r, err)
 			return
 		}
-		if err := c.pace.take(v.who.Actor, c.opt.Now()); err != nil {
+		if err := c.pace.take(cmp.Or(v.who.CompanyID, v.who.Actor), c.opt.Now()); err != nil {
 			c.fail(v, err)
 			return
 		}

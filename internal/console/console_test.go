@@ -155,6 +155,45 @@ func TestIDsOfDots(t *testing.T) {
 	}
 }
 
+// Who signs out has ended the session, for whoever has a copy of the cookie, too.
+func TestSignOutEndsTheSession(t *testing.T) {
+	s := apptest.Start(t)
+	link := call(t, s, "POST", "/v1/companies/c1/console-links", map[string]any{})
+	_, token, _ := strings.Cut(link["url"].(string), "#")
+	guest := visitor(t, s)
+	guest.post("/console/enter", url.Values{"token": {token}}).status(200)
+	for _, p := range []*person{signedIn(t, s, s.Key), guest} {
+		here, _ := url.Parse(s.URL + "/console/")
+		thief := visitor(t, s)
+		thief.client.Jar.SetCookies(here, p.client.Jar.Cookies(here))
+		if at := thief.get("/console/webhooks").status(200).at; at != "/console/webhooks" {
+			t.Error("control: a copy of the cookie opens nothing", at)
+		}
+		p.post("/console/sign-out", nil).status(200)
+		if at := thief.get("/console/webhooks").at; at != "/console/sign-in" {
+			t.Error("a copy of the cookie opens", at)
+		}
+	}
+}
+
+// A link for another company asks before it takes the place of a session; one for the same does not.
+func TestLinkForAnotherCompanyAsks(t *testing.T) {
+	s := apptest.Start(t)
+	token := func(company string) string {
+		link := call(t, s, "POST", "/v1/companies/"+company+"/console-links", map[string]any{})
+		_, token, _ := strings.Cut(link["url"].(string), "#")
+		return token
+	}
+	p := visitor(t, s)
+	p.post("/console/enter", url.Values{"token": {token("mine")}}).status(200).has("Overview", "mine")
+	p.post("/console/enter", url.Values{"token": {token("mine")}}).status(200).has("Overview", "mine")
+	other := token("theirs")
+	p.post("/console/enter", url.Values{"token": {other}}).status(200).has("This link opens another company", "mine", "theirs")
+	p.get("/console/").status(200).has("Overview", "mine")
+	p.post("/console/enter", url.Values{"token": {other}, "replace": {"true"}}).status(200).has("Overview", "theirs")
+	signedIn(t, s, s.Key).post("/console/enter", url.Values{"token": {token("mine")}}).status(200).has("This link opens another company", "as the operator")
+}
+
 // posts are all addresses to which something is posted.
 func (w *world) posts() []string {
 	list := []string{

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,15 @@ type operatorKeyring struct{ http.Handler }
 func (operatorKeyring) Identify(*http.Request, string) (httpapi.Principal, error) {
 	return httpapi.Principal{Actor: "operator", Operator: true, MayWrite: true}, nil
 }
+
+func (k operatorKeyring) SignIn(r *http.Request, key string) (string, httpapi.Principal, time.Time, error) {
+	p, err := k.Identify(r, key)
+	return key, p, time.Now().Add(time.Hour), err
+}
+
+func (operatorKeyring) SignOut(context.Context, string) error { return nil }
+
+func (operatorKeyring) LinkCompany(*http.Request, string) (string, error) { return "", nil }
 
 func (operatorKeyring) Enter(*http.Request, string) (string, time.Time, error) {
 	return "", time.Time{}, http.ErrNotSupported

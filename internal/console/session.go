@@ -11,12 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 // session is what the browser keeps, sealed: it can neither read nor change it.
 type session struct {
-	Key     string `json:"k"` // with which the API is asked
+	Key     string `json:"k"` // with which the API is asked: a session of its own
 	Company string `json:"c"` // that an operator looks at; "" for none yet
 	Expires int64  `json:"e"` // seconds since 1970
 	Framed  bool   `json:"f,omitempty"`
@@ -24,8 +23,7 @@ type session struct {
 }
 
 const (
-	cookieName    = "atlas_console"
-	sessionLength = time.Hour // at most, from the sign-in
+	cookieName = "atlas_console"
 )
 
 var errNoSession = errors.New("nobody is signed in")
@@ -147,7 +145,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	key := strings.TrimSpace(r.PostFormValue("key"))
 	s := signIn{Next: r.PostFormValue("next")}
-	who, err := c.opt.API.Identify(r, key)
+	key, who, expires, err := c.opt.API.SignIn(r, key)
 	if err != nil {
 		p := problemOf(err)
 		s.Error = p.Detail
@@ -157,7 +155,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		c.showSignIn(w, r, p.Status, s)
 		return
 	}
-	begun := session{Key: key, Company: who.CompanyID, Expires: c.opt.Now().Add(sessionLength).Unix(), Framed: c.framed(r)}
+	c.endSession(r)
+	begun := session{Key: key, Company: who.CompanyID, Expires: expires.Unix(), Framed: c.framed(r)}
 	if err := c.writeSession(w, r, begun); err != nil {
 		c.showOutside(w, r, http.StatusInternalServerError, "outside-error", "Something is wrong", problemOf(err))
 		return
@@ -183,12 +182,18 @@ func safeNext(next string) string {
 // enter exchanges the token of a console link, once.
 func (c *Console) enter(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
-	key, expires, err := c.opt.API.Enter(r, r.PostFormValue("token"))
+	token := r.PostFormValue("token")
+	if other, err := c.replaces(r, token); err == nil && other != nil && r.PostFormValue("replace") != "true" {
+		c.showOutside(w, r, http.StatusOK, "enter-other", "Another company", other)
+		return
+	}
+	key, expires, err := c.opt.API.Enter(r, token)
 	if err != nil {
 		p := problemOf(err)
 		c.showOutside(w, r, p.Status, "outside-error", "This link does not work", p)
 		return
 	}
+	c.endSession(r)
 	begun := session{Key: key, Expires: expires.Unix(), Framed: c.framed(r), Link: true}
 	if err := c.writeSession(w, r, begun); err != nil {
 		c.showOutside(w, r, http.StatusInternalServerError, "outside-error", "Something is wrong", problemOf(err))
@@ -197,7 +202,45 @@ func (c *Console) enter(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
 }
 
+// otherCompany is what somebody is asked who is signed in and opens a link for another company: a link
+// that others sent must not make them work for others unawares.
+type otherCompany struct {
+	Now, Link string // companies; Now is "" for an operator
+	Token     string
+	Framed    bool
+}
+
+// replaces is what there is to ask before a link takes the place of a session; nil: nothing.
+func (c *Console) replaces(r *http.Request, token string) (*otherCompany, error) {
+	s, err := c.readSession(r)
+	if err != nil {
+		return nil, err
+	}
+	who, err := c.opt.API.Identify(r, s.Key)
+	if err != nil {
+		return nil, err // it is over
+	}
+	company, err := c.opt.API.LinkCompany(r, token)
+	if err != nil || company == who.CompanyID {
+		return nil, err
+	}
+	return &otherCompany{Now: who.CompanyID, Link: company, Token: token, Framed: c.framed(r)}, nil
+}
+
+// endSession ends the session that a browser has, if it has one, for every copy of its cookie. It is
+// over within the hour where the store cannot do it now.
+func (c *Console) endSession(r *http.Request) {
+	s, err := c.readSession(r)
+	if err != nil {
+		return
+	}
+	if err := c.opt.API.SignOut(r.Context(), s.Key); err != nil {
+		c.opt.Log.Warn("end a session of the console", "error", err)
+	}
+}
+
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	c.endSession(r)
 	for _, framed := range []bool{false, true} {
 		cookie := &http.Cookie{Name: cookieName, Path: "/console/", MaxAge: -1, HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode}
 		if framed {

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -25,6 +26,15 @@ func (keyring) Identify(_ *http.Request, key string) (httpapi.Principal, error) 
 func (keyring) Enter(*http.Request, string) (string, time.Time, error) {
 	return "awc_right", time.Now().Add(time.Hour), nil
 }
+
+func (k keyring) SignIn(r *http.Request, key string) (string, httpapi.Principal, time.Time, error) {
+	p, err := k.Identify(r, key)
+	return key, p, time.Now().Add(time.Hour), err
+}
+
+func (keyring) SignOut(context.Context, string) error { return nil }
+
+func (keyring) LinkCompany(*http.Request, string) (string, error) { return "c1", nil }
 
 // topicsOnly answers what the page of topics asks.
 var topicsOnly = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"data": []}`)) })

@@ -21,7 +21,9 @@ type caller struct {
 	scope   store.Scope
 	company hook.CompanyKey // of a company key
 	name    string          // the company's id
-	maker   [32]byte        // hash of the key, or of the one that made the link: with it ends what the caller makes
+	maker   [32]byte        // hash of the key, or of the session that a link opened: with it ends what the caller makes
+	expires time.Time       // of the maker; zero: never
+	shown   [32]byte        // hash of what the caller showed: a key, or a session
 }
 
 func (c caller) operator() bool { return c.scope == store.ScopeOperator }
@@ -147,6 +149,7 @@ type keyring struct {
 	store interface {
 		KeyStore
 		LinkStore
+		SessionStore
 	}
 	operator [32]byte // hash of the configured operator key; zero for none
 	now      func() time.Time
@@ -184,9 +187,10 @@ func newKeyring(s Store, operator string, now func() time.Time) *keyring {
 func (k *keyring) find(ctx context.Context, text, remote string) (caller, error) {
 	hash := store.KeyHash(text)
 	if k.operator != [32]byte{} && subtle.ConstantTimeCompare(hash[:], k.operator[:]) == 1 {
-		return caller{actor: "operator", scope: store.ScopeOperator, maker: hash}, nil
+		return caller{actor: "operator", scope: store.ScopeOperator, maker: hash, shown: hash}, nil
 	}
-	if !strings.HasPrefix(text, "awo_") && !strings.HasPrefix(text, "awc_") && !strings.HasPrefix(text, sessionPrefix) {
+	read := k.reader(text)
+	if read == nil {
 		return caller{}, errUnauthorized
 	}
 	now := k.now()
@@ -198,10 +202,6 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 			return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
 		}
 		var err error
-		read := k.read
-		if strings.HasPrefix(text, sessionPrefix) {
-			read = k.readSession
-		}
 		if known, err = read(ctx, hash, known, now); err != nil {
 			if hook.IsKind(err, hook.KindNotFound) {
 				k.blame(remote, now)
@@ -216,19 +216,64 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 	return known.caller, nil
 }
 
-// read asks the store for a key that is unknown, or known for too long.
-func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now time.Time) (*knownKey, error) {
+// reader is what asks the store about a text of that form; nil where none of ours has it.
+func (k *keyring) reader(text string) func(context.Context, [32]byte, *knownKey, time.Time) (*knownKey, error) {
+	switch prefix, _, _ := strings.Cut(text, "_"); prefix + "_" {
+	case "awo_", "awc_":
+		return k.readKey
+	case sessionPrefix:
+		return k.readSession
+	case signedInPrefix:
+		return k.readSignedIn
+	}
+	return nil
+}
+
+// standing reports whether what was made with a key or a session still stands: its maker does, and the
+// maker's maker, and so on. A zero hash is nobody: it stands.
+func (k *keyring) standing(ctx context.Context, maker [32]byte, now time.Time) (bool, error) {
+	for range maxChain {
+		if maker == [32]byte{} || maker == k.operator {
+			return true, nil
+		}
+		key, err := k.store.KeyByHash(ctx, maker)
+		if err == nil {
+			if !key.ValidAt(now) {
+				return false, nil
+			}
+			maker = key.Maker
+			continue
+		}
+		if !hook.IsKind(err, hook.KindNotFound) {
+			return false, err
+		}
+		l, err := k.store.LinkBySession(ctx, maker)
+		if hook.IsKind(err, hook.KindNotFound) || err == nil && !linkStands(l, now) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		maker = l.Maker
+	}
+	return false, nil
+}
+
+// maxChain bounds how far back makers are asked for: a session that a link opened can make a link.
+const maxChain = 8
+
+// readKey asks the store for a key that is unknown, or known for too long.
+func (k *keyring) readKey(ctx context.Context, hash [32]byte, before *knownKey, now time.Time) (*knownKey, error) {
 	row, err := k.store.KeyByHash(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
-	fresh := &knownKey{
-		caller: caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID, maker: hash},
-		dead:   !row.ValidAt(now), read: now,
+	stands, err := k.standing(ctx, row.Maker, now)
+	if err != nil {
+		return nil, err
 	}
-	if row.ExpiresAt != nil {
-		fresh.expires = *row.ExpiresAt
-	}
+	fresh := &knownKey{caller: callerOf(row, hash), dead: !stands || !row.ValidAt(now), read: now}
+	fresh.expires = fresh.caller.expires
 	if row.LastUsedAt != nil {
 		fresh.touched = *row.LastUsedAt
 	}
@@ -239,18 +284,55 @@ func (k *keyring) read(ctx context.Context, hash [32]byte, before *knownKey, now
 	if touch {
 		fresh.touched = now
 	}
-	k.mu.Lock()
-	if len(k.known) >= maxKnown {
-		clear(k.known)
-	}
-	k.known[hash] = fresh
-	k.mu.Unlock()
+	k.remember(hash, fresh)
 	if touch {
 		// When a key was last used is a hint for its owner: a store that cannot note it now is no
 		// reason to refuse the request.
 		_ = k.store.TouchKey(ctx, row.ID, now)
 	}
 	return fresh, nil
+}
+
+// callerOf is who shows a key, or a session that began with it.
+func callerOf(row *store.Key, shown [32]byte) caller {
+	c := caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID, maker: shown, shown: shown}
+	if row.ExpiresAt != nil {
+		c.expires = *row.ExpiresAt
+	}
+	return c
+}
+
+func (k *keyring) remember(hash [32]byte, fresh *knownKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.known) >= maxKnown {
+		clear(k.known)
+	}
+	k.known[hash] = fresh
+}
+
+// stands reports whether what a caller showed still opens what it opened, by at most believed. A
+// store that does not answer leaves it as it is.
+func (k *keyring) stands(ctx context.Context, c caller) bool {
+	if c.shown == k.operator {
+		return true
+	}
+	now := k.now()
+	k.mu.Lock()
+	known := k.known[c.shown]
+	k.mu.Unlock()
+	if known == nil || now.Sub(known.read) >= believed {
+		var err error
+		for _, read := range []func(context.Context, [32]byte, *knownKey, time.Time) (*knownKey, error){k.readKey, k.readSession, k.readSignedIn} {
+			if known, err = read(ctx, c.shown, known, now); !hook.IsKind(err, hook.KindNotFound) {
+				break
+			}
+		}
+		if err != nil {
+			return !hook.IsKind(err, hook.KindNotFound)
+		}
+	}
+	return !known.dead && (known.expires.IsZero() || now.Before(known.expires))
 }
 
 // blame counts a key that does not exist against the address that tried it.
@@ -268,12 +350,12 @@ func (k *keyring) blame(remote string, now time.Time) {
 	l.AllowN(now, 1)
 }
 
-// forget makes a revocation on this node effective at once.
-func (k *keyring) forget(id string) {
+// forget makes a revocation in a company on this node effective at once, for what was made with it, too.
+func (k *keyring) forget(company hook.CompanyKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for hash, known := range k.known {
-		if known.caller.keyID == id {
+		if known.caller.company == company {
 			delete(k.known, hash)
 		}
 	}

@@ -16,7 +16,7 @@ type Company struct {
 	Scheme        *string   `json:"default_signature_scheme" doc:"Of webhooks created without one."`
 	Format        *string   `json:"default_data_format" doc:"Of webhooks created without one."`
 	AllowNetworks []string  `json:"allow_networks" doc:"Networks that its endpoints may lie in although they are private, in CIDR notation."`
-	MaxWebhooks   *int      `json:"max_webhooks" doc:"null: no limit."`
+	MaxWebhooks   *int      `json:"max_webhooks" doc:"null: as many as the server allows."`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
 }

@@ -13,6 +13,7 @@ import (
 type AuditEntry struct {
 	ID        string    `json:"id"`
 	At        time.Time `json:"at"`
+	Address   *string   `json:"address" doc:"The address from which it was asked for; null where that is not known, and for the engine."`
 	Actor     string    `json:"actor" doc:"A key's id, operator, or engine."`
 	Action    string    `json:"action" example:"webhook.updated"`
 	Object    string    `json:"object" doc:"The id of what was changed."`
@@ -76,7 +77,7 @@ func (a *API) historyRoutes() {
 			return nil, err
 		}
 		return &auditOut{listByID(*in, list, more, func(e store.AuditEntry) AuditEntry {
-			return AuditEntry{e.ID, e.At, e.Actor, e.Action, e.Object, e.RequestID, Object(e.Detail)}
+			return AuditEntry{e.ID, e.At, orNull(e.Address), e.Actor, e.Action, e.Object, e.RequestID, Object(e.Detail)}
 		})}, nil
 	})
 	handle(a, route{

@@ -76,7 +76,8 @@ var errKey = &hook.Error{
 
 func validKey(key string) bool { return len(key) <= 255 && printable(key) }
 
-// wanted is the request under its key: everything but the headers makes two requests the same.
+// wanted is the request under its key: everything but the headers makes two requests the same, and who
+// asks. What one key was answered, a secret perhaps, no other gets.
 func (a *API) wanted(x *exchange, r *http.Request, key string) (store.SavedAnswer, error) {
 	want := store.SavedAnswer{Key: key, Route: r.Pattern}
 	if !validKey(key) {
@@ -91,7 +92,7 @@ func (a *API) wanted(x *exchange, r *http.Request, key string) (store.SavedAnswe
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	h := sha256.New()
-	for _, part := range []string{r.URL.EscapedPath(), r.URL.RawQuery, string(x.caller.scope)} {
+	for _, part := range []string{r.URL.EscapedPath(), r.URL.RawQuery, string(x.caller.scope), x.caller.actor} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}

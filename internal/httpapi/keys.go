@@ -55,7 +55,7 @@ func (a *API) keyRoutes() {
 	const tag = "Keys"
 	handle(a, route{
 		method: http.MethodPost, path: "/v1/companies/{company_id}/keys", id: "create-key", tag: tag, need: pathWrite, status: http.StatusCreated, creates: true,
-		summary: "Create a company key", description: "A company's own write key can create read keys.",
+		summary: "Create a company key", description: "A company's own write key can create read keys. What a key or a session of the console makes never outlives it: it ends with it, and expires when it does.",
 	}, a.createKey)
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/companies/{company_id}/keys", id: "list-keys", tag: tag, need: pathWrite, summary: "List a company's keys",
@@ -72,10 +72,10 @@ func (a *API) keyRoutes() {
 	})
 	handle(a, route{
 		method: http.MethodDelete, path: "/v1/companies/{company_id}/keys/{key_id}", id: "revoke-key", tag: tag, need: pathWrite,
-		summary: "Revoke a key", description: "It opens nothing any more within five seconds, on all nodes.",
+		summary: "Revoke a key", description: "With it end the keys, links and sessions that were made with it. It opens nothing any more within five seconds, on all nodes.",
 	}, func(ctx context.Context, x *exchange, in *keyPath) (*struct{}, error) {
 		err := a.opt.Store.RevokeKey(ctx, x.company.Key, in.KeyID, x.audit("key.revoked", nil))
-		a.keys.forget(in.KeyID)
+		a.keys.forget(x.company.Key)
 		return nil, err
 	})
 }
@@ -89,6 +89,12 @@ func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*key
 		return nil, hook.Invalid("expires_at", "invalid_time", "lies in the past")
 	}
 	n := store.NewKey{Company: x.company.Key, Name: b.Name, Scope: store.Scope(b.Scope), ExpiresAt: b.ExpiresAt, Text: "awc_" + rand.Text() + rand.Text()}
+	if !x.caller.operator() { // whose keys are changed without their companies' noticing
+		n.Maker = x.caller.maker
+		if end := x.caller.expires; !end.IsZero() && (n.ExpiresAt == nil || n.ExpiresAt.After(end)) {
+			n.ExpiresAt = &end
+		}
+	}
 	k, err := a.opt.Store.CreateKey(ctx, n, x.audit("key.created", map[string]any{"name": b.Name, "scope": b.Scope}))
 	if err != nil {
 		return nil, err

@@ -10,21 +10,22 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// limits gives each company key so many requests per second, with a burst of one second's worth.
+// limits gives each company so many requests per second, with a burst of one second's worth, however
+// many keys and sessions it has.
 type limits struct {
 	perSecond int // 0 = no limit
 
-	mu    sync.Mutex
-	byKey map[string]*rate.Limiter
+	mu        sync.Mutex
+	byCompany map[hook.CompanyKey]*rate.Limiter
 }
 
-// take counts a request against its key and says in the answer how many are left.
+// take counts a request against its company and says in the answer how many are left.
 func (l *limits) take(x *exchange) error {
 	if x.caller.operator() || l.perSecond <= 0 || x.r.Context().Value(uncountedKey{}) != nil {
 		return nil
 	}
 	now := x.api.opt.Now()
-	limiter := l.of(x.caller.keyID)
+	limiter := l.of(x.caller.company)
 	allowed := limiter.AllowN(now, 1)
 	left := max(0, int(limiter.TokensAt(now)))
 	h := x.Header()
@@ -36,20 +37,20 @@ func (l *limits) take(x *exchange) error {
 	}
 	return &hook.Error{
 		Kind: hook.KindLimited, Code: "rate_limited", RetryAfter: time.Second,
-		Detail: "this key may make " + strconv.Itoa(l.perSecond) + " requests a second",
+		Detail: "a company may make " + strconv.Itoa(l.perSecond) + " requests a second",
 	}
 }
 
-func (l *limits) of(key string) *rate.Limiter {
+func (l *limits) of(company hook.CompanyKey) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byKey == nil || len(l.byKey) >= maxKnown {
-		l.byKey = map[string]*rate.Limiter{}
+	if l.byCompany == nil || len(l.byCompany) >= maxKnown {
+		l.byCompany = map[hook.CompanyKey]*rate.Limiter{}
 	}
-	limiter := l.byKey[key]
+	limiter := l.byCompany[company]
 	if limiter == nil {
 		limiter = rate.NewLimiter(rate.Limit(l.perSecond), l.perSecond)
-		l.byKey[key] = limiter
+		l.byCompany[company] = limiter
 	}
 	return limiter
 }

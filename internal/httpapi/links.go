@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -47,7 +46,8 @@ type linkPath struct {
 
 const (
 	tokenPrefix    = "awl_"
-	sessionPrefix  = "aws_"
+	sessionPrefix  = "aws_" // of a session that a link opened
+	signedInPrefix = "awi_" // of one that began with a key
 	defaultLinkTTL = 5 * time.Minute
 	sessionLength  = time.Hour
 )
@@ -79,7 +79,7 @@ func (a *API) linkRoutes() {
 		summary: "Revoke a link", description: "Ends the session that it opened, too.",
 	}, func(ctx context.Context, x *exchange, in *linkPath) (*struct{}, error) {
 		err := a.opt.Store.RevokeLink(ctx, x.company.Key, in.LinkID, x.audit("console_link.revoked", nil))
-		a.keys.forget(in.LinkID)
+		a.keys.forget(x.company.Key)
 		return nil, err
 	})
 }
@@ -115,32 +115,56 @@ func shapeLink(l *store.Link) ConsoleLink {
 	}
 }
 
-// readSession asks the store for a session of the console. It is what its link allows, for as long
-// as the key that made the link is valid.
+// readSession asks the store for a session of the console that a link opened. It is what its link
+// allows, for as long as what made the link stands.
 func (k *keyring) readSession(ctx context.Context, hash [32]byte, _ *knownKey, now time.Time) (*knownKey, error) {
 	l, err := k.store.LinkBySession(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
+	stands, err := k.standing(ctx, l.Maker, now)
+	if err != nil {
+		return nil, err
+	}
 	fresh := &knownKey{
-		caller: caller{actor: l.ID, keyID: l.ID, scope: l.Scope, company: l.Company, name: l.CompanyID, maker: l.Maker},
-		dead:   l.RevokedAt != nil || l.SessionExpiresAt == nil || !now.Before(*l.SessionExpiresAt), read: now,
+		caller: caller{actor: l.ID, keyID: l.ID, scope: l.Scope, company: l.Company, name: l.CompanyID, maker: hash, shown: hash},
+		dead:   !stands || l.Maker == [32]byte{} || !linkStands(l, now), read: now,
 	}
 	if l.SessionExpiresAt != nil {
 		fresh.expires = *l.SessionExpiresAt
+		fresh.caller.expires = fresh.expires
 	}
-	if l.Maker != k.operator || k.operator == [32]byte{} {
-		maker, err := k.store.KeyByHash(ctx, l.Maker)
-		if err != nil && !hook.IsKind(err, hook.KindNotFound) {
+	k.remember(hash, fresh)
+	return fresh, nil
+}
+
+// linkStands reports whether the session goes on that a link opened, as far as the link itself knows.
+func linkStands(l *store.Link, now time.Time) bool {
+	return l.RevokedAt == nil && l.SessionExpiresAt != nil && now.Before(*l.SessionExpiresAt)
+}
+
+// readSignedIn asks the store for a session of the console that began with a key. Until it ends it is
+// what the key is, and what it makes is the key's.
+func (k *keyring) readSignedIn(ctx context.Context, hash [32]byte, _ *knownKey, now time.Time) (*knownKey, error) {
+	s, err := k.store.SessionByHash(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	fresh := &knownKey{read: now, expires: s.ExpiresAt}
+	if s.Maker == k.operator && k.operator != [32]byte{} {
+		fresh.caller = caller{actor: "operator", scope: store.ScopeOperator, maker: s.Maker}
+	} else {
+		key, err := k.store.KeyByHash(ctx, s.Maker)
+		if err != nil {
 			return nil, err
 		}
-		fresh.dead = fresh.dead || err != nil || !maker.ValidAt(now)
+		stands, err := k.standing(ctx, key.Maker, now)
+		if err != nil {
+			return nil, err
+		}
+		fresh.caller, fresh.dead = callerOf(key, s.Maker), !stands || !key.ValidAt(now)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.known) >= maxKnown {
-		clear(k.known)
-	}
-	k.known[hash] = fresh
+	fresh.caller.shown = hash
+	k.remember(hash, fresh)
 	return fresh, nil
 }

@@ -30,6 +30,45 @@ func (a *API) Identify(r *http.Request, key string) (Principal, error) {
 	return Principal{Actor: c.actor, CompanyID: c.name, Operator: c.operator(), MayWrite: c.mayWrite()}, nil
 }
 
+// SignIn begins a session with a key: a text that the API takes as the key until the returned instant,
+// until [API.SignOut], or until the key ends.
+func (a *API) SignIn(r *http.Request, key string) (session string, p Principal, expires time.Time, err error) {
+	if strings.HasPrefix(key, sessionPrefix) || strings.HasPrefix(key, signedInPrefix) {
+		return "", p, expires, errUnauthorized // a session begins no other
+	}
+	if p, err = a.Identify(r, key); err != nil {
+		return "", p, expires, err
+	}
+	session, expires = signedInPrefix+rand.Text()+rand.Text(), a.now().Add(sessionLength)
+	err = a.opt.Store.BeginSession(r.Context(), session, store.Session{Maker: store.KeyHash(key), ExpiresAt: expires})
+	return session, p, expires, err
+}
+
+// SignOut ends a session, on all nodes within seconds, and with it what it made.
+func (a *API) SignOut(ctx context.Context, session string) error {
+	err := a.opt.Store.EndSession(ctx, session)
+	hash := store.KeyHash(session)
+	a.keys.mu.Lock()
+	defer a.keys.mu.Unlock()
+	delete(a.keys.known, hash)
+	return err
+}
+
+// LinkCompany is the company whose console a link opens, while the link can be used. It is not used up.
+func (a *API) LinkCompany(r *http.Request, token string) (string, error) {
+	if !strings.HasPrefix(token, tokenPrefix) || len(token) > 128 {
+		return "", errLink
+	}
+	l, err := a.opt.Store.LinkByToken(r.Context(), token)
+	if hook.IsKind(err, hook.KindNotFound) {
+		err = errLink
+	}
+	if err != nil {
+		return "", err
+	}
+	return l.CompanyID, nil
+}
+
 // Enter exchanges the token of a console link for a session, once: a text that the API takes as a
 // key until the returned instant, or until the link or the key that made it is revoked.
 func (a *API) Enter(r *http.Request, token string) (session string, expires time.Time, err error) {

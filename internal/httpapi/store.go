@@ -13,6 +13,7 @@ type Store interface {
 	CompanyStore
 	KeyStore
 	LinkStore
+	SessionStore
 	WebhookStore
 	SecretStore
 	DeliveryStore
@@ -48,6 +49,14 @@ type LinkStore interface {
 	RevokeLink(ctx context.Context, company hook.CompanyKey, id string, a store.Audit) error
 	UseLink(ctx context.Context, token, session string, expires time.Time) (*store.Link, error)
 	LinkBySession(ctx context.Context, hash [32]byte) (*store.Link, error)
+	LinkByToken(ctx context.Context, token string) (*store.Link, error)
+}
+
+// SessionStore keeps the console's sessions.
+type SessionStore interface {
+	BeginSession(ctx context.Context, text string, n store.Session) error
+	SessionByHash(ctx context.Context, hash [32]byte) (*store.Session, error)
+	EndSession(ctx context.Context, text string) error
 }
 
 // WebhookStore keeps webhooks.

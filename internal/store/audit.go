@@ -14,6 +14,7 @@ import (
 type Audit struct {
 	Actor     string // a key's id, "operator" or "engine"
 	RequestID string
+	Address   string         // from where it was asked; "" for the engine
 	Action    string         // "webhook.created", "key.revoked" …
 	Detail    map[string]any // what was asked for; never a secret
 }
@@ -26,6 +27,7 @@ type AuditEntry struct {
 	Action    string
 	Object    string // the id of what was changed
 	RequestID string
+	Address   string          // from where it was asked for; "" where that is not known
 	Detail    json.RawMessage // a JSON object
 }
 
@@ -59,13 +61,13 @@ func (s *Store) AuditLog(ctx context.Context, company hook.CompanyKey, p Page) (
 	err = s.read(ctx, func(q tx) error {
 		list = list[:0]
 		return each(ctx, q, `
-			SELECT id, at, actor, action, object, request_id, detail FROM audit
+			SELECT id, at, actor, action, object, request_id, address, detail FROM audit
 			WHERE company = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
 			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
 				var e AuditEntry
 				var at int64
 				var detail string
-				if err := r.Scan(&e.ID, &at, &e.Actor, &e.Action, &e.Object, &e.RequestID, &detail); err != nil {
+				if err := r.Scan(&e.ID, &at, &e.Actor, &e.Action, &e.Object, &e.RequestID, &e.Address, &detail); err != nil {
 					return err
 				}
 				e.At, e.Detail = fromMicros(at), json.RawMessage(detail)
@@ -90,8 +92,8 @@ func writeAudit(ctx context.Context, q tx, company hook.CompanyKey, object strin
 		}
 	}
 	_, err := q.exec(ctx, `
-		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		hook.NewID(hook.AuditPrefix, at), int64(company), micros(at), a.Actor, a.Action, object, a.RequestID, string(detail))
+		INSERT INTO audit (id, company, at, actor, action, object, request_id, address, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		hook.NewID(hook.AuditPrefix, at), int64(company), micros(at), a.Actor, a.Action, object, a.RequestID, a.Address, string(detail))
 	if err != nil {
 		return fmt.Errorf("audit %s: %w", a.Action, err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // copied is a table that a copy takes along. What is particular to one database stays there: nodes,
-// owners, append locks, and what meta counts.
+// owners, append locks, what meta counts, and who is signed in.
 type copied struct {
 	name  string
 	key   []string // columns in whose order it is read
@@ -35,9 +35,9 @@ const (
 // tables are in the order in which they are copied. A column is its name, and its role after "=".
 var tables = []copied{
 	table("companies", "key", "key", `key=company id partition=partition signature_scheme data_format allow_networks max_webhooks purged_offset=offset created_at updated_at`, nil),
-	table("api_keys", "company", "id", `id company=company name scope hash hint created_by created_at expires_at last_used_at revoked_at`, nil),
+	table("api_keys", "company", "id", `id company=company name scope hash hint created_by created_at expires_at last_used_at revoked_at maker`, nil),
 	table("links", "company", "id", `id company=company scope maker token_hash created_by created_at expires_at used_at session_hash session_expires_at revoked_at`, nil),
-	table("audit", "company", "id", `id company=company at actor action object request_id detail`, nil),
+	table("audit", "company", "id", `id company=company at actor action object request_id detail address`, nil),
 	table("idempotency", "company", "company key", `company=company key route digest status answer created_at`, (*copying).mendAnswer),
 	table("webhooks", "company", "key", `key=webhook id company=company partition=partition endpoint endpoint_version endpoint_since status status_reason topics filter
 		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version secret previous_secret

@@ -32,6 +32,7 @@ type Key struct {
 	ExpiresAt  *time.Time
 	LastUsedAt *time.Time
 	RevokedAt  *time.Time
+	Maker      [32]byte // hash of the key or session that made it, with which it ends; zero: an operator did
 }
 
 // ValidAt reports whether the key opens anything at an instant.
@@ -46,19 +47,29 @@ type NewKey struct {
 	Scope     Scope
 	ExpiresAt *time.Time
 	Text      string
+	Maker     [32]byte // as in [Key]
 }
 
 // KeyHash is what the store keeps of a key's text.
 func KeyHash(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
-// CreateKey stores a new API key.
+// CreateKey stores a new API key, unless the company has as many as it may have.
 func (s *Store) CreateKey(ctx context.Context, n NewKey, a Audit) (k *Key, err error) {
 	err = s.write(ctx, func(q tx) error {
 		now := hook.Now(s.now())
 		id, hash := hook.NewID(hook.KeyPrefix, now), KeyHash(n.Text)
+		if n.Company != 0 {
+			if err := s.mayMake(ctx, q, &madeKeys, n.Company, s.caps.Keys, now); err != nil {
+				return err
+			}
+		}
+		var maker []byte
+		if n.Maker != [32]byte{} {
+			maker = n.Maker[:]
+		}
 		if _, err := q.exec(ctx, `
-			INSERT INTO api_keys (id, company, name, scope, hash, hint, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			id, int64(n.Company), n.Name, string(n.Scope), hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, micros(now), microsOrNull(n.ExpiresAt)); err != nil {
+			INSERT INTO api_keys (id, company, name, scope, hash, hint, created_by, created_at, expires_at, maker) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+			id, int64(n.Company), n.Name, string(n.Scope), hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, micros(now), microsOrNull(n.ExpiresAt), maker); err != nil {
 			return err
 		}
 		if k, err = keyWhere(ctx, q, `k.id = $1`, id); err != nil {
@@ -90,7 +101,8 @@ func (s *Store) Keys(ctx context.Context, company hook.CompanyKey, p Page) (list
 	return list, more, nil
 }
 
-// RevokeKey ends a company's key (0: an operator key). A revoked one is not found again.
+// RevokeKey ends a company's key (0: an operator key), and the keys that it made. A revoked one is not
+// found again.
 func (s *Store) RevokeKey(ctx context.Context, company hook.CompanyKey, id string, a Audit) error {
 	err := s.write(ctx, func(q tx) error {
 		now := hook.Now(s.now())
@@ -100,6 +112,11 @@ func (s *Store) RevokeKey(ctx context.Context, company hook.CompanyKey, id strin
 		}
 		if n == 0 {
 			return hook.NotFound("key")
+		}
+		if _, err := q.exec(ctx, `
+			UPDATE api_keys SET revoked_at = $1
+			WHERE company = $2 AND created_by = $3 AND company <> 0 AND revoked_at IS NULL`, micros(now), int64(company), id); err != nil {
+			return err
 		}
 		return writeAudit(ctx, q, company, id, a, now)
 	})
@@ -128,7 +145,8 @@ func (s *Store) TouchKey(ctx context.Context, id string, at time.Time) error {
 }
 
 const selectKeys = `
-	SELECT k.id, k.company, coalesce(c.id, ''), k.name, k.scope, k.hint, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at
+	SELECT k.id, k.company, coalesce(c.id, ''), k.name, k.scope, k.hint, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at,
+		coalesce(k.maker, (SELECT m.hash FROM api_keys m WHERE m.id = k.created_by AND m.company = k.company AND m.company <> 0))
 	FROM api_keys k LEFT JOIN companies c ON c.key = k.company`
 
 func keyWhere(ctx context.Context, q tx, condition string, arg any) (k *Key, err error) {
@@ -146,7 +164,9 @@ func scanKey(r rows) (*Key, error) {
 	k := &Key{}
 	var created int64
 	var expires, used, revoked *int64
-	err := r.Scan(&k.ID, &k.Company, &k.CompanyID, &k.Name, &k.Scope, &k.Hint, &k.CreatedBy, &created, &expires, &used, &revoked)
+	var maker []byte
+	err := r.Scan(&k.ID, &k.Company, &k.CompanyID, &k.Name, &k.Scope, &k.Hint, &k.CreatedBy, &created, &expires, &used, &revoked, &maker)
+	copy(k.Maker[:], maker)
 	k.CreatedAt, k.ExpiresAt, k.LastUsedAt, k.RevokedAt = fromMicros(created), fromMicrosOrNull(expires), fromMicrosOrNull(used), fromMicrosOrNull(revoked)
 	return k, err
 }

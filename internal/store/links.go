@@ -15,7 +15,7 @@ type Link struct {
 	Company          hook.CompanyKey
 	CompanyID        string
 	Scope            Scope    // read or write
-	Maker            [32]byte // hash of the key that made it
+	Maker            [32]byte // hash of the key, or of the session, that made it
 	CreatedBy        string
 	CreatedAt        time.Time
 	ExpiresAt        time.Time // of the token
@@ -42,6 +42,9 @@ func (s *Store) CreateLink(ctx context.Context, n NewLink, a Audit) (l *Link, er
 		now := hook.Now(s.now())
 		id, hash := hook.NewID(hook.LinkPrefix, now), KeyHash(n.Token)
 		if _, err := q.exec(ctx, `DELETE FROM links WHERE id IN (SELECT id FROM links WHERE created_at < $1 LIMIT 100)`, micros(now.Add(-linksKept))); err != nil {
+			return err
+		}
+		if err := s.mayMake(ctx, q, &madeLinks, n.Company, s.caps.Links, now); err != nil {
 			return err
 		}
 		if _, err := q.exec(ctx, `
@@ -121,6 +124,20 @@ func (s *Store) UseLink(ctx context.Context, token, session string, expires time
 		return nil, fmt.Errorf("use link: %w", err)
 	}
 	return l, nil
+}
+
+// LinkByToken finds the link of a token that can still be used, without using it; [hook.NotFound] when
+// there is none.
+func (s *Store) LinkByToken(ctx context.Context, token string) (l *Link, err error) {
+	hash := KeyHash(token)
+	err = s.look(ctx, func(q tx) error {
+		l, err = linkWhere(ctx, q, `l.token_hash = $1`, hash[:])
+		return err
+	})
+	if err == nil && (l.UsedAt != nil || l.RevokedAt != nil || !s.now().Before(l.ExpiresAt)) {
+		return nil, hook.NotFound("link")
+	}
+	return l, err
 }
 
 // LinkBySession finds the link that opened a session, valid or not; [hook.NotFound] when there is

@@ -67,7 +67,7 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 		e.close()
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{engine: e, now: opt.Now, aead: aead, judge: opt.Judge}
+	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
 	if err := s.checkOpened(ctx, opt); err != nil {
 		e.close()
 		return nil, err

@@ -70,7 +70,7 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}
-	s := &Store{engine: l, now: opt.Now, aead: aead, judge: opt.Judge}
+	s := &Store{engine: l, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
 	if err := s.checkOpened(ctx, opt); err != nil {
 		l.close()
 		return nil, err

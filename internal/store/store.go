@@ -48,6 +48,8 @@ type Options struct {
 	MinFreeDisk int64
 	// Judge asks filters about an event, outside of any transaction. Nil takes every filter for a match.
 	Judge hook.Judge
+	// Caps are how many things a company may have.
+	Caps Caps
 	// Unfinished opens a store that a copy into was broken off, so that it can go on.
 	Unfinished bool
 	// UnsafeNoSync gives up durability. It exists so that the power-cut test has a control that
@@ -71,6 +73,7 @@ type Store struct {
 	now   func() time.Time
 	aead  cipher.AEAD
 	judge hook.Judge
+	caps  Caps
 
 	companies struct {
 		sync.Mutex

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,7 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if n.Secrets.Current == "" {
 			n.Secrets.Current = hook.NewSecret()
 		}
-		if err := mayExist(ctx, q, &n, company); err != nil {
+		if err := s.mayExist(ctx, q, &n, company); err != nil {
 			return err
 		}
 		key, err := nextKey(ctx, q, "webhook_key")
@@ -82,13 +83,13 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 }
 
 // mayExist refuses a duplicate, and more webhooks than the company may have.
-func mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Company) error {
-	if company.MaxWebhooks > 0 {
+func (s *Store) mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Company) error {
+	if most := cmp.Or(company.MaxWebhooks, s.caps.Webhooks); most > 0 {
 		var count int
 		if err := one(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(w.Company)}, &count); err != nil {
 			return err
 		}
-		if count >= company.MaxWebhooks {
+		if count >= most {
 			return hook.Refuse(hook.KindConflict, "too_many_webhooks", "the company has %d webhooks, which is its limit", count)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package upkeep lets go of what is over: events past the retention, deleted webhooks, secrets whose
-// overlap has ended, saved answers.
+// overlap has ended, saved answers, old entries of the audit log, keys that are over.
 //
 // It works in steps of at most a thousand rows with a pause between them, so that publishing never
 // waits for it, and it costs by what is due: who has nothing that is over is never asked about. What the webhooks have not resolved is given up first ([Store.ExpireStep]), their
@@ -28,6 +28,8 @@ const (
 	renew     = 24 * time.Hour
 	pageRows  = 5000
 	pages     = 100 // of one partition in one round
+	// Of answers to POSTs: what the API promises. They can hold secrets.
+	answersKept = 24 * time.Hour
 )
 
 // Store is what upkeep works on.
@@ -39,6 +41,7 @@ type Store interface {
 	ExpireStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
 	PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
 	PurgeAgedStep(ctx context.Context, before time.Time, limit int) (int, error)
+	PurgePastStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (int, error)
 	EraseDeletedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	ExpireSecrets(ctx context.Context, now time.Time, limit int) (int, error)
@@ -49,6 +52,7 @@ type Upkeep struct {
 	Store     Store
 	Log       *slog.Logger
 	Retention time.Duration // of events
+	Past      time.Duration // how long the audit log and keys that are over are kept; 0 means for ever
 	Every     time.Duration // between two rounds; 0 means a minute
 	Now       func() time.Time
 	Turn      func() bool // whether the work is this process's; nil means it always is
@@ -87,7 +91,13 @@ func (u *Upkeep) round(ctx context.Context) error {
 	now := u.Now()
 	return errors.Join(
 		u.steps(ctx, func() (int, error) { return u.Store.ExpireSecrets(ctx, now, stepRows) }),
-		u.steps(ctx, func() (int, error) { return u.Store.PurgeAnswersStep(ctx, now.Add(-u.Retention), stepRows) }),
+		u.steps(ctx, func() (int, error) { return u.Store.PurgeAnswersStep(ctx, now.Add(-answersKept), stepRows) }),
+		u.steps(ctx, func() (int, error) {
+			if u.Past == 0 {
+				return 0, nil
+			}
+			return u.Store.PurgePastStep(ctx, now.Add(-u.Past), stepRows)
+		}),
 		u.steps(ctx, func() (int, error) { return u.Store.EraseDeletedStep(ctx, now.Add(-grace), stepRows) }),
 		u.warn(ctx, now),
 		u.events(ctx, now),

@@ -150,6 +150,108 @@ func answersAreGivenTwice(f *fixture) {
 	equal(f, "purged", n, 1)
 }
 
+// thingsAreCapped: a company has so many keys and links, and what is over stays in as many rows.
+func thingsAreCapped(f *fixture) {
+	f.opt.Caps = store.Caps{Webhooks: 2, Keys: 3, Links: 3}
+	f.reopen()
+	text := 0
+	key := func() error {
+		text++
+		_, err := f.CreateKey(f.ctx, store.NewKey{Company: f.company.Key, Scope: store.ScopeRead, Text: fmt.Sprintf("awc_capped%d", text)}, audit)
+		return err
+	}
+	link := func() error {
+		text++
+		_, err := f.CreateLink(f.ctx, store.NewLink{Company: f.company.Key, Scope: store.ScopeRead, Token: fmt.Sprintf("awl_capped%d", text), ExpiresAt: f.clock().Add(time.Minute)}, audit)
+		return err
+	}
+	for range 3 {
+		f.must(key())
+		f.must(link())
+	}
+	f.refused(key(), hook.KindConflict, "too_many_keys")
+	f.refused(link(), hook.KindConflict, "too_many_links")
+	f.subscribe("customer")
+	f.subscribe("conversation")
+	_, err := f.CreateWebhook(f.ctx, settings(f, "*"), nil, audit)
+	f.refused(err, hook.KindConflict, "too_many_webhooks")
+	// Another company has its own.
+	other, err := f.EnsureCompany(f.ctx, "c2")
+	f.must(err)
+	_, err = f.CreateKey(f.ctx, store.NewKey{Company: other.Key, Scope: store.ScopeRead, Text: "awc_other"}, audit)
+	f.must(err)
+	for range 10 {
+		keys, _, err := f.Keys(f.ctx, f.company.Key, store.Page{Limit: 1})
+		f.must(err)
+		f.must(f.RevokeKey(f.ctx, f.company.Key, keys[0].ID, audit))
+		f.must(key())
+		f.advance(time.Minute)
+		f.must(link())
+	}
+	keys, _, err := f.Keys(f.ctx, f.company.Key, store.Page{Limit: 100})
+	f.must(err)
+	links, _, err := f.Links(f.ctx, f.company.Key, store.Page{Limit: 100})
+	f.must(err)
+	if len(keys) > 6 || len(links) > 6 {
+		f.Errorf("%d keys and %d links are kept", len(keys), len(links))
+	}
+}
+
+// pastIsPurged: the audit log, and keys that are over.
+func pastIsPurged(f *fixture) {
+	soon := f.clock().Add(time.Minute)
+	for _, n := range []store.NewKey{{Text: "awc_stays"}, {Text: "awc_revoked"}, {Text: "awc_expired", ExpiresAt: &soon}} {
+		n.Company, n.Scope = f.company.Key, store.ScopeRead
+		_, err := f.CreateKey(f.ctx, n, audit)
+		f.must(err)
+	}
+	revoked, err := f.KeyByHash(f.ctx, store.KeyHash("awc_revoked"))
+	f.must(err)
+	f.must(f.RevokeKey(f.ctx, f.company.Key, revoked.ID, audit))
+	n, err := f.PurgePastStep(f.ctx, f.clock().Add(-time.Hour), 100)
+	f.must(err)
+	equal(f, "control: what is not over", n, 0)
+	f.advance(time.Hour)
+	_, err = f.PurgePastStep(f.ctx, f.clock().Add(-time.Minute), 100)
+	f.must(err)
+	log, _, err := f.AuditLog(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	keys, _, err := f.Keys(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	equal(f, "entries and keys that are left", []int{len(log), len(keys)}, []int{0, 1})
+}
+
+// sessionsEnd: at once, whichever way they began.
+func sessionsEnd(f *fixture) {
+	maker := store.KeyHash("awc_maker")
+	f.must(f.BeginSession(f.ctx, "awi_1", store.Session{Maker: maker, ExpiresAt: f.clock().Add(time.Hour)}))
+	got, err := f.SessionByHash(f.ctx, store.KeyHash("awi_1"))
+	f.must(err)
+	equal(f, "maker", got.Maker, maker)
+	f.must(f.EndSession(f.ctx, "awi_1"))
+	f.must(f.EndSession(f.ctx, "awi_1"))
+	_, err = f.SessionByHash(f.ctx, store.KeyHash("awi_1"))
+	if !hook.IsKind(err, hook.KindNotFound) {
+		f.Errorf("an ended session is found: %v", err)
+	}
+	_, err = f.CreateLink(f.ctx, store.NewLink{Company: f.company.Key, Scope: store.ScopeRead, Maker: maker, Token: "awl_1", ExpiresAt: f.clock().Add(time.Minute)}, audit)
+	f.must(err)
+	l, err := f.LinkByToken(f.ctx, "awl_1")
+	f.must(err)
+	equal(f, "the link's company", l.CompanyID, f.company.ID)
+	_, err = f.UseLink(f.ctx, "awl_1", "aws_1", f.clock().Add(time.Hour))
+	f.must(err)
+	if _, err = f.LinkByToken(f.ctx, "awl_1"); !hook.IsKind(err, hook.KindNotFound) {
+		f.Errorf("a used link is found: %v", err)
+	}
+	f.must(f.EndSession(f.ctx, "aws_1"))
+	l, err = f.LinkBySession(f.ctx, store.KeyHash("aws_1"))
+	f.must(err)
+	if l.SessionExpiresAt.After(f.clock()) {
+		f.Errorf("the session of a link goes on until %v", l.SessionExpiresAt)
+	}
+}
+
 func historyIsListed(f *fixture) {
 	w := f.subscribe("*")
 	f.update(w, "", func(w *hook.Webhook) { w.Description = "x" })

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// Caps are how many things a company may have at once; 0 is no limit. Two that are made in the same
+// moment on different nodes may both pass.
+type Caps struct {
+	Webhooks int // where the company has no limit of its own
+	Keys     int // that are valid
+	Links    int // that wait to be used
+}
+
+// made is something that companies make, use up and forget. rows are all of a company's, alive those
+// that count against its cap at $2, over those that may go.
+type made struct{ noun, rows, alive, over string }
+
+var (
+	madeKeys = made{
+		"keys", `api_keys WHERE company = $1`, `revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)`,
+		`(revoked_at IS NOT NULL OR expires_at <= $2)`,
+	}
+	madeLinks = made{
+		"links", `links WHERE company = $1`, `used_at IS NULL AND revoked_at IS NULL AND expires_at > $2`,
+		`(revoked_at IS NOT NULL OR expires_at <= $2) AND coalesce(session_expires_at, 0) <= $2`,
+	}
+)
+
+// mayMake refuses one more than a company may have, and keeps the rows of what is over, and with them
+// the cost of counting, to as many.
+func (s *Store) mayMake(ctx context.Context, q tx, m *made, company hook.CompanyKey, most int, now time.Time) error {
+	if most <= 0 {
+		return nil
+	}
+	var alive, over int
+	err := one(ctx, q, `SELECT coalesce(sum(CASE WHEN `+m.alive+` THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN `+m.over+` THEN 1 ELSE 0 END), 0) FROM `+m.rows,
+		[]any{int64(company), micros(now)}, &alive, &over)
+	if err != nil {
+		return err
+	}
+	if alive >= most {
+		return hook.Refuse(hook.KindConflict, "too_many_"+m.noun, "the company has %d %s, which is its limit; revoke some that are not needed", alive, m.noun)
+	}
+	if over >= most {
+		table := m.rows + ` AND ` + m.over
+		_, err = q.exec(ctx, `DELETE FROM `+m.table()+` WHERE id IN (SELECT id FROM `+table+` ORDER BY id LIMIT $3)`, int64(company), micros(now), int64(over-most+1))
+	}
+	return err
+}
+
+func (m *made) table() string {
+	if m == &madeKeys {
+		return "api_keys"
+	}
+	return "links"
+}
+
+// recordsKept is how long Postgres keeps the trace of a record that nobody took away: long after
+// whoever might ask for its outcome.
+const recordsKept = 24 * time.Hour
+
+// PurgePastStep deletes, of each kind, at most limit entries of the audit log from before a time, keys
+// that were over then, and traces of records that nobody asks about any more.
+func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	statements := []string{
+		`DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)`,
+		`DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2)`,
+		`DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`,
+	}
+	err = s.write(ctx, func(q tx) error {
+		n = 0
+		for _, statement := range statements {
+			gone, err := q.exec(ctx, statement, micros(before), int64(limit))
+			if err != nil {
+				return err
+			}
+			n += int(gone)
+		}
+		if _, ok := s.engine.(*elephant); ok {
+			gone, err := q.exec(ctx, `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE made_at < now() - make_interval(secs => $1) LIMIT $2)`,
+				recordsKept.Seconds(), int64(limit))
+			n += int(gone)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge the past: %w", err)
+	}
+	return n, nil
+}
