@@ -56,6 +56,14 @@ type Node struct {
 	Leaving    bool            `json:"leaving"`     // it hands its partitions over and takes none
 	HeldSince  *time.Time      `json:"held_since"`  // when the store was restored, while it delivers nothing until an operator lets it
 	Partitions []NodePartition `json:"partitions"`
+	// Authorities is nil of another node than the one that answers.
+	Authorities *NodeAuthorities `json:"certificate_authorities"`
+}
+
+// NodeAuthorities are the certificate authorities that a node verifies endpoints by.
+type NodeAuthorities struct {
+	Count  int    `json:"count"` // -1: the system keeps them to itself
+	Source string `json:"source"`
 }
 
 // NodePartition is a partition of the log as its node runs it; offsets count its events.

@@ -344,7 +344,7 @@ var shapes = map[string]reflect.Type{
 	"ListEvent": reflect.TypeFor[page[Event]](), "ListKey": reflect.TypeFor[page[Key]](), "ListMatch": reflect.TypeFor[page[Match]](),
 	"ListNotice": reflect.TypeFor[page[Notice]](), "ListReplay": reflect.TypeFor[page[Replay]](), "Match": reflect.TypeFor[Match](),
 	"Notice": reflect.TypeFor[Notice](), "Percentiles": reflect.TypeFor[Percentiles](), "Preflight": reflect.TypeFor[Preflight](),
-	"PreflightAddress": reflect.TypeFor[PreflightAddress](), "PreflightCertificate": reflect.TypeFor[PreflightCertificate](), "PreflightFailure": reflect.TypeFor[PreflightFailure](),
+	"NodeAuthorities": reflect.TypeFor[NodeAuthorities](), "PreflightAddress": reflect.TypeFor[PreflightAddress](), "PreflightCertificate": reflect.TypeFor[PreflightCertificate](), "PreflightFailure": reflect.TypeFor[PreflightFailure](),
 	"PreflightRequest": reflect.TypeFor[PreflightRequest](), "PreflightTLS": reflect.TypeFor[PreflightTLS](),
 	"PreviousSecret": reflect.TypeFor[PreviousSecret](), "Problem": reflect.TypeFor[Problem](), "Publish": reflect.TypeFor[Publish](),
 	"Published": reflect.TypeFor[Published](), "PublishedBatch": reflect.TypeFor[PublishedBatch](), "Replay": reflect.TypeFor[Replay](),

@@ -52,6 +52,7 @@ type Server struct {
 	judges   *filter.Judges // that the store and the API ask
 	node     *node
 	door     *egress.Client
+	roots    *httpapi.NodeAuthorities
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
 	observer *observer
@@ -138,8 +139,12 @@ func (s *Server) listen(ctx context.Context) (err error) {
 
 // deliveries makes the engine and its door to the network.
 func (s *Server) deliveries(version string) error {
-	var err error
+	roots, err := s.authorities()
+	if err != nil {
+		return err
+	}
 	s.door, err = egress.New(egress.Config{
+		RootCAs: roots.Pool,
 		Policy: egress.Policy{
 			AllowHTTP: s.cfg.AllowHTTP, AllowNetworks: s.cfg.AllowNetworks, DenyNetworks: s.cfg.DenyNetworks, AllowPorts: s.cfg.AllowPorts,
 			OwnAddresses: s.ownAddresses(),
@@ -177,6 +182,27 @@ func (s *Server) deliveries(version string) error {
 		s.node.current().Committed(p, events, version)
 	})
 	return nil
+}
+
+// authorities are those that endpoints are verified by. Without any, no endpoint with https can be
+// delivered to, and it would be nobody's fault but ours.
+func (s *Server) authorities() (config.Roots, error) {
+	roots, err := s.cfg.Roots()
+	if err != nil {
+		return roots, err
+	}
+	switch {
+	case roots.Empty() && !s.cfg.AllowHTTP:
+		return roots, fmt.Errorf("no certificate authority is known (from %s): no https endpoint could be verified; install the system's (Debian: ca-certificates), or set egress_ca_file", roots.Source)
+	case roots.Empty():
+		s.log.Warn("no certificate authority is known: nothing is delivered to endpoints with https", "source", roots.Source)
+	case roots.Count < 0:
+		s.log.Info("certificate authorities", "source", roots.Source)
+	default:
+		s.log.Info("certificate authorities", "count", roots.Count, "source", roots.Source)
+	}
+	s.roots = &httpapi.NodeAuthorities{Count: roots.Count, Source: roots.Source}
+	return roots, nil
 }
 
 func (s *Server) ownAddresses() (own []netip.AddrPort) {

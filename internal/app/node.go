@@ -166,7 +166,9 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 	if s.node.nodes == nil {
 		x := own.Node
 		x.InFlight = own.engine.InFlight()
-		return s.markHeld([]httpapi.Node{shapeNode(x, "sqlite", progress)}), nil
+		n := shapeNode(x, "sqlite", progress)
+		n.Authorities = s.roots
+		return s.markHeld([]httpapi.Node{n}), nil
 	}
 	members, err := s.node.nodes.Members(ctx)
 	if err != nil {
@@ -183,7 +185,11 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 				runs = append(runs, p)
 			}
 		}
-		list = append(list, shapeNode(x, "postgres", runs))
+		n := shapeNode(x, "postgres", runs)
+		if x.ID == own.ID {
+			n.Authorities = s.roots
+		}
+		list = append(list, n)
 	}
 	return s.markHeld(list), nil
 }

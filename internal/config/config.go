@@ -46,6 +46,8 @@ type Config struct {
 	AllowHTTP     bool      `yaml:"allow_http" default:"false" group:"Egress" doc:"Allow endpoints without TLS (http://)."`
 	EgressProxy   SecretURL `yaml:"egress_proxy" group:"Egress" doc:"HTTP proxy that every delivery goes through, as http://[user:password@]host:port."`
 
+	EgressCAFile string `yaml:"egress_ca_file" group:"Egress" doc:"File of certificates (PEM) of authorities that endpoints, and an https egress_proxy, are verified by besides those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR."`
+
 	DefaultSignatureScheme hook.SignatureScheme `yaml:"default_signature_scheme" default:"hex" group:"Webhooks" doc:"Signature scheme of webhooks created without one: hex, base64, base64-dotted or python-dict."`
 	DefaultDataFormat      hook.DataFormat      `yaml:"default_data_format" default:"string" group:"Webhooks" doc:"Data format of webhooks created without one: string or object."`
 

@@ -172,7 +172,7 @@ func hostReason(err x509.HostnameError) string {
 	}
 	more := ""
 	if len(names) > 5 {
-		names, more = names[:5], ", …"
+		names, more = names[:5], ", ..."
 	}
 	return fmt.Sprintf("the certificate is for another name: for %s%s, not for %s", short(strings.Join(names, ", ")), more, err.Host)
 }
@@ -261,7 +261,7 @@ func name(common, whole string) string {
 func short(text string) string {
 	const most = 80
 	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
+		return strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }

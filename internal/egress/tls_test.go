@@ -102,22 +102,24 @@ func TestBadTLS(t *testing.T) {
 		raw    string
 		words  string // that the detail contains
 	}{
-		"expired":          {config: config(good.issue(host, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), words: "expired"},
-		"not yet valid":    {config: config(good.issue(host, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) })), words: "not yet valid"},
-		"another name":     {config: config(good.issue("other.example", nil)), words: "another name"},
-		"unknown issuer":   {config: config(stranger.issue(host, nil)), words: "authority"},
+		"expired":          {config: config(good.issue(host, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), words: "the certificate expired on "},
+		"not yet valid":    {config: config(good.issue(host, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) })), words: "the certificate is not yet valid: it begins on "},
+		"another name":     {config: config(good.issue("other.example", nil)), words: "another name: for other.example, not for 127.0.0.1"},
+		"unknown issuer":   {config: config(stranger.issue(host, nil)), words: "the certificate is signed by test authority, which is no known authority"},
 		"no server usage":  {config: config(good.issue(host, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })), words: "usage"},
 		"broken signature": {config: config(corrupt)},
 		"wrong key":        {config: config(wrongKey)},
 		"TLS 1.1 only":     {config: config(good.issue(host, nil), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }), words: "version"},
 		"wants a client certificate": {config: config(good.issue(host, nil), func(c *tls.Config) {
 			c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
-		})},
-		"other protocols only": {config: config(good.issue(host, nil), func(c *tls.Config) { c.NextProtos = []string{"imap"} })},
-		"plain HTTP":           {raw: "HTTP/1.1 400 Bad Request\r\n\r\n", words: "does not speak TLS"},
-		"garbage record":       {raw: "\x16\x03\x03\x00\x05\x63\x00\x00\x01\x00"},
-		"alert":                {raw: "\x15\x03\x03\x00\x02\x02\x28", words: "handshake failure"},
-		"hangs up":             {raw: ""},
+		}), words: "client certificate"},
+		"wants a client certificate, TLS 1.3": {config: config(good.issue(host, nil), func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), words: "client certificate"},
+		"no name":                             {config: config(good.issue(host, func(c *x509.Certificate) { c.IPAddresses = nil })), words: "no subject alternative name"},
+		"other protocols only":                {config: config(good.issue(host, nil), func(c *tls.Config) { c.NextProtos = []string{"imap"} })},
+		"plain HTTP":                          {raw: "HTTP/1.1 400 Bad Request\r\n\r\n", words: "does not speak TLS but HTTP"},
+		"garbage record":                      {raw: "\x16\x03\x03\x00\x05\x63\x00\x00\x01\x00"},
+		"alert":                               {raw: "\x15\x03\x03\x00\x02\x02\x28", words: "handshake failure"},
+		"hangs up":                            {raw: ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +139,9 @@ func TestBadTLS(t *testing.T) {
 			e := wantClass(t, err, hook.ErrTLS)
 			if !strings.Contains(e.Detail, tt.words) {
 				t.Errorf("the detail is %q, want %q in it", e.Detail, tt.words)
+			}
+			if strings.Contains(e.Detail, "tls: ") || strings.Contains(e.Detail, "x509: ") {
+				t.Errorf("the detail is %q", e.Detail)
 			}
 			if leaked.Load() != 0 {
 				t.Errorf("%d bytes were sent", leaked.Load())
@@ -181,6 +186,98 @@ func TestGoodTLS(t *testing.T) {
 			if d.Path != "/a%20b?c=d" || string(d.Body) != `{"event":"conversation","data":"{}"}` || d.Header.Get("Accept-Encoding") != "" {
 				t.Errorf("%v: %s %s %v", protocols, d.Path, d.Body, d.Header)
 			}
+		}
+	}
+}
+
+// A receiver that asks for a client certificate and does not insist on one gets its deliveries; where it
+// then answers 400 or 403, that is told. The certificate that is missing shows in the check of the
+// endpoint, although TLS 1.3 lets a client believe that it was accepted.
+func TestClientCertificate(t *testing.T) {
+	a := newAuthority(t)
+	server := func(auth tls.ClientAuthType, protocol string) *receiver.Receiver {
+		config := a.server("127.0.0.1")
+		config.ClientAuth, config.NextProtos = auth, []string{protocol}
+		return newReceiver(t, receiver.Config{TLS: config})
+	}
+	c := newClient(t, func(config *Config) { config.RootCAs = a.pool })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		asks, insists, none := server(tls.RequestClientCert, protocol), server(tls.RequireAnyClientCert, protocol), server(tls.NoClientCert, protocol)
+		for r, asked := range map[*receiver.Receiver]bool{asks: true, none: false} {
+			answer, err := c.Do(ctx, request(r.URL(), 5*time.Second))
+			if err != nil || answer.Status != 200 || answer.ClientCertificate != asked {
+				t.Errorf("%s: %+v, %v", protocol, answer, err)
+			}
+			if p := c.Preflight(ctx, r.URL(), nil, false); !p.OK() || p.TLS.ClientCertificate != asked {
+				t.Errorf("%s: %+v", protocol, p)
+			}
+		}
+		_, err := c.Do(ctx, request(insists.URL(), 5*time.Second))
+		if e := wantClass(t, err, hook.ErrTLS); !strings.Contains(e.Detail, demanded) {
+			t.Errorf("%s: %q", protocol, e.Detail)
+		}
+		p := c.Preflight(ctx, insists.URL(), nil, false)
+		if p.OK() || p.Failure.Class != hook.ErrTLS || !p.TLS.ClientCertificate || p.TLS.Version != "TLS 1.3" || len(p.TLS.Chain) != 1 {
+			t.Errorf("%s: %+v %+v", protocol, p, p.TLS)
+		}
+	}
+}
+
+// Without any authority nothing can be verified, and that is nobody's fault but ours.
+func TestNoAuthority(t *testing.T) {
+	a := newAuthority(t)
+	r := newReceiver(t, receiver.Config{TLS: a.server("127.0.0.1")})
+	c := newClient(t, func(config *Config) { config.RootCAs = x509.NewCertPool() })
+	_, err := c.Do(t.Context(), request(r.URL(), 5*time.Second))
+	wantClass(t, err, hook.ErrOwnFault)
+	plain := newReceiver(t, receiver.Config{})
+	if answer, err := c.Do(t.Context(), request(plain.URL(), 5*time.Second)); err != nil || answer.Status != 200 {
+		t.Errorf("control: %+v, %v", answer, err)
+	}
+}
+
+// Some middleboxes swallow a ClientHello of two packets. One of 1,400 bytes at most is what tls_compat
+// sends.
+func TestCompatibleHello(t *testing.T) {
+	for _, compat := range []bool{false, true} {
+		first := make(chan int, 1)
+		address := rawServer(t, func(nc net.Conn) {
+			b := make([]byte, 4<<10)
+			n, _ := nc.Read(b)
+			first <- n
+			if n > 1400 {
+				io.Copy(io.Discard, nc) // swallowed
+			}
+		})
+		c := newClient(t)
+		q := request("https://"+address+"/", time.Second)
+		q.TLSCompat = compat
+		_, err := c.Do(t.Context(), q)
+		size := <-first
+		if compat {
+			wantClass(t, err, hook.ErrTLS) // the server hangs up
+		} else if e := wantClass(t, err, hook.ErrTimeout); !strings.Contains(e.Detail, "nothing came back") {
+			t.Errorf("%q", e.Detail)
+		}
+		if compat != (size < 1400) {
+			t.Errorf("compat %t: a ClientHello of %d bytes", compat, size)
+		}
+		t.Logf("compat %t: a ClientHello of %d bytes", compat, size)
+	}
+}
+
+func TestDaysInWords(t *testing.T) {
+	at := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for want, now := range map[string]time.Time{
+		"expired on 27 November 2026, 2 days ago":       at.Add(50 * time.Hour),
+		"expired on 27 November 2026, 47 hours ago":     at.Add(47 * time.Hour),
+		"expired on 27 November 2026, 59 minutes ago":   at.Add(59 * time.Minute),
+		"expired on 27 November 2026, 30 days from now": at.Add(-30 * 24 * time.Hour),
+	} {
+		if got := onDay("expired", at, now); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -106,16 +106,19 @@ func shapeAttempt(s *sentRequest) Attempt {
 	r := s.request()
 	shape := Attempt{
 		Number: a.Number, Kind: a.Kind, ReplayID: orNull(s.replay), Counted: a.Counted, Reused: a.Reused, StartedAt: a.StartedAt, Outcome: a.Outcome,
-		ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))), Advice: orNull(advice(a)),
+		ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))),
 		Timing: shapeTiming(a.Phases),
 		Request: AttemptRequest{
 			Method: http.MethodPost, URL: s.webhook.Endpoint, Headers: map[string]string{}, Body: string(r.Body),
 			SettingsChanged: a.Version != s.webhook.Version,
 		},
 	}
+	size := 0
 	for name, values := range s.header(r) {
 		shape.Request.Headers[name] = strings.Join(values, ", ")
+		size += len(name) + len(": \r\n") + len(shape.Request.Headers[name])
 	}
+	shape.Advice = orNull(advice(circumstances{a, s.webhook.Endpoint, s.webhook.Headers, size}))
 	if len(r.Body) > shownBody {
 		shape.Request.Body, shape.Request.BodyTruncated = string(r.Body[:shownBody]), true
 	}

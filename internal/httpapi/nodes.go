@@ -20,6 +20,14 @@ type Node struct {
 	Leaving    bool            `json:"leaving" doc:"It hands its partitions over and takes none."`
 	HeldSince  *time.Time      `json:"held_since" doc:"When the store was restored from a backup, while it delivers nothing until an operator lets it; null otherwise."`
 	Partitions []NodePartition `json:"partitions"`
+	// Authorities are known of the node that answers.
+	Authorities *NodeAuthorities `json:"certificate_authorities" doc:"That it verifies endpoints by. null: of another node than the one that answers."`
+}
+
+// NodeAuthorities are the certificate authorities that a node verifies endpoints by.
+type NodeAuthorities struct {
+	Count  int    `json:"count" doc:"-1: the system keeps them to itself."`
+	Source string `json:"source" doc:"Where they come from."`
 }
 
 // NodePartition is a partition of the log as its node runs it.

@@ -113,7 +113,9 @@ func shapePreflight(r *egress.Report, operator bool) Preflight {
 	}
 	if f := r.Failure; f != nil {
 		s.Failure = &PreflightFailure{
-			string(f.Class), text([]byte(f.Detail)), advice(&hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: f.Class, ErrorDetail: f.Detail}),
+			string(f.Class), text([]byte(f.Detail)), advice(circumstances{
+				Attempt: &hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: f.Class, ErrorDetail: f.Detail}, endpoint: r.Endpoint,
+			}),
 		}
 	}
 	return s

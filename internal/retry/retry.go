@@ -164,6 +164,8 @@ func probed(s Standing) time.Duration {
 // answer is about the event and proves the endpoint alive.
 func effect(a Answer) Effect {
 	switch {
+	case a.Class == hook.ErrTLS: // also with a status, where a client certificate was missing
+		return Failure
 	case a.StatusCode == 0, a.StatusCode >= 500, a.StatusCode < 200, a.StatusCode == 401, a.StatusCode == 403, a.StatusCode == 404:
 		return Failure
 	default:

@@ -12,6 +12,7 @@ package send
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"strings"
@@ -152,6 +153,10 @@ func answered(result Result, a *egress.Answer, now time.Time) Result {
 	class, detail := classify(a.Status, result.HasRetryAfter)
 	if class == hook.ErrNone {
 		return result
+	}
+	// That is how servers that have asked for a client certificate speak of its absence.
+	if a.ClientCertificate && (a.Status == http.StatusBadRequest || a.Status == http.StatusForbidden) && class == hook.ErrClientStatus {
+		class, detail = hook.ErrTLS, detail+"; it asked for a client certificate in the TLS handshake, and there is none"
 	}
 	return refuse(result, class, detail)
 }

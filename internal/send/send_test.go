@@ -282,3 +282,28 @@ func BenchmarkSend(b *testing.B) {
 		}
 	}
 }
+
+// A server that asked for a client certificate speaks of its absence by 400 or 403: that is about the
+// endpoint, not about the event.
+func TestMissingClientCertificate(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		asked  bool
+		class  hook.ErrorClass
+	}{
+		{400, true, hook.ErrTLS},
+		{403, true, hook.ErrTLS},
+		{400, false, hook.ErrClientStatus}, // the controls
+		{404, true, hook.ErrClientStatus},
+		{500, true, hook.ErrServerStatus},
+		{200, true, hook.ErrNone},
+	} {
+		s := New(door(func(context.Context, *egress.Request) (egress.Answer, error) {
+			return egress.Answer{Status: tt.status, ClientCertificate: tt.asked}, nil
+		}), "test", nil)
+		got := s.Send(t.Context(), request("https://example.com/"))
+		if got.Class != tt.class || strings.Contains(got.Detail, "client certificate") != (tt.class == hook.ErrTLS) {
+			t.Errorf("%d, asked %t: %s, %q", tt.status, tt.asked, got.Class, got.Detail)
+		}
+	}
+}

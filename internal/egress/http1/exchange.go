@@ -198,7 +198,7 @@ func (x *exchange) readHead() (head, error) {
 				x.answer.FirstByte = max(time.Since(x.began), 1)
 			}
 			if !mayBeHTTP(x.s.in) {
-				return head{}, errNotHTTP
+				return head{}, strange(x.s.in)
 			}
 			continue
 		}
@@ -289,7 +289,7 @@ func (x *exchange) consume(n int) { x.s.in = x.s.in[:copy(x.s.in, x.s.in[n:])] }
 // other way round; a large request's writer that had to be ended had not come through.
 func (x *exchange) explain(err, writeErr, stalled error) *Error {
 	switch {
-	case errors.Is(err, errNotHTTP), errors.Is(err, errHeadTooLarge), errors.Is(err, errInterim):
+	case errors.Is(err, errNotHTTP), errors.Is(err, errTLS), errors.Is(err, errHeadTooLarge), errors.Is(err, errInterim):
 		return &Error{Malformed, err}
 	case writeErr != nil:
 		return &Error{Sending, writeErr}

@@ -18,6 +18,7 @@ const (
 
 var (
 	errNotHTTP      = errors.New("what came back is not HTTP")
+	errTLS          = errors.New("what came back is not HTTP but TLS: the endpoint must begin with https://")
 	errHeadTooLarge = errors.New("the answer's headers are larger than 32 KiB")
 	errInterim      = errors.New("too many interim (1xx) answers")
 )
@@ -102,6 +103,15 @@ func parseHead(b []byte) (head, error) {
 func cutLine(b []byte) (line, rest []byte) {
 	line, rest, _ = bytes.Cut(b, []byte{'\n'})
 	return bytes.TrimSuffix(line, []byte{'\r'}), rest
+}
+
+// strange says what an answer that is no HTTP may be: TLS servers answer a plain request with an alert
+// (RFC 8446 section 5.1: its type, and a version that begins with 3).
+func strange(b []byte) error {
+	if len(b) > 1 && b[0] == 0x15 && b[1] == 3 {
+		return errTLS
+	}
+	return errNotHTTP
 }
 
 // statusLine reads "HTTP/1.x NNN[ reason]".
