@@ -72,3 +72,9 @@ const (
 	crowdRest  = "90s"
 	crowdWatch = "75s"
 )
+
+var greedy = struct {
+	webhooks, events, measured int
+	strict                     bool
+	patience                   time.Duration
+}{webhooks: 1000, events: 100, measured: 1000, strict: true, patience: 2 * time.Second}

@@ -82,3 +82,11 @@ const (
 	crowdRest  = "1s"
 	crowdWatch = "1s"
 )
+
+// greedy is a company with many filters: how many, how many large events it publishes, and how many events
+// another company is measured by.
+var greedy = struct {
+	webhooks, events, measured int
+	strict                     bool          // an idle machine is measured: the bound holds as it is written
+	patience                   time.Duration // how long its own reads may take
+}{webhooks: 200, events: 12, measured: 150, patience: 10 * time.Second}
