@@ -29,16 +29,17 @@ type Crowd struct {
 // CrowdResult is what many quiet companies cost.
 type CrowdResult struct {
 	Companies int
-	// One and Many are how long publishing takes until it is accepted: for the only company, and for
-	// one after the other of all.
-	One, Many Quantiles
-	CPU       float64       // of the server at rest, as a part of one core
-	Database  float64       // of its database, likewise
-	Busy      time.Duration // the longest stretch of work in that time: a round of upkeep
-	RSS       int64         // after the rest
-	Ready     time.Duration // from the start of the process until it answers
-	Lost      int64
-	Took      time.Duration // to make them all, and to deliver their events
+	// One is how long publishing takes until it is accepted for the only company there is; Beside and Many
+	// for one of many, and for one after the other of all of them, at the same time: what else runs on
+	// the machine is in both.
+	One, Beside, Many Quantiles
+	CPU               float64       // of the server at rest, as a part of one core
+	Database          float64       // of its database, likewise
+	Busy              time.Duration // the longest stretch of work in that time: a round of upkeep
+	RSS               int64         // after the rest
+	Ready             time.Duration // from the start of the process until it answers
+	Lost              int64
+	Took              time.Duration // to make them all, and to deliver their events
 }
 
 const (
@@ -72,7 +73,7 @@ func MeasureCrowd(ctx context.Context, o Crowd) (r CrowdResult, failed error) {
 	if err != nil {
 		return r, err
 	}
-	if r.One, err = b.posts(ctx, n); err != nil {
+	if r.One, err = b.posts(ctx, n, n.companies); err != nil {
 		return r, err
 	}
 	o.Progress("one company: accepted in p50 %.1f ms, p99 %.1f ms", millis(r.One.P50), millis(r.One.P99))
@@ -82,10 +83,18 @@ func MeasureCrowd(ctx context.Context, o Crowd) (r CrowdResult, failed error) {
 	}
 	r.Lost, r.Took = n.drain(ctx), time.Since(began)
 	o.Progress("%d companies and their events took %s", o.Companies, r.Took.Round(time.Second))
-	if r.Many, err = b.posts(ctx, n); err != nil {
+	beside := make(chan error, 1)
+	go func() {
+		var err error
+		r.Beside, err = b.posts(ctx, n, n.companies[:1])
+		beside <- err
+	}()
+	r.Many, err = b.posts(ctx, n, n.companies)
+	if err := errors.Join(err, <-beside); err != nil {
 		return r, err
 	}
 	r.Lost += n.drain(ctx)
+	o.Progress("one of them: accepted in p50 %.1f ms, p99 %.1f ms", millis(r.Beside.P50), millis(r.Beside.P99))
 	o.Progress("all of them: accepted in p50 %.1f ms, p99 %.1f ms", millis(r.Many.P50), millis(r.Many.P99))
 	if err := b.rest(ctx, &o, &r); err != nil {
 		return r, err
@@ -104,7 +113,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // posts publishes single events, of one company after the other, and tells how long it took to accept
 // them.
-func (b *bench) posts(ctx context.Context, n *run) (Quantiles, error) {
+func (b *bench) posts(ctx context.Context, n *run, of []company) (Quantiles, error) {
 	const connections = 8
 	count := min(max(crowdEach*b.opt.Companies, crowdFewest), crowdMost)
 	warm := count / 8
@@ -115,7 +124,7 @@ func (b *bench) posts(ctx context.Context, n *run) (Quantiles, error) {
 		for j := range (count + warm) / connections {
 			number := n.published.Add(1) - 1
 			// Far apart, so that no two in a row are neighbours.
-			company := n.companies[(j*connections+i)*7919%len(n.companies)].id
+			company := of[(j*connections+i)*7919%len(of)].id
 			p.body = p.event(p.body[:0], company, number)
 			began := time.Now()
 			if _, err := b.call(ctx, "POST", "/v1/events", "", p.body); err != nil {

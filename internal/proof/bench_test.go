@@ -71,7 +71,7 @@ func TestBenchCrowd(t *testing.T) {
 			for line := range strings.Lines(string(out)) {
 				var r struct {
 					Companies int
-					One       float64 `json:"publish_p99_ms_one_company"`
+					One       float64 `json:"publish_p99_ms_one_of_them"`
 					Many      float64 `json:"publish_p99_ms"`
 					CPU       float64 `json:"idle_cpu_percent_of_a_core"`
 					Busy      float64 `json:"longest_work_at_rest_s"`
