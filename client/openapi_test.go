@@ -48,6 +48,7 @@ type schema struct {
 	Items      *schema           `json:"items"`
 	Ref        string            `json:"$ref"`
 	Additional any               `json:"additionalProperties"`
+	ReadOnly   bool              `json:"readOnly"`
 }
 
 func readDocument(t *testing.T) document {
@@ -405,6 +406,9 @@ func compare(s schema, shape reflect.Type) (found []string) {
 	fields := fieldsOf(shape)
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f, ok := fields[name]
+		if !ok && s.Properties[name].ReadOnly {
+			continue // of a change: it may be sent back, and a client need not
+		}
 		if !ok {
 			found = append(found, "has no field for "+name)
 			continue

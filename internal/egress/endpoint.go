@@ -27,6 +27,8 @@ func CheckEndpoint(rawURL string, policy *Policy) (string, []hook.FieldError) {
 	t, err := parseEndpoint(rawURL)
 	if err == nil {
 		err = policy.judgeTarget(t)
+	} else if err.Code == CodeScheme && policy.AllowHTTP {
+		err = refuse(CodeScheme, "the endpoint must begin with https:// or http://")
 	}
 	if err != nil {
 		return "", []hook.FieldError{{Field: "endpoint", Code: err.Code, Detail: err.Rule, Hint: err.Hint}}

@@ -163,6 +163,16 @@ func TestCheckEndpointByPolicy(t *testing.T) {
 	}
 }
 
+// What is refused for its scheme is told which ones are allowed here.
+func TestSchemesAllowedHere(t *testing.T) {
+	for _, policy := range []*Policy{{}, {AllowHTTP: true}} {
+		_, errs := CheckEndpoint("ftp://example.com/", policy)
+		if len(errs) != 1 || errs[0].Code != CodeScheme || strings.Contains(errs[0].Detail, "http://") != policy.AllowHTTP {
+			t.Errorf("allowed %v: %v", policy.AllowHTTP, errs)
+		}
+	}
+}
+
 func TestBlockedPortsAreSorted(t *testing.T) {
 	for i := range blockedPorts[1:] {
 		if blockedPorts[i] >= blockedPorts[i+1] {

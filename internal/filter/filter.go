@@ -91,6 +91,9 @@ func Compile(source string) (*Program, error) {
 // readable is the compiler's complaint on one line, without the drawing of the place.
 func readable(err error) error {
 	if at, ok := errors.AsType[*file.Error](err); ok {
+		if strings.Contains(at.Message, `Operator("=")`) {
+			return fmt.Errorf("write == to compare: a single = means nothing here (at character %d)", at.Column+1)
+		}
 		return fmt.Errorf("%s (at character %d)", at.Message, at.Column+1)
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")

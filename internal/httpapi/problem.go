@@ -168,6 +168,10 @@ func fieldError(err error) hook.FieldError {
 	}
 	where, field, _ := strings.Cut(d.Location, ".")
 	f := hook.FieldError{Field: field, Code: codeOf(d.Message, where), Detail: d.Message}
+	if strings.HasPrefix(d.Message, "invalid date/time for format") || d.Message == validation.MsgExpectedRFC3339DateTime {
+		text, _ := d.Value.(string)
+		f.Detail = timeWords(text)
+	}
 	if f.Code == "required" {
 		name := strings.TrimSuffix(strings.TrimPrefix(d.Message, "expected required property "), " to be present")
 		if !strings.Contains(name, " ") && name != d.Message {

@@ -153,6 +153,9 @@ func publishing(r *http.Request) (p intake.Publishing, err error) {
 		if flag == nil {
 			return p, badParameter(name, "unknown_parameter", "unknown query parameter")
 		}
+		if len(values) > 1 {
+			return p, errRepeated(name)
+		}
 		if *flag, err = strconv.ParseBool(values[0]); err != nil {
 			return p, badParameter(name, "invalid_parameter", "must be true or false")
 		}

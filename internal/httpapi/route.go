@@ -108,6 +108,10 @@ func (a *API) admission(r route) func(huma.Context, func(huma.Context)) {
 			x.fail(err)
 			return
 		}
+		if err := x.readQuery(); err != nil {
+			x.fail(err)
+			return
+		}
 		if r.live && x.forward() {
 			return
 		}

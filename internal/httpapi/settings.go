@@ -49,6 +49,7 @@ type WebhookCreate struct {
 // WebhookUpdate is the body of POST and PATCH /v1/webhooks/{id}.
 type WebhookUpdate struct {
 	Settings
+	ReadBack
 	Resume *string `json:"resume,omitempty" enum:"now,backlog" doc:"With status ACTIVE: what becomes of the events that waited."`
 }
 

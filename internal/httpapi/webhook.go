@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,18 +103,40 @@ type Backlog struct {
 // etag is a webhook's version as a header.
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
-// parseIfMatch reads If-Match; nil for none and for *. What is not one of our tags matches nothing.
-func parseIfMatch(s string) *int64 {
+// parseIfMatch reads If-Match, a list of tags; nil for none and for *. What is not one of our tags
+// matches nothing.
+func parseIfMatch(s string) (versions []int64) {
 	s = strings.TrimSpace(s)
 	if s == "" || s == "*" {
 		return nil
 	}
-	none := int64(-1)
-	text, ok := strings.CutPrefix(strings.TrimPrefix(s, "W/"), `"`)
-	text, closed := strings.CutSuffix(text, `"`)
-	version, err := strconv.ParseInt(text, 10, 64)
-	if !ok || !closed || err != nil {
-		return &none
+	for tag := range strings.SplitSeq(s, ",") {
+		text, ok := strings.CutPrefix(strings.TrimPrefix(strings.TrimSpace(tag), "W/"), `"`)
+		text, closed := strings.CutSuffix(text, `"`)
+		version, err := strconv.ParseInt(text, 10, 64)
+		if !ok || !closed || err != nil {
+			version = -1
+		}
+		versions = append(versions, version)
 	}
-	return &version
+	return versions
+}
+
+// ifMatch is the version that a change is made on, of those that the caller allows; nil for any.
+func (a *API) ifMatch(ctx context.Context, company hook.CompanyKey, id, header string) (*int64, error) {
+	versions := parseIfMatch(header)
+	switch len(versions) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &versions[0], nil
+	}
+	w, err := a.opt.Store.Webhook(ctx, company, id)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(versions, w.Version) {
+		return &w.Version, nil
+	}
+	return &versions[0], nil
 }

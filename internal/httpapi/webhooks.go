@@ -89,7 +89,7 @@ func (a *API) webhookRoutes() {
 	change := route{
 		method: http.MethodPost, path: "/v1/webhooks/{id}", id: "update-webhook", tag: tag, need: companyWrite, conflicts: true, etag: true,
 		summary:     "Change a webhook",
-		description: "New topics or a new filter apply to events accepted from then on; everything else to the next attempt. PATCH does the same.",
+		description: "New topics or a new filter apply to events accepted from then on; everything else to the next attempt. PATCH does the same. The webhook as GET showed it may be sent back: read-only fields that are unchanged are let pass, others are 422 read_only_field.",
 	}
 	handle(a, change, a.updateWebhook)
 	change.method, change.id = http.MethodPatch, "patch-webhook"
@@ -244,6 +244,9 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 	if err != nil {
 		return nil, err
 	}
+	if err := a.readBack(ctx, x, in); err != nil {
+		return nil, err
+	}
 	c, err := a.check(in.Body.Settings, company, x.caller)
 	if err != nil {
 		return nil, err
@@ -251,7 +254,11 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 	if c.SigningSecret != nil {
 		return nil, hook.Invalid("signing_secret", "use_rotation", "a secret is replaced by POST /v1/webhooks/%s/secret/rotate", in.ID)
 	}
-	change := store.Change{IfMatch: parseIfMatch(in.IfMatch), Apply: c.apply, Audit: x.audit("webhook.updated", c.changes())}
+	version, err := a.ifMatch(ctx, x.company.Key, in.ID, in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	change := store.Change{IfMatch: version, Apply: c.apply, Audit: x.audit("webhook.updated", c.changes())}
 	if in.Body.Resume != nil {
 		if c.Status == nil || *c.Status != hook.Active {
 			return nil, hook.Invalid("resume", "resume_needs_active", "goes with status ACTIVE")
@@ -315,7 +322,11 @@ func (a *API) deleteWebhook(ctx context.Context, x *exchange, in *deleteIn) (*st
 	if err != nil {
 		return nil, err
 	}
-	if err := a.opt.Store.DeleteWebhook(ctx, x.company.Key, in.ID, parseIfMatch(in.IfMatch), x.audit("webhook.deleted", map[string]any{"endpoint": w.Endpoint})); err != nil {
+	version, err := a.ifMatch(ctx, x.company.Key, in.ID, in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.opt.Store.DeleteWebhook(ctx, x.company.Key, in.ID, version, x.audit("webhook.deleted", map[string]any{"endpoint": w.Endpoint})); err != nil {
 		return nil, err
 	}
 	a.kick(w.Key)

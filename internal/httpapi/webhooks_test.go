@@ -2,9 +2,11 @@ package httpapi_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -62,6 +64,102 @@ func TestWebhookLife(t *testing.T) {
 	}
 	if !slices.Equal(actions, []string{"webhook.deleted", "webhook.updated", "webhook.updated", "webhook.created"}) {
 		t.Errorf("audit: %v", actions)
+	}
+}
+
+// TestReadBack: what GET showed may be sent back, and only what cannot be changed is refused, by name.
+func TestReadBack(t *testing.T) {
+	s := newServer(t)
+	created := s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/a","events":["customer.*","conversation"],"headers":{"X-A":"b"},"filter":"true"}`)
+	path := "/v1/webhooks/" + created.ok(201)["id"].(string)
+	s.call("PATCH", path, created.text).ok(200) // with its secret
+	s.call("POST", path+"/secret/rotate", "{}").ok(200)
+	for range 2 {
+		shown := s.call("GET", path, "")
+		s.move(time.Second)
+		if got := s.call("PATCH", path, shown.text).ok(200); got["headers"].(map[string]any)["X-A"] == nil || len(got["events"].([]any)) != 2 {
+			t.Errorf("%v", got)
+		}
+	}
+	for field, value := range map[string]string{
+		"id": `"wh_x"`, "company_id": `"c2"`, "status_reason": `"gone"`, "created_at": `"2020-01-01T00:00:00Z"`, "updated_at": `null`,
+		"standard_webhooks": "false", "standard_webhooks_reason": `"x"`, "secret_rotation": "null",
+	} {
+		s.call("PATCH", path, `{"description":"d","`+field+`":`+value+`}`).problem(422, "read_only_field", field)
+	}
+	s.call("PATCH", path, `{"event":"conversation","events":["customer.*","conversation"]}`).problem(422, "event_and_events", "events")
+	s.call("PATCH", path, `{"signing_secret":"0123456789abcdef"}`).problem(422, "use_rotation", "signing_secret")
+	s.call("POST", "/v1/webhooks", created.text).problem(422, "unknown_field")
+}
+
+// Every field that an answer shows can be set or sent back.
+func TestReadBackIsComplete(t *testing.T) {
+	update := map[string]bool{}
+	var collect func(of reflect.Type)
+	name := func(f reflect.StructField) string { n, _, _ := strings.Cut(f.Tag.Get("json"), ","); return n }
+	collect = func(of reflect.Type) {
+		for i := range of.NumField() {
+			if f := of.Field(i); f.Anonymous {
+				collect(f.Type)
+			} else {
+				update[name(f)] = true
+			}
+		}
+	}
+	collect(reflect.TypeFor[httpapi.WebhookUpdate]())
+	shown := reflect.TypeFor[httpapi.Webhook]()
+	for i := range shown.NumField() {
+		if n := name(shown.Field(i)); !update[n] {
+			t.Errorf("%s is shown, and can neither be set nor sent back", n)
+		}
+	}
+}
+
+func TestIfMatchTakesAList(t *testing.T) {
+	s := newServer(t)
+	path := "/v1/webhooks/" + s.subscribe("customer")
+	for tags, ok := range map[string]bool{`"7", "1"`: true, `W/"1"`: true, `"7","8"`: false, `"x", y`: false, "*": true} {
+		a := s.with("If-Match", tags).call("PATCH", path, `{"description":""}`)
+		if ok {
+			a.ok(200)
+			path = "/v1/webhooks/" + s.subscribe("customer", "conversation.tags")
+		} else {
+			a.problem(412, "version_mismatch")
+		}
+		s.call("DELETE", path, "").ok(204)
+		path = "/v1/webhooks/" + s.subscribe("customer")
+	}
+	s.with("If-Match", `"3", "1"`).call("DELETE", path, "").ok(204)
+}
+
+// What a query means by a time, and what it is told where that cannot be read.
+func TestQueryWords(t *testing.T) {
+	s := newServer(t)
+	for query, want := range map[string]string{
+		"from=2026-11-29":                "2026-11-29T00:00:00Z",
+		"from=2026-11-29T10:00:00+01:00": "2026-11-29T10:00:00%2B01:00",
+		"to=2026-11-29T10:00:00":         "2026-11-29T10:00:00Z",
+		"to=yesterday":                   "RFC 3339",
+		"from=2026-11-29t10:00:00":       "offset",
+	} {
+		a := s.call("GET", "/v1/events?"+query, "")
+		field, _, _ := strings.Cut(query, "=")
+		a.problem(400, "invalid_parameter", field)
+		if !strings.Contains(a.text, want) {
+			t.Errorf("%s: %s, want %s", query, a.text, want)
+		}
+	}
+	for _, query := range []string{"from=2026-11-29t10:00:00z", "to=2026-11-29t10:00:00.5%2B01:00", "from=2026-11-29T10:00:00Z"} {
+		s.call("GET", "/v1/events?"+query, "").ok(200)
+	}
+	s.call("GET", "/v1/events?event=customer&event=conversation", "").problem(400, "repeated_parameter", "event")
+	s.call("POST", "/v1/events?lint=true&lint=false", "{}").problem(400, "repeated_parameter", "lint")
+	if a := s.call("POST", "/v1/events", ` [{"company_id":"c1","event":"customer","data":1}]`); !strings.Contains(a.text, "/v1/events/batch") {
+		t.Error(a.text)
+	}
+	s.call("POST", "/v1/events", `{"company_id":"c1","event":"customer","data":1,"occurred_at":"2026-11-29t10:00:00z"}`).ok(202)
+	if a := s.call("POST", "/v1/filters/preview", `{"filter":"data.status = 'x'"}`); !strings.Contains(a.text, "write == ") {
+		t.Error(a.text)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,6 +80,9 @@ func (r *reader) release() {
 func (r *reader) single(text []byte) (envelope, error) {
 	if err := checkDepth(text); err != nil {
 		return envelope{}, err
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte{'['}) {
+		return envelope{}, hook.Invalid("", "invalid_type", "an event is an object; an array of events goes to POST /v1/events/batch")
 	}
 	r.reset(text)
 	env, err := r.envelope()
@@ -213,7 +217,7 @@ func (env *envelope) set(bit uint8, value []byte) error {
 		if err := text("occurred_at", value, &s); err != nil {
 			return err
 		}
-		t, err := time.Parse(time.RFC3339, s)
+		t, err := time.Parse(time.RFC3339, strings.ToUpper(s)) // RFC 3339 section 5.6: t and z may be lower case
 		if err != nil {
 			return hook.Invalid("occurred_at", "invalid_time", "a time is written as 2026-03-02T09:15:00Z (RFC 3339)")
 		}
