@@ -143,13 +143,17 @@ func (s *Server) deliveries(version string) error {
 	if err != nil {
 		return err
 	}
+	bypass, err := egress.ParseBypass(s.cfg.EgressProxyBypass)
+	if err != nil {
+		return fmt.Errorf("egress_proxy_bypass: %w", err)
+	}
 	s.door, err = egress.New(egress.Config{
 		RootCAs: roots.Pool,
 		Policy: egress.Policy{
 			AllowHTTP: s.cfg.AllowHTTP, AllowNetworks: s.cfg.AllowNetworks, DenyNetworks: s.cfg.DenyNetworks, AllowPorts: s.cfg.AllowPorts,
 			OwnAddresses: s.ownAddresses(),
 		},
-		Proxy: s.cfg.EgressProxy.Reveal(), MaxIdlePerWebhook: s.cfg.MaxInFlightPerWebhook,
+		Proxy: s.cfg.EgressProxy.Reveal(), Bypass: bypass, MaxIdlePerWebhook: s.cfg.MaxInFlightPerWebhook,
 	})
 	if err != nil {
 		return err

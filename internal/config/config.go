@@ -48,6 +48,8 @@ type Config struct {
 
 	EgressCAFile string `yaml:"egress_ca_file" group:"Egress" doc:"File of certificates (PEM) of authorities that endpoints, and an https egress_proxy, are verified by besides those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR."`
 
+	EgressProxyBypass Destinations `yaml:"egress_proxy_bypass" group:"Egress" doc:"Endpoints that are reached without egress_proxy: names, domains that begin with a dot for all names below them, and networks in CIDR notation, as hooks.example.com,.corp.example,10.0.0.0/8. Networks are about addresses in endpoints, not about what names lead to."`
+
 	DefaultSignatureScheme hook.SignatureScheme `yaml:"default_signature_scheme" default:"hex" group:"Webhooks" doc:"Signature scheme of webhooks created without one: hex, base64, base64-dotted or python-dict."`
 	DefaultDataFormat      hook.DataFormat      `yaml:"default_data_format" default:"string" group:"Webhooks" doc:"Data format of webhooks created without one: string or object."`
 

@@ -98,6 +98,21 @@ func (p *Ports) UnmarshalText(text []byte) error {
 
 func (p Ports) String() string { return join(p) }
 
+// Destinations is a list of names, domains and networks.
+type Destinations []string
+
+// UnmarshalText reads destinations separated by commas.
+func (d *Destinations) UnmarshalText(text []byte) error {
+	return each(text, d, func(s string) (string, error) {
+		if _, err := netip.ParsePrefix(s); err != nil && (strings.Trim(s, ".*") == "" || strings.ContainsAny(s, "/@ ")) {
+			return "", fmt.Errorf("%q is no name, domain or network, as hooks.example.com, .corp.example or 10.0.0.0/8", s)
+		}
+		return s, nil
+	})
+}
+
+func (d Destinations) String() string { return join(d) }
+
 // Origins is a list of web origins, as a Content-Security-Policy names them.
 type Origins []string
 

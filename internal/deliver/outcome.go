@@ -106,6 +106,10 @@ func (l *lane) othersGo(it *item) bool {
 // observe lets an answer change what the lane knows of its endpoint.
 func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	l.slow = r.Phases.Total > slowAttempt
+	if r.Class == hook.ErrOwnFault && r.Detail != "" {
+		d.Reason = "a fault of ours, not counted: " + r.Detail
+		c.ownFault(l, r.Detail)
+	}
 	if d.Gate {
 		l.shut(d, c.now)
 	}
@@ -130,6 +134,15 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	if d.Shrink {
 		l.window.shrink(it.started, c.now)
 	}
+}
+
+// ownFault tells operators of a fault of ours, at once, and again each minute while it lasts.
+func (c *core) ownFault(l *lane, detail string) {
+	if detail == c.fault.detail && c.now.Sub(c.fault.told) < time.Minute {
+		return
+	}
+	c.fault.detail, c.fault.told = detail, c.now
+	c.events = append(c.events, notice{l.hook.ID, "waits for a fault of ours", detail})
 }
 
 // changed tells what became of an endpoint. One that comes back starts small.

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -58,15 +59,12 @@ func (d *dialer) connect(ctx context.Context, c *dialed, t *target, policy *Poli
 	if refusal := policy.judgeTarget(t); refusal != nil && !d.unsafe {
 		return fail(hook.ErrAddress, PhaseConnect, refusal, "%s", refusal.Rule) // about what stands in the endpoint itself
 	}
-	if d.proxy != nil {
+	if d.proxy != nil && !d.proxy.bypass.has(t) {
 		start := time.Now()
-		nc, err := d.proxy.connect(ctx, t)
+		tunnel, err := d.proxy.connect(ctx, t)
 		c.phases.Connect = time.Since(start)
-		if err != nil {
-			return err
-		}
-		c.meter = newMeter(nc)
-		return nil
+		c.meter = tunnel
+		return err
 	}
 	start := time.Now()
 	q := d.ask(ctx, t)
@@ -115,6 +113,9 @@ func (d *dialer) dialAddr(ctx context.Context, to netip.AddrPort, policy *Policy
 		return policy.Judge(at)
 	}}
 	nc, err := nd.DialContext(ctx, "tcp", to.String())
+	if to.Addr().Is6() && errors.Is(err, syscall.EADDRNOTAVAIL) && sourceless(ctx, to) {
+		return nil, fail(hook.ErrConnect, PhaseConnect, nil, "this server has no IPv6")
+	}
 	if err != nil && noRoute(err) && unroutable(ctx, to) {
 		return nil, fail(hook.ErrOwnFault, PhaseConnect, err, "this server has no route to %s", to.Addr())
 	}
@@ -127,6 +128,17 @@ func unroutable(ctx context.Context, to netip.AddrPort) bool {
 	nc, err := (&net.Dialer{}).DialContext(ctx, "udp", netip.AddrPortFrom(to.Addr(), max(to.Port(), 1)).String())
 	if err != nil {
 		return noRoute(err)
+	}
+	nc.Close()
+	return false
+}
+
+// sourceless reports that no address of this machine can speak to the other, which is so without IPv6;
+// when the ports run short a datagram socket still finds one.
+func sourceless(ctx context.Context, to netip.AddrPort) bool {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "udp", netip.AddrPortFrom(to.Addr(), max(to.Port(), 1)).String())
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL) || noRoute(err)
 	}
 	nc.Close()
 	return false

@@ -48,6 +48,8 @@ type Config struct {
 	// Proxy is the operator's egress proxy, http://[user:password@]host:port; "" for none. The
 	// environment's proxy settings are not looked at.
 	Proxy string
+	// Bypass are the destinations that are reached without the proxy.
+	Bypass Bypass
 	// MaxIdle bounds the idle connections of all webhooks together; the longest idle are closed
 	// first. 0 = 1024.
 	MaxIdle int
@@ -119,6 +121,9 @@ func New(config Config) (*Client, error) {
 	proxy, err := parseProxy(config.Proxy, config.RootCAs)
 	if err != nil {
 		return nil, err
+	}
+	if proxy != nil {
+		proxy.bypass = config.Bypass
 	}
 	c := &Client{
 		dialer: dialer{

@@ -1,10 +1,12 @@
 package egress
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // meter is a TCP connection that counts. What has been written tells whether a request can have
@@ -12,6 +14,7 @@ import (
 // being asked.
 type meter struct {
 	net.Conn
+	outer   *tls.Conn       // TLS to the egress proxy, which Conn then is; nil for none
 	raw     syscall.RawConn // nil where the system has none
 	written atomic.Int64
 	credit  atomic.Int64 // bytes that may still be read; used when limited
@@ -26,6 +29,18 @@ func newMeter(nc net.Conn) *meter {
 		m.raw, _ = s.SyscallConn()
 	}
 	return m
+}
+
+// idle reports that nothing has arrived, neither in the kernel nor in what TLS to the proxy has read
+// ahead.
+func (m *meter) idle() bool { return m.quiet() && (m.outer == nil || nothingRead(m.outer)) }
+
+// nothingRead reports that TLS holds nothing that it has read and nobody asked for.
+func nothingRead(c *tls.Conn) bool {
+	var b [1]byte
+	c.SetReadDeadline(time.Unix(1, 0)) // only what is there already
+	n, err := c.Read(b[:])
+	return n == 0 && timedOut(err)
 }
 
 func (m *meter) Read(p []byte) (int, error) {

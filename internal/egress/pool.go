@@ -122,16 +122,7 @@ func (c *Client) usable(kept *conn, r *Request) bool {
 // quiet reports that nothing has arrived on an idle connection, neither in the kernel nor in what
 // TLS has read ahead.
 func (c *conn) quiet() bool {
-	if !c.meter.quiet() {
-		return false
-	}
-	if c.tls == nil {
-		return true
-	}
-	var b [1]byte
-	c.meter.SetReadDeadline(time.Unix(1, 0)) // only what is there already
-	n, err := c.tls.Read(b[:])
-	return n == 0 && timedOut(err)
+	return c.meter.idle() && (c.tls == nil || nothingRead(c.tls))
 }
 
 func (c *Client) connect(ctx context.Context, p *pool, r *Request, a *Answer) (*conn, error) {

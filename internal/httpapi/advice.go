@@ -200,6 +200,7 @@ var adviceByWords = []struct {
 	{hook.ErrProtocol, "but TLS", "This port speaks TLS. The endpoint must begin with https://."},
 	{hook.ErrProtocol, "headers are larger", "The answer's headers are larger than what is read of them. Usually cookies or a debugging tool's headers: send fewer with the answer."},
 	{hook.ErrProtocol, "interim", "The receiver sends interim answers without end. An answer must end with a final status."},
+	{hook.ErrConnect, "egress proxy refused", "Deliveries leave this server through a proxy of its operator, and the proxy does not let them go to this endpoint. Its operator can allow it there."},
 	{hook.ErrConnect, "refused", "Nothing listens on this port, or a firewall refuses it. Check that the receiver runs and is reachable from the internet."},
 	{hook.ErrTimeout, "resolving", "The name server did not answer in time. Check the DNS of the endpoint's domain."},
 	{hook.ErrTimeout, "connecting", "No connection came about: usually a firewall that drops our packets, or a host that is off."},
