@@ -79,6 +79,22 @@ func (c *Client) Nodes(ctx context.Context) iter.Seq2[Node, error] {
 	return list[Node](ctx, c, get("/v1/nodes"))
 }
 
+// Era is a time in which the store never went back.
+type Era struct {
+	Number  int64     `json:"number"` // counted from 1
+	BeganAt time.Time `json:"began_at"`
+	Cause   string    `json:"cause"` // why it began; empty for the first one
+	// What was acknowledged from the one to the other may be missing; nil when nothing is.
+	MissingFrom *time.Time `json:"missing_from"`
+	MissingTo   *time.Time `json:"missing_to"`
+}
+
+// Eras lists when the store went back, because a standby was promoted or a copy restored, newest first.
+// It needs an operator key.
+func (c *Client) Eras(ctx context.Context) iter.Seq2[Era, error] {
+	return list[Era](ctx, c, get("/v1/eras"))
+}
+
 // Backup writes a backup of everything to w: a file that the command restore reads. It holds all that
 // was acknowledged before. One that breaks off returns an error, and is none. It needs an operator key.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {

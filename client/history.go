@@ -29,7 +29,7 @@ func (c *Client) AuditLog(ctx context.Context) iter.Seq2[AuditEntry, error] {
 type Notice struct {
 	ID        string    `json:"id"`
 	At        time.Time `json:"at"`
-	WebhookID string    `json:"webhook_id"`
+	WebhookID string    `json:"webhook_id"` // empty when it is about all of them
 	Kind      string    `json:"kind"`
 	Detail    string    `json:"detail"`
 }

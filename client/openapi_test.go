@@ -121,6 +121,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"check-conservation": func(ctx context.Context, c *Client) error { return last(c.CheckConservation(ctx, true)) },
 
 	"backup":         func(ctx context.Context, c *Client) error { return c.Backup(ctx, io.Discard) },
+	"list-eras":      func(ctx context.Context, c *Client) error { return last(c.Eras(ctx)) },
 	"list-nodes":     func(ctx context.Context, c *Client) error { return last(c.Nodes(ctx)) },
 	"list-companies": func(ctx context.Context, c *Client) error { return last(c.Companies(ctx)) },
 	"get-company":    func(ctx context.Context, c *Client) error { return second(c.Company(ctx, "a/b")) },
@@ -334,6 +335,7 @@ var shapes = map[string]reflect.Type{
 	"Attempt": reflect.TypeFor[Attempt](), "AttemptAnswer": reflect.TypeFor[AttemptAnswer](), "AttemptRequest": reflect.TypeFor[AttemptRequest](),
 	"AuditEntry": reflect.TypeFor[AuditEntry](), "Backlog": reflect.TypeFor[Backlog](), "Balance": reflect.TypeFor[Balance](),
 	"BatchItem": reflect.TypeFor[BatchItem](), "Bucket": reflect.TypeFor[Bucket](), "Company": reflect.TypeFor[Company](),
+	"Era": reflect.TypeFor[Era](), "ListEra": reflect.TypeFor[page[Era]](),
 	"Node": reflect.TypeFor[Node](), "NodePartition": reflect.TypeFor[NodePartition](), "ListNode": reflect.TypeFor[page[Node]](),
 	"ConsoleLink": reflect.TypeFor[ConsoleLink](), "ConsoleLinkCreate": reflect.TypeFor[ConsoleLinkCreate](), "ListConsoleLink": reflect.TypeFor[page[ConsoleLink]](),
 	"CompanyUpdate": reflect.TypeFor[CompanyUpdate](), "Conservation": reflect.TypeFor[conservation](), "Delivery": reflect.TypeFor[Delivery](),

@@ -16,5 +16,5 @@ func main() {
 
 // open makes the server for the commands that run one.
 func open(ctx context.Context, o cli.ServerOptions) (cli.Server, error) {
-	return app.Open(ctx, app.Options{Config: o.Config, Log: o.Log, Version: o.Version, Terminal: o.Terminal, Resume: o.Resume})
+	return app.Open(ctx, app.Options{Config: o.Config, Log: o.Log, Version: o.Version, Terminal: o.Terminal, Resume: o.Resume, Restored: o.Restored})
 }

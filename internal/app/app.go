@@ -41,6 +41,8 @@ type Options struct {
 	Terminal io.Writer
 	// Resume lets a store that was restored from a backup deliver from now on.
 	Resume bool
+	// Restored says that the store was brought back from a copy.
+	Restored bool
 }
 
 // Server is the product, opened but not yet running.
@@ -86,11 +88,14 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint.Reveal(), o.Version, o.Log); err != nil {
 		return nil, err
 	}
-	if s.store, err = s.openStore(ctx, keys.master); err != nil {
+	if s.store, err = s.openStore(ctx, keys.master, o.Restored); err != nil {
 		return nil, err
 	}
 	if err := s.askHeld(ctx, o.Resume); err != nil {
 		return nil, err
+	}
+	if era := s.store.EraBegun(); era != nil {
+		s.wentBack(era)
 	}
 	if err := s.deliveries(o.Version); err != nil {
 		return nil, err
@@ -100,11 +105,12 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 }
 
 // openStore opens Postgres where the configuration names one, else the embedded store.
-func (s *Server) openStore(ctx context.Context, master []byte) (*store.Store, error) {
+func (s *Server) openStore(ctx context.Context, master []byte, restored bool) (*store.Store, error) {
 	o := store.Options{
 		Dir: s.cfg.DataDir, DatabaseURL: s.cfg.DatabaseURL.Reveal(), MasterKey: master, Log: s.log, Fatal: s.die,
-		Judge: s.judges.Judge,
-		Caps:  store.Caps{Webhooks: s.cfg.MaxWebhooksPerCompany, Keys: s.cfg.MaxKeysPerCompany, Links: s.cfg.MaxLinksPerCompany},
+		Judge:    s.judges.Judge,
+		Caps:     store.Caps{Webhooks: s.cfg.MaxWebhooksPerCompany, Keys: s.cfg.MaxKeysPerCompany, Links: s.cfg.MaxLinksPerCompany},
+		Restored: restored, HoldWhenBack: s.cfg.HoldWhenWentBack,
 		Checkpointed: func(wal int64, took time.Duration) {
 			s.metrics.WAL(wal)
 			s.metrics.Checkpoint(took)
@@ -164,8 +170,11 @@ func (s *Server) deliveries(version string) error {
 	s.observer = &observer{m: s.metrics}
 	s.node = &node{
 		nodes: s.store.Nodes(), log: s.log, lease: time.Duration(s.cfg.LeaseSeconds) * time.Second,
-		self:   store.Node{URL: s.URL(), Version: version, StartedAt: hook.Now(time.Now()), Process: ownProcess()},
-		fenced: func(err error) { s.log.Error("this node was declared dead; it joins again as another", "error", err) },
+		self: store.Node{URL: s.URL(), Version: version, StartedAt: hook.Now(time.Now()), Process: ownProcess()},
+		fenced: func(err error) {
+			s.log.Error("the term of this node has ended; it joins again as another", "error", err)
+		},
+		settled: s.settled,
 	}
 	config := deliver.Config{
 		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, false).Judge, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
@@ -230,8 +239,8 @@ func (s *Server) serve(version string, master []byte) {
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
-	mux.Handle("/", s.routes)
-	people := s.console(version, master)
+	mux.Handle("/", s.pinned(s.routes))
+	people := s.pinned(s.console(version, master))
 	mux.Handle("GET /{$}", people)
 	mux.Handle("/console/", people)
 	if s.scrape == nil {

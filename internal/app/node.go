@@ -28,6 +28,9 @@ type node struct {
 	log    *slog.Logger
 	engine func(store.Node) *deliver.Engine
 	fenced func(error) // told when a term ends so
+	// settled is told when this node knows the database again after that went back, with the era that
+	// it has begun; nil when another node has.
+	settled func(context.Context, *store.Era)
 
 	term    atomic.Pointer[term]
 	members atomic.Pointer[store.Members] // as last seen
@@ -60,9 +63,35 @@ func (n *node) run(ctx, hard context.Context) error {
 			return err
 		}
 		n.fenced(err)
+		if errors.Is(err, store.ErrWentBack) && !n.settle(ctx) {
+			return nil
+		}
 		n.begin()
 	}
 }
+
+// settle waits until the database, which went back, can be used as it is now; false when ctx ends
+// before.
+func (n *node) settle(ctx context.Context) bool {
+	for said := false; ; said = true {
+		begun, err := n.nodes.Settle(ctx)
+		if err == nil {
+			n.settled(ctx, begun)
+			return true
+		}
+		if !said {
+			n.log.Warn("the database went back and cannot be used yet", "error", err)
+		}
+		select {
+		case <-time.After(settleAgain):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// settleAgain is how often a database is asked that cannot be used yet.
+const settleAgain = 250 * time.Millisecond
 
 // serve is one term, which has begun.
 func (n *node) serve(ctx, hard context.Context) error {
@@ -75,6 +104,9 @@ func (n *node) serve(ctx, hard context.Context) error {
 		err = nil // it was told to end before it had begun
 	default:
 		return err
+	}
+	if errors.Is(err, store.ErrFenced) {
+		return err // it has left already
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -92,7 +124,7 @@ func (n *node) join(ctx context.Context, x store.Node) error {
 		if err == nil {
 			err = n.bury(ctx)
 		}
-		if err == nil || !hook.IsKind(err, hook.KindUnavailable) {
+		if err == nil || errors.Is(err, store.ErrWentBack) || !hook.IsKind(err, hook.KindUnavailable) {
 			return err
 		}
 		if !told {

@@ -70,7 +70,7 @@ func (p *Program) runDemo(ctx context.Context, cfg config.Config, settings []con
 	if err := d.openReceivers(); err != nil {
 		return err
 	}
-	server, _, err := p.openServer(ctx, cfg, false)
+	server, _, err := p.openServer(ctx, cfg, ServerOptions{})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type ServerOptions struct {
 	Terminal io.Writer
 	// Resume lets a store that was restored from a backup deliver from now on.
 	Resume bool
+	// Restored says that the store was brought back from a copy.
+	Restored bool
 }
 
 // OpenServer makes a server: it opens the store and the listeners.
@@ -38,7 +40,7 @@ type OpenServer func(ctx context.Context, o ServerOptions) (Server, error)
 
 func (p *Program) serve() *cobra.Command {
 	var profile string
-	var resume bool
+	var o ServerOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -55,12 +57,13 @@ func (p *Program) serve() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			return p.runServe(cmd.Context(), cfg, profile, resume)
+			return p.runServe(cmd.Context(), cfg, profile, o)
 		},
 	}
 	config.Flags(cmd.Flags())
 	// No setting either: a file that says so would undo every restore.
-	cmd.Flags().BoolVar(&resume, "resume", false, "let a store that was restored from a backup deliver from now on")
+	cmd.Flags().BoolVar(&o.Resume, "resume", false, "let a store that is held back after a restore deliver from now on")
+	cmd.Flags().BoolVar(&o.Restored, "restored", false, "say, once, that the store was brought back from a copy of its files: what it gives out from now on lies above all that it may have given out")
 	// For those who work on the server: no setting, so that no file turns it on.
 	cmd.Flags().StringVar(&profile, "profile-listen", "", "loopback address that the profiler (net/http/pprof) listens on")
 	// The flag was added above, so that hiding it cannot fail.
@@ -68,8 +71,8 @@ func (p *Program) serve() *cobra.Command {
 	return cmd
 }
 
-func (p *Program) runServe(ctx context.Context, cfg config.Config, profile string, resume bool) error {
-	server, log, err := p.openServer(ctx, cfg, resume)
+func (p *Program) runServe(ctx context.Context, cfg config.Config, profile string, o ServerOptions) error {
+	server, log, err := p.openServer(ctx, cfg, o)
 	if err != nil {
 		return err
 	}
@@ -95,7 +98,7 @@ func (p *Program) runServe(ctx context.Context, cfg config.Config, profile strin
 
 // openServer opens a server that logs to standard error, and logs what an operator should not
 // overlook.
-func (p *Program) openServer(ctx context.Context, cfg config.Config, resume bool) (Server, *slog.Logger, error) {
+func (p *Program) openServer(ctx context.Context, cfg config.Config, o ServerOptions) (Server, *slog.Logger, error) {
 	log, err := telemetry.NewLogger(p.Stderr, telemetry.LogOptions{
 		Format: cfg.LogFormat, Level: cfg.LogLevel, Plain: config.PlainOutput(),
 	})
@@ -105,7 +108,7 @@ func (p *Program) openServer(ctx context.Context, cfg config.Config, resume bool
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}
-	o := ServerOptions{Config: cfg, Log: log, Version: buildVersion(), Resume: resume}
+	o.Config, o.Log, o.Version = cfg, log, buildVersion()
 	if isTerminal(p.Stderr) {
 		o.Terminal = p.Stderr
 	}

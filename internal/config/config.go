@@ -37,6 +37,8 @@ type Config struct {
 
 	LeaseSeconds int `yaml:"lease_seconds" default:"10" group:"Store" doc:"Seconds without a sign of life after which the other nodes on the same database take a node's work over, 3 to 60."`
 
+	HoldWhenWentBack bool `yaml:"hold_when_went_back" default:"false" group:"Store" doc:"Deliver nothing when the database turns out to be older than what was acknowledged, because a standby was promoted or a copy restored, until a node is started with --resume."`
+
 	OperatorKey Secret `yaml:"operator_key" group:"Keys" doc:"Key that may do everything: awo_ and at least 32 letters and digits. When empty, the first start on the embedded store creates one in operator.key in the data directory."`
 	MasterKey   Secret `yaml:"master_key" group:"Keys" doc:"Key that seals signing secrets at rest: the base64 of 32 bytes. When empty, the first start on the embedded store creates one in master.key in the data directory."`
 

@@ -89,6 +89,7 @@ type system struct {
 	Settings   []Setting
 	Nodes      []nodeRow // none where this one makes no deliveries
 	InFlight   int
+	Eras       []httpapi.Era // that began because the store went back, the newest first
 }
 
 // nodeRow is a node, and how far it is.
@@ -119,5 +120,10 @@ func (v *visit) showSystem() error {
 		s.Nodes = append(s.Nodes, nodeRow{n, n.LeaseUntil != nil && n.LeaseUntil.Before(v.c.opt.Now())})
 		s.InFlight += n.InFlight
 	}
+	var eras httpapi.List[httpapi.Era]
+	if err := v.get("/v1/eras", url.Values{"limit": {"20"}}, &eras); err != nil {
+		return err
+	}
+	s.Eras = slices.DeleteFunc(eras.Data, func(e httpapi.Era) bool { return e.Cause == "" })
 	return v.show("system", page{Title: "System", Nav: "system"}, s)
 }

@@ -497,7 +497,7 @@ func (e *Engine) record(ctx context.Context, fenced chan<- error) {
 				}
 				break
 			}
-			if !hook.IsKind(err, hook.KindUnavailable) || ctx.Err() != nil {
+			if errors.Is(err, store.ErrFenced) || !hook.IsKind(err, hook.KindUnavailable) || ctx.Err() != nil {
 				fenced <- fmt.Errorf("record: %w", err)
 				return
 			}

@@ -85,7 +85,7 @@ type lane struct {
 	items    []*item
 	ahead    int // settled ones among them
 	read     hook.Offset
-	sequence int64 // of the last matched event up to read
+	sequence int64 // count of matches up to read
 	low      hook.Offset
 	lowSeq   int64
 	above    map[hook.Offset]store.Above // history above the low-water mark, from before this life
@@ -270,7 +270,7 @@ func (l *lane) parkedCap() int {
 // offer gives the lane the next matched event of the log.
 func (l *lane) offer(offset hook.Offset, topic, object string, p *payload, now time.Time) *item {
 	l.sequence++
-	it := &item{offset: offset, sequence: l.sequence, topic: topic, object: object, kind: hook.Live, payload: p, since: now}
+	it := &item{offset: offset, sequence: l.sequence + l.place.leapAt(offset), topic: topic, object: object, kind: hook.Live, payload: p, since: now}
 	if p != nil {
 		p.refs++
 	}
@@ -308,7 +308,7 @@ func (l *lane) stand(it *item) {
 func (l *lane) advance() {
 	n := 0
 	for n < len(l.items) && l.items[n].state == settled {
-		l.low, l.lowSeq = l.items[n].offset, l.items[n].sequence
+		l.low, l.lowSeq = l.items[n].offset, l.place.count(l.items[n])
 		if l.items[n].skipped {
 			l.skipped++
 		}

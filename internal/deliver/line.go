@@ -163,7 +163,7 @@ func (l *lane) cut(drop func(*payload)) {
 		it.offset = 0 // marks it as dropped
 	}
 	if keep > 0 {
-		l.read, l.sequence = l.items[keep-1].offset, l.items[keep-1].sequence
+		l.read, l.sequence = l.items[keep-1].offset, l.place.count(l.items[keep-1])
 	} else {
 		l.read, l.sequence = l.low, l.lowSeq
 	}

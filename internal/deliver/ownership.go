@@ -82,7 +82,7 @@ func (e *Engine) newOwnership(stop <-chan struct{}) *ownership {
 }
 
 // run returns when the node has left, when ctx ends, or with [store.ErrFenced] when it was declared
-// dead.
+// dead or the database went back.
 func (o *ownership) run(ctx context.Context) error {
 	o.work = ctx
 	o.lapse = time.AfterFunc(o.term, func() {
@@ -120,7 +120,11 @@ func (o *ownership) run(ctx context.Context) error {
 			}
 		}
 		wait := o.pace()
-		if err := o.poll(ctx); err != nil && ctx.Err() == nil {
+		err := o.poll(ctx)
+		if errors.Is(err, store.ErrFenced) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
 			o.heard("read what this node owns", err)
 			wait = again
 		}

@@ -59,7 +59,7 @@ type place struct {
 	version  int64
 	detached bool        // as committed: its own row counts
 	offset   hook.Offset // low-water mark when no lane is there (detached, or before the tail)
-	sequence int64       // matched events up to it
+	sequence int64       // count of matches up to it
 	rules    []rule
 	skips    []store.SkipRange
 	replay   int64
@@ -69,6 +69,7 @@ type place struct {
 
 type rule struct {
 	from   hook.Offset
+	leap   int64 // what a match's number is higher by than its count
 	topics hook.TopicSet
 	filter *text // nil for none
 }
@@ -81,6 +82,17 @@ func (p *place) ruleAt(o hook.Offset) *rule {
 	}
 	return &p.rules[i-1]
 }
+
+// leapAt is what a match's number is higher by than its count.
+func (p *place) leapAt(o hook.Offset) int64 {
+	if r := p.ruleAt(o); r != nil {
+		return r.leap
+	}
+	return 0
+}
+
+// count is the count of matches up to a live delivery.
+func (p *place) count(it *item) int64 { return it.sequence - p.leapAt(it.offset) }
 
 // wants says whether the topic matches at that offset; filters remain to be asked.
 func (p *place) wants(o hook.Offset, topic string) (*rule, bool) {

@@ -113,7 +113,7 @@ func (c *core) newPlace(p *partition, from *store.Place) *place {
 func (c *core) rules(co *company, from []hook.Rule) []rule {
 	rules := make([]rule, 0, len(from))
 	for _, r := range from {
-		x := rule{from: r.From, topics: r.Topics}
+		x := rule{from: r.From, leap: r.Leap, topics: r.Topics}
 		if r.Filter != "" && c.filtering {
 			x.filter = co.intern(r.Filter)
 		}

@@ -124,6 +124,8 @@ type Rule struct {
 	From    Offset
 	Topics  TopicSet
 	Filter  string // "" for none
+	// Leap is what the number of a match is higher by than the count of matches up to it.
+	Leap int64
 	// Off says that nothing matches from here on (the webhook was deleted).
 	Off bool
 }

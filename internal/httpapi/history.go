@@ -21,11 +21,11 @@ type AuditEntry struct {
 	Detail    Object    `json:"detail" doc:"What was asked for; never a secret."`
 }
 
-// Notice is something that a company should know about one of its webhooks.
+// Notice is something that a company should know about one of its webhooks, or about all of them.
 type Notice struct {
 	ID        string    `json:"id"`
 	At        time.Time `json:"at"`
-	WebhookID string    `json:"webhook_id"`
+	WebhookID string    `json:"webhook_id" doc:"Empty when it is about all of the company's."`
 	Kind      string    `json:"kind" example:"down"`
 	Detail    string    `json:"detail"`
 }
@@ -82,7 +82,7 @@ func (a *API) historyRoutes() {
 	})
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/notices", id: "list-notices", tag: tag, need: companyRead,
-		summary: "What happened to the webhooks", description: "Down, recovered, disabled, events about to expire: newest first.",
+		summary: "What happened to the webhooks", description: "Down, recovered, disabled, events about to expire, a store that went back: newest first.",
 	}, func(ctx context.Context, x *exchange, in *Paging) (*noticesOut, error) {
 		page, err := in.page()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // Node is one process of the installation, and what it runs.
@@ -18,7 +19,7 @@ type Node struct {
 	LeaseUntil *time.Time      `json:"lease_until" doc:"null: the embedded store has one node, which needs no lease."`
 	InFlight   int             `json:"in_flight" doc:"Attempts under way or not yet recorded."`
 	Leaving    bool            `json:"leaving" doc:"It hands its partitions over and takes none."`
-	HeldSince  *time.Time      `json:"held_since" doc:"When the store was restored from a backup, while it delivers nothing until an operator lets it; null otherwise."`
+	HeldSince  *time.Time      `json:"held_since" doc:"When the store was restored from a backup, or went back, while it delivers nothing until an operator lets it; null otherwise."`
 	Partitions []NodePartition `json:"partitions"`
 	// Authorities are known of the node that answers.
 	Authorities *NodeAuthorities `json:"certificate_authorities" doc:"That it verifies endpoints by. null: of another node than the one that answers."`
@@ -38,6 +39,17 @@ type NodePartition struct {
 	Lag       int64 `json:"lag" doc:"Events between the two."`
 }
 
+// Era is a time in which the store never went back.
+type Era struct {
+	Number      int64      `json:"number" doc:"Counted from 1."`
+	BeganAt     time.Time  `json:"began_at"`
+	Cause       string     `json:"cause" doc:"Why another era began: a standby was promoted, or a copy restored. Empty for the first one."`
+	MissingFrom *time.Time `json:"missing_from" doc:"What was acknowledged from then on may be missing; null when nothing is."`
+	MissingTo   *time.Time `json:"missing_to" doc:"And what was acknowledged later is there."`
+}
+
+type erasOut struct{ Body *List[Era] }
+
 type nodesOut struct{ Body *List[Node] }
 
 func (a *API) nodeRoutes() {
@@ -56,5 +68,23 @@ func (a *API) nodeRoutes() {
 			return nil, err
 		}
 		return &nodesOut{newList(*in, list, "", func(n Node) Node { return n })}, nil
+	})
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/eras", id: "list-eras", tag: "Companies", need: operatorOnly,
+		summary: "When the store went back",
+		description: "Newest first. An era ends when the store turns out to be older than what was acknowledged, because a standby was promoted or a copy " +
+			"restored; all numbers of the next one lie far above those of the one before.",
+	}, func(ctx context.Context, _ *exchange, in *Paging) (*erasOut, error) {
+		page, err := in.page()
+		if err != nil {
+			return nil, err
+		}
+		list, more, err := a.opt.Store.Eras(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		return &erasOut{listByID(*in, list, more, func(e store.Era) Era {
+			return Era{e.Number, e.BeganAt, e.Cause, e.MissingFrom, e.MissingTo}
+		})}, nil
 	})
 }

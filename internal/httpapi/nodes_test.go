@@ -28,6 +28,11 @@ func TestNodes(t *testing.T) {
 	if n["held_since"] != nil {
 		t.Errorf("held: %v", n)
 	}
+	eras := s.call("GET", "/v1/eras", "").ok(200)["data"].([]any)
+	if first := eras[0].(map[string]any); len(eras) != 1 || first["number"] != 1.0 || first["cause"] != "" || first["missing_from"] != nil {
+		t.Errorf("eras: %v", eras)
+	}
+	s.call("GET", "/v1/eras?cursor=x", "").problem(400, "invalid_cursor")
 	s.call("GET", "/v1/nodes?cursor=x", "").problem(400, "invalid_cursor")
 	without := newServer(t, func(o *httpapi.Options) { o.Nodes = nil })
 	without.call("GET", "/v1/nodes", "").problem(503, "engine_unavailable")

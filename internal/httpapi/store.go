@@ -113,6 +113,7 @@ type HistoryStore interface {
 	AuditLog(ctx context.Context, company hook.CompanyKey, p store.Page) ([]store.AuditEntry, string, error)
 	Notices(ctx context.Context, company hook.CompanyKey, p store.Page) ([]store.NoticeEntry, string, error)
 	Conservation(ctx context.Context, company hook.CompanyKey, p store.Page) ([]store.Balance, string, error)
+	Eras(ctx context.Context, p store.Page) ([]store.Era, string, error)
 	Recount(ctx context.Context, key hook.WebhookKey) (*store.Recount, error)
 	Stats(ctx context.Context, query store.StatsQuery) ([]store.Stat, error)
 }

@@ -78,3 +78,14 @@ var greedy = struct {
 	strict                     bool
 	patience                   time.Duration
 }{webhooks: 1000, events: 100, measured: 1000, strict: true, patience: 2 * time.Second}
+
+// setbacks are the ways in which a database goes back.
+var setbacks = []setback{
+	{name: "promoted under one", nodes: 1, prepare: promoted},
+	{name: "promoted under two", nodes: 2, prepare: promoted},
+	{name: "promoted late under one", nodes: 1, after: 15 * time.Second, prepare: promoted},
+	{name: "promoted late under two", nodes: 2, after: 15 * time.Second, prepare: promoted},
+	{name: "restored under one", nodes: 1, prepare: loaded},
+	{name: "restored under two", nodes: 2, prepare: loaded},
+	{name: "in step under one", nodes: 1, prepare: inStep, whole: true},
+}

@@ -90,3 +90,9 @@ var greedy = struct {
 	strict                     bool          // an idle machine is measured: the bound holds as it is written
 	patience                   time.Duration // how long its own reads may take
 }{webhooks: 200, events: 12, measured: 150, patience: 10 * time.Second}
+
+// setbacks are the ways in which a database goes back.
+var setbacks = []setback{
+	{name: "promoted", nodes: 2, prepare: promoted},
+	{name: "restored", nodes: 1, prepare: loaded},
+}

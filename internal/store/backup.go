@@ -72,7 +72,7 @@ func RestoreSQLite(ctx context.Context, backup string, opt Options) error {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	err := withCopyOf(ctx, backup, opt, func(s *Store) error { return s.hold(ctx) }, func(file string) error { return settleFile(file, path) })
+	err := withCopyOf(ctx, backup, opt, func(s *Store) error { return s.restored(ctx) }, func(file string) error { return settleFile(file, path) })
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
@@ -149,9 +149,12 @@ func (s *Store) sound(ctx context.Context) error {
 // metaHeld is what meta holds from a restore until an operator says go: when it was, in microseconds.
 const metaHeld = "held since"
 
-// hold keeps the store from delivering.
-func (s *Store) hold(ctx context.Context) error {
-	return s.write(ctx, func(q tx) error { return setMeta(ctx, q, metaHeld, micros(s.now())) })
+// restored begins an era, and keeps the store from delivering.
+func (s *Store) restored(ctx context.Context) error {
+	return s.write(ctx, func(q tx) error {
+		_, err := s.beginEra(ctx, q, setback{cause: causeRestored, hold: true})
+		return err
+	})
 }
 
 // HeldSince says since when a restored store waits for an operator; nil when it does not.

@@ -54,7 +54,8 @@ type count struct {
 	Balance
 	v          *view // spent; its facts serve
 	head       hook.Offset
-	aboveCount int64 // settled or parked above the place
+	end        hook.Offset // up to where is counted: the head, or where much lies between
+	aboveCount int64       // settled or parked above the place
 }
 
 func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err error) {
@@ -71,13 +72,16 @@ func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err er
 		if c.head, err = s.head(ctx, q, v.partition); err != nil {
 			return err
 		}
+		if c.end, err = countedTo(ctx, q, v.company, v.place, c.head); err != nil {
+			return err
+		}
 		return one(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &c.Parked)
 	})
 	if err != nil {
 		return c, err
 	}
 	c.aboveCount = int64(len(above))
-	upTo := min(c.head, c.v.place+backlogRead)
+	upTo := c.end
 	_, err = s.eachMatch(ctx, key, c.v.place, upTo, func(ref Ref) bool {
 		if _, done := above[ref.Offset]; !done {
 			c.Pending++
@@ -111,20 +115,25 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 	}
 	r := &Recount{Complete: c.v.purged < c.v.rules[0].From}
 	r.WebhookID, r.PendingExact = c.WebhookID, c.PendingExact
-	place, end := c.v.place, min(c.head, c.v.place+backlogRead)
+	place, end := c.v.place, c.end
 	var passed int64
 	for at := max(c.v.purged, c.v.rules[0].From-1); at < end; {
-		upTo := min(at+recounted, end)
-		if at < place {
-			upTo = min(upTo, place)
-		}
-		if err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+		upTo := end
+		err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+			first, err := firstAfter(ctx, q, c.v.company, at, end+1) // offsets leap where the store went back
+			if err != nil {
+				return err
+			}
+			if upTo = min(first-1+recounted, end); at < place {
+				upTo = min(upTo, place)
+			}
 			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
 			}
-			return v.recount(ctx, at, upTo, r, place)
-		}); err != nil {
+			return v.recount(ctx, max(at, min(first-1, upTo)), upTo, r, place)
+		})
+		if err != nil {
 			return nil, fmt.Errorf("recount: %w", err)
 		}
 		if at = upTo; at <= place {
@@ -133,6 +142,31 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 	}
 	r.Balanced = r.Unexplained == 0 && (!r.Complete || passed == c.v.cursor.Sequence)
 	return r, nil
+}
+
+// countedTo is how far what lies above a place is counted in one go. Offsets leap where the store went
+// back; what has no events costs nothing.
+func countedTo(ctx context.Context, q tx, c hook.CompanyKey, place, head hook.Offset) (hook.Offset, error) {
+	const most = 8 // stretches with nothing between them
+	end := place
+	for range most {
+		next, err := firstAfter(ctx, q, c, end, head+1)
+		switch {
+		case err != nil || next > head:
+			return head, err
+		case end > place && next-end <= backlogRead:
+			return end, nil
+		}
+		end = min(head, next-1+backlogRead)
+	}
+	return end, nil
+}
+
+// firstAfter is the first offset of a company's after one; otherwise that which is given.
+func firstAfter(ctx context.Context, q tx, c hook.CompanyKey, after, otherwise hook.Offset) (first hook.Offset, err error) {
+	err = one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2), $3)`,
+		[]any{int64(c), int64(after), int64(otherwise)}, &first)
+	return first, err
 }
 
 // recount adds one chunk; a chunk that fails has added nothing.

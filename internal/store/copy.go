@@ -55,6 +55,9 @@ func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err
 		}
 		return nil
 	})
+	if err == nil {
+		err = to.resettle(ctx)
+	}
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy: %w", err)
 	}
@@ -663,6 +666,11 @@ func (c *copying) end(ctx context.Context) error {
 				if _, err := q.exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(head), int64(p)); err != nil {
 					return err
 				}
+			}
+		}
+		if c.o.held { // what was given out since the backup was made is not known
+			if _, err := c.to.beginEra(ctx, q, setback{cause: causeRestored}); err != nil {
+				return err
 			}
 		}
 		_, err := q.exec(ctx, `DELETE FROM meta WHERE name = $1 OR name LIKE $2 OR name LIKE $3`, metaCopy, metaCopied+" %", metaBase+" %")

@@ -42,7 +42,7 @@ var tables = []copied{
 	table("webhooks", "company", "key", `key=webhook id company=company partition=partition endpoint endpoint_version endpoint_since status status_reason topics filter
 		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version secret previous_secret
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
-	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter`, nil),
+	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter leap`, nil),
 	table("cursors", "webhook", "webhook", `webhook=webhook detached offset=offset sequence delivered failed skipped failing_since failing_hours last_failing_hour
 		consecutive_failures last_success_at last_failure_at probe_at probe_step not_before gate_wait_us gate_reason gate_version throttles`, (*copying).mendCursor),
 	table("events", "company", "partition offset", `partition=partition offset=offset id company=company topic object_key data digest occurred_at accepted_at`, nil),

@@ -149,7 +149,7 @@ func (v *view) numberPending(ctx context.Context, high hook.Offset) error {
 		}
 		if ok {
 			n++
-			v.sequences[ref.Offset] = n
+			v.sequences[ref.Offset] = n + v.leapAt(ref.Offset)
 		}
 	}
 	return nil

@@ -44,7 +44,8 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 				return err
 			}
 			for i, bytes := 0, 0; i < len(found) && len(list) < limit && bytes < feedBytes; i++ {
-				if sequence+int64(i)+1 <= after {
+				number := sequence + int64(i) + 1 + v.leapAt(found[i].Offset)
+				if number <= after {
 					continue
 				}
 				e, notThere := eventAt(ctx, q, v.company, found[i].Offset)
@@ -52,7 +53,7 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 					return notThere
 				}
 				bytes += len(e.Data)
-				list = append(list, FedEvent{Event: e, Sequence: sequence + int64(i) + 1})
+				list = append(list, FedEvent{Event: e, Sequence: number})
 			}
 			at, sequence = reached, sequence+int64(len(found))
 			return nil
@@ -65,15 +66,15 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 }
 
 // numbered finds a place from which matches can be counted up to those after a sequence: an offset
-// and the sequence there.
+// and the count of matches there.
 func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, sequence int64, err error) {
-	if v.cursor.Sequence <= after {
+	if v.cursor.Sequence+v.leapAt(v.place) <= after {
 		return v.place, v.cursor.Sequence, nil
 	}
 	first := v.rules[0].From - 1
 	at, sequence, err = v.lastNumbered(ctx, max(first, v.purged), after)
 	if err == nil && sequence > 0 || err != nil {
-		return at, sequence, err
+		return at, sequence - v.leapAt(at), err
 	}
 	if v.purged <= first {
 		return first, 0, nil
@@ -82,6 +83,7 @@ func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, seque
 	err = one(ctx, v.q, `
 		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND sequence > 0 ORDER BY "offset", number LIMIT 1`,
 		[]any{int64(v.key), int64(v.purged)}, &at, &sequence)
+	sequence -= v.leapAt(at)
 	if errors.Is(err, errNoRow) {
 		at, sequence, err = v.place, v.cursor.Sequence, nil
 	}

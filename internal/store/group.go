@@ -27,6 +27,7 @@ type work struct {
 	events []*hook.Event
 	record *Record
 	fn     func(tx) error
+	here   *here // the database as who asks knew it; on Postgres
 
 	batch    Batch
 	recorded Recorded

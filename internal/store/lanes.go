@@ -62,7 +62,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 			return err
 		}
 		err = each(ctx, q, `
-			SELECT k.webhook, k.from_offset, k.topics, k.filter FROM webhooks w CROSS JOIN cursors c CROSS JOIN rules k`+where+`
+			SELECT k.webhook, k.from_offset, k.topics, k.filter, k.leap FROM webhooks w CROSS JOIN cursors c CROSS JOIN rules k`+where+`
 				AND c.webhook = w.key AND k.webhook = w.key AND k.from_offset >= coalesce((
 					SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key
 						AND x.from_offset <= CASE WHEN c.detached = 1 OR c."offset" > $4 THEN c."offset" ELSE $4 END), 0)
@@ -130,7 +130,7 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 		})
 		for i := range list {
 			if err == nil {
-				list[i].Head, err = s.head(ctx, q, list[i].Partition)
+				list[i].Head, err = s.lastOf(ctx, q, list[i].Partition)
 			}
 		}
 		return err
@@ -139,6 +139,15 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 		return nil, fmt.Errorf("read the progress: %w", err)
 	}
 	return list, nil
+}
+
+// lastOf is the offset of a partition's last event, where there is one: the next may lie far above it.
+func (s *Store) lastOf(ctx context.Context, q tx, p hook.Partition) (last hook.Offset, err error) {
+	err = one(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p)+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &last)
+	if err == nil && last == 0 {
+		return s.head(ctx, q, p)
+	}
+	return last, err
 }
 
 const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,

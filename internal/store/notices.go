@@ -8,10 +8,10 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// NoticeEntry is something that a company should know about one of its webhooks.
+// NoticeEntry is something that a company should know, mostly about one of its webhooks.
 type NoticeEntry struct {
 	ID        string
-	WebhookID string
+	WebhookID string // "" for all of them
 	At        time.Time
 	Kind      string
 	Detail    string
@@ -22,8 +22,8 @@ func (s *Store) Notices(ctx context.Context, company hook.CompanyKey, p Page) (l
 	err = s.read(ctx, func(q tx) error {
 		list = list[:0]
 		return each(ctx, q, `
-			SELECT n.id, w.id, n.at, n.kind, n.detail FROM notices n JOIN webhooks w ON w.key = n.webhook
-			WHERE n.company = $1 AND n.id < $2 ORDER BY n.id DESC LIMIT $3`,
+			SELECT n.id, coalesce(w.id, ''), n.at, n.kind, n.detail FROM notices n LEFT JOIN webhooks w ON w.key = n.webhook
+			WHERE n.company = $1 AND n.id < $2 AND (w.key IS NOT NULL OR n.webhook = 0) ORDER BY n.id DESC LIMIT $3`,
 			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
 				var n NoticeEntry
 				var at int64

@@ -44,6 +44,7 @@ type elephant struct {
 	pool    *pgxpool.Pool
 	few     *pgxpool.Pool                     // for leases, beside the crowd
 	lines   [postgresPartitions + 1]*appender // the last is for what goes across partitions
+	present present                           // what this process knows of the database that it is on
 	notify  func(hook.Partition, []*hook.Event, int64)
 	settled settled
 	set     map[string]string // what each session begins with
@@ -68,7 +69,11 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
 	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
-	if err := s.checkOpened(ctx, opt); err != nil {
+	err = s.checkOpened(ctx, opt)
+	if err == nil && !opt.Unfinished {
+		s.begun, err = e.settle(ctx, s, opt.Restored)
+	}
+	if err != nil {
 		e.close()
 		return nil, err
 	}
@@ -147,11 +152,18 @@ func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Co
 // write makes configuration changes take turns, so that what fn has looked up still holds when it
 // writes. Appends and records go on beside it.
 func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
+	k, err := e.mayWrite(ctx)
+	if err != nil {
+		return err
+	}
 	var s *pgSession
-	err := e.again(ctx, func(ctx context.Context) error {
+	err = e.again(ctx, func(ctx context.Context) error {
 		return pgx.BeginTxFunc(ctx, e.pool, readCommitted, func(t pgx.Tx) error {
 			s = &pgSession{ctx: ctx, e: e, tx: t}
 			if _, err := s.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
+				return err
+			}
+			if err := e.still(ctx, s, k); err != nil {
 				return err
 			}
 			return fn(s)
@@ -190,7 +202,12 @@ func (e *elephant) lockLog(ctx context.Context, q tx, p hook.Partition) (hook.Of
 	return e.head(ctx, q, p)
 }
 
-const lockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
+const (
+	lockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
+	// It locks nothing where the row is another one than that which is known, also after it has waited
+	// for who wrote it.
+	lockSamePartition = `SELECT id FROM partitions WHERE id = $1 AND ($2::text = '' OR xmin::text = $2) FOR UPDATE`
+)
 
 func (e *elephant) head(ctx context.Context, q tx, p hook.Partition) (head hook.Offset, err error) {
 	err = one(ctx, q, `
@@ -223,6 +240,8 @@ func (e *elephant) mapError(err error) error {
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.Is(err, errStandby), errors.Is(err, errReplaced):
+		return unavailable("store_busy", err)
 	case e.ending.Load():
 		return unavailable("store_closed", err)
 	}
@@ -235,6 +254,9 @@ func (e *elephant) mapError(err error) error {
 		case x.Code == "53100":
 			return unavailable("disk_full", err)
 		case away(x.Code):
+			return unavailable("store_busy", err)
+		}
+		if e.present.here.Load() != nil && (x.Code == "42P01" || x.Code == "42P10") { // tables and keys that were there: it is being restored
 			return unavailable("store_busy", err)
 		}
 		return err

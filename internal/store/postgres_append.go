@@ -31,7 +31,11 @@ func newAppender(e *elephant, p hook.Partition) *appender {
 }
 
 func (e *elephant) append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
-	w := work{events: events}
+	k, err := e.mayWrite(ctx)
+	if err != nil {
+		return Batch{}, err
+	}
+	w := work{events: events, here: k}
 	if err := e.lines[p].do(ctx, &w); err != nil {
 		return Batch{}, err // the appender may still be at it
 	}
@@ -74,7 +78,9 @@ func (a *appender) commitAll(works []*work) {
 // commit does a group and answers its callers. A group that fails by the fault of one is halved.
 func (a *appender) commit(works []*work) {
 	start := time.Now()
+	k, works := a.present(works)
 	g := newAppendGroup(a.partition, works)
+	g.here = k
 	a.later = append(a.later, g.later...)
 	err := a.try(g)
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok && ownFault(x) && len(g.works) > 1 {
@@ -99,6 +105,26 @@ func (a *appender) commit(works []*work) {
 	}
 }
 
+// present refuses those who asked before the database went back: what they know of it is not so any
+// more.
+func (a *appender) present(works []*work) (*here, []*work) {
+	k, err := a.e.at()
+	kept := make([]*work, 0, len(works))
+	for _, w := range works {
+		switch {
+		case err != nil:
+			w.err = err
+		case w.here != nil && (k == nil || w.here.era.id != k.era.id):
+			w.err = gone()
+		default:
+			kept = append(kept, w)
+			continue
+		}
+		close(w.done)
+	}
+	return k, kept
+}
+
 // try appends a group until its outcome is known: after a commit that was not answered, the same ids
 // find out whether it took place.
 func (a *appender) try(g *appendGroup) error {
@@ -110,6 +136,9 @@ func (a *appender) try(g *appendGroup) error {
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, ErrWentBack) {
+			return err // whether a try before was committed means nothing any more
 		}
 		g.again = g.again || ambiguous(err)
 		if x, ok := errors.AsType[*pgconn.PgError](err); ok && !ambiguous(x) && !conflicted(x) {
@@ -137,7 +166,8 @@ type appendGroup struct {
 	partition hook.Partition
 	works     []*work
 	later     []*work
-	again     bool // an earlier try may have been committed
+	again     bool  // an earlier try may have been committed
+	here      *here // the database as it is known; nil where nobody looks
 	rows      []appendRow
 	first     map[eventID]int // row by id
 
@@ -221,7 +251,7 @@ const appendEvents = `
 			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (
 			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
-		WHERE p.id = $1
+		WHERE p.id = $1 AND ($12::text = '' OR p.xmin::text = $12)
 	), fresh AS (
 		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
 		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, last.accepted_at
@@ -237,10 +267,12 @@ const appendEvents = `
 	SELECT config_version, false, partition, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
 	FROM known, version`
 
-// lockPartitions and appendAcross are the same for events of several partitions, $1, each row with its own.
+// lockSamePartitions and appendAcross are the same for events of several partitions, $1, each row with its own.
 const (
-	lockPartitions = `SELECT id FROM partitions WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE`
-	appendAcross   = `
+	lockSamePartitions = `
+		SELECT p.id FROM partitions p JOIN unnest($1::bigint[], $2::text[]) AS g (id, row) ON g.id = p.id
+		WHERE g.row = '' OR p.xmin::text = g.row ORDER BY p.id FOR UPDATE OF p`
+	appendAcross = `
 	WITH g AS MATERIALIZED (
 		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[], $12::bigint[])
 			WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, partition, n)
@@ -255,7 +287,7 @@ const (
 			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (
 			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
-		WHERE p.id = ANY($1::bigint[])
+		JOIN unnest($1::bigint[], $13::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
 	), fresh AS (
 		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
 		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest,
@@ -275,16 +307,50 @@ func (g *appendGroup) send(ctx context.Context, e *elephant) error {
 	g.known, g.fresh, g.versions = map[eventID]*hook.Event{}, map[hook.Partition][]*hook.Event{}, map[hook.Partition]int64{}
 	placed := map[eventID]*hook.Event{}
 	if len(g.rows) > 0 { // else every caller clashes with itself
-		lock := step{query: lockPartition, args: []any{int64(g.partition)}}
+		held := 0
+		lock := step{lockSamePartition, []any{int64(g.partition), g.row(g.partition)}, counted(&held)}
+		want := 1
 		if g.partition == across {
-			lock = step{query: lockPartitions, args: []any{g.partitions()}}
+			all := g.partitions()
+			lock = step{lockSamePartitions, []any{all, g.rowsOf(all)}, counted(&held)}
+			want = len(all)
 		}
 		if err := e.transact(ctx, lock, g.insertion(e, placed)); err != nil {
 			return err
 		}
+		if held != want {
+			return e.noticed(g.here, "its rows are not those that this node knows")
+		}
 	}
 	g.answer(placed)
+	for p, fresh := range g.fresh {
+		if last := fresh[len(fresh)-1]; g.here != nil {
+			e.present.acked.Store(&acked{g.here.era.id, p, last.Offset, last.ID, time.Now()})
+		}
+	}
 	return nil
+}
+
+// row is what wrote a partition's row, as far as it is known.
+func (g *appendGroup) row(p hook.Partition) string {
+	if g.here == nil || p >= across {
+		return ""
+	}
+	return g.here.rows[p]
+}
+
+func (g *appendGroup) rowsOf(partitions []int64) []string {
+	return column(partitions, func(p int64) string { return g.row(hook.Partition(p)) })
+}
+
+// counted counts the rows of an answer.
+func counted(n *int) func(pgx.Rows) error {
+	return func(r pgx.Rows) error {
+		for r.Next() {
+			*n++
+		}
+		return r.Err()
+	}
 }
 
 // acceptance is the time of acceptance, null for the database's.
@@ -305,9 +371,12 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 		column(g.rows, func(r appendRow) bool { return !r.event.FreshID || g.again }), e.acceptance(),
 	}
 	query := appendEvents
-	if g.partition == across {
-		query, args[0] = appendAcross, g.partitions()
-		args = append(args, column(g.rows, func(r appendRow) int64 { return int64(r.event.Partition) }))
+	if g.partition != across {
+		args = append(args, g.row(g.partition))
+	} else {
+		all := g.partitions()
+		query, args[0] = appendAcross, all
+		args = append(args, column(g.rows, func(r appendRow) int64 { return int64(r.event.Partition) }), g.rowsOf(all))
 	}
 	return step{query, args, func(r pgx.Rows) error {
 		for r.Next() {

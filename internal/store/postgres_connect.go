@@ -75,6 +75,8 @@ func (e *elephant) config() (*pgxpool.Config, error) {
 	}
 	c.ConnConfig.DialFunc, c.PingTimeout = dialer().DialContext, pingPatience
 	c.ConnConfig.AfterConnect = e.begin(e.set)
+	e.present.asked = c.ConnConfig.ValidateConnect // by the URL
+	c.ConnConfig.ValidateConnect = e.validate
 	return c, nil
 }
 

@@ -47,6 +47,7 @@ const deadKept = 24 * time.Hour
 // are on the database's clock, and renewed on connections that wait for nobody else's. One order of
 // locks: nodes, then owners, then all the rest.
 type Nodes struct {
+	s    *Store
 	e    *elephant
 	pool *pgxpool.Pool
 }
@@ -54,40 +55,65 @@ type Nodes struct {
 // Nodes returns nil for the embedded store, which one process has for itself.
 func (s *Store) Nodes() *Nodes {
 	if e, ok := s.engine.(*elephant); ok {
-		return &Nodes{e, e.few}
+		return &Nodes{s, e, e.few}
 	}
 	return nil
 }
 
-// Join enters a new node.
+// Join enters a new node; [ErrWentBack] where the database is not the one that this process knows.
 func (n *Nodes) Join(ctx context.Context, x Node, lease time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
-	_, err := n.pool.Exec(ctx, `
-		INSERT INTO nodes (id, url, version, started_at, lease_until, in_flight, leaving, dead, process)
-		VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false, $6)
+	k, err := n.e.at()
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	beat, _ := n.e.present.beats.next(x.ID)
+	tag, err := n.pool.Exec(ctx, `
+		INSERT INTO nodes (id, url, version, started_at, lease_until, in_flight, leaving, dead, process, beat, beat_at)
+		SELECT $1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false, $9, $6, `+sqlNow+`
+		WHERE (SELECT max(number) FROM eras) = $7 AND EXISTS (`+sameEra+`)
 		ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until WHERE NOT nodes.dead`,
-		x.ID, x.URL, x.Version, micros(x.StartedAt), lease, x.Process)
+		x.ID, x.URL, x.Version, micros(x.StartedAt), lease, beat, k.era.Number, k.row, x.Process)
 	if err != nil {
 		return fmt.Errorf("join: %w", n.e.mapError(err))
 	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("join: %w", n.e.noticed(k, "its rows are not those that this node knows"))
+	}
+	n.e.present.beats.confirm(x.ID, beat, true)
 	return nil
 }
 
+const (
+	sqlNow = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+	// sameEra finds the row of the era that lasts as long as nobody has written it anew.
+	sameEra = `SELECT 1 FROM eras WHERE number = $7 AND xmin::text = $8`
+)
+
 // Renew extends a node's lease from now and returns who else is there; [ErrFenced] to one that is
-// dead.
+// dead, [ErrWentBack] where the last renewal is not found.
 func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Members, err error) {
-	renewed := false
+	k, err := n.e.at()
+	if err != nil {
+		return Members{}, err
+	}
+	renewed, dead := false, false
+	found := "" // when it was not renewed
+	beat, find := n.e.present.beats.next(x.ID)
 	var b pgx.Batch
 	b.Queue(`
-		UPDATE nodes SET lease_until = clock_timestamp() + $2::interval, in_flight = $3, leaving = leaving OR $4 WHERE id = $1 AND NOT dead
-		RETURNING true`, x.ID, lease, x.InFlight, x.Leaving).QueryRow(func(r pgx.Row) error {
+		UPDATE nodes SET lease_until = clock_timestamp() + $2::interval, in_flight = $3, leaving = leaving OR $4, beat = $5, beat_at = `+sqlNow+`
+		WHERE id = $1 AND NOT dead AND beat = ANY($6::text[])
+		RETURNING true`, x.ID, lease, x.InFlight, x.Leaving, beat, find).QueryRow(func(r pgx.Row) error {
 		err := r.Scan(&renewed)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		return err
 	})
+	b.Queue(`SELECT coalesce((SELECT beat FROM nodes WHERE id = $1), ''), coalesce((SELECT dead FROM nodes WHERE id = $1), false)`, x.ID).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&found, &dead) })
 	m.queue(&b)
 	safe := true
 	b.Queue(safeServer).QueryRow(func(r pgx.Row) error { return r.Scan(&safe) })
@@ -97,10 +123,14 @@ func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Membe
 	if !safe {
 		n.e.pool.Reset() // the sessions that follow are refused, and say why
 	}
-	if !renewed {
+	switch {
+	case renewed:
+		n.e.present.beats.confirm(x.ID, beat, false)
+		return m, nil
+	case dead || found == "" && n.e.present.beats.outlived(x.ID):
 		return Members{}, ErrFenced
 	}
-	return m, nil
+	return Members{}, n.e.noticed(k, "what this node wrote last when it renewed its lease is not there")
 }
 
 // Members reads who is there, and who owns what.
@@ -227,6 +257,9 @@ func (n *Nodes) fenced(ctx context.Context, me string, fn func(pgx.Tx) error) er
 // Owned reads what a node owns, how far the log of each partition is, and the version of its
 // configuration: the question that an owner asks all the time.
 func (n *Nodes) Owned(ctx context.Context, me string) (list []Owned, err error) {
+	if _, err := n.e.at(); err != nil {
+		return nil, err
+	}
 	rows, err := n.pool.Query(ctx, `
 		SELECT o.partition, o.config_version,
 			coalesce((SELECT e."offset" FROM events e WHERE e.partition = o.partition ORDER BY e."offset" DESC LIMIT 1), p.base_offset)
@@ -245,5 +278,6 @@ func (n *Nodes) Leave(ctx context.Context, me string) error {
 	if _, err := n.pool.Exec(ctx, `UPDATE nodes SET dead = true WHERE id = $1`, me); err != nil {
 		return fmt.Errorf("leave: %w", n.e.mapError(err))
 	}
+	n.e.present.beats.end(me)
 	return nil
 }

@@ -33,7 +33,7 @@ type statKey struct {
 
 // The fence of a pipeline: where the node is not alive, the division stops what follows.
 const fencePipeline = `
-	WITH me AS MATERIALIZED (SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE)
+	WITH me AS MATERIALIZED (SELECT FROM nodes WHERE id = $1 AND NOT dead AND ` + inEra + ` FOR KEY SHARE)
 	SELECT 1 / count(*) FROM me`
 
 // divisionByZero is how statements here say no.
@@ -55,7 +55,7 @@ func (e *elephant) pipelined(ctx context.Context, r *Record, done *recording) er
 		p.ask(func(r pgx.Rows) error {
 			alive = r.Next()
 			return r.Err()
-		}, fencePipeline, r.Node)
+		}, fencePipeline, done.fence(r.Node)...)
 	}
 	p.do(nameRecord, p.id)
 	p.news()

@@ -17,6 +17,15 @@ type recording struct {
 	settled []string // ids of records before it, which nobody will ask about
 	out     Recorded
 	session pgSession // knows the configuration that changed
+	here    *here     // the database as it is known; nil where nobody looks
+}
+
+// fence are the arguments of a fence.
+func (r *recording) fence(node string) []any {
+	if r.here == nil {
+		return []any{node, int64(0), ""}
+	}
+	return []any{node, r.here.era.Number, r.here.row}
 }
 
 // errCommit marks an error of the commit itself, after which only the database knows.
@@ -38,8 +47,12 @@ func (e *elephant) record(ctx context.Context, r *Record) (Recorded, error) {
 func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Record, *recording) error, r *Record) (Recorded, error) {
 	var done *recording
 	err := e.again(ctx, func(ctx context.Context) error {
-		done = &recording{id: rand.Text(), settled: e.settled.take(), session: pgSession{ctx: ctx, e: e}}
-		err := write(ctx, r, done)
+		k, err := e.at()
+		if err != nil {
+			return err
+		}
+		done = &recording{id: rand.Text(), settled: e.settled.take(), session: pgSession{ctx: ctx, e: e}, here: k}
+		err = write(ctx, r, done)
 		if err != nil {
 			e.settled.add(done.settled...)
 		}
@@ -81,7 +94,9 @@ func (s *settled) add(ids ...string) {
 const (
 	// The first statement of a record that is written in small steps. Sharing the lock on its own row,
 	// a node cannot be declared dead between this and its commit; its lease can be renewed meanwhile.
-	fence = `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`
+	// The era's row is another one where the database was restored meanwhile.
+	fence = `SELECT FROM nodes WHERE id = $1 AND NOT dead AND ` + inEra + ` FOR KEY SHARE`
+	inEra = `($3::text = '' OR EXISTS (SELECT 1 FROM eras e WHERE e.number = $2 AND e.xmin::text = $3))`
 
 	nameRecord    = `INSERT INTO records (id) VALUES ($1)`
 	forgetRecords = `DELETE FROM records WHERE id = ANY($1)`
@@ -102,7 +117,7 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 	}()
 	done.session.tx = t
 	if r.Node != "" {
-		alive, err := t.Exec(ctx, fence, r.Node)
+		alive, err := t.Exec(ctx, fence, done.fence(r.Node)...)
 		if err != nil {
 			return err
 		}
@@ -136,6 +151,8 @@ func (e *elephant) committed(ctx context.Context, id string, cause error) (bool,
 			return false, cause
 		case err == nil:
 			return true, nil
+		case errors.Is(err, ErrWentBack):
+			return false, err
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):

@@ -87,7 +87,7 @@ func (v *view) numberFrom(ctx context.Context, last *ReplayItem, ref Ref) (seque
 	v.rows = max(v.rows, readRows/4) // a page of items is small; counting is worth a little more
 	known := false
 	if last != nil && last.Sequence > 0 {
-		sequence, known, err = v.countFrom(ctx, last.Offset, last.Sequence, ref.Offset)
+		sequence, known, err = v.countFrom(ctx, last.Offset, last.Sequence-v.leapAt(last.Offset), ref.Offset)
 	} else {
 		sequence, known, err = v.sequenceAt(ctx, ref.Offset)
 	}

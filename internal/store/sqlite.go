@@ -71,7 +71,11 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}
 	s := &Store{engine: l, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
-	if err := s.checkOpened(ctx, opt); err != nil {
+	err = s.checkOpened(ctx, opt)
+	if err == nil && !opt.Unfinished {
+		err = s.enter(ctx, opt)
+	}
+	if err != nil {
 		l.close()
 		return nil, err
 	}
@@ -253,6 +257,9 @@ func (l *lite) beginAfter(ctx context.Context, q tx, _ hook.Partition, o int64) 
 	l.writer.head = max(l.writer.head, hook.Offset(o))
 	return setMeta(ctx, q, "base_offset", int64(l.writer.head))
 }
+
+// lastBeat: the only process says nothing to others.
+func (l *lite) lastBeat(context.Context, tx) (int64, error) { return 0, nil }
 
 // served: whoever has this file open has it alone.
 func (l *lite) served(context.Context, tx) (bool, error) { return false, nil }

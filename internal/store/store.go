@@ -52,6 +52,10 @@ type Options struct {
 	Caps Caps
 	// Unfinished opens a store that a copy into was broken off, so that it can go on.
 	Unfinished bool
+	// Restored says that the store was brought back from a copy, where nothing else shows it.
+	Restored bool
+	// HoldWhenBack lets a store that went back deliver nothing until [Store.Resume].
+	HoldWhenBack bool
 	// UnsafeNoSync gives up durability. It exists so that the power-cut test has a control that
 	// fails; no setting reaches it.
 	UnsafeNoSync bool
@@ -82,6 +86,7 @@ type Store struct {
 	purges purges
 	aged   agedMarks
 	shares shares
+	begun  *Era // by whoever opened it; set before anybody else uses it
 }
 
 // engine is what SQLite and Postgres each do in their own way.
@@ -110,6 +115,8 @@ type engine interface {
 	backup(ctx context.Context, s *Store, path string) error
 	// beginAfter makes the offsets that a partition gives from now on lie after one.
 	beginAfter(ctx context.Context, q tx, p hook.Partition, o int64) error
+	// lastBeat is when a node said last that it lives; 0 where none does.
+	lastBeat(ctx context.Context, q tx) (int64, error)
 	// slice is the condition on events that says which lie in a partition.
 	slice(p hook.Partition) string
 	partitions() int

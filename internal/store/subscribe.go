@@ -201,7 +201,8 @@ func insertRule(ctx context.Context, q tx, w *hook.Webhook, from hook.Offset) er
 		return err
 	}
 	_, err = q.exec(ctx, `
-		INSERT INTO rules (webhook, from_offset, topics, filter) VALUES ($1, $2, $3, $4)
+		INSERT INTO rules (webhook, from_offset, topics, filter, leap)
+		VALUES ($1, $2, $3, $4, coalesce((SELECT x.leap FROM rules x WHERE x.webhook = $1 ORDER BY x.from_offset DESC LIMIT 1), 0))
 		ON CONFLICT (webhook, from_offset) DO UPDATE SET topics = excluded.topics, filter = excluded.filter`,
 		int64(w.Key), int64(from), string(topics), w.Filter)
 	if err != nil {

@@ -49,7 +49,7 @@ func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey
 	if v.cursor, v.place, err = cursorOf(ctx, q, key); err != nil {
 		return nil, err
 	}
-	err = each(ctx, q, `SELECT webhook, from_offset, topics, filter FROM rules WHERE webhook = $1 ORDER BY from_offset`, []any{int64(key)}, func(r rows) error {
+	err = each(ctx, q, `SELECT webhook, from_offset, topics, filter, leap FROM rules WHERE webhook = $1 ORDER BY from_offset`, []any{int64(key)}, func(r rows) error {
 		rule, err := scanRule(r)
 		v.rules = append(v.rules, rule)
 		return err
@@ -74,6 +74,14 @@ func (v *view) ruleAt(o hook.Offset) *hook.Rule {
 		return nil
 	}
 	return &v.rules[i-1]
+}
+
+// leapAt is what a match's number is higher by than its count.
+func (v *view) leapAt(o hook.Offset) int64 {
+	if rule := v.ruleAt(o); rule != nil {
+		return rule.Leap
+	}
+	return 0
 }
 
 // skipAt is the skipped range that an offset lies in; nil for none.
@@ -218,6 +226,7 @@ func (v *view) sequenceAt(ctx context.Context, o hook.Offset) (sequence int64, k
 	const nearestBefore = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" < $2 AND sequence > 0 ORDER BY "offset" DESC, number DESC LIMIT 1`
 	var at hook.Offset
 	err = one(ctx, v.q, nearestBefore, []any{int64(v.key), int64(o)}, &at, &sequence)
+	sequence -= v.leapAt(at)
 	if errors.Is(err, errNoRow) && len(v.rules) > 0 && v.purged < v.rules[0].From {
 		at, sequence, err = v.rules[0].From-1, 0, nil
 	}
@@ -229,6 +238,7 @@ func (v *view) sequenceAt(ctx context.Context, o hook.Offset) (sequence int64, k
 	}
 	const nearestAfter = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND sequence > 0 ORDER BY "offset", number LIMIT 1`
 	err = one(ctx, v.q, nearestAfter, []any{int64(v.key), int64(o), int64(v.place)}, &at, &sequence)
+	sequence -= v.leapAt(at)
 	if errors.Is(err, errNoRow) {
 		at, sequence, err = v.place, v.cursor.Sequence, nil
 	}
@@ -237,12 +247,13 @@ func (v *view) sequenceAt(ctx context.Context, o hook.Offset) (sequence int64, k
 	}
 	v.rows = max(v.rows, readRows/2) // the count above may have used up everything
 	between, reached, err := v.matchesIn(ctx, o, at)
-	return sequence - int64(len(between)), err == nil && reached == at, err
+	return sequence - int64(len(between)) + v.leapAt(o), err == nil && reached == at, err
 }
 
-func (v *view) countFrom(ctx context.Context, at hook.Offset, sequence int64, o hook.Offset) (int64, bool, error) {
+// countFrom is the number of a match, by the count of matches up to a place before it.
+func (v *view) countFrom(ctx context.Context, at hook.Offset, count int64, o hook.Offset) (int64, bool, error) {
 	between, reached, err := v.matchesIn(ctx, at, o)
-	return sequence + int64(len(between)), err == nil && reached == o, err
+	return count + int64(len(between)) + v.leapAt(o), err == nil && reached == o, err
 }
 
 // eachMatch calls fn with a webhook's matches in after < offset ≤ upTo, ascending, until it returns

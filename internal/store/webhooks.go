@@ -271,7 +271,7 @@ func topicSet(patterns string) (hook.TopicSet, error) {
 func scanRule(r rows) (hook.Rule, error) {
 	var rule hook.Rule
 	var topics string
-	err := r.Scan(&rule.Webhook, &rule.From, &topics, &rule.Filter)
+	err := r.Scan(&rule.Webhook, &rule.From, &topics, &rule.Filter, &rule.Leap)
 	if err == nil {
 		rule.Topics, err = topicSet(topics)
 	}

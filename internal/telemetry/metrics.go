@@ -37,6 +37,7 @@ type Metrics struct {
 	groupItems    *prometheus.HistogramVec // by what is committed
 	groupDuration *prometheus.HistogramVec
 	wal           prometheus.Gauge
+	wentBack      prometheus.Counter
 	checkpoint    prometheus.Histogram
 
 	requests        *prometheus.CounterVec // by route, method and status
@@ -79,6 +80,7 @@ func NewMetrics(version string) *Metrics {
 	items := prometheus.ExponentialBuckets(1, 2, 12)
 	m.groupItems = m.histograms("commit_group_items", "Items committed together, by what they are.", items, "what")
 	m.groupDuration = m.histograms("commit_duration_seconds", "Time of one commit with its fsync, by what was committed.", seconds, "what")
+	m.wentBack = m.counter("store_went_back_total", "Times at which this node found the store older than what was acknowledged, and began another era.")
 	m.wal = m.gauge("store_wal_bytes", "Size of the embedded store's write-ahead log.")
 	m.checkpoint = m.histogram("store_checkpoint_duration_seconds", "Time of one checkpoint of the embedded store.", seconds)
 
@@ -145,6 +147,9 @@ func (m *Metrics) Lag(events int64) { m.lag.Set(float64(events)) }
 
 // Partitions says how many partitions this node runs now.
 func (m *Metrics) Partitions(n int) { m.partitions.Set(float64(n)) }
+
+// WentBack counts that the store turned out to be older than it was.
+func (m *Metrics) WentBack() { m.wentBack.Inc() }
 
 // WebhookDeactivated counts a webhook that the engine made INACTIVE, for hook.ReasonGone or
 // hook.ReasonFailing.

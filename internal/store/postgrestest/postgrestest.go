@@ -167,28 +167,16 @@ func (c *Cluster) Run() error {
 // time to any of its processes.
 func (c *Cluster) Restart(ctx context.Context, crash bool) error {
 	if crash {
-		pids, err := c.Processes()
-		if err != nil {
+		if err := c.Kill(ctx); err != nil {
 			return err
 		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // some end by themselves
+	} else {
+		c.life.Close()
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		for _, pid := range pids { // as long as one holds its memory, no other server starts there
-			for running(pid) {
-				select {
-				case <-time.After(5 * time.Millisecond):
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-		}
-	}
-	c.life.Close()
-	select {
-	case <-c.ended:
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	if err := c.Run(); err != nil {
 		return err

@@ -1,0 +1,234 @@
+package proof_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
+)
+
+// leap is how far the numbers of an era lie above those of the one before.
+const leap = 1_000_000_000_000
+
+// setback is a way in which a database goes back under its nodes.
+type setback struct {
+	name  string
+	nodes int
+	after time.Duration // between the end of the old server and the promotion
+	// kept is called when the copy is to be made, and back when it takes the original's place.
+	prepare func(f *wentBack) (url string, kept, back func())
+	whole   bool // nothing is missing afterwards
+}
+
+// wentBack is a fleet whose database goes back.
+type wentBack struct {
+	*rig
+	cluster  *postgrestest.Cluster
+	database string
+	after    time.Duration
+}
+
+func (f *wentBack) do(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// promoted lets a standby take the place of the server that it followed.
+func promoted(f *wentBack) (url string, kept, back func()) {
+	standby, err := f.cluster.Standby(f.ctx)
+	f.do(err)
+	f.t.Cleanup(standby.Stop)
+	return f.cluster.Either(standby, f.database),
+		func() { f.do(standby.Detach(f.ctx)) },
+		func() {
+			f.do(f.cluster.Kill(f.ctx))
+			pause(f.ctx, f.after)
+			f.do(standby.Promote(f.ctx))
+		}
+}
+
+// inStep is the same with a standby that commits wait for.
+func inStep(f *wentBack) (url string, kept, back func()) {
+	url, _, back = promoted(f)
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		f.do(f.cluster.Exec(f.ctx, f.database, statement))
+	}
+	return url, func() {}, back
+}
+
+// loaded brings a dump back under the nodes.
+func loaded(f *wentBack) (url string, kept, back func()) {
+	var file string
+	return f.cluster.URL(f.database),
+		func() {
+			var err error
+			file, err = f.cluster.Dump(f.ctx, f.database)
+			f.do(err)
+		},
+		func() { f.do(f.cluster.Load(f.ctx, f.database, file)) }
+}
+
+// TestDatabaseWentBack is G4 of the test plan: a standby is promoted that lacks the last of what was
+// acknowledged, or a dump is restored, while nodes run. What the server in force acknowledges arrives;
+// nobody gets what is another company's; the sums are right; and it is said.
+func TestDatabaseWentBack(t *testing.T) {
+	for _, s := range setbacks {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // it waits, mostly
+			s.run(t)
+		})
+	}
+}
+
+func (s setback) run(t *testing.T) {
+	f := &wentBack{cluster: ownCluster(t), after: s.after}
+	f.rig, f.database = newPostgresRig(t, f.cluster)
+	url, kept, back := s.prepare(f)
+	for range s.nodes {
+		onPostgres(&f.options, url)
+		f.options.Dir = t.TempDir()
+		f.start()
+	}
+	before := names("company", 4)
+	publish := func(kind string, companies []string, n int) {
+		for i := range n * len(companies) {
+			f.persist(f.ctx, &oracle.Event{ID: fmt.Sprintf("%s-%d", kind, i), Company: companies[i%len(companies)], Topic: "conversation", Data: `{}`})
+		}
+	}
+	subscribe := func(companies []string) {
+		for _, company := range companies {
+			f.subscribe(&endpoint{webhook: oracle.Webhook{Company: company, Topics: []string{"conversation"}}, settings: patient})
+		}
+	}
+	subscribe(before)
+	publish("before", before, 10)
+	f.settled(before, 30*time.Second)
+
+	kept()
+	lost := names("lost", 3)
+	subscribe(lost)
+	publish("lost", append(lost, before...), 5)
+	f.arrive(30 * time.Second)
+	f.oracle.Crashed(time.Now())
+	back()
+
+	// Others come, whose keys would be those of the lost.
+	late := names("late", 3)
+	f.insist(late)
+	subscribe(late)
+	publish("after", append(late, before...), 25)
+	f.arrive(time.Minute)
+	known := append(append([]string{}, before...), late...)
+	for _, company := range known {
+		eventually(t, 30*time.Second, "everything of "+company+" is accounted for", func() bool {
+			for _, b := range append(f.conservation(company, false), f.conservation(company, true)...) {
+				if !b.Balanced || b.Pending+b.Parked+b.Failed+b.Skipped != 0 || b.Matched != b.Delivered {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	report := f.oracle.Tampered(func(list []oracle.Receipt) []oracle.Receipt {
+		for i := range list { // numbers leap, and those of the lost are not given twice
+			if n := &list[i].Sequence; *n > leap && s.whole {
+				*n -= leap
+			} else if *n > leap {
+				*n -= leap - 5
+			}
+		}
+		return list
+	}).Check()
+	t.Log(report)
+	if faults := report.Faults(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	f.said(s, before)
+	for _, x := range f.servers {
+		f.stopNode(x)
+	}
+}
+
+// arrive waits until everything that was acknowledged has arrived.
+func (f *wentBack) arrive(within time.Duration) {
+	f.t.Helper()
+	eventually(f.t, within, "everything arrives that was acknowledged", func() bool { return len(f.oracle.Missing()) == 0 })
+}
+
+// insist waits until companies can be made, as who makes them does.
+func (f *wentBack) insist(companies []string) {
+	f.t.Helper()
+	for _, company := range companies {
+		eventually(f.t, time.Minute, "the server in force accepts", func() bool {
+			status, _, err := f.call(f.ctx, http.MethodPost, "/v1/events", "", fmt.Appendf(nil, `{"company_id": %q, "event": "conversation", "data": {}}`, company))
+			return err == nil && status == http.StatusAccepted
+		})
+	}
+}
+
+// said looks where operators and companies look.
+func (f *wentBack) said(s setback, companies []string) {
+	f.t.Helper()
+	var eras struct {
+		Data []struct {
+			Number      int
+			Cause       string
+			MissingFrom *time.Time `json:"missing_from"`
+			MissingTo   *time.Time `json:"missing_to"`
+		}
+	}
+	f.ask(http.MethodGet, "/v1/eras", "", "", &eras)
+	if len(eras.Data) != 2 || eras.Data[0].Cause == "" || s.whole != (eras.Data[0].MissingFrom == nil) || !s.whole && !eras.Data[0].MissingFrom.Before(*eras.Data[0].MissingTo) {
+		f.t.Errorf("eras: %+v", eras)
+	}
+	for _, company := range companies {
+		_, answer, err := f.call(f.ctx, http.MethodGet, "/v1/notices", company, nil)
+		var notices struct {
+			Data []struct{ Kind, Detail string }
+		}
+		if err := errors.Join(err, json.Unmarshal(answer, &notices)); err != nil {
+			f.t.Fatal(err)
+		}
+		n := 0
+		for _, x := range notices.Data {
+			if x.Kind == "went_back" {
+				n++
+			}
+		}
+		if s.whole != (n == 0) || n > 1 {
+			f.t.Errorf("notices of %s: %s", company, answer)
+		}
+	}
+	if log := f.log.tail(); !strings.Contains(log, "the database went back") {
+		f.t.Errorf("the log does not say it: %s", log)
+	}
+	sum := 0
+	for _, x := range f.servers {
+		sum += strings.Count(f.metrics(x.URL), "atlas_webhooks_store_went_back_total 1\n")
+	}
+	if sum != 1 {
+		f.t.Errorf("%d nodes count that they began an era", sum)
+	}
+}
+
+// metrics are those of a server.
+func (f *wentBack) metrics(url string) string {
+	f.t.Helper()
+	q, err := http.NewRequestWithContext(f.ctx, http.MethodGet, url+"/metrics", nil)
+	f.do(err)
+	answer, err := f.client.Do(q)
+	f.do(err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	f.do(err)
+	return string(text)
+}

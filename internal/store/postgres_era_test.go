@@ -1,0 +1,281 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgrestest"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
+)
+
+const leap = 1_000_000_000_000
+
+// remembers is a store of a database that goes back under it, and what it gave out before.
+type remembers struct {
+	t    *testing.T
+	s    *store.Store
+	kept *store.Company // is there afterwards
+	lost *store.Company // was made in the time that is lost
+	hook *hook.Webhook  // of the first
+	gone *hook.Webhook  // of the second
+	last hook.Offset
+}
+
+func (r *remembers) append(c *store.Company, id string) (hook.Offset, error) {
+	b, err := r.s.Append(context.WithoutCancel(r.t.Context()), c.Partition, []*hook.Event{{ID: id, Company: c.Key, CompanyID: c.ID, Topic: "customer", Data: []byte(`{}`), Digest: [32]byte{1}}})
+	if err != nil {
+		return 0, err
+	}
+	return b.Appended[0].Event.Offset, nil
+}
+
+// before is what happens before and, after the copy was made, in the time that is lost.
+func (r *remembers) before(copied func()) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	r.kept = must[*store.Company](r.t)(r.s.EnsureCompany(ctx, "kept"))
+	r.hook = must[*hook.Webhook](r.t)(r.s.CreateWebhook(ctx, hook.Webhook{Company: r.kept.Key, Endpoint: "https://kept.example", Topics: []string{"*"}}, nil, store.Audit{}))
+	if n := r.s.Nodes(); n != nil {
+		if err := n.Join(ctx, store.Node{ID: "node", StartedAt: time.Now()}, time.Minute); err != nil {
+			r.t.Error(err) // a store that only copies knows no era, and joins nothing
+		}
+	}
+	must[hook.Offset](r.t)(r.append(r.kept, "before"))
+	copied()
+	r.lost = must[*store.Company](r.t)(r.s.EnsureCompany(ctx, "lost"))
+	r.gone = must[*hook.Webhook](r.t)(r.s.CreateWebhook(ctx, hook.Webhook{Company: r.lost.Key, Endpoint: "https://lost.example", Topics: []string{"*"}}, nil, store.Audit{}))
+	for i := range 5 {
+		r.last = must[hook.Offset](r.t)(r.append(r.kept, fmt.Sprintf("lost-%d", i)))
+	}
+}
+
+// noticed: nothing of before is written, in whichever way somebody tries.
+func (r *remembers) noticed() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), 60*time.Second)
+	defer cancel()
+	for {
+		_, err := r.append(r.kept, "stale")
+		if err == nil {
+			r.t.Fatal("an event is accepted by who knows the database as it was")
+		}
+		if errors.Is(err, store.ErrWentBack) {
+			break
+		}
+		if ctx.Err() != nil {
+			r.t.Fatalf("not noticed: %v", err)
+		}
+	}
+	_, err := r.s.Record(ctx, &store.Record{Node: "node", At: time.Now(), Swept: map[hook.Partition]hook.Offset{r.kept.Partition: r.last}})
+	if !errors.Is(err, store.ErrFenced) {
+		r.t.Errorf("a record of before: %v", err)
+	}
+	if _, err := r.s.CreateWebhook(ctx, hook.Webhook{Company: r.lost.Key, Endpoint: "https://x.example", Topics: []string{"*"}}, nil, store.Audit{}); !errors.Is(err, store.ErrWentBack) {
+		r.t.Errorf("a webhook of before: %v", err)
+	}
+	if _, err := r.s.Nodes().Renew(ctx, store.Node{ID: "node"}, time.Minute); !errors.Is(err, store.ErrFenced) {
+		r.t.Errorf("a lease of before: %v", err)
+	}
+}
+
+// settled: an era begins in which everything lies above what was given out.
+func (r *remembers) settled(lost bool) *store.Era {
+	r.t.Helper()
+	ctx := r.t.Context()
+	request := r.s.Pin(ctx) // that began before
+	era := must[*store.Era](r.t)(r.s.Nodes().Settle(ctx))
+	if era == nil || era.Number != 2 || era.Cause == "" {
+		r.t.Fatalf("era: %+v", era)
+	}
+	if lost && (era.MissingFrom == nil || !era.MissingFrom.Before(*era.MissingTo)) {
+		r.t.Errorf("what may be missing: %+v", era)
+	}
+	if _, err := r.s.CreateWebhook(request, hook.Webhook{Company: r.lost.Key, Endpoint: "https://x.example", Topics: []string{"*"}}, nil, store.Audit{}); !errors.Is(err, store.ErrWentBack) {
+		r.t.Errorf("a request that began before: %v", err)
+	}
+	offset := must[hook.Offset](r.t)(r.append(must[*store.Company](r.t)(r.s.EnsureCompany(ctx, "kept")), "after"))
+	if offset <= leap || offset <= r.last {
+		r.t.Errorf("offset %d after %d", offset, r.last)
+	}
+	late := must[*store.Company](r.t)(r.s.EnsureCompany(ctx, "late"))
+	w := must[*hook.Webhook](r.t)(r.s.CreateWebhook(ctx, hook.Webhook{Company: late.Key, Endpoint: "https://late.example", Topics: []string{"*"}}, nil, store.Audit{}))
+	if late.Key <= leap || w.Key <= leap {
+		r.t.Errorf("company %d, webhook %d after %d, %d", late.Key, w.Key, r.lost.Key, r.gone.Key)
+	}
+	fed, err := r.s.Feed(ctx, r.hook.Key, 0, 100)
+	if err != nil || len(fed) < 2 || fed[0].Sequence != 1 || fed[len(fed)-1].Sequence != leap+int64(len(fed)) {
+		r.t.Errorf("numbers: %+v %v", fed, err)
+	}
+	list, _, err := r.s.Conservation(ctx, r.kept.Key, store.Page{Limit: 10})
+	if err != nil || len(list) != 1 || !list[0].Balanced || !list[0].PendingExact || list[0].Pending != int64(len(fed)) {
+		r.t.Errorf("sums: %+v %v", list, err)
+	}
+	if deep, err := r.s.Recount(ctx, r.hook.Key); err != nil || !deep.Balanced || deep.Pending != int64(len(fed)) {
+		r.t.Errorf("deep: %+v %v", deep, err)
+	}
+	notices, _, err := r.s.Notices(ctx, r.kept.Key, store.Page{Limit: 10})
+	if err != nil || lost != (len(notices) == 1 && notices[0].Kind == store.NoticeWentBack && notices[0].WebhookID == "") {
+		r.t.Errorf("notices: %+v %v", notices, err)
+	}
+	again := must[*store.Era](r.t)(r.s.Nodes().Settle(ctx))
+	if again != nil {
+		r.t.Errorf("it went back once, and another era began: %+v", again)
+	}
+	return era
+}
+
+func openEra(t *testing.T, url string, blind bool) *remembers {
+	t.Helper()
+	s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: url + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey), Unfinished: blind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &remembers{t: t, s: s}
+}
+
+// twoClusters are a server and a standby that has all of it, and a database there.
+func twoClusters(t *testing.T) (first, second *postgrestest.Cluster, database string) {
+	t.Helper()
+	cluster(t) // skips where there is none
+	first, err := postgrestest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Stop)
+	if database, err = first.Database(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if second, err = first.Standby(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Stop)
+	return first, second, database
+}
+
+// TestStandbyPromoted: a standby is promoted that lacks the last of what was acknowledged. With blind
+// set, nobody looks: the same offsets and keys are given out again.
+func TestStandbyPromoted(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		t.Run(fmt.Sprintf("blind=%t", blind), func(t *testing.T) {
+			t.Parallel()
+			first, second, database := twoClusters(t)
+			r := openEra(t, first.Either(second, database), blind)
+			if blind {
+				r.kept = must[*store.Company](t)(r.s.EnsureCompany(t.Context(), "kept"))
+				must[hook.Offset](t)(r.append(r.kept, "before"))
+				if err := second.Detach(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				r.lost = must[*store.Company](t)(r.s.EnsureCompany(t.Context(), "lost"))
+				r.last = must[hook.Offset](t)(r.append(r.kept, "lost"))
+			} else {
+				r.before(func() {
+					if err := second.Detach(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+			if err := errors.Join(first.Kill(t.Context()), second.Promote(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if !blind {
+				r.noticed()
+				r.settled(true)
+				return
+			}
+			var offset hook.Offset
+			for err := errors.New("none yet"); err != nil; {
+				if offset, err = r.append(r.kept, "again"); t.Context().Err() != nil {
+					t.Fatal(err)
+				}
+			}
+			if late := must[*store.Company](t)(r.s.EnsureCompany(t.Context(), "late")); offset != r.last || late.Key != r.lost.Key {
+				t.Errorf("control: offset %d after %d, company %d after %d", offset, r.last, late.Key, r.lost.Key)
+			}
+		})
+	}
+}
+
+// TestSynchronousStandbyPromoted: commits waited for the standby that is promoted. Nothing is missing,
+// and nobody is told that something might be.
+func TestSynchronousStandbyPromoted(t *testing.T) {
+	t.Parallel()
+	first, second, database := twoClusters(t)
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		if err := first.Exec(t.Context(), database, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := openEra(t, first.Either(second, database), false)
+	r.before(func() {})
+	if err := errors.Join(first.Kill(t.Context()), second.Promote(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r.noticed()
+	if era := r.settled(false); era.MissingFrom != nil {
+		t.Errorf("something is said to be missing: %+v", era)
+	}
+	fed, err := r.s.Feed(t.Context(), r.hook.Key, 0, 100)
+	if err != nil || len(fed) != 7 {
+		t.Errorf("of 7 events %d are there: %v", len(fed), err)
+	}
+}
+
+// TestDumpRestoredUnderNodes: pg_restore brings back an older copy under a store that stays connected.
+func TestDumpRestoredUnderNodes(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name, err := c.Database(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openEra(t, c.URL(name), false)
+	var file string
+	r.before(func() {
+		if file, err = c.Dump(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := c.Load(t.Context(), name, file); err != nil {
+		t.Fatal(err)
+	}
+	r.noticed()
+	r.settled(true)
+}
+
+// TestDumpRestoredBeforeStart: nobody remembers anything, and the copy shows that it is one.
+func TestDumpRestoredBeforeStart(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name, err := c.Database(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openEra(t, c.URL(name), false)
+	var file string
+	r.before(func() {
+		if file, err = c.Dump(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := errors.Join(r.s.Close(), c.Load(t.Context(), name, file)); err != nil {
+		t.Fatal(err)
+	}
+	began := openEra(t, c.URL(name), false).s.EraBegun()
+	if began == nil || began.Cause == "" || began.MissingFrom == nil {
+		t.Errorf("era: %+v", began)
+	}
+	if again := openEra(t, c.URL(name), false).s.EraBegun(); again != nil {
+		t.Errorf("another start: %+v", again)
+	}
+}
