@@ -80,13 +80,18 @@ func TestManyNodes(t *testing.T) {
 		"/readyz": `{}`,
 		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, strings.Replace(node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), "{", `{"leaving": true, `, 1), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
 			node("node_c", "null", 0, partition(40, 7))),
+		"/v1/eras": `{"data": [
+			{"number": 3, "began_at": "2026-05-01T11:30:00Z", "cause": "an operator said so", "missing_from": null, "missing_to": null},
+			{"number": 2, "began_at": "2026-05-01T10:00:07Z", "cause": "a standby was promoted", "missing_from": "2026-05-01T10:00:00Z", "missing_to": "2026-05-01T10:00:05Z"},
+			{"number": 1, "began_at": "2026-05-01T09:00:00Z", "cause": "", "missing_from": null, "missing_to": null}]}`,
 	}}, "/console/system")
-	for _, want := range []string{"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind"} {
+	for _, want := range []string{"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
+		"An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing"} {
 		if !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), want) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
-	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") {
+	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`, "/v1/eras": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") {
 		t.Error(text)
 	}
 }

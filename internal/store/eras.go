@@ -114,6 +114,7 @@ type setback struct {
 const (
 	causeSaid     = "an operator said so"
 	causeRestored = "restored from a backup"
+	causeCopy     = "a copy of it was restored"
 )
 
 // beginEra makes everything that is given out from now on lie far above whatever may have been given

@@ -377,7 +377,12 @@ func (x *settlement) do(ctx context.Context) error {
 		if err := x.s.addEra(ctx, x.q, &era); err != nil {
 			return err
 		}
-		row = ""
+		if row = ""; x.was != nil { // somebody knows better: it is from before there were eras
+			if err := x.begin(ctx, causeCopy); err != nil {
+				return err
+			}
+			era = *x.begun
+		}
 	case x.replaced(era, row):
 		return unavailable("store_busy", errReplaced)
 	}
@@ -417,7 +422,7 @@ func (x *settlement) wentBack(era Era, row string) string {
 	case x.said != "":
 		return x.said
 	case looked && !era.origin.wrote(row):
-		return "a copy of it was restored"
+		return causeCopy
 	case looked && !x.is.same(era.origin):
 		return x.is.differs(era.origin)
 	case x.isLeft(era):
@@ -525,16 +530,19 @@ func (s *Store) forget() {
 	s.purges.Unlock()
 }
 
-// whole waits for nobody: it refuses a database that is being restored. Primary keys come after all rows.
+// whole refuses a database that is being restored: primary keys come after all rows. One of an older
+// version lacks tables, but no keys.
 func (e *elephant) whole(ctx context.Context, c *pgx.Conn) error {
-	var have int
+	var there, keyed int
+	var counted bool
 	err := c.QueryRow(ctx, `
-		SELECT count(*) FROM pg_class t JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary AND i.indisvalid
-		WHERE t.relkind = 'r' AND t.relname = ANY($1) AND pg_table_is_visible(t.oid)`, ownTables()).Scan(&have)
+		SELECT count(*), count(i.indexrelid), coalesce(bool_or(t.relname = $2 AND i.indexrelid IS NOT NULL), false)
+		FROM pg_class t LEFT JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary AND i.indisvalid
+		WHERE t.relkind = 'r' AND t.relname = ANY($1) AND pg_table_is_visible(t.oid)`, append(ownTables(), stepsTable), stepsTable).Scan(&there, &keyed, &counted)
 	if err != nil {
 		return e.mapError(err)
 	}
-	if have < len(ownTables()) {
+	if keyed < there || !counted {
 		return unavailable("store_busy", errNotWhole)
 	}
 	return nil
