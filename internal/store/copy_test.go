@@ -185,7 +185,7 @@ func portrait(t *testing.T, s *store.Store, id string) string {
 	log, _, err := s.AuditLog(ctx, c.Key, page)
 	add("audit", log, err)
 	notices, _, err := s.Notices(ctx, c.Key, page)
-	add("notices", notices, err)
+	add("notices", slices.DeleteFunc(notices, func(n store.NoticeEntry) bool { return n.Kind == store.NoticeWentBack }), err)
 	events, _, err := s.EventsPage(ctx, c.Key, store.EventFilter{}, 0, 100)
 	add("events", events, err)
 	matches, _, err := s.Matches(ctx, c.Key, events[7].ID, page)

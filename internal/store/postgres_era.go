@@ -37,7 +37,9 @@ type present struct {
 	here  atomic.Pointer[here]       // nil while it is opened, and for those who only copy
 	back  atomic.Pointer[string]     // why it is known to have gone back; nil when it is not
 	beats beats
-	acked atomic.Pointer[acked]
+	// renewing is held by the one renewal that is under way.
+	renewing sync.Mutex
+	acked    atomic.Pointer[acked]
 
 	mu   sync.Mutex
 	left []string // ids of the eras that came before: a server that is in one of them was replaced

@@ -94,6 +94,8 @@ const (
 // Renew extends a node's lease from now and returns who else is there; [ErrFenced] to one that is
 // dead, [ErrWentBack] where the last renewal is not found.
 func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Members, err error) {
+	n.e.present.renewing.Lock() // what one writes, the next must find
+	defer n.e.present.renewing.Unlock()
 	k, err := n.e.at()
 	if err != nil {
 		return Members{}, err
