@@ -85,8 +85,10 @@ func TestManyNodes(t *testing.T) {
 			{"number": 2, "began_at": "2026-05-01T10:00:07Z", "cause": "a standby was promoted", "missing_from": "2026-05-01T10:00:00Z", "missing_to": "2026-05-01T10:00:05Z"},
 			{"number": 1, "began_at": "2026-05-01T09:00:00Z", "cause": "", "missing_from": null, "missing_to": null}]}`,
 	}}, "/console/system")
-	for _, want := range []string{"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
-		"An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing"} {
+	for _, want := range []string{
+		"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
+		"An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing",
+	} {
 		if !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), want) {
 			t.Errorf("no %q in %s", want, text)
 		}
