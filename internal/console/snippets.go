@@ -31,6 +31,7 @@ type snippetValues struct {
 	Scheme  string // hex, base64, base64-dotted, python-dict
 	Encode  string // hex or base64
 	Dot     string // between timestamp and body
+	Text    bool   // the data is a string that holds the document
 	Topic   string
 	Body    string // a sample as it would be sent
 	Webhook string
@@ -38,7 +39,7 @@ type snippetValues struct {
 
 // snippets are the programs for a webhook. With secret "" they read it from the environment.
 func snippets(w *httpapi.Webhook, secret string) []snippet {
-	values := snippetValues{Secret: secret, Scheme: w.SignatureScheme, Encode: "hex", Dot: ".", Webhook: w.ID}
+	values := snippetValues{Secret: secret, Scheme: w.SignatureScheme, Encode: "hex", Dot: ".", Webhook: w.ID, Text: w.DataFormat == "string"}
 	if strings.HasPrefix(w.SignatureScheme, "base64") {
 		values.Encode = "base64"
 	}
