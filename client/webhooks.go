@@ -32,6 +32,7 @@ type Webhook struct {
 	TimeoutMS            int64             `json:"timeout_ms"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
 	HTTPVersion          HTTPVersion       `json:"http_version"`
+	TLSCompat            bool              `json:"tls_compat"` // TLS without the key shares that old middleboxes swallow
 	Filter               *string           `json:"filter"`
 	// StandardWebhooks says whether requests carry the three webhook-* headers, StandardWebhooksReason
 	// why they do not.
@@ -122,6 +123,7 @@ type WebhookCreate struct {
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"` // empty, not nil: no retry
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
+	TLSCompat            bool              `json:"tls_compat,omitempty"`
 	Filter               string            `json:"filter,omitempty"`
 	StartAt              *time.Time        `json:"start_at,omitempty"` // begin with the events accepted from then on
 }
@@ -144,6 +146,7 @@ type WebhookUpdate struct {
 	RateLimitPerSecond   Change[float64]   `json:"rate_limit_per_second,omitzero"`
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"`
+	TLSCompat            *bool             `json:"tls_compat,omitempty"`
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	Filter               Change[string]    `json:"filter,omitzero"`
 

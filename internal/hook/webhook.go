@@ -82,6 +82,7 @@ type Webhook struct {
 	RateLimit       float64 // requests per second; 0 = unlimited
 	Timeout         time.Duration
 	HTTPVersion     HTTPVersion
+	TLSCompat       bool            // TLS without the key shares that old middleboxes swallow
 	RetrySchedule   []time.Duration // delays after the first attempt
 	Secrets         Secrets
 	Version         int64 // counts changes; the ETag

@@ -34,6 +34,7 @@ type Webhook struct {
 	TimeoutMS       int64             `json:"timeout_ms"`
 	RetrySchedule   []float64         `json:"retry_schedule_seconds"`
 	HTTPVersion     string            `json:"http_version" enum:"auto,1.1"`
+	TLSCompat       bool              `json:"tls_compat"`
 	Filter          *string           `json:"filter"`
 	Standard        bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
 	StandardReason  *string           `json:"standard_webhooks_reason" doc:"Why they do not."`
@@ -55,7 +56,7 @@ func shapeWebhook(w *hook.Webhook, now time.Time) Webhook {
 	s := Webhook{
 		ID: w.ID, CompanyID: w.CompanyID, Endpoint: w.Endpoint, Events: w.Topics, Status: w.Status, StatusReason: orNull(w.StatusReason),
 		Description: w.Description, Metadata: Object(w.Metadata), SignatureScheme: string(w.Scheme), DataFormat: string(w.Format),
-		Headers: map[string]string{}, Ordering: string(w.Ordering), MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(), HTTPVersion: string(w.HTTPVersion),
+		Headers: map[string]string{}, Ordering: string(w.Ordering), MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(), HTTPVersion: string(w.HTTPVersion), TLSCompat: w.TLSCompat,
 		RetrySchedule: make([]float64, len(w.RetrySchedule)), Filter: orNull(w.Filter), CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
 	}
 	if len(w.Topics) > 0 {

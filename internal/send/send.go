@@ -110,7 +110,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
 		Header: *header, Body: r.Body, AllowNetworks: r.AllowNetworks,
-		Deadline: start.Add(timeout), May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11,
+		Deadline: start.Add(timeout), May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11, TLSCompat: r.Webhook.TLSCompat,
 	})
 	result.Phases, result.Reused = answer.Phases, answer.Reused
 	if err != nil {
