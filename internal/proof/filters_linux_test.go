@@ -37,7 +37,7 @@ func greedyEvents() (docs []string) {
 	for i := range 2000 {
 		fmt.Fprintf(&b, `{"k": "v%d", "n": %d, "pad": "%s"}, `, i, 2*i, strings.Repeat("p", 440))
 	}
-	docs = append(docs, `{"l": [`+b.String()+`{}], "t": "`+strings.Repeat("a", 2000)+`"}`)
+	docs = append(docs, `{"l": [`+b.String()+`{"k": "", "n": 0}], "t": "`+strings.Repeat("a", 2000)+`"}`)
 	docs = append(docs, `{"m": [`+strings.Repeat("0,", size/2)+`0]}`)
 	docs = append(docs, `{"m": [`+strings.Repeat("[[]],", size/5)+`0]}`)
 	b.Reset()
