@@ -158,6 +158,8 @@ type keyring struct {
 	known map[[32]byte]*knownKey
 	// strangers slows down, for each remote address, whoever tries keys that do not exist.
 	strangers map[string]*rate.Limiter
+	// narrow is all that they get of the store at once.
+	narrow chan struct{}
 }
 
 type knownKey struct {
@@ -175,7 +177,7 @@ const (
 )
 
 func newKeyring(s Store, operator string, now func() time.Time) *keyring {
-	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[string]*rate.Limiter{}}
+	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[string]*rate.Limiter{}, narrow: make(chan struct{}, 2)}
 	if operator != "" {
 		k.operator = store.KeyHash(operator)
 	}
@@ -198,13 +200,22 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 	known, stranger := k.known[hash], k.strangers[remote]
 	k.mu.Unlock()
 	if known == nil || now.Sub(known.read) >= believed {
-		if known == nil && stranger != nil && stranger.TokensAt(now) < 1 {
-			return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
+		slowed := known == nil && stranger != nil && stranger.TokensAt(now) < 1
+		if slowed { // a valid key, which may come from behind the same proxy, waits its turn; it is never refused
+			select {
+			case k.narrow <- struct{}{}:
+				defer func() { <-k.narrow }()
+			case <-ctx.Done():
+				return caller{}, ctx.Err()
+			}
 		}
 		var err error
 		if known, err = read(ctx, hash, known, now); err != nil {
 			if hook.IsKind(err, hook.KindNotFound) {
 				k.blame(remote, now)
+				if slowed {
+					return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
+				}
 				return caller{}, errUnauthorized
 			}
 			return caller{}, err

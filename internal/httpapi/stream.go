@@ -37,7 +37,9 @@ type StreamEvent struct {
 // Limits of the live stream.
 const (
 	ringSize   = 8192 // attempts that a reader can be behind, or resume from
-	maxReaders = 256
+	maxReaders = 1024
+	maxOfOne   = 32              // readers of one company
+	recheck    = 2 * time.Second // how often a reader's key is looked at
 	heartbeat  = 15 * time.Second
 	maxKnownID = 4096 // webhooks that one reader remembers
 )
@@ -52,11 +54,12 @@ type hub struct {
 	ring    [ringSize]hook.Attempt // without what receivers answered
 	changed chan struct{}          // closed at the next attempt
 	readers int
+	byOwner map[hook.CompanyKey]int // readers of each company
 	stopped bool
 }
 
 func newHub(now time.Time) *hub {
-	return &hub{epoch: strconv.FormatInt(now.UnixMicro(), 36), next: 1, changed: make(chan struct{})}
+	return &hub{epoch: strconv.FormatInt(now.UnixMicro(), 36), next: 1, changed: make(chan struct{}), byOwner: map[hook.CompanyKey]int{}}
 }
 
 // Attempted tells the live stream of a recorded attempt. It does not block.
@@ -104,20 +107,27 @@ func (h *hub) after(from uint64) (list []hook.Attempt, next uint64, wait <-chan 
 	return list, h.next, h.changed, lost, h.stopped
 }
 
-func (h *hub) enter() (next uint64, err error) {
+func (h *hub) enter(company hook.CompanyKey) (next uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.readers >= maxReaders || h.stopped {
 		return 0, &hook.Error{Kind: hook.KindUnavailable, Code: "too_many_streams", Detail: "too many streams are open", RetryAfter: 5 * time.Second}
 	}
+	if h.byOwner[company] >= maxOfOne {
+		return 0, &hook.Error{Kind: hook.KindLimited, Code: "too_many_streams", Detail: "the company has as many streams open as it may have", RetryAfter: 5 * time.Second}
+	}
 	h.readers++
+	h.byOwner[company]++
 	return h.next, nil
 }
 
-func (h *hub) leave() {
+func (h *hub) leave(company hook.CompanyKey) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.readers--
+	if h.byOwner[company]--; h.byOwner[company] == 0 {
+		delete(h.byOwner, company)
+	}
 }
 
 // place resolves a Last-Event-ID; known is false for one of another process.
@@ -144,7 +154,7 @@ func (a *API) streamRoutes() {
 }
 
 func (a *API) stream(ctx context.Context, x *exchange, in *streamIn) (*streamed, error) {
-	s := &streaming{api: a, company: x.company.Key, webhooks: map[hook.WebhookKey]*hook.Webhook{}}
+	s := &streaming{api: a, caller: x.caller, company: x.company.Key, webhooks: map[hook.WebhookKey]*hook.Webhook{}}
 	if in.WebhookID != "" {
 		w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.WebhookID)
 		if err != nil {
@@ -152,7 +162,7 @@ func (a *API) stream(ctx context.Context, x *exchange, in *streamIn) (*streamed,
 		}
 		s.only = w.Key
 	}
-	next, err := a.hub.enter()
+	next, err := a.hub.enter(x.company.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +174,7 @@ func (a *API) stream(ctx context.Context, x *exchange, in *streamIn) (*streamed,
 		}
 	}
 	return &streamed{func(hctx huma.Context) {
-		defer a.hub.leave()
+		defer a.hub.leave(x.company.Key)
 		_, w := humago.Unwrap(hctx)
 		s.out = w
 		h := w.Header()
@@ -177,6 +187,7 @@ func (a *API) stream(ctx context.Context, x *exchange, in *streamIn) (*streamed,
 // streaming is one reader of the live stream.
 type streaming struct {
 	api      *API
+	caller   caller
 	out      http.ResponseWriter
 	company  hook.CompanyKey
 	only     hook.WebhookKey // 0 = all of the company
@@ -191,6 +202,8 @@ func (s *streaming) run(ctx context.Context) error {
 	control := http.NewResponseController(s.out)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	look := time.NewTicker(recheck)
+	defer look.Stop()
 	if _, err := fmt.Fprint(s.out, "retry: 1000\n\n"); err != nil {
 		return nil // the client has gone
 	}
@@ -210,6 +223,10 @@ func (s *streaming) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-wait:
+		case <-look.C:
+			if !s.api.keys.stands(ctx, s.caller) {
+				return nil // what opened it has ended
+			}
 		case <-beat.C:
 			if _, err := fmt.Fprint(s.out, ": still here\n\n"); err != nil {
 				return nil // the client has gone

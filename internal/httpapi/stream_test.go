@@ -113,6 +113,27 @@ func TestStream(t *testing.T) {
 	s.call("GET", "/v1/stream?webhook_id=wh_x", "").problem(404, "not_found")
 }
 
+// One company's streams leave room for another's, and a stream ends with the key that opened it.
+func TestStreamsAreShared(t *testing.T) {
+	s := newServer(t)
+	mine, id := s.companyKey("c1", "read")
+	theirs, _ := s.companyKey("c2", "read")
+	live := httptest.NewServer(s.api)
+	t.Cleanup(live.Close) // after the watchers have gone
+	var last *watcher
+	for range 32 {
+		last = watch(t, live.URL+"/v1/stream", mine, "")
+	}
+	s.as(mine).call("GET", "/v1/stream", "").problem(429, "too_many_streams")
+	watch(t, live.URL+"/v1/stream", theirs, "")
+	s.call("DELETE", "/v1/companies/c1/keys/"+id, "").ok(204)
+	for begun := time.Now(); last.event() != nil; {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("the stream outlives its key")
+		}
+	}
+}
+
 func TestPreflight(t *testing.T) {
 	prober := &fakeProber{}
 	s := newServer(t, func(o *httpapi.Options) { o.Prober = prober })
