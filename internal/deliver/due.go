@@ -181,7 +181,7 @@ func (p *partition) lookAt(now time.Time) time.Time {
 
 // number is the highest attempt number that its delivery has, on whose wish ever.
 func (l *lane) number(it *item) int {
-	n := max(it.attempts, it.number)
+	n := max(it.attempts, it.number, l.lost[it.offset].attempts)
 	if len(l.known)+len(l.past) == 0 {
 		return n
 	}

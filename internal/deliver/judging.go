@@ -244,7 +244,6 @@ func (c *core) judgingRead(p *partition, key hook.CompanyKey, after hook.Offset,
 	}
 	j.behind = readTo < p.tail
 	c.askNext(p, co)
-	c.feedStarved()
 }
 
 // forgetJudging lets go of what waits in a partition that is given away; its next owner reads it.
@@ -257,4 +256,5 @@ func (c *core) forgetJudging(p *partition) {
 			delete(c.waiting, co)
 		}
 	}
+	c.feedStarved()
 }

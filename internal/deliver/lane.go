@@ -102,9 +102,10 @@ type lane struct {
 	mostParked int            // beyond, the cursor waits
 	blocked    map[string]int // by object, under object order
 	known      map[parkedKey]*item
-	past       map[parkedKey]past // rows that a read under way may show as they were
-	dueMore    bool               // the store holds more that is due
-	expired    []*item            // given up by retention, until the lane is loaded
+	past       map[parkedKey]past   // rows that a read under way may show as they were
+	lost       map[hook.Offset]past // the same of attempts that were lost with a connection, which change no row
+	dueMore    bool                 // the store holds more that is due
+	expired    []*item              // given up by retention, until the lane is loaded
 
 	loading, reading, fetching, dueReading, replaying bool
 
@@ -149,7 +150,7 @@ type lane struct {
 func newLane(p *place, at hook.Offset) *lane {
 	return &lane{
 		place: p, read: at, low: at, sequence: p.sequence, lowSeq: p.sequence, dueMore: true,
-		chains: map[string]*chain{}, known: map[parkedKey]*item{}, past: map[parkedKey]past{}, window: newWindow(), wakeIndex: -1,
+		chains: map[string]*chain{}, known: map[parkedKey]*item{}, past: map[parkedKey]past{}, lost: map[hook.Offset]past{}, window: newWindow(), wakeIndex: -1,
 		health: health{state: Healthy},
 	}
 }
@@ -283,7 +284,7 @@ func (l *lane) admit(it *item) {
 	it.object = l.orderKey(it.object)
 	if past, ok := l.above[it.offset]; ok {
 		delete(l.above, it.offset)
-		it.attempts, it.throttles = past.Attempts, past.Attempts // one that failed is parked
+		it.attempts, it.throttles = past.Attempts, past.Throttles
 		if past.Settled {
 			it.state = settled
 			l.ahead++
@@ -330,6 +331,6 @@ func (l *lane) advance() {
 func (l *lane) idle(now time.Time) bool {
 	return l.hook != nil && (l.fed || l.place.status != hook.Active) && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		len(l.past) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
+		len(l.past)+len(l.lost) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
 		(l.limiter == nil || l.limiter.TokensAt(now) >= float64(l.limiter.Burst())) // the next lane begins with a full one
 }

@@ -216,16 +216,21 @@ func (c *core) settled(o outcome) {
 	if x := (past{attempts: it.attempts, commit: c.commits}); !l.over(l.place.part, x) {
 		l.past[key] = x
 	}
-	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
-		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
-			x.number = max(x.number, it.attempts)
-		}
-	}
+	l.attempted(it)
 	c.drop(it.payload)
 	it.payload = nil
 	l.pass(it.object)
 	if it.kind == hook.Replay && l.place.replay == it.replay {
 		c.replayMoved(l)
+	}
+}
+
+// attempted tells what else is in memory of a delivery how many attempts it has.
+func (l *lane) attempted(it *item) {
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
+			x.number = max(x.number, it.attempts)
+		}
 	}
 }
 
@@ -303,6 +308,11 @@ func (l *lane) forget(p *partition, commits uint64) {
 	for key, x := range l.past {
 		if commits >= x.commit && l.over(p, x) {
 			delete(l.past, key)
+		}
+	}
+	for o, x := range l.lost {
+		if commits >= x.commit && l.over(p, x) {
+			delete(l.lost, o)
 		}
 	}
 }

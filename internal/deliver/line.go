@@ -113,10 +113,10 @@ func (l *lane) pass(object string) {
 	l.yield(c)
 }
 
-// yields says that a delivery lets others of its object go first: it is set aside, and neither an order
-// nor the cap on parked deliveries forbids them to.
+// yields says that a delivery lets others of its object go first: it is set aside, and neither an order,
+// which replays and retries on request are not part of, nor the cap on parked deliveries forbids them to.
 func (l *lane) yields(it *item) bool {
-	return it.state == waiting && l.aside(it) && l.hook != nil && l.hook.Ordering == hook.Relaxed && l.parked < l.parkedCap()
+	return it.state == waiting && l.aside(it) && l.hook != nil && (l.hook.Ordering == hook.Relaxed || it.kind != hook.Live) && l.parked < l.parkedCap()
 }
 
 // insist takes it back that parked deliveries let others of their objects go first, which may not go
@@ -156,7 +156,7 @@ func (l *lane) cut(drop func(*payload)) {
 			if l.above == nil {
 				l.above = map[hook.Offset]store.Above{}
 			}
-			l.above[it.offset] = store.Above{Offset: it.offset, Attempts: it.attempts}
+			l.above[it.offset] = store.Above{Offset: it.offset, Attempts: it.attempts, Throttles: it.throttles}
 		}
 		drop(it.payload)
 		it.payload = nil

@@ -213,7 +213,7 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 	h := w.hook
 	l.Webhook, l.Cursor = &h, w.cursor
 	for _, d := range w.deliveries[w.after(at):] {
-		x := store.Above{Offset: d.event.Offset, Attempts: d.number()}
+		x := store.Above{Offset: d.event.Offset, Attempts: d.number(), Throttles: d.throttles(hook.Live)}
 		p, parked := w.parked[parkedKey{hook.Live, x.Offset}]
 		x.Attempts = max(x.Attempts, p.Attempts)
 		x.Settled = parked || d.ended() != pending

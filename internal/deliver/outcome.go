@@ -78,6 +78,8 @@ func (c *core) lost(s *start, r *send.Result) {
 	a := attemptOf(s, &d, r)
 	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
 	c.ledger.add(l, store.Item{Attempt: a}, nil)
+	l.attempted(it)                                                        // the one that followed it may turn out not to have been made
+	l.lost[it.offset] = past{attempts: it.attempts, commit: c.commits + 2} // its commit is the next, or the one after
 	it.attempts, it.fresh = it.attempts+1, true
 	if l.limiter != nil {
 		l.limiter.ReserveN(c.now, 1)

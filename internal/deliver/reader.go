@@ -59,6 +59,7 @@ func (r *read) do(ctx context.Context, s Store) func(*core) {
 	return func(c *core) {
 		if r.kind == readJudging {
 			c.judging -= backlogBytes
+			defer c.feedStarved() // whatever becomes of the answer, there is room
 		}
 		if r.lane != nil && r.lane.place.deleted || r.lane == nil && c.partitions[r.partition] != r.part {
 			c.endTurn(r)

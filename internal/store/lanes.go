@@ -183,9 +183,10 @@ type Lane struct {
 
 // Above is a delivery above the cursor that has a history.
 type Above struct {
-	Offset   hook.Offset
-	Attempts int
-	Settled  bool // delivered, failed or parked
+	Offset    hook.Offset
+	Attempts  int  // number of the last
+	Throttles int  // those of them, on nobody's wish, that were asked to wait: where it is not settled, all but lost ones
+	Settled   bool // delivered, failed or parked
 }
 
 // LoadLane reads what a lane needs. Place is its low-water mark.
@@ -207,8 +208,12 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 					return err
 				}
 				a.Settled = kind == hook.Live && (outcome == hook.OutcomeDelivered || outcome == hook.OutcomeFailed || outcome == hook.OutcomeGone)
+				if kind == hook.Live && outcome == hook.OutcomeThrottled {
+					a.Throttles = 1
+				}
 				if i, ok := at[a.Offset]; ok {
 					l.Above[i].Attempts = a.Attempts
+					l.Above[i].Throttles += a.Throttles
 					l.Above[i].Settled = l.Above[i].Settled || a.Settled
 					return nil
 				}

@@ -187,6 +187,8 @@ func laneLoadsWhatIsAbove(f *fixture) {
 		Items: []store.Item{
 			{Attempt: f.attempt(w, o[0], 1, 1, hook.OutcomeDelivered)},
 			{Attempt: f.attempt(w, o[2], 1, 3, hook.OutcomeThrottled)},
+			{Attempt: f.attempt(w, o[2], 2, 3, hook.OutcomeRetry)}, // lost with its connection
+			{Attempt: f.attempt(w, o[2], 3, 3, hook.OutcomeThrottled)},
 			{Attempt: f.attempt(w, o[3], 1, 4, hook.OutcomeRetry), Park: f.park(w, o[3], 4, &due)},
 			{Park: f.park(w, o[4], 5, nil)},
 			{Attempt: f.attempt(w, o[5], 1, 6, hook.OutcomeDelivered)},
@@ -197,7 +199,7 @@ func laneLoadsWhatIsAbove(f *fixture) {
 	f.must(err)
 	slices.SortFunc(lane.Above, func(a, b store.Above) int { return int(a.Offset - b.Offset) })
 	equal(f, "above", lane.Above, []store.Above{
-		{Offset: o[2], Attempts: 1}, {Offset: o[3], Attempts: 1, Settled: true}, {Offset: o[4], Settled: true}, {Offset: o[5], Attempts: 1, Settled: true},
+		{Offset: o[2], Attempts: 3, Throttles: 2}, {Offset: o[3], Attempts: 1, Settled: true}, {Offset: o[4], Settled: true}, {Offset: o[5], Attempts: 1, Settled: true},
 	})
 	equal(f, "parked", lane.Parked, 2)
 	if lane.Webhook.ID != w.ID || lane.Webhook.Secrets != w.Secrets {
