@@ -43,8 +43,15 @@ poolers: ## install what stands before Postgres in tests, where it is missing (D
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer haproxy pgpool2 >/dev/null; } || \
 		echo "no poolers: the tests that need them are skipped"
 
+.PHONY: languages
+languages: ## install PHP, Ruby and Mono, in which snippets of the docs are tested, where they are missing (Debian, as root)
+	@for p in php ruby mcs mono; do command -v $$p >/dev/null || missing=1; done; \
+		[ -z "$${missing:-}" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends php-cli ruby mono-mcs mono-runtime >/dev/null; } || \
+		echo "not all languages: the snippets in those that are missing are not tested"
+
 .PHONY: unit
-unit: browser postgres poolers ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres poolers languages ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 
