@@ -45,6 +45,7 @@ type core struct {
 	companies   map[hook.CompanyKey]*company
 	places      map[hook.WebhookKey]*place
 	lanes       map[hook.WebhookKey]*lane
+	awake       []*lane // the same in an order that depends on what happened and on nothing else
 	slots       slots
 	timers      timers
 	ledger      ledger

@@ -101,7 +101,7 @@ func (c *core) letWait(l *lane, unwanted func(*item) bool) {
 			list = append(list, it)
 		}
 	}
-	slices.SortFunc(list, func(a, b *item) int { return cmp.Compare(a.offset, b.offset) })
+	slices.SortFunc(list, func(a, b *item) int { return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.kind, b.kind)) })
 	for _, it := range list {
 		l.remove(it)
 		delete(l.known, parkedKey{it.kind, it.offset})

@@ -76,7 +76,7 @@ func (c *core) restoreGate(l *lane, from *hook.Gate) {
 
 // gatesAnew tells the store anew until when lanes wait, after the clock was set that it goes by.
 func (c *core) gatesAnew() {
-	for _, l := range c.lanes {
+	for _, l := range c.awake {
 		if l.kept != (gate{}) {
 			l.kept = otherwise
 			c.mark(l)

@@ -1,6 +1,9 @@
 package deliver
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -62,7 +65,7 @@ func (c *core) keep(id hook.Partition) {
 	h.part.leaving = false
 	delete(c.handovers, id)
 	h.tell <- moved{id, false}
-	for _, l := range c.lanes {
+	for _, l := range c.awake {
 		if l.place.part == h.part {
 			c.touch(l)
 		}
@@ -71,7 +74,11 @@ func (c *core) keep(id hook.Partition) {
 
 // handOver moves every release on as far as it can go.
 func (c *core) handOver() {
-	for id, h := range c.handovers {
+	if len(c.handovers) == 0 {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.handovers)) {
+		h := c.handovers[id]
 		if !h.cut && h.part.held == 0 {
 			c.disown(h.part)
 			h.cut, h.after = true, c.commits
@@ -92,7 +99,7 @@ func (c *core) handOver() {
 // disown forgets a partition. Its lanes' places go into the next record, so that the next owner
 // goes on from there.
 func (c *core) disown(p *partition) {
-	for _, l := range c.lanes {
+	for _, l := range c.awake {
 		if l.place.part != p || l.hook == nil {
 			continue
 		}
@@ -102,8 +109,8 @@ func (c *core) disown(p *partition) {
 		}
 		c.detach(l)
 	}
-	for _, pl := range c.places {
-		if pl.part == p {
+	for _, key := range slices.Sorted(maps.Keys(c.places)) {
+		if pl := c.places[key]; pl.part == p {
 			c.remove(pl)
 		}
 	}

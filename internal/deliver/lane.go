@@ -129,6 +129,7 @@ type lane struct {
 	inLine      bool // for a slot
 	wake        time.Time
 	wakeIndex   int  // in the heap of timers; −1 when not
+	index       int  // among the lanes that are awake
 	late        bool // its oldest unsettled delivery is older than an attached one may be
 	idleSince   time.Time
 	replayDone  bool // nothing is left to look at; only deliveries under way

@@ -1,6 +1,8 @@
 package deliver
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -89,8 +91,8 @@ func (c *core) record() *store.Record {
 		Node: c.node, At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind,
 	}
 	w := &writing{record: r, done: g.done, swept: g.swept, replaying: g.replaying}
-	for _, m := range g.replays {
-		r.Replays = append(r.Replays, *m)
+	for _, key := range slices.Sorted(maps.Keys(g.replays)) {
+		r.Replays = append(r.Replays, *g.replays[key])
 	}
 	for _, l := range g.lanes {
 		l.advance()
@@ -244,7 +246,7 @@ func (c *core) sweep() {
 		p.low = min(p.low, co.judging.upTo)
 	}
 	c.items = 0
-	for _, l := range c.lanes {
+	for _, l := range slices.Backward(c.awake) { // who is let go of gives its place to one that was looked at
 		c.items += len(l.items)
 		if l.place.part.version >= 0 {
 			l.place.part.low = min(l.place.part.low, c.sweepLane(l))
@@ -326,6 +328,5 @@ func (l *lane) over(p *partition, x past) bool {
 func (c *core) letGo(l *lane) {
 	l.advance()
 	l.place.offset, l.place.sequence, l.place.lane = l.low, l.lowSeq, nil
-	delete(c.lanes, l.place.webhook)
-	c.timers.forget(l)
+	c.asleep(l)
 }

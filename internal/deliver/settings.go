@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -44,8 +43,8 @@ func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Of
 
 // wakeAll lets the lanes go that came to life while there was more configuration to come.
 func (c *core) wakeAll(p *partition) {
-	for _, key := range slices.Sorted(maps.Keys(c.lanes)) {
-		if l := c.lanes[key]; l.place.part == p {
+	for _, l := range c.awake {
+		if l.place.part == p {
 			c.touch(l)
 		}
 	}
@@ -152,8 +151,7 @@ func (c *core) remove(pl *place) {
 		l.cut(c.drop)
 		c.abandon(l)
 		l.due, l.replays = nil, nil
-		c.timers.forget(l)
-		delete(c.lanes, pl.webhook)
+		c.asleep(l)
 	}
 }
 

@@ -79,6 +79,7 @@ func (s *simulation) begin(x start) error {
 	b.inFlight++
 	s.sent++
 	s.running = append(s.running, &flight{x, s.now})
+	s.log("    webhook %d offset %d attempt %d %s starts", key, x.item.offset, x.attempt, x.kind)
 	describe := func(format string, args ...any) error {
 		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.offset, x.attempt, x.kind, fmt.Sprintf(format, args...))
 	}

@@ -11,4 +11,5 @@ const (
 	simulatedSeeds = 20_000
 	simulatedDays  = 7
 	controlDays    = 2
+	tracedSeeds    = 200
 )

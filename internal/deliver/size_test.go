@@ -12,4 +12,5 @@ const (
 	simulatedSeeds = 500
 	simulatedDays  = 0.2
 	controlDays    = 0.25
+	tracedSeeds    = 60
 )

@@ -19,9 +19,20 @@ func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 	l.idleSince = c.now
 	pl.lane = l
 	c.lanes[pl.webhook] = l
+	l.index, c.awake = len(c.awake), append(c.awake, l)
 	c.restless = true
 	c.loadLane(l)
 	return l
+}
+
+// asleep forgets a lane that has nothing to do, or whose webhook is gone.
+func (c *core) asleep(l *lane) {
+	last := c.awake[len(c.awake)-1]
+	c.awake[l.index], last.index = last, l.index
+	c.awake[len(c.awake)-1] = nil
+	c.awake = c.awake[:len(c.awake)-1]
+	delete(c.lanes, l.place.webhook)
+	c.timers.forget(l)
 }
 
 func (c *core) loadLane(l *lane) {
