@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -150,6 +151,23 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 	for _, control := range []string{`ALTER TABLE parked DROP COLUMN due_at`, `ALTER TABLE parked ADD COLUMN a BIGINT NOT NULL`, `UPDATE events SET data = ''`, `ALTER TABLE parked RENAME TO p`} {
 		if adds.MatchString(control) {
 			t.Errorf("%s passes", control)
+		}
+	}
+}
+
+// TestMigrationsAreNumbered without gaps, each number once: what is numbered twice is refused at each
+// start, and what comes later with a lower number is never run where a higher one has been.
+func TestMigrationsAreNumbered(t *testing.T) {
+	for _, engine := range []string{"sqlite", "postgres"} {
+		files, err := filepath.Glob("migrations/" + engine + "/*")
+		if err != nil || len(files) < 2 {
+			t.Fatal(files, err)
+		}
+		for i, file := range files { // in the order of their names
+			if name := filepath.Base(file); !strings.HasPrefix(name, fmt.Sprintf("%04d_", i+1)) || !strings.HasSuffix(name, ".sql") {
+				t.Errorf("%s: %s stands where number %d is expected", engine, name, i+1)
+				break
+			}
 		}
 	}
 }

@@ -279,3 +279,62 @@ func TestDumpRestoredBeforeStart(t *testing.T) {
 		t.Errorf("another start: %+v", again)
 	}
 }
+
+// TestDiskSetBack: the files of the server are put back as they were. Nothing of the server shows it, only
+// that the last event, or the last renewal of the lease, is not there: each of them alone is enough. With
+// blind set, nobody looks, and an offset is given out again.
+func TestDiskSetBack(t *testing.T) {
+	for _, by := range []string{"event", "beat", "blind"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			cluster(t) // skips where there is none
+			ctx := t.Context()
+			c, err := postgrestest.Start(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Stop)
+			name := must[string](t)(c.Database(ctx, ""))
+			r := openEra(t, c.URL(name), by == "blind")
+			r.kept = must[*store.Company](t)(r.s.EnsureCompany(ctx, "kept"))
+			must[hook.Offset](t)(r.append(r.kept, "before"))
+			if by == "beat" {
+				if err := r.s.Nodes().Join(ctx, store.Node{ID: "node", StartedAt: time.Now()}, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Snapshot(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if by == "beat" {
+				must[store.Members](t)(r.s.Nodes().Renew(ctx, store.Node{ID: "node"}, time.Minute))
+			} else {
+				r.last = must[hook.Offset](t)(r.append(r.kept, "lost"))
+			}
+			if err := c.SetBack(ctx); err != nil {
+				t.Fatal(err)
+			}
+			var offset hook.Offset
+			for err = errors.New("none yet"); err != nil && !errors.Is(err, store.ErrWentBack); {
+				if offset, err = r.append(r.kept, "again"); ctx.Err() != nil {
+					t.Fatal(err)
+				}
+			}
+			if by == "blind" {
+				if err != nil || offset != r.last {
+					t.Errorf("control: offset %d after %d, %v", offset, r.last, err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("not noticed")
+			}
+			if era := must[*store.Era](t)(r.s.Nodes().Settle(ctx)); era == nil || era.MissingFrom == nil {
+				t.Errorf("era: %+v", era)
+			}
+			if offset := must[hook.Offset](t)(r.append(must[*store.Company](t)(r.s.EnsureCompany(ctx, "kept")), "after")); offset <= leap {
+				t.Errorf("offset %d", offset)
+			}
+		})
+	}
+}

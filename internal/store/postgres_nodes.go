@@ -204,13 +204,17 @@ func (n *Nodes) BuryEnded(ctx context.Context, x Node) error {
 	return nil
 }
 
-// Take makes a node the owner of those of the partitions that nobody alive owns.
+// Take makes a node the owner of those of the partitions that nobody alive owns. Their rows are locked
+// first: an update that waits for a row looks at the new one, but at no other tables again.
 func (n *Nodes) Take(ctx context.Context, me string, partitions []hook.Partition) (taken []hook.Partition, err error) {
 	ids := make([]int64, len(partitions))
 	for i, p := range partitions {
 		ids[i] = int64(p)
 	}
 	err = n.fenced(ctx, me, func(t pgx.Tx) error {
+		if _, err := t.Exec(ctx, `SELECT FROM owners WHERE partition = ANY($1::bigint[]) ORDER BY partition FOR NO KEY UPDATE`, ids); err != nil {
+			return err
+		}
 		rows, err := t.Query(ctx, `
 			UPDATE owners o SET node_id = $1 WHERE partition = ANY($2::bigint[])
 				AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = o.node_id AND NOT n.dead)

@@ -103,6 +103,38 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// TestNodesTakeAtOnce: two nodes that have joined at the same time take the same partitions. The one that
+// comes second waits for the first, and then takes nothing: it does not go by what it saw before.
+func TestNodesTakeAtOnce(t *testing.T) {
+	_, n, pool := nodes(t)
+	ctx := t.Context()
+	for _, id := range []string{"first", "second"} {
+		if err := n.Join(ctx, store.Node{ID: id, StartedAt: time.Now()}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Rollback(ctx)
+	if _, err := first.Exec(ctx, `UPDATE owners SET node_id = 'first' WHERE partition < 2`); err != nil {
+		t.Fatal(err)
+	}
+	var second sync.WaitGroup
+	second.Go(func() {
+		taken, err := n.Take(ctx, "second", []hook.Partition{0, 1, 2})
+		if err != nil || !slices.Equal(taken, []hook.Partition{2}) {
+			t.Errorf("took %v of those that another one took: %v", taken, err)
+		}
+	})
+	waitForLocks(t, pool, 1)
+	if err := first.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	second.Wait()
+}
+
 // TestFence: a node that is declared dead while it records has either recorded before, or records
 // nothing any more. Its successor takes the partition only then.
 func TestFence(t *testing.T) {

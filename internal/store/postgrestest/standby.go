@@ -3,8 +3,10 @@ package postgrestest
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -76,6 +78,52 @@ func (c *Cluster) Kill(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Snapshot keeps the files of a running server as they are at one moment, as a snapshot of its disk does.
+func (c *Cluster) Snapshot(ctx context.Context) (err error) {
+	pids, err := c.Processes()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, pid := range slices.Backward(pids) {
+			_ = syscall.Kill(pid, syscall.SIGCONT) // some may have ended
+		}
+	}()
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return c.copyData(ctx, "data", "snapshot")
+}
+
+// SetBack ends the server as a crash does, and starts it on the files that Snapshot kept.
+func (c *Cluster) SetBack(ctx context.Context) error {
+	if err := c.Kill(ctx); err != nil {
+		return err
+	}
+	if err := c.copyData(ctx, "snapshot", "data"); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(c.dir, "data", "postmaster.pid")); err != nil {
+		return err
+	}
+	if err := c.Run(); err != nil {
+		return err
+	}
+	return c.wait(ctx)
+}
+
+func (c *Cluster) copyData(ctx context.Context, from, to string) error {
+	if err := os.RemoveAll(filepath.Join(c.dir, to)); err != nil {
+		return err
+	}
+	run := exec.CommandContext(ctx, "cp", "-a", filepath.Join(c.dir, from), filepath.Join(c.dir, to))
+	run.Dir, run.SysProcAttr = c.dir, &syscall.SysProcAttr{Credential: c.as}
+	if out, err := run.CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the files: %w: %s", err, out)
+	}
+	return nil
 }
 
 // Dump writes a database into a file, and Load brings it back under whoever is connected: its tables are
