@@ -247,7 +247,7 @@ func (s *Server) serve(version string, master []byte) {
 		mux.Handle("GET /metrics", s.metrics.Handler())
 	}
 	s.api = &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: httpapi.BehindProxies(s.cfg.TrustedProxies, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

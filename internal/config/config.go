@@ -30,6 +30,8 @@ type Config struct {
 	MetricsListen string `yaml:"metrics_listen" group:"Addresses" doc:"Address of a listener of its own for /metrics, as host:port. When empty, /metrics is served with the API."`
 	PublicURL     string `yaml:"public_url" group:"Addresses" doc:"Address under which people reach this server, as scheme://host[:port]; console links begin with it. When empty, it is http://localhost with the port of listen."`
 
+	TrustedProxies Networks `yaml:"trusted_proxies" group:"Addresses" doc:"Networks, in CIDR notation, of the proxies in front of this server. Of requests from there the client is the last address of X-Forwarded-For that lies in none of them: it is what the audit log shows and what wrong keys are counted by. Nobody else's X-Forwarded-For is read."`
+
 	NodeURL string `yaml:"node_url" group:"Addresses" doc:"Address under which the other nodes on the same database reach this one, as scheme://host[:port]. When empty, it is http:// with the address of listen, or, where that has no host, with the address from which this machine reaches the database."`
 
 	DataDir     string    `yaml:"data_dir" default:"./data" group:"Store" doc:"Directory of the embedded store and of the keys that the first start creates. It is created when it does not exist."`

@@ -127,10 +127,10 @@ func TestPrecedence(t *testing.T) {
 // expects the same Config from each.
 func TestEachSpelling(t *testing.T) {
 	texts := map[string]string{
-		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com", "node_url": "http://10.0.0.1:9",
+		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com", "trusted_proxies": "10.0.0.0/8,::1/128", "node_url": "http://10.0.0.1:9",
 		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "lease_seconds": "5", "hold_when_went_back": "true", "operator_key": "awo_" + strings.Repeat("k", 32),
 		"master_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "allow_networks": "10.0.0.0/8,fd00::/8",
-		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128", "egress_ca_file": "/c.pem",
+		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128", "egress_ca_file": "/c.pem", "egress_proxy_bypass": "hooks.example.com,.corp.example,10.0.0.0/8",
 		"default_signature_scheme": "base64", "default_data_format": "object", "max_event_bytes": "2048",
 		"max_in_flight": "3", "max_in_flight_per_webhook": "2", "rate_limit_company_key": "7", "retention_days": "8",
 		"audit_retention_days": "30", "max_webhooks_per_company": "5", "max_keys_per_company": "4", "max_links_per_company": "3",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func (x *exchange) admit(n need) error {
 		return errUnauthorized
 	}
 	var err error
-	if x.caller, err = x.api.keys.find(x.r.Context(), key, x.remote()); err != nil {
+	if x.caller, err = x.api.keys.find(x.r.Context(), key, peerOf(x.r)); err != nil {
 		return err
 	}
 	if err := x.api.limits.take(x); err != nil {
@@ -129,14 +130,6 @@ func (x *exchange) companyOfPath() error {
 	return err
 }
 
-func (x *exchange) remote() string {
-	host, _, _ := strings.Cut(x.r.RemoteAddr, "]")
-	if i := strings.LastIndexByte(host, ':'); i > 0 && strings.Count(host, ":") == 1 {
-		host = host[:i]
-	}
-	return host
-}
-
 // How long a key's row is believed, and thus how long a revoked key may still open something; and
 // how often the use of a key is written down.
 const (
@@ -156,8 +149,8 @@ type keyring struct {
 
 	mu    sync.Mutex
 	known map[[32]byte]*knownKey
-	// strangers slows down, for each remote address, whoever tries keys that do not exist.
-	strangers map[string]*rate.Limiter
+	// strangers slows down, for each neighbourhood of addresses, whoever tries keys that do not exist.
+	strangers map[netip.Prefix]*rate.Limiter
 	// narrow is all that they get of the store at once.
 	narrow chan struct{}
 }
@@ -177,7 +170,7 @@ const (
 )
 
 func newKeyring(s Store, operator string, now func() time.Time) *keyring {
-	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[string]*rate.Limiter{}, narrow: make(chan struct{}, 2)}
+	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[netip.Prefix]*rate.Limiter{}, narrow: make(chan struct{}, 2)}
 	if operator != "" {
 		k.operator = store.KeyHash(operator)
 	}
@@ -186,7 +179,7 @@ func newKeyring(s Store, operator string, now func() time.Time) *keyring {
 
 // find returns the caller of a key. Hashes are compared, so that time tells nothing about how much
 // of a guess was right.
-func (k *keyring) find(ctx context.Context, text, remote string) (caller, error) {
+func (k *keyring) find(ctx context.Context, text string, peer netip.Addr) (caller, error) {
 	hash := store.KeyHash(text)
 	if k.operator != [32]byte{} && subtle.ConstantTimeCompare(hash[:], k.operator[:]) == 1 {
 		return caller{actor: "operator", scope: store.ScopeOperator, maker: hash, shown: hash}, nil
@@ -197,7 +190,7 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 	}
 	now := k.now()
 	k.mu.Lock()
-	known, stranger := k.known[hash], k.strangers[remote]
+	known, stranger := k.known[hash], k.strangers[neighbourhood(peer)]
 	k.mu.Unlock()
 	if known == nil || now.Sub(known.read) >= believed {
 		slowed := known == nil && stranger != nil && stranger.TokensAt(now) < 1
@@ -212,7 +205,7 @@ func (k *keyring) find(ctx context.Context, text, remote string) (caller, error)
 		var err error
 		if known, err = read(ctx, hash, known, now); err != nil {
 			if hook.IsKind(err, hook.KindNotFound) {
-				k.blame(remote, now)
+				k.blame(neighbourhood(peer), now)
 				if slowed {
 					return caller{}, hook.Refuse(hook.KindLimited, "too_many_bad_keys", "too many keys were tried that do not exist")
 				}
@@ -347,16 +340,16 @@ func (k *keyring) stands(ctx context.Context, c caller) bool {
 }
 
 // blame counts a key that does not exist against the address that tried it.
-func (k *keyring) blame(remote string, now time.Time) {
+func (k *keyring) blame(from netip.Prefix, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	l := k.strangers[remote]
+	l := k.strangers[from]
 	if l == nil {
 		if len(k.strangers) >= maxStrangers {
 			clear(k.strangers)
 		}
 		l = rate.NewLimiter(10, 20)
-		k.strangers[remote] = l
+		k.strangers[from] = l
 	}
 	l.AllowN(now, 1)
 }

@@ -173,5 +173,5 @@ func (x *exchange) writeProblem(p *Problem) {
 
 // audit says who asks for a change.
 func (x *exchange) audit(action string, detail map[string]any) store.Audit {
-	return store.Audit{Actor: x.caller.actor, RequestID: x.id, Address: x.remote(), Action: action, Detail: detail}
+	return store.Audit{Actor: x.caller.actor, RequestID: x.id, Address: peerOf(x.r).String(), Action: action, Detail: detail}
 }

@@ -22,8 +22,7 @@ type Principal struct {
 // Identify finds out whose key it is that a request came with in another way than its
 // Authorization header. It slows down addresses that guess, as the API itself does.
 func (a *API) Identify(r *http.Request, key string) (Principal, error) {
-	x := exchange{api: a, r: r}
-	c, err := a.keys.find(r.Context(), key, x.remote())
+	c, err := a.keys.find(r.Context(), key, peerOf(r))
 	if err != nil {
 		return Principal{}, err
 	}
