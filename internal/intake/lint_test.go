@@ -16,8 +16,8 @@ func TestLint(t *testing.T) {
 	for data, want := range map[string]string{
 		`{"id":1,"a":[true,null,"José \ud83d\ude00 \u0001"],"n":-0.5e10,"__Proto__":{},"prototype":1}`: "",
 		`"text"`: "", `0`: "", `9007199254740992`: "", `-9007199254740992`: "", `1e308`: "",
-		nested(31):                                         "",
-		`{"a":{"b":1},"b":{"b":1}}`:                        "", // the same name in different objects
+		nested(31):                  "",
+		`{"a":{"b":1},"b":{"b":1}}`: "", // the same name in different objects
 		`["__proto__", "constructor", "\\u0000"]`:          "", // no names, no escapes
 		`{"constructor":1,"x":{"prototype":2}}`:            "",
 		`{"constructor":[{"prototype":2}]}`:                "",
