@@ -50,8 +50,22 @@ languages: ## install PHP, Ruby and Mono, in which snippets of the docs are test
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends php-cli ruby mono-mcs mono-runtime >/dev/null; } || \
 		echo "not all languages: the snippets in those that are missing are not tested"
 
+# Servers in Python, as their users install them.
+SERVERS := uvicorn==0.38.0 hypercorn==0.18.0 gunicorn==23.0.0
+
+.PHONY: peers
+peers: ## install the HTTP servers and the proxy that deliveries are tested against, where they are missing (Debian, as root)
+	@for p in nginx apache2 haproxy starman node tinyproxy; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
+		[ -z "$${missing:-}" ] && python3 -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			nginx-light apache2-bin haproxy starman $$(command -v node >/dev/null || echo nodejs) tinyproxy-bin python3-venv >/dev/null; } || \
+		echo "not all servers: the tests that need them are skipped"
+	@[ "$$(cat bin/servers/installed 2>/dev/null)" = "$(SERVERS)" ] || { rm -rf bin/servers && python3 -m venv bin/servers && \
+		bin/servers/bin/pip install --quiet --disable-pip-version-check $(SERVERS) && echo "$(SERVERS)" >bin/servers/installed; } || \
+		echo "no servers in Python: the tests that need them are skipped"
+
 .PHONY: unit
-unit: browser postgres poolers languages ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres poolers languages peers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 

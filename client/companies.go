@@ -58,6 +58,14 @@ type Node struct {
 	Partitions []NodePartition `json:"partitions"`
 	// Authorities is nil of another node than the one that answers.
 	Authorities *NodeAuthorities `json:"certificate_authorities"`
+	OwnFault    *NodeFault       `json:"own_fault"` // that its attempts met within the last minute; nil of another node, too
+}
+
+// NodeFault is a fault of a node that holds deliveries up: its resolver, its egress proxy, its routes.
+type NodeFault struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	LastAt time.Time `json:"last_at"` // when an attempt met it last
 }
 
 // NodeAuthorities are the certificate authorities that a node verifies endpoints by.

@@ -398,6 +398,8 @@ func (o *observer) Attempt(a *hook.Attempt, acceptedAt time.Time) {
 
 func (o *observer) Disabled(reason string) { o.m.WebhookDeactivated(reason) }
 
+func (o *observer) OwnFault(phase string) { o.m.OwnFault(phase) }
+
 func (o *observer) Engine(g deliver.Gauges) {
 	o.m.Lanes(g.Attached, g.Detached)
 	o.m.InFlight(g.InFlight)

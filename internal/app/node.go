@@ -199,7 +199,9 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 		x := own.Node
 		x.InFlight = own.engine.InFlight()
 		n := shapeNode(x, "sqlite", progress)
-		n.Authorities = s.roots
+		if err := s.ofThisNode(ctx, &n, own); err != nil {
+			return nil, err
+		}
 		return s.markHeld([]httpapi.Node{n}), nil
 	}
 	members, err := s.node.nodes.Members(ctx)
@@ -219,11 +221,23 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 		}
 		n := shapeNode(x, "postgres", runs)
 		if x.ID == own.ID {
-			n.Authorities = s.roots
+			if err := s.ofThisNode(ctx, &n, own); err != nil {
+				return nil, err
+			}
 		}
 		list = append(list, n)
 	}
 	return s.markHeld(list), nil
+}
+
+// ofThisNode adds what no other node can tell.
+func (s *Server) ofThisNode(ctx context.Context, n *httpapi.Node, own *term) error {
+	n.Authorities = s.roots
+	f, err := own.engine.OwnFault(ctx)
+	if f != nil {
+		n.OwnFault = &httpapi.NodeFault{Reason: f.Reason, Since: hook.Now(f.Since), LastAt: hook.Now(f.LastAt)}
+	}
+	return err
 }
 
 func shapeNode(x store.Node, kind string, progress []store.Progress) httpapi.Node {

@@ -53,7 +53,7 @@ func (p *Program) runDoctor(ctx context.Context, api *caller) error {
 		if x.check("key", func() (string, error) { return "is valid", discard(api.Topics(ctx)) }) && api.settings.Company != "" {
 			x.company(ctx)
 		}
-		x.authorities(ctx)
+		x.nodes(ctx)
 	}
 	err := records(p, "CHECK OK DETAIL", x.list, func(f finding) []string {
 		return []string{f.Check, map[bool]string{true: "yes", false: "NO"}[f.OK], f.Detail}
@@ -96,23 +96,32 @@ func (x *examination) clock(ctx context.Context) (string, error) {
 	return "agrees with this one", nil
 }
 
-// authorities checks that the server can verify endpoints. An operator's key is needed to know.
-func (x *examination) authorities(ctx context.Context) {
+// nodes checks what the node that answers knows of itself: that it can verify endpoints, and that no
+// fault of its own holds deliveries up. An operator's key is needed to know.
+func (x *examination) nodes(ctx context.Context) {
 	for n, err := range x.api.Nodes(ctx) {
 		if err != nil {
 			return
 		}
-		if a := n.Authorities; a != nil {
-			x.check("authorities", func() (string, error) {
-				switch {
-				case a.Count == 0:
-					return "", fmt.Errorf("none is known (from %s): nothing can be delivered to https endpoints; see egress_ca_file", a.Source)
-				case a.Count < 0:
-					return "from " + a.Source, nil
-				}
-				return fmt.Sprintf("%d, from %s", a.Count, a.Source), nil
-			})
+		a := n.Authorities
+		if a == nil {
+			continue // another one
 		}
+		x.check("authorities", func() (string, error) {
+			switch {
+			case a.Count == 0:
+				return "", fmt.Errorf("none is known (from %s): nothing can be delivered to https endpoints; see egress_ca_file", a.Source)
+			case a.Count < 0:
+				return "from " + a.Source, nil
+			}
+			return fmt.Sprintf("%d, from %s", a.Count, a.Source), nil
+		})
+		x.check("own faults", func() (string, error) {
+			if f := n.OwnFault; f != nil {
+				return "", fmt.Errorf("deliveries wait since %s, last at %s: %s", show(&f.Since), show(&f.LastAt), f.Reason)
+			}
+			return "none within the last minute", nil
+		})
 	}
 }
 

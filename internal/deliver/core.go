@@ -63,7 +63,7 @@ type core struct {
 	released    map[hook.Partition]bool // handed over by the loop, not yet in the store
 	swept       bool                    // a sweep was made since somebody looked
 	restless    bool                    // the next sweep has something to do
-	fault       ownFault                // the last one of ours that operators were told of
+	fault       ownFault                // of ours, the last
 
 	waiting  map[*company]*partition // companies with events that wait for filters
 	judging  int64                   // bytes of those events
@@ -74,12 +74,7 @@ type core struct {
 	reads    []read
 	events   []notice    // what operators hear of: states that changed
 	attempts []attempted // since somebody looked
-}
-
-// ownFault is a fault of ours, and when operators were told of it.
-type ownFault struct {
-	detail string
-	told   time.Time
+	faulty   []string    // phases in which attempts met a fault of ours, since somebody looked
 }
 
 // start is an attempt to make.

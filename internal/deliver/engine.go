@@ -63,6 +63,7 @@ type Observer interface {
 	Attempt(a *hook.Attempt, acceptedAt time.Time)
 	Engine(Gauges)
 	Disabled(reason string)
+	OwnFault(phase string) // a fault of ours, which no record tells of
 }
 
 // Gauges are the engine's sizes, told once a second.
@@ -525,6 +526,12 @@ func (e *Engine) tell() {
 		}
 	}
 	e.core.attempts = e.core.attempts[:0]
+	if e.Observe != nil {
+		for _, phase := range e.core.faulty {
+			e.Observe.OwnFault(phase)
+		}
+	}
+	e.core.faulty = e.core.faulty[:0]
 	if e.Observe != nil && e.core.swept {
 		e.core.swept = false
 		g := Gauges{InFlight: e.core.slots.held, Partitions: len(e.core.partitions)}

@@ -43,7 +43,9 @@ func (c *core) finished(x *result) {
 	case d.Outcome != "":
 		it.throttles = 0
 	}
-	if r.Class != hook.ErrOwnFault {
+	if r.Class == hook.ErrOwnFault {
+		c.faultOfOurs(l, r)
+	} else {
 		it.fresh = r.Class == hook.ErrReset
 	}
 	if d.Outcome == "" {
@@ -110,7 +112,6 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	l.slow = r.Phases.Total > slowAttempt
 	if r.Class == hook.ErrOwnFault && r.Detail != "" {
 		d.Reason = "a fault of ours, not counted: " + r.Detail
-		c.ownFault(l, r.Detail)
 	}
 	if d.Gate {
 		l.shut(d, c.now)
@@ -136,15 +137,6 @@ func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
 	if d.Shrink {
 		l.window.shrink(it.started, c.now)
 	}
-}
-
-// ownFault tells operators of a fault of ours, at once, and again each minute while it lasts.
-func (c *core) ownFault(l *lane, detail string) {
-	if detail == c.fault.detail && c.now.Sub(c.fault.told) < time.Minute {
-		return
-	}
-	c.fault.detail, c.fault.told = detail, c.now
-	c.events = append(c.events, notice{l.hook.ID, "waits for a fault of ours", detail})
 }
 
 // changed tells what became of an endpoint. One that comes back starts small.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -34,7 +35,18 @@ type findings struct {
 	Unguarded   int      // canary hits with the guard off
 	NoRoute     string   // class of an attempt without any route
 	Descriptors string   // class of an attempt without a descriptor left
+	NoIPv6      withoutIPv6
 	Trouble     string
+}
+
+// withoutIPv6 is what attempts come to on a machine that has none.
+type withoutIPv6 struct {
+	Errno    string // of a connection to an address of version 6
+	Class    string // of an attempt to reach one
+	Both     int    // status of an attempt to reach a name that has one of each version
+	Before   int    // idle connections, of another webhook
+	After    int    // of those, what is left
+	Unmended string // the class where the error's number is all that is looked at
 }
 
 func TestNoSpellingReachesAPrivateAddress(t *testing.T) {
@@ -76,6 +88,12 @@ func TestNoSpellingReachesAPrivateAddress(t *testing.T) {
 	}
 	if f.NoRoute != string(hook.ErrOwnFault) {
 		t.Errorf("without a route the class is %q", f.NoRoute)
+	}
+	if x := f.NoIPv6; x.Class != string(hook.ErrConnect) || x.Both != 200 || x.Before == 0 || x.After != x.Before {
+		t.Errorf("without IPv6: %+v", x)
+	}
+	if x := f.NoIPv6; x.Errno != syscall.EADDRNOTAVAIL.Error() || x.Unmended != string(hook.ErrOwnFault) {
+		t.Errorf("without IPv6 this machine says %q, and that is of class %q: this harness cannot show what the mend is for", x.Errno, x.Unmended)
 	}
 	if f.Descriptors != string(hook.ErrOwnFault) {
 		t.Errorf("without descriptors the class is %q", f.Descriptors)
@@ -142,7 +160,50 @@ func (f *findings) find() error {
 		unguarded.Do(context.Background(), request(url, time.Second))
 	}
 	f.Unguarded = len(seen.private())
-	f.Descriptors, err = withoutDescriptors(guarded)
+	if f.Descriptors, err = withoutDescriptors(guarded); err != nil {
+		return err
+	}
+	return f.NoIPv6.find(guarded)
+}
+
+// find switches IPv6 off. That an address of version 6 has nothing to speak from is about that endpoint,
+// and says nothing about the ports of this machine.
+func (x *withoutIPv6) find(c *Client) error {
+	kept, err := net.Listen("tcp", "93.184.216.34:8081")
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	go func() {
+		if nc, err := kept.Accept(); err == nil {
+			serveRaw(nc, okAnswer)
+			io.Copy(io.Discard, nc)
+		}
+	}()
+	other := request("http://93.184.216.34:8081/", 5*time.Second)
+	if _, err := c.Do(context.Background(), other); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
+		return err
+	}
+	x.Before, _ = c.idle()
+	_, err = (&net.Dialer{Timeout: time.Second}).Dial("tcp", "[2606:2800:220:1::2]:80")
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		x.Errno = errno.Error()
+	}
+	x.Unmended = string(networkError(PhaseConnect, err).Class)
+	six := request("http://[2606:2800:220:1::2]/", 2*time.Second)
+	six.Webhook = 2
+	_, err = c.Do(context.Background(), six)
+	if e, ok := errors.AsType[*Error](err); ok {
+		x.Class = string(e.Class)
+	}
+	both := request("http://both.example/", 5*time.Second)
+	both.Webhook = 3
+	answer, err := c.Do(context.Background(), both)
+	x.Both = answer.Status
+	x.After, _ = c.idle()
 	return err
 }
 
@@ -175,6 +236,9 @@ func listenNames() (*nameServer, error) {
 		name = strings.TrimSuffix(name, ".example")
 		if name == "public" {
 			return &dnsAnswer{addrs: []string{"93.184.216.34"}}
+		}
+		if name == "both" {
+			return &dnsAnswer{addrs: []string{"2606:2800:220:1::2", "93.184.216.34"}}
 		}
 		text, six := strings.CutPrefix(name, "b-")
 		separator := "."

@@ -27,13 +27,13 @@ type proxy struct {
 	auth    string      // of Proxy-Authorization, "" for none
 	bypass  Bypass
 
-	mu      sync.Mutex
-	refused map[string]bool // destinations refused since it last opened a tunnel, at most refusesAll
+	mu     sync.Mutex
+	served []string        // destinations that it last opened tunnels to, at most enough; the last one last
+	failed map[string]bool // those it has opened none to since it last opened one; true: it refused
 }
 
-// refusesAll is how many destinations in a row a proxy must refuse, and open a tunnel to no other, for
-// that to be a fault of ours and not of theirs.
-const refusesAll = 3
+// enough is how many destinations tell about the proxy and not about themselves.
+const enough = 3
 
 // Bypass are the destinations that are reached without the egress proxy.
 type Bypass struct {
@@ -93,8 +93,8 @@ func parseProxy(text string, roots *x509.CertPool) (*proxy, error) {
 	return p, nil
 }
 
-// connect opens a tunnel to the target. That the proxy cannot be reached, does not answer or refuses
-// everybody is a fault of ours; that it refuses this destination, or cannot reach it, is a failure of
+// connect opens a tunnel to the target. That the proxy cannot be reached, does not answer or serves
+// nobody is a fault of ours; that it refuses this destination, or cannot reach it, is a failure of
 // the delivery, which names the proxy.
 func (p *proxy) connect(ctx context.Context, t *target) (*meter, error) {
 	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.address)
@@ -118,35 +118,64 @@ func (p *proxy) connect(ctx context.Context, t *target) (*meter, error) {
 	case err != nil:
 		nc.Close()
 		return nil, fail(hook.ErrOwnFault, PhaseProxy, err, "the egress proxy does not answer: %s", reason(err))
-	case status >= 502 && status <= 504:
-		nc.Close()
-		return nil, fail(hook.ErrConnect, PhaseProxy, nil, "the egress proxy could not reach the endpoint (status %d)", status)
 	case status < 200 || status > 299:
 		nc.Close()
-		return nil, p.refuses(t, status)
+		return nil, p.fails(t, status)
 	}
 	nc.SetDeadline(time.Time{})
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.refused)
+	p.serves(t)
 	return tunnel, nil
 }
 
-// refuses says whose fault a refusal is: the destination's, unless several are refused and none is
-// served.
-func (p *proxy) refuses(t *target, status int) *Error {
+// serves notes that the proxy opened a tunnel.
+func (p *proxy) serves(t *target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.refused) < refusesAll {
-		if p.refused == nil {
-			p.refused = make(map[string]bool)
-		}
-		p.refused[t.address()] = true
-	}
-	if len(p.refused) >= refusesAll {
+	clear(p.failed)
+	to := t.address()
+	p.served = append(slices.DeleteFunc(p.served, func(x string) bool { return x == to }), to)
+	p.served = p.served[max(0, len(p.served)-enough):]
+}
+
+// fails says whose fault a status is: the destination's, as long as the proxy serves others. A status of
+// 500 and more is how proxies speak of endpoints that they cannot reach; any other is a refusal.
+func (p *proxy) fails(t *target, status int) *Error {
+	refused := status < 500
+	switch everybody := p.failsEverybody(t.address(), refused); {
+	case everybody && refused:
 		return fail(hook.ErrOwnFault, PhaseProxy, nil, "the egress proxy refuses every destination (status %d)", status)
+	case everybody:
+		return fail(hook.ErrOwnFault, PhaseProxy, nil, "the egress proxy reaches no destination any more (status %d)", status)
+	case refused:
+		return fail(hook.ErrConnect, PhaseProxy, nil, "the egress proxy refused the connection to this endpoint (status %d)", status)
 	}
-	return fail(hook.ErrConnect, PhaseProxy, nil, "the egress proxy refused the connection to this endpoint (status %d)", status)
+	return fail(hook.ErrConnect, PhaseProxy, nil, "the egress proxy could not reach the endpoint (status %d)", status)
+}
+
+// failsEverybody notes a failure, and judges whether it is about the proxy. A refusal is, once all that it
+// is known to serve fail, or several are refused in a row: a server with a single endpoint cannot tell a
+// rule about it from a password that is wrong, and what is not counted is not lost. That endpoints
+// cannot be reached is, once several that could be are not.
+func (p *proxy) failsEverybody(to string, refused bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.failed) < enough || slices.Contains(p.served, to) {
+		if p.failed == nil {
+			p.failed = make(map[string]bool)
+		}
+		p.failed[to] = refused
+	}
+	none := !slices.ContainsFunc(p.served, func(to string) bool { _, fails := p.failed[to]; return !fails })
+	if !refused {
+		return none && len(p.served) == enough
+	}
+	refusals := 0
+	for _, refused := range p.failed {
+		if refused {
+			refusals++
+		}
+	}
+	return none || refusals >= enough
 }
 
 // ask sends CONNECT and reads no more than the head of the answer: what follows it already belongs to

@@ -3,6 +3,7 @@ package egress
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -77,7 +78,8 @@ func TestProxyFaults(t *testing.T) {
 	asked := atomic.Int64{}
 	count := func(*http.Request) { asked.Add(1) }
 	for status, class := range map[string]hook.ErrorClass{
-		"407": hook.ErrConnect, "403": hook.ErrConnect, "500": hook.ErrConnect, "": hook.ErrOwnFault,
+		"407": hook.ErrOwnFault, "403": hook.ErrOwnFault, "302": hook.ErrOwnFault, "": hook.ErrOwnFault, // nobody is served
+		"500": hook.ErrConnect, // as tinyproxy says that the endpoint cannot be reached
 		"502": hook.ErrConnect, "503": hook.ErrConnect, "504": hook.ErrConnect,
 	} {
 		c := newClient(t, func(config *Config) { config.Proxy = "http://" + connectProxy(t, status, "", count) })
@@ -118,54 +120,146 @@ func TestProxySetting(t *testing.T) {
 	}
 }
 
-// A proxy that refuses one destination and serves others is right to; one that refuses all is ours to
-// mend, until it opens a tunnel again.
-func TestProxyThatRefusesAll(t *testing.T) {
-	r := newReceiver(t, receiver.Config{})
-	to := strings.TrimSuffix(strings.TrimPrefix(r.URL(), "http://"), "/")
-	var forbid atomic.Value
-	forbid.Store("forbidden")
-	address := rawServer(t, func(nc net.Conn) {
+// choosyProxy is a proxy that answers with a status for each name that contains a word, and connects to
+// one receiver for all others.
+type choosyProxy struct {
+	t       *testing.T
+	client  *Client
+	address string
+	mu      sync.Mutex
+	word    string
+	status  int
+}
+
+func newChoosyProxy(t *testing.T) *choosyProxy {
+	x := &choosyProxy{t: t}
+	to := strings.TrimSuffix(strings.TrimPrefix(newReceiver(t, receiver.Config{}).URL(), "http://"), "/")
+	x.address = rawServer(t, func(nc net.Conn) {
 		br := bufio.NewReader(nc)
 		q, err := http.ReadRequest(br)
 		if err != nil {
 			return
 		}
-		if strings.Contains(q.Host, forbid.Load().(string)) {
-			io.WriteString(nc, "HTTP/1.1 403 No\r\n\r\n")
+		x.mu.Lock()
+		word, status := x.word, x.status
+		x.mu.Unlock()
+		if strings.Contains(q.Host, word) {
+			fmt.Fprintf(nc, "HTTP/1.1 %d No\r\n\r\n", status)
 			return
 		}
 		tunnelTo(nc, br, to)
 	})
-	c := newClient(t, func(config *Config) { config.Policy, config.Proxy = Policy{AllowHTTP: true}, "http://"+address })
-	ask := func(host string) error {
-		_, err := c.Do(t.Context(), request("http://"+host+"/", 5*time.Second))
-		return err
+	x.client = newClient(t, func(config *Config) { config.Policy, config.Proxy = Policy{AllowHTTP: true}, "http://"+x.address })
+	return x
+}
+
+func (x *choosyProxy) answers(status int, word string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.status, x.word = status, word
+}
+
+// ask makes a request over a tunnel of its own; "" is an answer.
+func (x *choosyProxy) ask(host string) hook.ErrorClass {
+	x.t.Helper()
+	q := request("http://"+host+"/", 5*time.Second)
+	q.Fresh = true
+	_, err := x.client.Do(x.t.Context(), q)
+	if err == nil {
+		return ""
 	}
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(e.Detail, "egress proxy") {
+		x.t.Errorf("it does not name the proxy: %v", err)
+	}
+	return e.Class
+}
+
+func (x *choosyProxy) expect(host string, want hook.ErrorClass) {
+	x.t.Helper()
+	if got := x.ask(host); got != want {
+		x.t.Errorf("%s: %q, want %q", host, got, want)
+	}
+}
+
+// A proxy that refuses one destination and serves others is right to; one that refuses all is ours to
+// mend, until it opens a tunnel again.
+func TestProxyThatRefusesAll(t *testing.T) {
+	x := newChoosyProxy(t)
+	x.answers(403, "forbidden")
+	x.expect("served.example", "")
 	for i := range 10 { // one that is refused for ever, beside one that is served
-		if e := wantClass(t, ask(fmt.Sprintf("forbidden%d.example", i)), hook.ErrConnect); !strings.Contains(e.Detail, "egress proxy refused") {
-			t.Errorf("it does not name the proxy: %s", e.Detail)
-		}
-		q := request("http://served.example/", 5*time.Second)
-		q.Fresh = true
-		if _, err := c.Do(t.Context(), q); err != nil {
-			t.Fatal(err)
-		}
+		x.expect(fmt.Sprintf("forbidden%d.example", i), hook.ErrConnect)
+		x.expect("served.example", "")
 	}
 	for range 10 { // one destination alone never makes it ours
-		wantClass(t, ask("forbidden.example"), hook.ErrConnect)
+		x.expect("forbidden.example", hook.ErrConnect)
 	}
-	forbid.Store("example")
-	for i := range refusesAll - 2 {
-		wantClass(t, ask(fmt.Sprintf("a%d.example", i)), hook.ErrConnect)
+	x.answers(407, "example")
+	for i := range enough - 2 {
+		x.expect(fmt.Sprintf("a%d.example", i), hook.ErrConnect)
 	}
-	wantClass(t, ask("b.example"), hook.ErrOwnFault)
-	wantClass(t, ask("a0.example"), hook.ErrOwnFault)
-	forbid.Store("forbidden")
-	if err := ask("c.example"); err != nil {
-		t.Fatal(err)
+	x.expect("b.example", hook.ErrOwnFault)
+	x.expect("a0.example", hook.ErrOwnFault)
+	x.answers(403, "forbidden")
+	x.expect("c.example", "")
+	x.expect("forbidden.example", hook.ErrConnect)
+}
+
+// The control: a proxy whose refusals are forgotten never refuses all.
+func TestControlProxyThatRefusesAll(t *testing.T) {
+	x := newChoosyProxy(t)
+	x.answers(407, "none")
+	x.expect("served.example", "")
+	x.answers(407, "example")
+	for i := range 2 * enough {
+		x.client.dialer.proxy.failed = nil
+		x.expect(fmt.Sprintf("a%d.example", i), hook.ErrConnect)
 	}
-	wantClass(t, ask("forbidden.example"), hook.ErrConnect)
+}
+
+// Where few destinations are known, all of them are enough: with one or two endpoints, too, a wrong
+// password uses up nobody's attempts.
+func TestProxyThatRefusesTheFewThereAre(t *testing.T) {
+	x := newChoosyProxy(t)
+	x.answers(407, "example")
+	for range 3 { // the only one, since the start
+		x.expect("one.example", hook.ErrOwnFault)
+	}
+	x.answers(407, "none")
+	x.expect("one.example", "")
+	x.answers(403, "two")
+	x.expect("two.example", hook.ErrConnect) // the other one is served
+	x.answers(407, "example")
+	x.expect("two.example", hook.ErrConnect) // as far as is known
+	x.expect("one.example", hook.ErrOwnFault)
+	x.expect("two.example", hook.ErrOwnFault)
+}
+
+// Endpoints that the proxy cannot reach count, however many there are; if those that it reached a
+// moment ago cannot be reached either, it has lost its own connection.
+func TestProxyThatReachesNothing(t *testing.T) {
+	for _, status := range []int{500, 502, 503, 504} { // tinyproxy says 500, Squid 503
+		x := newChoosyProxy(t)
+		x.answers(status, "dead")
+		for i := range 2 * enough {
+			x.expect(fmt.Sprintf("dead%d.example", i), hook.ErrConnect)
+		}
+		for i := range enough {
+			x.expect(fmt.Sprintf("served%d.example", i), "")
+		}
+		for i := range 2 * enough {
+			x.expect(fmt.Sprintf("dead%d.example", i), hook.ErrConnect)
+		}
+		x.answers(status, "example")
+		x.expect("served0.example", hook.ErrConnect)
+		x.expect("served1.example", hook.ErrConnect)
+		x.expect("served2.example", hook.ErrOwnFault)
+		x.expect("dead0.example", hook.ErrOwnFault)
+		x.answers(status, "dead")
+		x.expect("served0.example", "")
+		x.expect("dead0.example", hook.ErrConnect)
+	}
 }
 
 func tunnelTo(nc net.Conn, br *bufio.Reader, to string) {

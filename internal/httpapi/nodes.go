@@ -23,6 +23,14 @@ type Node struct {
 	Partitions []NodePartition `json:"partitions"`
 	// Authorities are known of the node that answers.
 	Authorities *NodeAuthorities `json:"certificate_authorities" doc:"That it verifies endpoints by. null: of another node than the one that answers."`
+	OwnFault    *NodeFault       `json:"own_fault" doc:"A fault of the node that answers which attempts met within the last minute; null for none, and of other nodes."`
+}
+
+// NodeFault is a fault of a node that holds deliveries up: its resolver, its egress proxy, its routes.
+type NodeFault struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	LastAt time.Time `json:"last_at" doc:"When an attempt met it last. None of these counts against its webhook."`
 }
 
 // NodeAuthorities are the certificate authorities that a node verifies endpoints by.

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,6 +26,7 @@ type Metrics struct {
 	attempts        *prometheus.CounterVec             // by kind and outcome
 	ofAttempt       map[attemptKind]prometheus.Counter // the same
 	failures        *prometheus.CounterVec             // by error class
+	ownFaults       *prometheus.CounterVec             // by phase
 	attemptDuration prometheus.Histogram
 	toDelivered     prometheus.Histogram
 	inFlight        prometheus.Gauge
@@ -67,6 +69,7 @@ func NewMetrics(version string) *Metrics {
 
 	m.attempts = m.counters("attempts_total", "Requests made to endpoints, by kind and outcome.", "kind", "outcome")
 	m.failures = m.counters("attempt_failures_total", "Requests that did not deliver, by class of error.", "error_class")
+	m.ownFaults = m.counters("own_faults_total", "Attempts that a fault of this server broke off, which count against nobody, by where it lies.", "phase")
 	m.attemptDuration = m.histogram("attempt_duration_seconds", "Time of one request to an endpoint, from dialling to the end of its answer.", seconds)
 	m.toDelivered = m.histogram("accept_to_delivered_seconds", "Time from the acceptance of an event to a delivery of it at the first attempt.", seconds)
 	m.inFlight = m.gauge("in_flight", "Requests to endpoints under way or waiting to be recorded.")
@@ -101,6 +104,9 @@ func (m *Metrics) declareSeries() {
 		for _, outcome := range []hook.Outcome{hook.OutcomeDelivered, hook.OutcomeRetry, hook.OutcomeThrottled, hook.OutcomeFailed, hook.OutcomeGone} {
 			m.ofAttempt[attemptKind{kind, outcome}] = m.attempts.WithLabelValues(string(kind), string(outcome))
 		}
+	}
+	for _, phase := range []string{"other", "dns", "connect", "proxy", "tls", "send"} {
+		m.ownFaults.WithLabelValues(phase)
 	}
 	for _, reason := range []string{hook.ReasonGone, hook.ReasonFailing} {
 		m.deactivated.WithLabelValues(reason)
@@ -154,6 +160,10 @@ func (m *Metrics) WentBack() { m.wentBack.Inc() }
 // WebhookDeactivated counts a webhook that the engine made INACTIVE, for hook.ReasonGone or
 // hook.ReasonFailing.
 func (m *Metrics) WebhookDeactivated(reason string) { m.deactivated.WithLabelValues(reason).Inc() }
+
+// OwnFault counts an attempt that a fault of this server broke off, by the phase that it was in; "" for
+// none of them.
+func (m *Metrics) OwnFault(phase string) { m.ownFaults.WithLabelValues(cmp.Or(phase, "other")).Inc() }
 
 // CommitGroup measures one commit: what was in it ("append", "record", "mutation", "mixed"), how
 // many items, and how long the transaction took, fsync included.
