@@ -338,12 +338,14 @@ func computedJoins(header http.Header, scheme Scheme) (all []join) {
 	if id == "" {
 		id = header.Get(wire.HeaderEventID)
 	}
-	ownName := "T + \".\" + B"
+	var ownName string
 	switch scheme {
 	case Base64:
 		ownName = "T + B"
 	case Standard:
 		ownName = "id + \".\" + T + \".\" + B"
+	default:
+		ownName = "T + \".\" + B"
 	}
 	add := func(name, code, detail string, message func(t, b string) string) {
 		j := join{name: name, message: message}

@@ -38,7 +38,9 @@ func (m *meter) idle() bool { return m.quiet() && (m.outer == nil || nothingRead
 // nothingRead reports that TLS holds nothing that it has read and nobody asked for.
 func nothingRead(c *tls.Conn) bool {
 	var b [1]byte
-	c.SetReadDeadline(time.Unix(1, 0)) // only what is there already
+	if c.SetReadDeadline(time.Unix(1, 0)) != nil { // only what is there already
+		return false
+	}
 	n, err := c.Read(b[:])
 	return n == 0 && timedOut(err)
 }

@@ -237,6 +237,7 @@ func (r *run) nth(v value, i int) (value, bool, error) {
 		return ofInt(int64(v.s[i])), true, nil
 	case list:
 		return (*v.list)[i], true, nil
+	default: // an array of the document
 	}
 	if err := r.spend(i / 4); err != nil {
 		return value{}, false, err

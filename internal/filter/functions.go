@@ -152,8 +152,9 @@ func toInt(r *run, a []value) (value, error) {
 			return value{}, fmt.Errorf("int cannot read %.40q", v.s)
 		}
 		return ofInt(i), nil
+	default:
+		return value{}, errArgument
 	}
-	return value{}, errArgument
 }
 
 func toFloat(r *run, a []value) (value, error) {

@@ -191,7 +191,8 @@ func (c *compiler) matches(n *ast.BinaryNode) (eval, error) {
 				return value{}, err
 			}
 			return ofBool(p.re.MatchString(v.s)), nil
+		default:
+			return value{}, fmt.Errorf("matches is for texts, not for %s", v.kind)
 		}
-		return value{}, fmt.Errorf("matches is for texts, not for %s", v.kind)
 	}, nil
 }

@@ -30,6 +30,7 @@ func size(re *syntax.Regexp) int {
 		n = 2
 	case syntax.OpAlternate:
 		n = len(re.Sub)
+	default: // one state, and what is inside
 	}
 	for _, sub := range re.Sub {
 		n = min(n+size(sub), 1<<20)
@@ -78,6 +79,7 @@ func longest(re *syntax.Regexp) int {
 		return 4
 	case syntax.OpStar, syntax.OpPlus:
 		return -1
+	default: // what is inside
 	}
 	for _, sub := range re.Sub {
 		m := longest(sub)

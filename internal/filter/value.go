@@ -60,8 +60,9 @@ func (v value) float() float64 {
 		return float64(int64(v.n))
 	case unsigned:
 		return float64(v.n)
+	default:
+		return math.Float64frombits(v.n)
 	}
-	return math.Float64frombits(v.n)
 }
 
 // at is the value of a node. What it costs to read a string grows with its length.
@@ -100,7 +101,7 @@ func parseNumber(raw string) (value, error) {
 	if i, ok := digits(raw); ok {
 		return ofInt(i), nil
 	}
-	if strings.IndexAny(raw, ".eE") < 0 {
+	if !strings.ContainsAny(raw, ".eE") {
 		if i, err := strconv.ParseInt(raw, 10, 64); err == nil {
 			return ofInt(i), nil
 		}
@@ -166,8 +167,9 @@ func exact(v value) *big.Float {
 		return f.SetInt64(int64(v.n))
 	case unsigned:
 		return f.SetUint64(v.n)
+	default:
+		return f.SetFloat64(v.float())
 	}
-	return f.SetFloat64(v.float())
 }
 
 // whole is an integer of any of its kinds.

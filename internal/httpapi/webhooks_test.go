@@ -98,8 +98,8 @@ func TestReadBackIsComplete(t *testing.T) {
 	var collect func(of reflect.Type)
 	name := func(f reflect.StructField) string { n, _, _ := strings.Cut(f.Tag.Get("json"), ","); return n }
 	collect = func(of reflect.Type) {
-		for i := range of.NumField() {
-			if f := of.Field(i); f.Anonymous {
+		for f := range of.Fields() {
+			if f.Anonymous {
 				collect(f.Type)
 			} else {
 				update[name(f)] = true
@@ -108,8 +108,8 @@ func TestReadBackIsComplete(t *testing.T) {
 	}
 	collect(reflect.TypeFor[httpapi.WebhookUpdate]())
 	shown := reflect.TypeFor[httpapi.Webhook]()
-	for i := range shown.NumField() {
-		if n := name(shown.Field(i)); !update[n] {
+	for f := range shown.Fields() {
+		if n := name(f); !update[n] {
 			t.Errorf("%s is shown, and can neither be set nor sent back", n)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // standing starts what stands before Postgres, or skips the test where it is not installed.
 func standing(t *testing.T, b *postgrestest.Before, err error) *postgrestest.Before {
 	t.Helper()
-	if errors.Is(err, postgrestest.ErrMissing) && os.Getenv("CI") == "" {
+	if errors.Is(err, postgrestest.ErrMissing) && os.Getenv("CI") == "" { //nolint:forbidigo // a test may ask where it runs
 		t.Skip(err)
 	}
 	if err != nil {
@@ -127,7 +127,7 @@ func TestHAProxy(t *testing.T) {
 func TestPgpool(t *testing.T) {
 	t.Parallel()
 	c := ownPostgres(t)
-	if _, err := os.Stat("/usr/sbin/pgpool"); err != nil && os.Getenv("CI") == "" {
+	if _, err := os.Stat("/usr/sbin/pgpool"); err != nil && os.Getenv("CI") == "" { //nolint:forbidigo // a test may ask where it runs
 		t.Skip("no pgpool")
 	}
 	standby, err := c.Standby(t.Context())
