@@ -160,6 +160,7 @@ func (r *recording) walk() {
 	r.ask("check-conservation", 200)
 	r.ask("check-conservation", 200, "?deep=true")
 	r.ask("list-nodes", 200)
+	r.ask("list-eras", 200)
 	r.ask("backup", 200)
 	r.ask("delete-webhook", 204, hook)
 }
