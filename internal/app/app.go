@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/ingress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -131,16 +133,51 @@ func (s *Server) die(err error) {
 }
 
 func (s *Server) listen(ctx context.Context) (err error) {
-	var listen net.ListenConfig
-	if s.listener, err = listen.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
+	limits := s.connections(openFiles())
+	l, err := ingress.Listen(ctx, s.cfg.Listen, limits)
+	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	s.listener = l
 	if s.cfg.MetricsListen != "" {
-		if s.scrape, err = listen.Listen(ctx, "tcp", s.cfg.MetricsListen); err != nil {
+		limits.Connections, limits.OfOne = scrapers, scrapers*3/4
+		if l, err = ingress.Listen(ctx, s.cfg.MetricsListen, limits); err != nil {
 			return fmt.Errorf("metrics_listen: %w", err)
 		}
+		s.scrape = l
 	}
 	return nil
+}
+
+// ownFiles are kept free of the descriptors of a process beside those of its connections: for the store
+// and its readers, the log, name service.
+const ownFiles = 128
+
+// connections are the limits of the API's listener, in a process that may open so many files; 0 where that
+// is not known. At least a quarter is for those who come in.
+func (s *Server) connections(files int) ingress.Limits {
+	l := ingress.Limits{Connections: s.cfg.MaxConnections, Stall: time.Duration(s.cfg.AnswerStallSeconds) * time.Second}
+	l.Shared = func(a netip.Addr) bool {
+		return slices.ContainsFunc(s.cfg.TrustedProxies, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	if room := max(files-ownFiles-scrapers-s.cfg.MaxInFlight, files/4); files > 0 && room < l.Connections {
+		s.log.Warn("fewer connections than max_connections: the process may not open more files", "connections", room, "open_files", files)
+		l.Connections = room
+	}
+	l.OfOne = min(s.cfg.MaxConnectionsPerAddress, l.Connections*3/4)
+	return l
+}
+
+// Limits of those who read metrics: connections to a listener of its own, the memory of an answer.
+const (
+	scrapers    = 64
+	scrapeBytes = 256 << 10
+)
+
+// metricsHandler answers anybody who asks for metrics, within limits.
+func (s *Server) metricsHandler() http.Handler {
+	b := &ingress.Budget{Total: scrapers * scrapeBytes, OfOne: scrapers / 4 * scrapeBytes, Wait: 5 * time.Second}
+	return b.Within(s.metrics.Handler(), scrapeBytes)
 }
 
 // deliveries makes the engine and its door to the network.
@@ -244,7 +281,7 @@ func (s *Server) serve(version string, master []byte) {
 	mux.Handle("GET /{$}", people)
 	mux.Handle("/console/", people)
 	if s.scrape == nil {
-		mux.Handle("GET /metrics", s.metrics.Handler())
+		mux.Handle("GET /metrics", s.metricsHandler())
 	}
 	s.api = &http.Server{
 		Handler: httpapi.BehindProxies(s.cfg.TrustedProxies, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -285,7 +322,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving := make(chan error, 2)
 	go func() { serving <- s.api.Serve(s.listener) }()
 	if s.scrape != nil {
-		scrape := &http.Server{Handler: s.metrics.Handler(), ReadHeaderTimeout: 10 * time.Second}
+		scrape := &http.Server{Handler: s.metricsHandler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute}
 		go func() { serving <- scrape.Serve(s.scrape) }()
 		defer scrape.Close()
 	}

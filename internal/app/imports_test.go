@@ -37,6 +37,7 @@ var layers = map[string]layer{
 
 	"egress":             {"hook egress/http1", "the only door to the network is too small to know what goes through it"},
 	"egress/http1":       {"failpoint", "bytes of a request and of an answer, on a connection that is handed to it"},
+	"ingress":            {"", "what connections may hold is the same whoever answers them"},
 	"send":               {"hook wire egress", "one attempt: it neither decides what follows nor records it"},
 	"store":              {"hook failpoint", "the log and the cursors know neither who writes nor who reads"},
 	"store/postgrestest": {"", "whoever needs a Postgres to throw away decides what is kept in it"},
@@ -49,14 +50,14 @@ var layers = map[string]layer{
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook wire filter change config egress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"httpapi": {"hook wire filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook failpoint wire filter change retry config egress send store telemetry intake deliver upkeep httpapi console",
+		"hook failpoint wire filter change retry config egress ingress send store telemetry intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {

@@ -69,6 +69,12 @@ type Config struct {
 	MaxKeysPerCompany     int `yaml:"max_keys_per_company" default:"1000" group:"Limits" doc:"Valid API keys that a company may have, 1 to 100000. Of those that are over as many are kept."`
 	MaxLinksPerCompany    int `yaml:"max_links_per_company" default:"1000" group:"Limits" doc:"Links to the console that may wait to be used in a company, 1 to 100000. Of those that are over as many are kept."`
 
+	MaxConnections           int `yaml:"max_connections" default:"4096" group:"Limits" doc:"Connections that may be open to listen at once, 16 to 1000000; fewer where the process may not open as many files. When there are as many, the address that has most of them gives up the one that has been quiet for longest. A metrics_listen has 64 of its own."`
+	MaxConnectionsPerAddress int `yaml:"max_connections_per_address" default:"2048" group:"Limits" doc:"Connections that one address (of IPv6, one /64) may have open to listen at once, 1 to 1000000, and no more than three quarters of all. Those of trusted_proxies have as many as there are."`
+	AnswerStallSeconds       int `yaml:"answer_stall_seconds" default:"60" group:"Limits" doc:"Seconds that an answer may get no further, because its reader does not read, before its connection is closed, 5 to 3600. A reader that goes on, however slowly, has as long as it takes."`
+	MaxAnswerBytes           int `yaml:"max_answer_bytes" default:"67108864" group:"Limits" doc:"Memory in bytes that answers may hold until they are read, in all, 4194304 to 68719476736. A request waits for some of it for five seconds; then it is 503."`
+	MaxAnswerBytesPerCompany int `yaml:"max_answer_bytes_per_company" default:"16777216" group:"Limits" doc:"Memory in bytes that the answers of one company may hold until they are read, 1048576 to 68719476736; no more than max_answer_bytes. A request waits for some of it for five seconds; then it is 429."`
+
 	LogFormat    string    `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
 	LogLevel     string    `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`
 	OTLPEndpoint SecretURL `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://[user:password@]host:4318. Tracing is off when it is empty."`

@@ -34,6 +34,7 @@ type API interface {
 	LinkCompany(r *http.Request, token string) (string, error)
 	SignIn(r *http.Request, key string) (session string, p httpapi.Principal, expires time.Time, err error)
 	SignOut(ctx context.Context, session string) error
+	HoldPage(ctx context.Context, w http.ResponseWriter, company string) (held http.ResponseWriter, release func(), err error)
 }
 
 // Setting is one setting of the server, as operators see it: secrets masked.
@@ -120,6 +121,13 @@ func (c *Console) page(mux *http.ServeMux, pattern string, show func(v *visit) e
 			http.Redirect(w, r, "/console/companies", http.StatusSeeOther)
 			return
 		}
+		held, release, err := c.opt.API.HoldPage(r.Context(), w, cmp.Or(v.session.Company, v.who.CompanyID))
+		if err != nil {
+			c.fail(v, err)
+			return
+		}
+		defer release()
+		v.w, v.written = held, release
 		if err := show(v); err != nil {
 			c.fail(v, err)
 		}
@@ -141,6 +149,8 @@ type visit struct {
 	r       *http.Request
 	session session
 	who     httpapi.Principal
+
+	written func() // gives back the memory that the page holds
 
 	once    string // Idempotency-Key of what is asked next
 	ifMatch string // If-Match of what is asked next

@@ -212,6 +212,7 @@ func (v *visit) pass(target string) error {
 	if last := v.r.Header.Get("Last-Event-ID"); last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
+	v.written() // the API takes care of it by itself
 	v.c.opt.API.ServeHTTP(v.w, r)
 	return nil
 }

@@ -28,6 +28,10 @@ func (k operatorKeyring) SignIn(r *http.Request, key string) (string, httpapi.Pr
 	return key, p, time.Now().Add(time.Hour), err
 }
 
+func (operatorKeyring) HoldPage(_ context.Context, w http.ResponseWriter, _ string) (http.ResponseWriter, func(), error) {
+	return w, func() {}, nil
+}
+
 func (operatorKeyring) SignOut(context.Context, string) error { return nil }
 
 func (operatorKeyring) LinkCompany(*http.Request, string) (string, error) { return "", nil }

@@ -32,6 +32,10 @@ func (k keyring) SignIn(r *http.Request, key string) (string, httpapi.Principal,
 	return key, p, time.Now().Add(time.Hour), err
 }
 
+func (keyring) HoldPage(_ context.Context, w http.ResponseWriter, _ string) (http.ResponseWriter, func(), error) {
+	return w, func() {}, nil
+}
+
 func (keyring) SignOut(context.Context, string) error { return nil }
 
 func (keyring) LinkCompany(*http.Request, string) (string, error) { return "c1", nil }

@@ -25,7 +25,7 @@ func (a *API) backupRoutes() {
 	}
 }
 
-func (a *API) backup(ctx context.Context, _ *exchange, _ *struct{}) (*streamed, error) {
+func (a *API) backup(ctx context.Context, x *exchange, _ *struct{}) (*streamed, error) {
 	if a.opt.Backup == nil {
 		return nil, errNoEngine
 	}
@@ -33,6 +33,7 @@ func (a *API) backup(ctx context.Context, _ *exchange, _ *struct{}) (*streamed, 
 		return nil, hook.Refuse(hook.KindConflict, "backup_running", "a backup is being made; wait for it")
 	}
 	defer a.backing.Unlock()
+	x.lease.Release() // it is read from a file
 	f, err := a.opt.Backup(ctx)
 	if err != nil {
 		return nil, err

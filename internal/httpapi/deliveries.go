@@ -72,7 +72,7 @@ func (a *API) deliveryRoutes() {
 		summary: "List a webhook's deliveries", description: "Newest event first.",
 	}, a.listDeliveries)
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/webhooks/{id}/deliveries/{event_id}", id: "get-delivery", tag: tag, need: companyRead,
+		method: http.MethodGet, path: "/v1/webhooks/{id}/deliveries/{event_id}", id: "get-delivery", tag: tag, need: companyRead, payloads: true,
 		summary: "One delivery with its attempts", description: "Requests as they were sent, secrets masked; what was answered, how long each phase took, and advice.",
 	}, a.getDelivery)
 	handle(a, route{
@@ -81,7 +81,7 @@ func (a *API) deliveryRoutes() {
 		summary: "Send again", description: "Any event that matched, also a delivered one. A pending one will be sent anyway: 409.",
 	}, a.retryDelivery)
 	handle(a, route{
-		method: http.MethodPost, path: "/v1/webhooks/{id}/deliveries/{event_id}/curl", id: "sign-curl", tag: tag, need: companyWrite,
+		method: http.MethodPost, path: "/v1/webhooks/{id}/deliveries/{event_id}/curl", id: "sign-curl", tag: tag, need: companyWrite, payloads: true,
 		summary: "The request as a command, validly signed", description: "Signed now, with the secret that is in force. Custom header values stand as $NAME. Who asked is in the audit log.",
 	}, a.signedCurl)
 	handle(a, route{

@@ -60,10 +60,10 @@ type matchesOut struct{ Body *List[Match] }
 func (a *API) eventRoutes() {
 	const tag = "Events"
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/events", id: "list-events", tag: tag, need: companyRead, summary: "List events", description: "Newest first.",
+		method: http.MethodGet, path: "/v1/events", id: "list-events", tag: tag, need: companyRead, payloads: true, summary: "List events", description: "Newest first.",
 	}, a.listEvents)
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/events/{event_id}", id: "get-event", tag: tag, need: companyRead, summary: "One event with its data",
+		method: http.MethodGet, path: "/v1/events/{event_id}", id: "get-event", tag: tag, need: companyRead, payloads: true, summary: "One event with its data",
 	}, a.getEvent)
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/events/{event_id}/matches", id: "explain-event", tag: tag, need: companyRead,

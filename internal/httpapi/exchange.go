@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/ingress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -24,9 +25,10 @@ type exchange struct {
 	company *store.Company // whose resources; key, id and partition only
 
 	status int
-	muted  bool          // the mux's own words are replaced by a problem
-	kept   *bytes.Buffer // a copy of the body, for an Idempotency-Key
-	err    error         // why the answer is a 5xx
+	muted  bool           // the mux's own words are replaced by a problem
+	kept   *bytes.Buffer  // a copy of the body, for an Idempotency-Key
+	err    error          // why the answer is a 5xx
+	lease  *ingress.Lease // the memory that the answer holds
 }
 
 type exchangeKey struct{}
@@ -50,6 +52,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["X-Request-Id"] = []string{x.id}
 	h["X-Content-Type-Options"] = noSniff
 	h["Cache-Control"] = noStore
+	defer func() { x.lease.Release() }()
 	defer x.finish(start)
 	a.mux.ServeHTTP(x, r)
 }
@@ -133,7 +136,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.kept != nil {
 		x.kept.Write(b)
 	}
-	return x.ResponseWriter.Write(b)
+	return x.lease.Write(x.ResponseWriter, b)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

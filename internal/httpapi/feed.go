@@ -33,7 +33,7 @@ type feedOut struct{ Body Feed }
 
 func (a *API) feedRoutes() {
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/webhooks/{id}/events", id: "pull-events", tag: "Deliveries", need: companyRead,
+		method: http.MethodGet, path: "/v1/webhooks/{id}/events", id: "pull-events", tag: "Deliveries", need: companyRead, payloads: true,
 		summary:     "Pull what a webhook matched",
 		description: "In sequence, with data: for a receiver that noticed a gap in X-Atlas-Webhook-Sequence. It changes nothing. Purged events are missing.",
 	}, a.feed)

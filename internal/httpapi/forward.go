@@ -75,17 +75,6 @@ func (x *exchange) forward() (answered bool) {
 			x.api.opt.Log.Warn("the node that runs the webhook did not answer; what the store knows is shown", "url", owner.String(), "error", err)
 		},
 	}
-	proxy.ServeHTTP(patient{x}, x.r.WithContext(ctx))
+	proxy.ServeHTTP(x, x.r.WithContext(ctx))
 	return answered
-}
-
-// patient gives a client that reads slowly as much time for each write as a stream of our own does.
-type patient struct{ *exchange }
-
-func (p patient) Write(b []byte) (int, error) {
-	err := http.NewResponseController(p.exchange).SetWriteDeadline(time.Now().Add(2 * heartbeat))
-	if err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	return p.exchange.Write(b)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/ingress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 )
 
@@ -89,6 +90,7 @@ type API struct {
 	document func() *document // rendered when it is first asked for
 	tests    pacer
 	hub      *hub
+	answers  *ingress.Budget // nil: without limit
 
 	forwarder *forwarder
 }
@@ -107,6 +109,9 @@ func New(opt Options) *API {
 	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder()}
 	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
+	if total := opt.Config.MaxAnswerBytes; total > 0 {
+		a.answers = &ingress.Budget{Total: total, OfOne: min(total, opt.Config.MaxAnswerBytesPerCompany), Wait: answerWait}
+	}
 	a.hub = newHub(opt.Now())
 	a.huma = a.newHuma()
 	a.publishRoutes()

@@ -33,6 +33,7 @@ type route struct {
 	conflicts    bool // can answer 409
 	etag         bool // takes If-Match
 	live         bool // the node that runs the company's webhooks answers it
+	payloads     bool // the answer holds data of events
 }
 
 // handle declares a route: its checks, its function, its place in the document.
@@ -47,6 +48,9 @@ func handle[I, O any](a *API, r route, fn func(ctx context.Context, x *exchange,
 		x := exchangeOf(ctx)
 		if x.company != nil {
 			ctx = store.Share(ctx, x.company.Key)
+		}
+		if err := x.hold(ctx, a.sizeOf(r)); err != nil {
+			return nil, err
 		}
 		return fn(ctx, x, in)
 	})

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -173,6 +172,7 @@ func (a *API) stream(ctx context.Context, x *exchange, in *streamIn) (*streamed,
 			s.next = from
 		}
 	}
+	x.lease.Release() // what a stream holds is bounded otherwise
 	return &streamed{func(hctx huma.Context) {
 		defer a.hub.leave(x.company.Key)
 		_, w := humago.Unwrap(hctx)
@@ -196,8 +196,7 @@ type streaming struct {
 	webhooks map[hook.WebhookKey]*hook.Webhook // nil for one of another company
 }
 
-// run writes until the client goes or the server stops. A server's own write deadline is lifted,
-// and set anew for each write.
+// run writes until the client goes or the server stops.
 func (s *streaming) run(ctx context.Context) error {
 	control := http.NewResponseController(s.out)
 	beat := time.NewTicker(heartbeat)
@@ -210,9 +209,6 @@ func (s *streaming) run(ctx context.Context) error {
 	for {
 		list, next, wait, lost, stopped := s.api.hub.after(s.next)
 		s.gap = s.gap || lost
-		if err := control.SetWriteDeadline(time.Now().Add(2 * heartbeat)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return nil // the client has gone
-		}
 		if err := s.write(ctx, list, next); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,7 +61,8 @@ func (p Page) before() string {
 func (s *Store) AuditLog(ctx context.Context, company hook.CompanyKey, p Page) (list []AuditEntry, more string, err error) {
 	err = s.read(ctx, func(q tx) error {
 		list = list[:0]
-		return each(ctx, q, `
+		bytes := 0
+		err := each(ctx, q, `
 			SELECT id, at, actor, action, object, request_id, address, detail FROM audit
 			WHERE company = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
 			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
@@ -72,8 +74,16 @@ func (s *Store) AuditLog(ctx context.Context, company hook.CompanyKey, p Page) (
 				}
 				e.At, e.Detail = fromMicros(at), json.RawMessage(detail)
 				list = append(list, e)
+				if bytes += len(detail); bytes >= PageBytes && len(list) > 1 {
+					p.Limit = min(p.Limit, len(list)-1) // the last one only says that there is more
+					return errEnough
+				}
 				return nil
 			})
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("read audit log: %w", err)

@@ -20,6 +20,8 @@ const (
 	readRows = 5000
 	// readBytes bounds the payloads that one read may look into.
 	readBytes = 16 << 20
+	// PageBytes is how much data of events a page of them holds before its last one.
+	PageBytes = 1 << 20
 )
 
 // Event reads a company's event with its data.
@@ -84,7 +86,7 @@ func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f Event
 				return err
 			}
 			list = append(list, e)
-			if bytes += len(e.Data); bytes > readBytes && i < len(refs)-1 {
+			if bytes += len(e.Data); bytes >= PageBytes && i < len(refs)-1 {
 				end = e.Offset
 				break
 			}

@@ -14,11 +14,8 @@ type FedEvent struct {
 	Sequence int64
 }
 
-// feedBytes bounds the data of one answer of the feed.
-const feedBytes = 8 << 20
-
 // Feed reads the events that a webhook matched, in sequence, after a sequence number, with their
-// data: at most limit of them and some megabytes. It is empty only at the end of the log.
+// data: at most limit of them and [PageBytes] before the last one. It is empty only at the end of the log.
 func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limit int) (list []FedEvent, err error) {
 	var head, at hook.Offset
 	var sequence int64
@@ -43,7 +40,7 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 			if err != nil {
 				return err
 			}
-			for i, bytes := 0, 0; i < len(found) && len(list) < limit && bytes < feedBytes; i++ {
+			for i, bytes := 0, 0; i < len(found) && len(list) < limit && bytes < PageBytes; i++ {
 				number := sequence + int64(i) + 1 + v.leapAt(found[i].Offset)
 				if number <= after {
 					continue
