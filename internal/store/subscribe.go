@@ -253,10 +253,16 @@ type Resume string
 
 // What may become of them.
 const (
-	ResumeDefault Resume = ""        // backlog from PAUSED, now from INACTIVE
+	ResumeDefault Resume = ""        // now where its owner made it INACTIVE, else backlog
 	ResumeBacklog Resume = "backlog" // they are delivered
 	ResumeNow     Resume = "now"     // they are skipped
 )
+
+// Skips reports whether the events that waited for a webhook, as it was, are skipped when it becomes
+// ACTIVE. Without a wish only those of a webhook that its owner switched off are.
+func (r Resume) Skips(was *hook.Webhook) bool {
+	return was.Status != hook.Active && (r == ResumeNow || r == ResumeDefault && was.Status == hook.Inactive && was.StatusReason == "")
+}
 
 // reasonResumedNow is the reason of the deliveries that ResumeNow skips.
 const reasonResumedNow = "resumed_now"
@@ -319,7 +325,7 @@ func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head
 			return err
 		}
 	}
-	if activated && (resume == ResumeNow || resume == ResumeDefault && old.Status == hook.Inactive) {
+	if activated && resume.Skips(old) {
 		return skipTo(ctx, q, w, head, hook.Now(s.now()))
 	}
 	return nil

@@ -192,27 +192,35 @@ func webhookActivation(f *fixture) {
 	equal(f, "paused", w.EndpointVersion, 3)
 }
 
-// webhookResume: now from INACTIVE and backlog from PAUSED, unless it is said.
+// webhookResume: nothing is skipped unless somebody wishes so or its owner had switched it off.
 func webhookResume(f *fixture) {
 	for _, x := range []struct {
 		from   hook.Status
+		reason string
 		resume store.Resume
 		skips  bool
 	}{
-		{hook.Paused, store.ResumeDefault, false},
-		{hook.Paused, store.ResumeNow, true},
-		{hook.Inactive, store.ResumeDefault, true},
-		{hook.Inactive, store.ResumeBacklog, false},
+		{hook.Paused, "", store.ResumeDefault, false},
+		{hook.Paused, "", store.ResumeNow, true},
+		{hook.Inactive, "", store.ResumeDefault, true},
+		{hook.Inactive, hook.ReasonGone, store.ResumeDefault, false},
+		{hook.Inactive, hook.ReasonFailing, store.ResumeDefault, false},
+		{hook.Inactive, hook.ReasonFailing, store.ResumeNow, true},
+		{hook.Inactive, "", store.ResumeBacklog, false},
 	} {
 		n := settings(f, "*")
-		n.Endpoint += string(x.from) + string(x.resume)
+		n.Endpoint += string(x.from) + x.reason + string(x.resume)
 		w, err := f.CreateWebhook(f.ctx, n, nil, audit)
 		f.must(err)
-		w = f.update(w, "", func(w *hook.Webhook) { w.Status = x.from })
+		if x.reason == "" {
+			w = f.update(w, "", func(w *hook.Webhook) { w.Status = x.from })
+		} else {
+			f.record(store.Record{Status: []store.StatusChange{{Webhook: w.Key, Partition: w.Partition, EndpointVersion: w.EndpointVersion, Status: x.from, Reason: x.reason}}})
+		}
 		start := f.head()
-		f.publishN(string(x.from)+string(x.resume), "conversation", 3)
+		f.publishN(string(x.from)+x.reason+string(x.resume), "conversation", 3)
 		w = f.update(w, x.resume, func(w *hook.Webhook) { w.Status = hook.Active })
-		f.publishN(string(x.from)+string(x.resume)+"later", "conversation", 1)
+		f.publishN(string(x.from)+x.reason+string(x.resume)+"later", "conversation", 1)
 		places, _, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 		f.must(err)
 		got := places[slices.IndexFunc(places, func(p store.Place) bool { return p.Webhook == w.Key })].Skips
