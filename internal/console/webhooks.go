@@ -260,8 +260,12 @@ func (v *visit) changeSeveral() error {
 	if status == "" {
 		return &httpapi.Problem{Status: http.StatusBadRequest, Code: "unknown_action", Detail: "There is no such action."}
 	}
+	change := map[string]any{"status": status}
+	if status == "ACTIVE" {
+		change["resume"] = "backlog" // nothing is skipped that nobody asked to skip
+	}
 	for _, id := range v.forms("id") {
-		if err := v.post(webhookPath(id), map[string]any{"status": status}, nil); err != nil {
+		if err := v.post(webhookPath(id), change, nil); err != nil {
 			return err
 		}
 	}

@@ -81,6 +81,47 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	return &st, nil
 }
 
+// lookedForFailure bounds how many events are read for the latest failure.
+const lookedForFailure = 20
+
+// LastFailure is the latest attempt that did not deliver, among those of the newest events that have
+// one; nil where there is none.
+func (s *Store) LastFailure(ctx context.Context, key hook.WebhookKey) (last *hook.Attempt, err error) {
+	err = s.read(ctx, func(q tx) error {
+		last = nil
+		var failed []hook.Offset
+		err := each(ctx, q, `SELECT DISTINCT "offset" FROM attempts WHERE webhook = $1 AND outcome <> 'delivered' ORDER BY "offset" DESC LIMIT $2`,
+			[]any{int64(key), int64(lookedForFailure)}, func(r rows) error {
+				var o hook.Offset
+				err := r.Scan(&o)
+				failed = append(failed, o)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		for _, o := range failed {
+			// The last two: one that delivered is the last of its event, but for a retry by hand.
+			err := each(ctx, q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
+				[]any{int64(key), int64(o)}, func(r rows) error {
+					a, err := scanAttempt(r)
+					if a.Outcome != hook.OutcomeDelivered && (last == nil || a.StartedAt.After(last.StartedAt)) {
+						last = &a
+					}
+					return err
+				})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the last failure: %w", err)
+	}
+	return last, nil
+}
+
 // above holds what is not pending above the place: true where it is settled, false where it is
 // parked. There are no more of them than a lane has in flight, and than may be parked.
 func (v *view) above(ctx context.Context) (map[hook.Offset]bool, error) {

@@ -253,7 +253,7 @@ type Resume string
 
 // What may become of them.
 const (
-	ResumeDefault Resume = ""        // now where its owner made it INACTIVE, else backlog
+	ResumeDefault Resume = ""        // backlog, but now where its owner had made it INACTIVE
 	ResumeBacklog Resume = "backlog" // they are delivered
 	ResumeNow     Resume = "now"     // they are skipped
 )

@@ -281,6 +281,27 @@ func standingCounts(f *fixture) {
 	equal(f, "much", []any{st.Backlog, st.BacklogExact}, []any{10_000, false})
 }
 
+// lastFailureIsTheLatest: of all attempts that did not deliver, whatever event they were of.
+func lastFailureIsTheLatest(f *fixture) {
+	w := f.subscribe("conversation")
+	f.publishN("e", "conversation", 3)
+	f.record(store.Record{Items: []store.Item{{Attempt: f.attempt(w, 2, 1, 2, hook.OutcomeDelivered)}}})
+	last, err := f.LastFailure(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "none", last == nil, true)
+	due := f.advance(time.Minute)
+	f.record(store.Record{Items: []store.Item{
+		{Attempt: f.attempt(w, 1, 1, 1, hook.OutcomeRetry), Park: f.park(w, 1, 1, &due)},
+		{Attempt: f.attempt(w, 3, 1, 3, hook.OutcomeRetry), Park: f.park(w, 3, 3, &due)},
+	}})
+	due = f.advance(time.Minute)
+	again := f.attempt(w, 1, 2, 1, hook.OutcomeRetry)
+	f.record(store.Record{Items: []store.Item{{Attempt: again, Park: f.park(w, 1, 1, &due)}}})
+	last, err = f.LastFailure(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "latest", *last, *again)
+}
+
 func statsMerge(f *fixture) {
 	a, b := f.subscribe("conversation"), f.subscribe("customer")
 	var stats []store.Stat

@@ -39,7 +39,7 @@ func Run(t *testing.T, open Open) {
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,
 		retryWishes, retryHeld,
 		replayLifecycle, replayCovers, replayOfTheUnmatched, replayNumbers,
-		feedInSequence, matchesExplain, filtersDecide, standingCounts, statsMerge,
+		feedInSequence, matchesExplain, filtersDecide, standingCounts, lastFailureIsTheLatest, statsMerge,
 		conservationHolds, conservationNoticesLoss,
 		purgeInSteps, purgeStopsAtUnsettled, purgeFindsWhatComesLate, purgeNumbersOn, eraseDeleted, testsAreKept, agedIsFound, unresolvedIsFound,
 	} {
