@@ -89,3 +89,9 @@ var setbacks = []setback{
 	{name: "restored under two", nodes: 2, prepare: loaded},
 	{name: "in step under one", nodes: 1, prepare: inStep, whole: true},
 }
+
+// servers is how real servers are sent to.
+var servers = struct {
+	probes, rounds, reloads int
+	late                    time.Duration
+}{24, 5, 15, time.Second}

@@ -96,3 +96,11 @@ var setbacks = []setback{
 	{name: "promoted", nodes: 2, prepare: promoted},
 	{name: "restored", nodes: 1, prepare: loaded},
 }
+
+// servers is how real servers are sent to: probes at a time at the edge of their keep-alive time, so many
+// rounds, and so many seconds with a reload in each. An event that waits for the schedule is later by
+// four seconds at least: no busy machine is mistaken for that.
+var servers = struct {
+	probes, rounds, reloads int
+	late                    time.Duration
+}{16, 1, 2, 3 * time.Second}
