@@ -10,7 +10,7 @@ import (
 
 // RequestRetry wishes for an attempt at a delivery now, and returns the delivery as it was.
 //
-// What is pending will be sent anyway: a conflict. What is retrying becomes due now. What is held
+// What is pending will be sent anyway, or not at all while the webhook stands still: a conflict. What is retrying becomes due now. What is held
 // must not overtake: the earliest delivery of its object becomes due now, and this one follows as
 // soon as that is settled. What is settled gets one more attempt beside the schedule.
 func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
@@ -26,11 +26,11 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 		if d, err = v.one(ctx, e); err != nil {
 			return err
 		}
-		if d.Status == hook.Pending {
+		switch pending := d.Status == hook.Pending; {
+		case v.status == hook.Inactive, pending && v.status != hook.Active:
+			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is %s and stands still; set it ACTIVE first", v.status)
+		case pending:
 			return hook.Refuse(hook.KindConflict, "pending", "the delivery is still to be made; it needs no retry")
-		}
-		if v.status == hook.Inactive {
-			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is INACTIVE; activate it first")
 		}
 		if err := v.makeDue(ctx, d); err != nil {
 			return err

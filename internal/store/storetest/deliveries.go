@@ -329,9 +329,14 @@ func retryWishes(f *fixture) {
 	equal(f, "the engine looks at it again", []any{len(places), places[0].Version}, []any{1, s.w.Version})
 	equal(f, "status of what is asked for again", describe(f.deliveries(s.w, store.DeliveryQuery{ObjectID: "e2"})), "3:failed:status_5xx:2:1 ")
 
-	w := f.update(s.w, "", func(w *hook.Webhook) { w.Status = hook.Inactive })
-	_, err = f.RequestRetry(f.ctx, w.Key, "e1", audit)
+	w := f.update(s.w, "", func(w *hook.Webhook) { w.Status = hook.Paused })
+	_, err = f.RequestRetry(f.ctx, w.Key, "p1", audit) // pending, and nobody will make it
 	f.refused(err, hook.KindConflict, "webhook_inactive")
+	w = f.update(w, "", func(w *hook.Webhook) { w.Status = hook.Inactive })
+	for _, id := range []string{"e1", "p1"} {
+		_, err = f.RequestRetry(f.ctx, w.Key, id, audit)
+		f.refused(err, hook.KindConflict, "webhook_inactive")
+	}
 }
 
 // retryHeld: what is held does not overtake; what holds it becomes due.
