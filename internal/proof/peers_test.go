@@ -91,7 +91,9 @@ listen hooks
 		args: []string{"--bind", "127.0.0.1:PORT", "--keep-alive", "1", "app:app"},
 	},
 	{
-		name: "gunicorn", program: "PYTHON/gunicorn", keep: time.Second, reload: syscall.SIGHUP, file: "app.py",
+		// No reload: at SIGHUP its workers close connections that they have just accepted, too, as Starman's do.
+		// Nobody but the schedule may send again what was lost on a new connection.
+		name: "gunicorn", program: "PYTHON/gunicorn", keep: time.Second, file: "app.py",
 		args: []string{"--bind", "127.0.0.1:PORT", "--worker-class", "gthread", "--workers", "2", "--threads", "8", "--keep-alive", "1", "--chdir", "DIR", "app:app"},
 		text: `import os
 journal = os.open("JOURNAL", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -114,8 +116,6 @@ server.listen(PORT, "127.0.0.1");
 `,
 	},
 	{
-		// No reload: at SIGHUP its workers close connections that they have just accepted, too. Nobody but the
-		// schedule may send again what was lost on a new connection.
 		name: "Starman", program: "starman", keep: time.Second, file: "app.psgi",
 		args: []string{"--listen", "127.0.0.1:PORT", "--workers", "48", "--keepalive-timeout", "1", "DIR/app.psgi"},
 		text: `use Fcntl;
