@@ -131,6 +131,33 @@ func (c *Client) SignCurl(ctx context.Context, webhook, event string) (*SignedCu
 	return fetch[SignedCurl](ctx, c, post("/v1/webhooks/{id}/deliveries/{id}/curl", nil, webhook, event).again())
 }
 
+// SignatureComputed is what a receiver's code computed for an attempt; 0 is the last one.
+type SignatureComputed struct {
+	Computed string `json:"computed"`
+	Attempt  int    `json:"attempt,omitempty"`
+}
+
+// SignatureExplained is how somebody's code came to what it computed.
+type SignatureExplained struct {
+	Attempt  int       `json:"attempt"`
+	Right    bool      `json:"right"`
+	Found    bool      `json:"found"`
+	Complete bool      `json:"complete"` // false when the body is too large to try everything
+	Mistakes []Mistake `json:"mistakes"`
+	Formula  *string   `json:"formula"`
+}
+
+// Mistake is one way in which code differs from the contract.
+type Mistake struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// ExplainSignature says which mistake a receiver's code makes. That is audited.
+func (c *Client) ExplainSignature(ctx context.Context, webhook, event string, s SignatureComputed) (*SignatureExplained, error) {
+	return fetch[SignatureExplained](ctx, c, post("/v1/webhooks/{id}/deliveries/{id}/explain", s, webhook, event).again())
+}
+
 // ExportDeliveries writes a webhook's deliveries to w, whole, a line each. An export that breaks off
 // is an error, and what was written stays.
 func (c *Client) ExportDeliveries(ctx context.Context, webhook string, format Format, f DeliveryFilter, w io.Writer) error {

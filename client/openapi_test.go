@@ -101,6 +101,9 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"get-delivery":   func(ctx context.Context, c *Client) error { return second(c.Delivery(ctx, "a/b", "a/b")) },
 	"retry-delivery": func(ctx context.Context, c *Client) error { return second(c.RetryDelivery(ctx, "a/b", "a/b")) },
 	"sign-curl":      func(ctx context.Context, c *Client) error { return second(c.SignCurl(ctx, "a/b", "a/b")) },
+	"explain-signature": func(ctx context.Context, c *Client) error {
+		return second(c.ExplainSignature(ctx, "a/b", "a/b", full[SignatureComputed]()))
+	},
 	"export-deliveries": func(ctx context.Context, c *Client) error {
 		return c.ExportDeliveries(ctx, "wh_1", CSV, full[DeliveryFilter](), io.Discard)
 	},
@@ -352,7 +355,7 @@ var shapes = map[string]reflect.Type{
 	"PreviousSecret": reflect.TypeFor[PreviousSecret](), "Problem": reflect.TypeFor[Problem](), "Publish": reflect.TypeFor[Publish](),
 	"Published": reflect.TypeFor[Published](), "PublishedBatch": reflect.TypeFor[PublishedBatch](), "Replay": reflect.TypeFor[Replay](),
 	"ReplayCreate": reflect.TypeFor[replayRequest](), "ReplayExtent": reflect.TypeFor[ReplayExtent](), "Rotate": reflect.TypeFor[Rotate](),
-	"Secret": reflect.TypeFor[Secret](), "SecretRotation": reflect.TypeFor[SecretRotation](), "SignedCurl": reflect.TypeFor[SignedCurl](), "Stats": reflect.TypeFor[Stats](),
+	"Secret": reflect.TypeFor[Secret](), "SecretRotation": reflect.TypeFor[SecretRotation](), "SignatureComputed": reflect.TypeFor[SignatureComputed](), "SignatureExplained": reflect.TypeFor[SignatureExplained](), "Mistake": reflect.TypeFor[Mistake](), "SignedCurl": reflect.TypeFor[SignedCurl](), "Stats": reflect.TypeFor[Stats](),
 	"StreamEvent": reflect.TypeFor[StreamEvent](), "TestRequest": reflect.TypeFor[TestRequest](), "Timing": reflect.TypeFor[Timing](),
 	"Topic": reflect.TypeFor[Topic](), "TopicList": reflect.TypeFor[topicList](), "Webhook": reflect.TypeFor[Webhook](),
 	"WebhookCreate": reflect.TypeFor[WebhookCreate](), "WebhookList": reflect.TypeFor[webhookList](), "WebhookSummary": reflect.TypeFor[WebhookSummary](), "WebhookUpdate": reflect.TypeFor[WebhookUpdate](),

@@ -50,7 +50,7 @@ var layers = map[string]layer{
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook wire filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"httpapi": {"hook wire webhook filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},

@@ -3,6 +3,9 @@ package console_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -203,7 +206,7 @@ func (w *world) posts() []string {
 	}
 	for _, below := range []string{
 		"status", "delete", "settings", "test", "secret/reveal", "secret/rotate", "secret/activate", "secret/keep", "deliveries/retry",
-		"deliveries/" + w.event + "/retry", "deliveries/" + w.event + "/curl",
+		"deliveries/" + w.event + "/retry", "deliveries/" + w.event + "/curl", "deliveries/" + w.event + "/explain",
 	} {
 		list = append(list, "/console/webhooks/"+w.good+"/"+below)
 	}
@@ -335,6 +338,15 @@ func TestParts(t *testing.T) {
 	p.part("POST", good+"/secret/keep", nil)
 	p.get("/console/").hasNot("Its secret changes")
 	p.part("POST", bad+"/deliveries/"+w.event+"/curl", nil).has("--data-raw").hasNot("&lt;signature&gt;")
+	explain := func(computed string) *seen {
+		return p.part("POST", bad+"/deliveries/"+w.event+"/explain", url.Values{"computed": {computed}})
+	}
+	secret := call(t, w.Server, "GET", "/v1/webhooks/"+w.bad+"/secret", nil)["signing_secret"].(string)
+	request := call(t, w.Server, "GET", "/v1/webhooks/"+w.bad+"/deliveries/"+w.event, nil)["attempts"].([]any)[0].(map[string]any)["request"].(map[string]any)
+	mac := hmac.New(sha256.New, []byte(strings.TrimPrefix(secret, "whsec_")))
+	io.WriteString(mac, request["headers"].(map[string]any)["X-Atlas-Webhook-Timestamp"].(string)+"."+request["body"].(string))
+	explain(hex.EncodeToString(mac.Sum(nil))).has("without whsec_", "secret_prefix_stripped").hasNot(secret)
+	explain(strings.Repeat("0", 64)).has("none of the known ways").hasNot("secret_prefix_stripped")
 	p.part("POST", "/console/replays/"+w.good+"/count", url.Values{"ago": {"1h"}, "only": {"all"}}).has("2 deliveries", "again</button>")
 	p.part("POST", "/console/replays/"+w.good+"/count", url.Values{"only": {"all"}}).has("Say from when on")
 	p.post("/console/replays/"+w.good, url.Values{"ago": {"1h"}, "only": {"all"}}).status(200).has("Replay")

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,6 +83,7 @@ func (c *Console) deliveryRoutes(mux *http.ServeMux) {
 		}
 		return v.shownPart("delivery", "signed-curl", signed)
 	})
+	c.page(mux, "POST /console/webhooks/{id}/deliveries/{event_id}/explain", func(v *visit) error { return v.explainSignature() })
 }
 
 // filter reads the page's filters: those that are set, as the API takes them.
@@ -250,4 +252,15 @@ func (v *visit) showDelivery() error {
 	}
 	slices.Reverse(d.Attempts)
 	return v.show("delivery", page{Title: d.Delivery.Event + " · " + w.Endpoint, Nav: "webhooks"}, d)
+}
+
+// explainSignature says how somebody's code came to what it computed.
+func (v *visit) explainSignature() error {
+	in := httpapi.SignatureComputed{Computed: strings.TrimSpace(v.form("computed"))}
+	in.Attempt, _ = strconv.Atoi(v.form("attempt")) // 0, the last one, where the form has no choice
+	var out httpapi.SignatureExplained
+	if err := v.post(webhookPath(v.r.PathValue("id"), "deliveries", v.r.PathValue("event_id"), "explain"), in, &out); err != nil {
+		return err
+	}
+	return v.shownPart("delivery", "explained", out)
 }

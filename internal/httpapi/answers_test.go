@@ -215,6 +215,8 @@ func (r *recording) walkDeliveries(webhook, event string) {
 	r.ask("export-deliveries", 200, "?webhook_id="+webhook)
 	r.ask("export-deliveries", 200, "?format=csv&webhook_id="+webhook)
 	r.ask("sign-curl", 200, webhook, event)
+	r.ask("explain-signature", 200, webhook, event, `{"computed":"`+strings.Repeat("0", 64)+`"}`)
+	r.ask("explain-signature", 422, webhook, event, `{"computed":"00","attempt":9}`)
 	r.ask("pull-events", 200, webhook)
 	r.ask("test-webhook", 200, webhook)
 	const replay = `{"from":"2020-01-01T00:00:00Z","only":"failed","rate_per_second":5`

@@ -85,6 +85,11 @@ func (a *API) deliveryRoutes() {
 		summary: "The request as a command, validly signed", description: "Signed now, with the secret that is in force. Custom header values stand as $NAME. Who asked is in the audit log.",
 	}, a.signedCurl)
 	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}/deliveries/{event_id}/explain", id: "explain-signature", tag: tag, need: companyWrite, conflicts: true,
+		summary:     "Which mistake your code makes",
+		description: "Takes apart what a receiver's code computed for a request: which key, timestamp, body and function give it. The secret stays here. One search at a time for each company; who asked is in the audit log.",
+	}, a.explainSignature)
+	handle(a, route{
 		method: http.MethodPost, path: "/v1/webhooks/{id}/test", id: "test-webhook", tag: tag, need: companyWrite,
 		summary: "Send a test", description: "One attempt beside the queue, signed like any other, in any status; never retried or counted. 200 also when the endpoint failed. At most one a second.",
 	}, a.testWebhook)

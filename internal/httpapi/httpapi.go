@@ -89,6 +89,7 @@ type API struct {
 	limits   limits
 	document func() *document // rendered when it is first asked for
 	tests    pacer
+	searches *turns
 	hub      *hub
 	answers  *ingress.Budget // nil: without limit
 
@@ -106,7 +107,7 @@ func New(opt Options) *API {
 	if opt.Ready == nil {
 		opt.Ready = opt.Store.Ping
 	}
-	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder()}
+	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder(), searches: newTurns()}
 	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
 	if total := opt.Config.MaxAnswerBytes; total > 0 {
