@@ -44,8 +44,8 @@ type core struct {
 	partitions  map[hook.Partition]*partition
 	companies   map[hook.CompanyKey]*company
 	places      map[hook.WebhookKey]*place
-	lanes       map[hook.WebhookKey]*lane
-	awake       []*lane // the same in an order that depends on what happened and on nothing else
+	lanes       map[hook.WebhookKey]*consumer
+	awake       []*consumer // the same in an order that depends on what happened and on nothing else
 	slots       slots
 	timers      timers
 	ledger      ledger
@@ -79,7 +79,7 @@ type core struct {
 
 // start is an attempt to make.
 type start struct {
-	lane     *lane
+	lane     *consumer
 	item     *item
 	webhook  *hook.Webhook
 	payload  *payload
@@ -108,7 +108,7 @@ func newCore(c Config) *core {
 	return &core{
 		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostPlaces: placesChunk, mostJudging: maxJudging, longestWait: maxWaiting,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
-		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*lane{},
+		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*consumer{},
 		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
 	}
@@ -154,7 +154,7 @@ func (c *core) rewind(p *partition) {
 
 // own begins to run a partition: its configuration is read, then its log from the swept mark on.
 func (c *core) own(id hook.Partition) {
-	p := &partition{id: id, version: -1, read: -1, wanted: 0, behind: true, payload: map[hook.Offset]*payload{}}
+	p := &partition{id: id, version: -1, read: -1, wanted: 0, behind: true, payloads: newPayloads(&c.payloads)}
 	c.partitions[id] = p
 	c.rewind(p)
 	c.configure(p)
@@ -180,7 +180,7 @@ func (c *core) read(r read) {
 }
 
 // touch looks what a lane needs and may do, after anything about it changed.
-func (c *core) touch(l *lane) {
+func (c *core) touch(l *consumer) {
 	c.restless = true
 	if l.hook == nil || l.place.deleted || c.stopping {
 		return
@@ -191,7 +191,7 @@ func (c *core) touch(l *lane) {
 	c.supply(l)
 	c.age(l)
 	c.lookAfter(l)
-	switch v := l.next(c.now); {
+	switch v := l.may(c.now); {
 	case v.start:
 		c.slots.ready(l)
 	case !v.at.IsZero():
@@ -200,7 +200,7 @@ func (c *core) touch(l *lane) {
 }
 
 // age lets time pass for an endpoint that fails: it goes down without another answer.
-func (c *core) age(l *lane) {
+func (c *core) age(l *consumer) {
 	if before := l.health.state; l.health.pass(c.now) {
 		c.changed(l, before)
 		c.mark(l)
@@ -209,7 +209,7 @@ func (c *core) age(l *lane) {
 
 // lookAfter calls a lane slow as soon as one of its attempts takes over a second, and not only when
 // that ends: an endpoint that begins to hang must not fill everybody's slots meanwhile.
-func (c *core) lookAfter(l *lane) {
+func (c *core) lookAfter(l *consumer) {
 	for _, it := range l.unanswered {
 		if at := it.started.Add(slowAttempt); c.now.Before(at) {
 			c.timers.set(l, at)
@@ -272,28 +272,17 @@ func (c *core) unswept() bool {
 }
 
 // startOne makes the candidate's attempt, or settles without one what needs none.
-func (c *core) startOne(l *lane) {
-	if c.stopping || !l.next(c.now).start {
+func (c *core) startOne(l *consumer) {
+	if c.stopping || !l.may(c.now).start {
 		return
 	}
 	it, _ := l.candidate()
 	l.take(it)
-	if it.kind == hook.Live && !it.parked && l.blocked[it.object] > 0 && it.object != "" {
+	if l.mustHold(it) {
 		c.holdBack(l, it)
 		return
 	}
-	if l.limiter != nil {
-		l.limiter.AllowN(c.now, 1)
-	}
-	if it.kind == hook.Replay && !it.parked {
-		l.replayNext = c.now.Add(l.replayGap)
-	}
-	it.state, it.probe = running, l.health.state == Down
-	it.attempts = l.number(it) + 1
-	l.inFlight++
-	l.sending++
-	l.lastStart, it.started = c.now, c.now
-	l.unanswered = append(l.unanswered, it)
+	l.begin(it, c.now)
 	c.slots.take(l, it)
 	it.payload.refs++ // the attempt's own
 	c.starts = append(c.starts, start{

@@ -55,7 +55,7 @@ func (c *core) attachedAt(pl *place) hook.Offset {
 
 // addDue takes one parked delivery into memory, if there is room and it is not there. It was read when so
 // many replays had ended: if its lane's was not among them, it is read again.
-func (c *core) addDue(l *lane, x *hook.Parked, ended uint64) {
+func (c *core) addDue(l *consumer, x *hook.Parked, ended uint64) {
 	if x.Kind == hook.Replay && ended < l.place.ended {
 		l.dueMore = true
 		return
@@ -89,12 +89,12 @@ func (c *core) addDue(l *lane, x *hook.Parked, ended uint64) {
 
 // forgetEarly drops what was read to probe with and is not due, now that the endpoint is back: it is
 // read again in its time.
-func (c *core) forgetEarly(l *lane) {
+func (c *core) forgetEarly(l *consumer) {
 	c.letWait(l, func(it *item) bool { return it.parked && it.due.After(c.now) })
 }
 
 // letWait drops from memory what waits of parked deliveries and replays and is not wanted.
-func (c *core) letWait(l *lane, unwanted func(*item) bool) {
+func (c *core) letWait(l *consumer, unwanted func(*item) bool) {
 	var list []*item
 	for _, it := range l.known {
 		if it.state == waiting && unwanted(it) {
@@ -105,27 +105,13 @@ func (c *core) letWait(l *lane, unwanted func(*item) bool) {
 	for _, it := range list {
 		l.remove(it)
 		delete(l.known, parkedKey{it.kind, it.offset})
-		c.drop(it.payload)
-		it.payload = nil
+		it.drop()
 	}
-}
-
-// parkedItem is a parked delivery in memory.
-func (l *lane) parkedItem(x *hook.Parked, now time.Time) *item {
-	it := &item{
-		offset: x.Offset, sequence: x.Sequence, object: x.ObjectKey, kind: x.Kind, parked: true,
-		attempts: x.Attempts, number: x.Number, step: x.Step, throttles: x.Throttles, replay: x.Replay, since: now,
-		fresh: x.Reason == string(hook.ErrReset),
-	}
-	if l.hook != nil {
-		it.object = l.orderKey(it.object)
-	}
-	return it
 }
 
 // expireDue settles what retention has given up, but for what is being sent, and what lies beyond
 // where the lane has read.
-func (c *core) expireDue(l *lane) {
+func (c *core) expireDue(l *consumer) {
 	l.expired = slices.DeleteFunc(l.expired, func(it *item) bool {
 		return it.state != waiting || l.known[parkedKey{it.kind, it.offset}] != it || c.expire(l, it)
 	})
@@ -177,20 +163,4 @@ func (p *partition) lookAt(now time.Time) time.Time {
 		return at
 	}
 	return p.dueAt
-}
-
-// number is the highest attempt number that its delivery has, on whose wish ever.
-func (l *lane) number(it *item) int {
-	n := max(it.attempts, it.number, l.lost[it.offset].attempts)
-	if len(l.known)+len(l.past) == 0 {
-		return n
-	}
-	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
-		key := parkedKey{kind, it.offset}
-		if x := l.known[key]; x != nil {
-			n = max(n, x.attempts)
-		}
-		n = max(n, l.past[key].attempts)
-	}
-	return n
 }

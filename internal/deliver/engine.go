@@ -26,7 +26,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
 // Store is what the engine reads and writes.
@@ -425,19 +424,6 @@ func (e *Engine) attempt(ctx context.Context, r *result) {
 		q.Attempt, q.Fresh = q.Attempt+1, true
 		r.result = e.Sender.Send(ctx, q)
 	}
-}
-
-// body is what is sent, composed once for all webhooks of a format.
-func (p *payload) body(f hook.DataFormat) []byte {
-	i := 0
-	if f == hook.DataObject {
-		i = 1
-	}
-	p.bodies[i].once.Do(func() { p.bodies[i].text = wire.Body(p.event.Topic, p.event.Data, f) })
-	if p.bodies[i].text == nil {
-		panic("the body could not be composed") // it panicked for another webhook; nothing empty is sent
-	}
-	return p.bodies[i].text
 }
 
 // ask hands questions to the readers; what they cannot take now is asked in the next round.

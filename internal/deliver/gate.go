@@ -16,9 +16,6 @@ type gate struct {
 	throttles int   // such answers in a row
 }
 
-// otherwise is what the store has of a gate that must be told anew: it differs from every gate.
-var otherwise = gate{version: -1}
-
 // shut makes the lane wait for what an answer asks: the longest wait counts. What the endpoint asks for
 // is durable; a fault of ours is a matter of this process.
 func (l *lane) shut(d *retry.Decision, now time.Time) {
@@ -52,34 +49,4 @@ func (g *gate) durable(onWall func(time.Time) time.Time) hook.Gate {
 	}
 	at := hook.Now(onWall(g.until).Add(time.Microsecond - 1))
 	return hook.Gate{NotBefore: &at, Wait: g.wait, Reason: g.reason, EndpointVersion: g.version, Throttles: g.throttles}
-}
-
-// restoreGate makes a lane go on to wait for what its endpoint asked before. If the clock was set back
-// since, it waits for that once more and not for the clock too.
-func (c *core) restoreGate(l *lane, from *hook.Gate) {
-	if from.NotBefore == nil {
-		return
-	}
-	l.kept = otherwise
-	if from.EndpointVersion != l.hook.EndpointVersion {
-		return
-	}
-	l.gate = gate{c.local(*from.NotBefore), from.Wait, from.Reason, from.EndpointVersion, from.Throttles}
-	l.throttles = from.Throttles
-	if most := c.now.Add(from.Wait); l.gate.until.After(most) {
-		l.gate.until = most
-		c.mark(l)
-		return
-	}
-	l.kept = l.gate
-}
-
-// gatesAnew tells the store anew until when lanes wait, after the clock was set that it goes by.
-func (c *core) gatesAnew() {
-	for _, l := range c.awake {
-		if l.kept != (gate{}) {
-			l.kept = otherwise
-			c.mark(l)
-		}
-	}
 }

@@ -14,7 +14,7 @@ import (
 
 // forgetting makes the lanes forget something again and again, until the test ends, as if nobody had
 // ever noticed it.
-func (w *world) forgetting(every time.Duration, what func(*lane)) {
+func (w *world) forgetting(every time.Duration, what func(*consumer)) {
 	engine, enough, ended := w.engine, make(chan struct{}), make(chan struct{})
 	w.t.Cleanup(func() { close(enough); <-ended })
 	go func() {
@@ -37,7 +37,7 @@ func (w *world) forgetting(every time.Duration, what func(*lane)) {
 }
 
 // unguarded runs a world whose endpoint answers as it is told, and whose engine forgets.
-func unguarded(t *testing.T, change func(*hook.Webhook), answer func(send.Request) send.Result, what func(*lane), check func(*world, *hook.Webhook)) {
+func unguarded(t *testing.T, change func(*hook.Webhook), answer func(send.Request) send.Result, what func(*consumer), check func(*world, *hook.Webhook)) {
 	t.Helper()
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -55,7 +55,7 @@ const tenth = 100 * time.Millisecond
 func refused(send.Request) send.Result { return send.Result{Class: hook.ErrConnect} }
 
 func TestGuardsMatter(t *testing.T) {
-	healthy := func(l *lane) { l.health = health{state: Healthy} }
+	healthy := func(l *consumer) { l.health = health{state: Healthy} }
 	t.Run("failing and down", func(t *testing.T) {
 		unguarded(t, nil, refused, healthy, func(w *world, _ *hook.Webhook) {
 			w.publish(5000, nil)
@@ -67,7 +67,7 @@ func TestGuardsMatter(t *testing.T) {
 	})
 	t.Run("five days", func(t *testing.T) {
 		unguarded(t, nil, func(send.Request) send.Result { return status(500) }, nil, func(w *world, a *hook.Webhook) {
-			w.forgetting(10*time.Minute, func(l *lane) { l.health.since, l.health.hours = time.Now(), 0 })
+			w.forgetting(10*time.Minute, func(l *consumer) { l.health.since, l.health.hours = time.Now(), 0 })
 			for range 6 * 24 {
 				w.publish(1, nil)
 				time.Sleep(time.Hour)
@@ -85,7 +85,7 @@ func TestGuardsMatter(t *testing.T) {
 			w.start()
 			w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 100 })
 			w.publish(3000, nil)
-			w.forgetting(tenth, func(l *lane) { l.window = window{size: 100, threshold: 1 << 20} })
+			w.forgetting(tenth, func(l *consumer) { l.window = window{size: 100, threshold: 1 << 20} })
 			w.settle("it is back", time.Hour, func() bool { return w.delivered() > 0 })
 			time.Sleep(150 * time.Millisecond)
 			w.sender.Lock()
@@ -99,7 +99,7 @@ func TestGuardsMatter(t *testing.T) {
 		asks := func(send.Request) send.Result {
 			return send.Result{StatusCode: 503, RetryAfter: 2 * time.Hour, HasRetryAfter: true}
 		}
-		unguarded(t, nil, asks, func(l *lane) { l.gate = gate{} }, func(w *world, _ *hook.Webhook) {
+		unguarded(t, nil, asks, func(l *consumer) { l.gate = gate{} }, func(w *world, _ *hook.Webhook) {
 			w.publish(5, nil)
 			time.Sleep(time.Minute)
 			if n := len(w.sender.received()); n <= 5 {
@@ -108,7 +108,7 @@ func TestGuardsMatter(t *testing.T) {
 		})
 	})
 	t.Run("the bucket", func(t *testing.T) {
-		unguarded(t, func(h *hook.Webhook) { h.RateLimit = 5 }, nil, func(l *lane) { l.limiter = nil }, func(w *world, _ *hook.Webhook) {
+		unguarded(t, func(h *hook.Webhook) { h.RateLimit = 5 }, nil, func(l *consumer) { l.limiter = nil }, func(w *world, _ *hook.Webhook) {
 			began := time.Now()
 			w.publish(100, nil)
 			w.settle("delivered", time.Minute, func() bool { return w.delivered() == 100 })

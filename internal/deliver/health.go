@@ -5,7 +5,6 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // State is what a lane calls its endpoint.
@@ -67,21 +66,6 @@ func restoreHealth(c *hook.Cursor, now time.Time, local func(time.Time) time.Tim
 		h.state, h.several = Failing, true
 	}
 	return h
-}
-
-// durable is what is stored of it; onWall turns the engine's time into the wall's.
-func (h *health) durable(onWall func(time.Time) time.Time) store.Health {
-	at := func(t time.Time) *time.Time {
-		if t.IsZero() {
-			return nil
-		}
-		t = hook.Now(onWall(t))
-		return &t
-	}
-	return store.Health{
-		FailingSince: at(h.since), LastSuccessAt: at(h.lastSuccess), LastFailureAt: at(h.lastFailure), ProbeAt: at(h.probeAt),
-		FailingHours: h.hours, ConsecutiveFailures: h.failures, ProbeStep: h.probes, LastFailingHour: h.lastHour,
-	}
 }
 
 // observe takes in what an answer said about the endpoint. It reports whether the state changed.

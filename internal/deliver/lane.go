@@ -1,13 +1,13 @@
 package deliver
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // Limits of one lane.
@@ -28,68 +28,22 @@ const (
 	slowAttempt = time.Second
 )
 
-type itemState uint8
-
-const (
-	waiting itemState = iota
-	running
-	settled // its outcome is in a record, committed or about to be
-)
-
-// item is a delivery that a lane holds.
-type item struct {
-	offset   hook.Offset
-	sequence int64
-	topic    string
-	object   string // the key of its ordering; "" when nothing orders it
-	kind     hook.Kind
-	state    itemState
-	parked   bool // has a row in parked
-	skipped  bool // settled by being given up
-	probe    bool // the running attempt is a probe
-	pooled   bool // it holds one of the slow slots
-	fresh    bool // its last attempt ended with its connection
-	attempts int  // number of its last attempt
-	number   int  // of the delivery's last attempt of any kind, as far as known
-	step     int  // steps of the schedule used
-	// throttles is how often in a row the receiver asked to wait when it got this one, and parkedAt when
-	// it was parked the last time, zero when it is not.
-	throttles int
-	parkedAt  time.Time
-	replay    int64
-	bytes     int64
-	payload   *payload
-	since     time.Time // when the lane got it
-	due       time.Time // of a parked one
-	started   time.Time // when its attempt under way began
-}
-
-// past is how a delivery left memory: a row with fewer attempts is older than that.
-type past struct {
-	attempts int
-	commit   uint64 // the engine's count of commits then
-}
-
-type parkedKey struct {
-	kind   hook.Kind
-	offset hook.Offset
-}
-
-// lane is the consumer of one webhook; it exists only while there is work. Only the engine's loop
-// touches it.
+// Lane is what decides which deliveries of one webhook may be attempted now, and in what order. It
+// knows no store and does no I/O: whoever runs it tells it what was read, what started and what came of
+// it, and it says what may start next ([lane.next]), with the reason why not. Nothing about it is safe
+// for use by several goroutines.
 type lane struct {
-	place *place
-	hook  *hook.Webhook // nil until loaded
+	hook *hook.Webhook // its settings; nil until loaded
 
 	// What the cursor has yet to pass: matched events above the low-water mark, by offset.
 	items    []*item
 	ahead    int // settled ones among them
 	read     hook.Offset
-	sequence int64 // count of matches up to read
+	sequence int64 // of the last matched event up to read
 	low      hook.Offset
 	lowSeq   int64
-	above    map[hook.Offset]store.Above // history above the low-water mark, from before this life
-	fed      bool                        // by the tail; else it reads its backlog
+	above    map[hook.Offset]above // history above the low-water mark, from before this life
+	fed      bool                  // by the tail; else it reads its backlog
 
 	// What may start, in order. An object has at most one delivery here or in flight; those behind
 	// it stand in its chain.
@@ -104,54 +58,33 @@ type lane struct {
 	known      map[parkedKey]*item
 	past       map[parkedKey]past   // rows that a read under way may show as they were
 	lost       map[hook.Offset]past // the same of attempts that were lost with a connection, which change no row
-	dueMore    bool                 // the store holds more that is due
-	expired    []*item              // given up by retention, until the lane is loaded
 
-	loading, reading, fetching, dueReading, replaying bool
+	window     window
+	health     health
+	limiter    *rate.Limiter
+	gate       gate // its endpoint's
+	fault      gate // while one of ours lasts
+	throttles  int
+	ownFaults  int
+	inFlight   int     // attempts started and not yet recorded
+	sending    int     // those of them that are not yet answered
+	unanswered []*item // the same, oldest first
+	proven     bool    // its last attempt but for verdicts on events succeeded
+	slow       bool    // its last attempt took over a second, or one under way does
+	lastStart  time.Time
+	replayGap  time.Duration // between two deliveries of its replay
+	replayNext time.Time
 
-	window      window
-	health      health
-	limiter     *rate.Limiter
-	gate        gate // its endpoint's
-	fault       gate // while one of ours lasts
-	kept        gate // its endpoint's, as the store has it
-	throttles   int
-	ownFaults   int
-	inFlight    int     // attempts started and not yet recorded
-	sending     int     // those of them that are not yet answered
-	unanswered  []*item // the same, oldest first
-	recording   int     // its news under way to the store
-	dueAsked    uint64  // count of commits when it asked what is due
-	replayAsked uint64  // and what its replay covers
-	proven      bool    // its last attempt but for verdicts on events succeeded
-	slow        bool    // its last attempt took over a second, or one under way does
-	lastStart   time.Time
-	inLine      bool // for a slot
-	wake        time.Time
-	wakeIndex   int  // in the heap of timers; −1 when not
-	index       int  // among the lanes that are awake
-	late        bool // its oldest unsettled delivery is older than an attached one may be
-	idleSince   time.Time
-	replayDone  bool // nothing is left to look at; only deliveries under way
-	replayAt    hook.Offset
-	replayID    string
-	replayGap   time.Duration // between two of its deliveries
-	replayNext  time.Time
-
-	// What the next record says of it.
-	touched                    bool
+	// Since they were recorded last.
 	delivered, failed, skipped int64
-	answers                    []store.Answer // of its last successes, not yet kept
-	answersAt                  time.Time      // when some were handed over last
-	answered                   int            // successes, ever
-	stat                       *store.Stat
-	statAt                     time.Time
 }
 
-func newLane(p *place, at hook.Offset) *lane {
-	return &lane{
-		place: p, read: at, low: at, sequence: p.sequence, lowSeq: p.sequence, dueMore: true,
-		chains: map[string]*chain{}, known: map[parkedKey]*item{}, past: map[parkedKey]past{}, lost: map[hook.Offset]past{}, window: newWindow(), wakeIndex: -1,
+// newLane returns a lane whose low-water mark is at an offset, up to which so many events matched. Where
+// so many deliveries are parked, the cursor waits too.
+func newLane(at hook.Offset, sequence int64, mostParked int) lane {
+	return lane{
+		read: at, low: at, sequence: sequence, lowSeq: sequence, mostParked: mostParked,
+		chains: map[string]*chain{}, known: map[parkedKey]*item{}, past: map[parkedKey]past{}, lost: map[hook.Offset]past{}, window: newWindow(),
 		health: health{state: Healthy},
 	}
 }
@@ -167,17 +100,9 @@ type verdict struct {
 	at     time.Time // when to ask again; zero: when something changes
 }
 
-// next decides whether the lane may start an attempt now. It changes nothing.
+// next decides whether the lane, which is loaded, may start an attempt now. It changes nothing.
 func (l *lane) next(now time.Time) verdict {
 	switch {
-	case l.hook == nil:
-		return verdict{reason: "loading"}
-	case l.place.deleted:
-		return verdict{reason: "deleted"}
-	case l.place.status != hook.Active:
-		return verdict{reason: string(l.place.status)}
-	case l.place.part.leaving:
-		return verdict{reason: "moving to another node"}
 	case now.Before(l.gate.until):
 		return verdict{reason: l.gate.reason, at: l.gate.until}
 	case now.Before(l.fault.until):
@@ -269,12 +194,13 @@ func (l *lane) parkedCap() int {
 	return l.mostParked
 }
 
-// offer gives the lane the next matched event of the log.
-func (l *lane) offer(offset hook.Offset, topic, object string, p *payload, now time.Time) *item {
+// offer gives the lane the next matched event of the log. Leap is what its sequence is higher by than the
+// count of matches up to it.
+func (l *lane) offer(it *item, leap int64) *item {
 	l.sequence++
-	it := &item{offset: offset, sequence: l.sequence + l.place.leapAt(offset), topic: topic, object: object, kind: hook.Live, payload: p, since: now}
-	if p != nil {
-		p.refs++
+	it.kind, it.count, it.sequence = hook.Live, l.sequence, l.sequence+leap
+	if it.payload != nil {
+		it.payload.refs++
 	}
 	l.items = append(l.items, it)
 	return it
@@ -285,14 +211,101 @@ func (l *lane) admit(it *item) {
 	it.object = l.orderKey(it.object)
 	if past, ok := l.above[it.offset]; ok {
 		delete(l.above, it.offset)
-		it.attempts, it.throttles = past.Attempts, past.Throttles
-		if past.Settled {
+		it.attempts, it.throttles = past.attempts, past.throttles
+		if past.settled {
 			it.state = settled
 			l.ahead++
 			return
 		}
 	}
 	l.enqueue(it)
+}
+
+// mustHold says that a delivery may not start because an earlier one of its object is parked.
+func (l *lane) mustHold(it *item) bool {
+	return it.kind == hook.Live && !it.parked && l.blocked[it.object] > 0 && it.object != ""
+}
+
+// begin notes that the attempt of a delivery starts, which stands in no line any more.
+func (l *lane) begin(it *item, now time.Time) {
+	if l.limiter != nil {
+		l.limiter.AllowN(now, 1)
+	}
+	if it.kind == hook.Replay && !it.parked {
+		l.replayNext = now.Add(l.replayGap)
+	}
+	it.state, it.probe = running, l.health.state == Down
+	it.attempts = l.number(it) + 1
+	l.inFlight++
+	l.sending++
+	l.lastStart, it.started = now, now
+	l.unanswered = append(l.unanswered, it)
+}
+
+// answered notes that the attempt of a delivery has ended, though it is not recorded yet.
+func (l *lane) answered(it *item) {
+	l.sending--
+	i := slices.Index(l.unanswered, it)
+	l.unanswered = slices.Delete(l.unanswered, i, i+1)
+}
+
+// learn lets an answer change what the lane knows of its endpoint. It reports whether that has changed its
+// state. An endpoint that comes back starts small.
+func (l *lane) learn(it *item, d *retry.Decision, took time.Duration, now time.Time) (changed bool) {
+	l.slow = took > slowAttempt
+	if d.Gate {
+		l.shut(d, now)
+	}
+	if d.Effect == retry.Neutral {
+		l.ownFaults++
+		return false
+	}
+	l.ownFaults = 0
+	if changed = l.health.observe(d.Effect, it.offset, it.probe, now) || l.health.pass(now); changed && l.health.state == Healthy {
+		l.window = newWindow()
+	}
+	switch {
+	case d.Gate:
+		l.throttles++
+	case d.Effect == retry.Success:
+		l.throttles, l.proven = 0, true
+		if l.sending+1 >= l.window.limit(l.hook.MaxConcurrency) {
+			l.window.grow(l.hook.MaxConcurrency)
+		}
+	}
+	if d.Shrink {
+		l.window.shrink(it.started, now)
+	}
+	return changed
+}
+
+// park counts a delivery that gets a row in parked.
+func (l *lane) park(it *item) {
+	if it.kind != hook.Live || it.parked {
+		return
+	}
+	if l.parked++; l.parked == l.parkedCap() {
+		l.insist()
+	}
+	if l.blocked != nil {
+		l.blocked[it.object]++
+	}
+}
+
+// unpark counts one whose row goes. Under strict order the next of its object may then go, whatever the
+// count says: the store knows best whether one is held behind it.
+func (l *lane) unpark(it *item) (release bool) {
+	if it.kind != hook.Live || !it.parked {
+		return false
+	}
+	l.parked--
+	if l.blocked == nil {
+		return false
+	}
+	if l.blocked[it.object]--; l.blocked[it.object] <= 0 {
+		delete(l.blocked, it.object)
+	}
+	return true
 }
 
 func (l *lane) stand(it *item) {
@@ -310,7 +323,7 @@ func (l *lane) stand(it *item) {
 func (l *lane) advance() {
 	n := 0
 	for n < len(l.items) && l.items[n].state == settled {
-		l.low, l.lowSeq = l.items[n].offset, l.place.count(l.items[n])
+		l.low, l.lowSeq = l.items[n].offset, l.items[n].count
 		if l.items[n].skipped {
 			l.skipped++
 		}
@@ -328,10 +341,76 @@ func (l *lane) advance() {
 	}
 }
 
-// idle says that nothing is left to do or to remember.
-func (l *lane) idle(now time.Time) bool {
-	return l.hook != nil && (l.fed || l.place.status != hook.Active) && len(l.items) == 0 && len(l.due) == 0 && len(l.replays) == 0 && l.inFlight == 0 && l.recording == 0 && !l.dueMore &&
-		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.health.state == Healthy &&
-		len(l.past)+len(l.lost) == 0 && l.open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
-		(l.limiter == nil || l.limiter.TokensAt(now) >= float64(l.limiter.Burst())) // the next lane begins with a full one
+// limit brings the token bucket in line with the settings.
+func (l *lane) limit(now time.Time) {
+	switch want := rate.Limit(l.hook.RateLimit); {
+	case want == 0:
+		l.limiter = nil
+	case l.limiter == nil:
+		l.limiter = rate.NewLimiter(want, max(1, int(want)))
+	case l.limiter.Limit() != want:
+		l.limiter.SetLimitAt(now, want)
+		l.limiter.SetBurstAt(now, max(1, int(want)))
+	}
+}
+
+// retries counts the deliveries in memory that have a row in parked. A replay's others are none: they
+// may stand behind deliveries that wait for room in parked, which only the retries make.
+func (l *lane) retries() (n int) {
+	for _, it := range l.known {
+		if it.parked {
+			n++
+		}
+	}
+	return n
+}
+
+// missing are the next deliveries whose events are not in memory.
+func (l *lane) missing() (want []hook.Offset) {
+	next, _ := l.candidate()
+	if next != nil && next.payload == nil || len(l.run) > 0 && l.run[0].payload == nil || len(l.due) > 0 && l.due[0].payload == nil ||
+		len(l.replays) > 0 && l.replays[0].payload == nil {
+		for _, line := range [][]*item{l.due, l.run, l.replays} {
+			for _, it := range line {
+				if it.payload == nil && len(want) < fetchAhead {
+					want = append(want, it.offset)
+				}
+			}
+		}
+	}
+	return want
+}
+
+// number is the highest attempt number that its delivery has, on whose wish ever.
+func (l *lane) number(it *item) int {
+	n := max(it.attempts, it.number, l.lost[it.offset].attempts)
+	if len(l.known)+len(l.past) == 0 {
+		return n
+	}
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		key := parkedKey{kind, it.offset}
+		if x := l.known[key]; x != nil {
+			n = max(n, x.attempts)
+		}
+		n = max(n, l.past[key].attempts)
+	}
+	return n
+}
+
+// attempted tells what else is in memory of a delivery how many attempts it has.
+func (l *lane) attempted(it *item) {
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
+			x.number = max(x.number, it.attempts)
+		}
+	}
+}
+
+// strict orders let the head of the line be the only probe, and then it counts.
+func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
+
+// othersGo says that since a delivery was parked others were delivered, and that this is the last that
+// the endpoint let us know: what it says to this one now is about this one.
+func (l *lane) othersGo(it *item) bool {
+	return !it.parkedAt.IsZero() && l.health.lastSuccess.After(it.parkedAt) && l.health.failures == 0 && l.throttles == 0
 }

@@ -13,13 +13,13 @@ import (
 // meanwhile is the next group.
 type ledger struct {
 	items     []store.Item
-	done      []outcome // the attempts among them
-	lanes     []*lane   // whose cursor or health changed
+	done      []outcome   // the attempts among them
+	lanes     []*consumer // whose cursor or health changed
 	status    []store.StatusChange
 	stats     []store.Stat
 	notices   []store.Notice
 	replays   map[int64]*store.ReplayMove
-	replaying map[int64]*lane // whose they are
+	replaying map[int64]*consumer // whose they are
 	swept     map[hook.Partition]hook.Offset
 	rewind    []hook.Partition
 	writing   *writing
@@ -27,7 +27,7 @@ type ledger struct {
 
 // outcome is a delivery's news under way to the store. An attempt's slot is freed by the commit.
 type outcome struct {
-	lane      *lane
+	lane      *consumer
 	item      *item // nil when nothing was sent
 	throttled bool  // it stays at the head of its lane
 	due       *time.Time
@@ -40,18 +40,18 @@ type writing struct {
 	done      []outcome
 	places    []placed
 	swept     map[hook.Partition]hook.Offset
-	replaying map[int64]*lane
+	replaying map[int64]*consumer
 }
 
 type placed struct {
-	lane     *lane
+	lane     *consumer
 	place    *place
 	detached bool
 }
 
 // add puts a delivery's news into the next record. An item that was attempted is settled by it,
 // unless it stays at the head of its lane.
-func (g *ledger) add(l *lane, news store.Item, it *item) {
+func (g *ledger) add(l *consumer, news store.Item, it *item) {
 	g.items = append(g.items, news)
 	l.recording++
 	o := outcome{lane: l, item: it}
@@ -73,7 +73,7 @@ func (g *ledger) add(l *lane, news store.Item, it *item) {
 }
 
 // mark makes the next record say where a lane stands.
-func (c *core) mark(l *lane) {
+func (c *core) mark(l *consumer) {
 	if !l.touched && l.hook != nil {
 		l.touched = true
 		c.ledger.lanes = append(c.ledger.lanes, l)
@@ -99,7 +99,7 @@ func (c *core) record() *store.Record {
 		detached := l.detached()
 		r.Cursors = append(r.Cursors, store.CursorMove{
 			Webhook: l.place.webhook, Detached: detached, Offset: l.low, Sequence: l.lowSeq,
-			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: l.health.durable(c.onWall),
+			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: healthRow(&l.health, c.onWall),
 		})
 		if g := l.closed(c.now); g != l.kept {
 			r.Gates = append(r.Gates, store.GateMove{Webhook: l.place.webhook, Gate: g.durable(c.onWall)})
@@ -122,7 +122,7 @@ func (g *ledger) empty() bool {
 }
 
 // detached says whether the lane's own place counts from the next record on.
-func (l *lane) detached() bool {
+func (l *consumer) detached() bool {
 	if !l.fed || l.place.status != hook.Active {
 		return true
 	}
@@ -130,7 +130,7 @@ func (l *lane) detached() bool {
 }
 
 // flushAnswers hands over the last successes' answers, at most once a second.
-func (l *lane) flushAnswers(now time.Time) []store.Answer {
+func (l *consumer) flushAnswers(now time.Time) []store.Answer {
 	if len(l.answers) == 0 || now.Sub(l.answersAt) < time.Second {
 		return nil
 	}
@@ -219,20 +219,10 @@ func (c *core) settled(o outcome) {
 		l.past[key] = x
 	}
 	l.attempted(it)
-	c.drop(it.payload)
-	it.payload = nil
+	it.drop()
 	l.pass(it.object)
 	if it.kind == hook.Replay && l.place.replay == it.replay {
 		c.replayMoved(l)
-	}
-}
-
-// attempted tells what else is in memory of a delivery how many attempts it has.
-func (l *lane) attempted(it *item) {
-	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
-		if x := l.known[parkedKey{kind, it.offset}]; x != nil {
-			x.number = max(x.number, it.attempts)
-		}
 	}
 }
 
@@ -263,7 +253,7 @@ func (c *core) sweep() {
 }
 
 // sweepLane returns how far the low-water mark may go for this lane.
-func (c *core) sweepLane(l *lane) hook.Offset {
+func (c *core) sweepLane(l *consumer) hook.Offset {
 	p := l.place.part
 	if l.fed {
 		l.read = max(l.read, l.place.offered())
@@ -306,7 +296,7 @@ func (c *core) sweepLane(l *lane) hook.Offset {
 }
 
 // forget drops what no read can bring back any more: it is committed, and no read under way is older.
-func (l *lane) forget(p *partition, commits uint64) {
+func (l *consumer) forget(p *partition, commits uint64) {
 	for key, x := range l.past {
 		if commits >= x.commit && l.over(p, x) {
 			delete(l.past, key)
@@ -320,12 +310,12 @@ func (l *lane) forget(p *partition, commits uint64) {
 }
 
 // over says that no read is under way that was asked for before a delivery left memory.
-func (l *lane) over(p *partition, x past) bool {
+func (l *consumer) over(p *partition, x past) bool {
 	return (!l.dueReading || l.dueAsked >= x.commit) && (!l.replaying || l.replayAsked >= x.commit) && (!p.dueReading || p.dueAsked >= x.commit)
 }
 
 // letGo ends a lane that has nothing to do; its place remembers where it stood.
-func (c *core) letGo(l *lane) {
+func (c *core) letGo(l *consumer) {
 	l.advance()
 	l.place.offset, l.place.sequence, l.place.lane = l.low, l.lowSeq, nil
 	c.asleep(l)

@@ -1,8 +1,6 @@
 package deliver
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
@@ -21,10 +19,8 @@ func (c *core) finished(x *result) {
 	if x.lost != nil {
 		c.lost(s, x.lost)
 	}
-	l.sending--
-	i := slices.Index(l.unanswered, it)
-	l.unanswered = slices.Delete(l.unanswered, i, i+1)
-	c.drop(s.payload)
+	l.lane.answered(it)
+	s.payload.drop()
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
 	if r.HasRetryAfter {
 		answer.RetryAfter = &r.RetryAfter
@@ -35,7 +31,12 @@ func (c *core) finished(x *result) {
 		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
 	}, c.dice.Float64())
 	if l.hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
-		c.observe(l, it, &d, r)
+		if r.Class == hook.ErrOwnFault && r.Detail != "" {
+			d.Reason = "a fault of ours, not counted: " + r.Detail
+		}
+		if before := l.health.state; l.learn(it, &d, r.Phases.Total, c.now) {
+			c.changed(l, before)
+		}
 	}
 	switch {
 	case d.Throttled:
@@ -98,52 +99,11 @@ func attemptOf(s *start, d *retry.Decision, r *send.Result) *hook.Attempt {
 	}
 }
 
-// strict orders let the head of the line be the only probe, and then it counts.
-func (l *lane) strict() bool { return l.hook.Ordering != hook.Relaxed }
-
-// othersGo says that since a delivery was parked others were delivered, and that this is the last that
-// the endpoint let us know: what it says to this one now is about this one.
-func (l *lane) othersGo(it *item) bool {
-	return !it.parkedAt.IsZero() && l.health.lastSuccess.After(it.parkedAt) && l.health.failures == 0 && l.throttles == 0
-}
-
-// observe lets an answer change what the lane knows of its endpoint.
-func (c *core) observe(l *lane, it *item, d *retry.Decision, r *send.Result) {
-	l.slow = r.Phases.Total > slowAttempt
-	if r.Class == hook.ErrOwnFault && r.Detail != "" {
-		d.Reason = "a fault of ours, not counted: " + r.Detail
-	}
-	if d.Gate {
-		l.shut(d, c.now)
-	}
-	if d.Effect == retry.Neutral {
-		l.ownFaults++
-		return
-	}
-	l.ownFaults = 0
-	before := l.health.state
-	if l.health.observe(d.Effect, it.offset, it.probe, c.now) || l.health.pass(c.now) {
-		c.changed(l, before)
-	}
-	switch {
-	case d.Gate:
-		l.throttles++
-	case d.Effect == retry.Success:
-		l.throttles, l.proven = 0, true
-		if l.sending+1 >= l.window.limit(l.hook.MaxConcurrency) {
-			l.window.grow(l.hook.MaxConcurrency)
-		}
-	}
-	if d.Shrink {
-		l.window.shrink(it.started, c.now)
-	}
-}
-
-// changed tells what became of an endpoint. One that comes back starts small.
-func (c *core) changed(l *lane, before State) {
+// changed tells what became of an endpoint.
+func (c *core) changed(l *consumer, before State) {
 	switch {
 	case l.health.state == Healthy:
-		l.window, l.dueMore = newWindow(), true
+		l.dueMore = true
 		c.forgetEarly(l)
 		if before == Down {
 			c.events = append(c.events, notice{l.hook.ID, "recovered", "the endpoint answers again"})
@@ -158,7 +118,7 @@ func (c *core) changed(l *lane, before State) {
 }
 
 // disable makes a webhook INACTIVE: at once in memory, durably with the next record.
-func (c *core) disable(l *lane, reason string) {
+func (c *core) disable(l *consumer, reason string) {
 	l.place.status = hook.Inactive
 	c.ledger.status = append(c.ledger.status, store.StatusChange{
 		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
@@ -168,7 +128,7 @@ func (c *core) disable(l *lane, reason string) {
 }
 
 // settle turns a decision into what is recorded, and what memory holds of the delivery.
-func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Result) store.Item {
+func (c *core) settle(l *consumer, it *item, d *retry.Decision, s *start, r *send.Result) store.Item {
 	a := attemptOf(s, d, r)
 	out := store.Item{Attempt: a}
 	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
@@ -202,7 +162,7 @@ func (c *core) settle(l *lane, it *item, d *retry.Decision, s *start, r *send.Re
 }
 
 // count keeps the statistics and the last answers.
-func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
+func (c *core) count(l *consumer, a *hook.Attempt, it *item, r *send.Result) {
 	minute := c.wall().Unix() / 60
 	if l.stat == nil {
 		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
@@ -237,20 +197,13 @@ func (c *core) count(l *lane, a *hook.Attempt, it *item, r *send.Result) {
 }
 
 // park gives a delivery a due time; the cursor may pass it.
-func (c *core) park(l *lane, it *item, out *store.Item, wait time.Duration, reason string) {
+func (c *core) park(l *consumer, it *item, out *store.Item, wait time.Duration, reason string) {
 	due := hook.Now(c.wall().Add(wait))
 	c.parkRow(l, it, out, &due, reason)
 }
 
-func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reason string) {
-	if it.kind == hook.Live && !it.parked {
-		if l.parked++; l.parked == l.parkedCap() {
-			l.insist()
-		}
-		if l.blocked != nil {
-			l.blocked[it.object]++
-		}
-	}
+func (c *core) parkRow(l *consumer, it *item, out *store.Item, due *time.Time, reason string) {
+	l.lane.park(it)
 	object := it.object
 	if object == "*" {
 		object = ""
@@ -262,45 +215,34 @@ func (c *core) parkRow(l *lane, it *item, out *store.Item, due *time.Time, reaso
 }
 
 // unpark forgets a settled delivery's row, and lets the next of its object go under strict order.
-func (c *core) unpark(l *lane, it *item, out *store.Item) {
+func (c *core) unpark(l *consumer, it *item, out *store.Item) {
 	if it.parked {
 		out.Unpark = &store.ParkedKey{Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset}
 	}
-	if it.kind != hook.Live || !it.parked {
-		return
+	if l.lane.unpark(it) {
+		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 	}
-	l.parked--
-	if l.blocked == nil {
-		return
-	}
-	if l.blocked[it.object]--; l.blocked[it.object] <= 0 {
-		delete(l.blocked, it.object)
-	}
-	// Whatever the count says: the store knows best whether one is held behind it.
-	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 }
 
 // holdBack parks a delivery behind an earlier one of its object, without a due time of its own.
-func (c *core) holdBack(l *lane, it *item) {
+func (c *core) holdBack(l *consumer, it *item) {
 	var out store.Item
 	c.parkRow(l, it, &out, nil, "held")
 	// If what it waits for is settled by now, the record itself lets it go.
 	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
 	it.state = settled
 	l.ahead++
-	c.drop(it.payload)
-	it.payload = nil
+	it.drop()
 	c.ledger.add(l, out, nil)
 	l.pass(it.object)
 	c.mark(l)
 }
 
 // skip settles a delivery that its owner, or retention, gave up.
-func (c *core) skip(l *lane, it *item) {
+func (c *core) skip(l *consumer, it *item) {
 	it.state, it.skipped = settled, true
 	l.ahead++
-	c.drop(it.payload)
-	it.payload = nil
+	it.drop()
 	l.remove(it)
 	c.mark(l)
 }
@@ -308,7 +250,7 @@ func (c *core) skip(l *lane, it *item) {
 // expire settles a delivery that retention gave up, or whose event was purged meanwhile. What was
 // parked out of order is counted when the cursor passes it: until then a restart would skip it again.
 // It says no where the lane has yet to read up to there.
-func (c *core) expire(l *lane, it *item) bool {
+func (c *core) expire(l *consumer, it *item) bool {
 	switch ahead := l.itemAt(it.offset); {
 	case it.kind != hook.Live:
 	case !it.parked:
@@ -326,8 +268,7 @@ func (c *core) expire(l *lane, it *item) bool {
 	key := parkedKey{it.kind, it.offset}
 	delete(l.known, key)
 	l.past[key] = past{attempts: it.attempts + 1, commit: c.commits + 2} // its commit is the next, or the one after
-	c.drop(it.payload)
-	it.payload = nil
+	it.drop()
 	l.remove(it)
 	c.ledger.add(l, out, nil)
 	if it.kind == hook.Replay && l.place.replay == it.replay {
@@ -335,22 +276,4 @@ func (c *core) expire(l *lane, it *item) bool {
 	}
 	c.mark(l)
 	return true
-}
-
-// itemAt is what the cursor has yet to pass at an offset, nil when it has or when that was not read.
-func (l *lane) itemAt(o hook.Offset) *item {
-	i, found := slices.BinarySearchFunc(l.items, o, func(it *item, o hook.Offset) int { return cmp.Compare(it.offset, o) })
-	if !found {
-		return nil
-	}
-	return l.items[i]
-}
-
-// remove takes a waiting delivery out of its line or chain.
-func (l *lane) remove(it *item) {
-	if l.take(it) {
-		l.pass(it.object)
-	} else if c := l.chains[it.object]; c != nil {
-		c.behind = slices.DeleteFunc(c.behind, func(x *item) bool { return x == it })
-	}
 }

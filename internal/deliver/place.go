@@ -3,7 +3,6 @@ package deliver
 import (
 	"slices"
 	"sort"
-	"sync"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -12,21 +11,21 @@ import (
 
 // partition is the slice of the log that the engine owns a tail of.
 type partition struct {
-	id      hook.Partition
-	tail    hook.Offset // everything up to here was offered to the lanes
-	swept   hook.Offset // low-water mark of the attached webhooks, as committed
-	low     hook.Offset // and as the last sweep found it
-	version int64       // configuration version that the places are at
-	read    int64       // and the one up to which it has been read; more, while there are more to come
-	wanted  int64       // version that the next events were committed under
-	inbox   []*hook.Event
-	behind  bool // events are in the store that were not seen in memory
-	reading bool // a read of the tail is under way
-	missed  bool // there was no room for events that it may have come too early for
-	loading bool // a read of the configuration is under way
-	leaving bool // it is being handed over: no attempt starts
-	held    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
-	payload map[hook.Offset]*payload
+	id       hook.Partition
+	tail     hook.Offset // everything up to here was offered to the lanes
+	swept    hook.Offset // low-water mark of the attached webhooks, as committed
+	low      hook.Offset // and as the last sweep found it
+	version  int64       // configuration version that the places are at
+	read     int64       // and the one up to which it has been read; more, while there are more to come
+	wanted   int64       // version that the next events were committed under
+	inbox    []*hook.Event
+	behind   bool // events are in the store that were not seen in memory
+	reading  bool // a read of the tail is under way
+	missed   bool // there was no room for events that it may have come too early for
+	loading  bool // a read of the configuration is under way
+	leaving  bool // it is being handed over: no attempt starts
+	held     int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
+	payloads payloads
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again
@@ -64,7 +63,7 @@ type place struct {
 	skips    []store.SkipRange
 	replay   int64
 	ended    uint64 // the engine's count of replays that ended, at the last of this webhook's
-	lane     *lane
+	lane     *consumer
 }
 
 type rule struct {
@@ -90,9 +89,6 @@ func (p *place) leapAt(o hook.Offset) int64 {
 	}
 	return 0
 }
-
-// count is the count of matches up to a live delivery.
-func (p *place) count(it *item) int64 { return it.sequence - p.leapAt(it.offset) }
 
 // wants says whether the topic matches at that offset; filters remain to be asked.
 func (p *place) wants(o hook.Offset, topic string) (*rule, bool) {
@@ -135,16 +131,4 @@ func (c *company) interested(topic string) []*place {
 		}
 	}
 	return nil
-}
-
-// payload is one event that lanes hold, with the bodies composed for it: shared by all of them and
-// counted in bytes once.
-type payload struct {
-	event  *hook.Event
-	part   *partition // whose memory it is in; an event read from the store does not say
-	refs   int        // only the loop counts
-	bodies [2]struct {
-		once sync.Once
-		text []byte
-	}
 }

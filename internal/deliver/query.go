@@ -46,7 +46,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			LastFailureAt: at(l.health.lastFailure), NextProbeAt: at(l.health.probeAt), InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
 			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
 		}
-		if v := l.next(c.now); !v.start && v.reason != reasonIdle {
+		if v := l.may(c.now); !v.start && v.reason != reasonIdle {
 			h.Reason = v.reason
 		}
 		if c.held {

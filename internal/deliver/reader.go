@@ -27,7 +27,7 @@ type read struct {
 	kind      readKind
 	partition hook.Partition
 	part      *partition // as it was when asked; nil in a question about a lane
-	lane      *lane
+	lane      *consumer
 	webhook   hook.WebhookKey
 	company   hook.CompanyKey
 	since     int64

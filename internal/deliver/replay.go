@@ -10,7 +10,7 @@ import (
 
 // replayRead takes in the next deliveries that a replay covers. They are attempted last, at the
 // replay's rate; what fails is parked and retried like any other.
-func (c *core) replayRead(l *lane, work replayWork, err error) {
+func (c *core) replayRead(l *consumer, work replayWork, err error) {
 	if err != nil {
 		c.retry(&l.replaying, func() { c.touch(l) })
 		return
@@ -44,7 +44,7 @@ func (c *core) replayRead(l *lane, work replayWork, err error) {
 
 // replayMoved notes how far a replay has come: every delivery up to its place was attempted at
 // least once, and is delivered, failed or parked.
-func (c *core) replayMoved(l *lane) {
+func (c *core) replayMoved(l *consumer) {
 	place, underWay := l.replayAt, false
 	for key, it := range l.known {
 		if key.kind == hook.Replay && !it.parked && it.replay == l.place.replay {
@@ -57,11 +57,11 @@ func (c *core) replayMoved(l *lane) {
 }
 
 // replayNews is what the next record says of a replay.
-func (c *core) replayNews(l *lane, replay int64) *store.ReplayMove {
+func (c *core) replayNews(l *consumer, replay int64) *store.ReplayMove {
 	m := c.ledger.replays[replay]
 	if m == nil {
 		if c.ledger.replays == nil {
-			c.ledger.replays, c.ledger.replaying = map[int64]*store.ReplayMove{}, map[int64]*lane{}
+			c.ledger.replays, c.ledger.replaying = map[int64]*store.ReplayMove{}, map[int64]*consumer{}
 		}
 		m = &store.ReplayMove{Key: replay}
 		c.ledger.replays[replay], c.ledger.replaying[replay] = m, l
@@ -70,7 +70,7 @@ func (c *core) replayNews(l *lane, replay int64) *store.ReplayMove {
 }
 
 // countReplay adds one outcome to its replay's progress.
-func (c *core) countReplay(l *lane, it *item, outcome hook.Outcome) {
+func (c *core) countReplay(l *consumer, it *item, outcome hook.Outcome) {
 	m := c.replayNews(l, it.replay)
 	if !it.parked {
 		m.Started++

@@ -122,7 +122,7 @@ func (c *core) rules(co *company, from []hook.Rule) []rule {
 }
 
 // renew makes a living lane follow a change of its webhook.
-func (c *core) renew(l *lane, was hook.Status) {
+func (c *core) renew(l *consumer, was hook.Status) {
 	if l.hook != nil && l.hook.Version != l.place.version {
 		c.loadLane(l)
 	}
@@ -148,7 +148,7 @@ func (c *core) remove(pl *place) {
 	pl.company.release(pl.rules)
 	delete(c.places, pl.webhook)
 	if l := pl.lane; l != nil {
-		l.cut(c.drop)
+		l.cut()
 		c.abandon(l)
 		l.due, l.replays = nil, nil
 		c.asleep(l)
@@ -156,11 +156,10 @@ func (c *core) remove(pl *place) {
 }
 
 // abandon lets go of the events that a deleted webhook's lane holds, but for those under way.
-func (c *core) abandon(l *lane) {
+func (c *core) abandon(l *consumer) {
 	drop := func(it *item) {
 		if it.state == waiting {
-			c.drop(it.payload)
-			it.payload = nil
+			it.drop()
 		}
 	}
 	for _, it := range l.items {

@@ -503,8 +503,8 @@ func (s *simulation) bounded() error {
 		}
 	}
 	for _, p := range c.partitions {
-		if len(c.lanes) == 0 && held == 0 && len(p.payload) > 0 { // an attempt holds its event until it is recorded
-			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payload))
+		if len(c.lanes) == 0 && held == 0 && len(p.payloads.byOffset) > 0 { // an attempt holds its event until it is recorded
+			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payloads.byOffset))
 		}
 	}
 	if c.slots.held != held || held > s.knobs.slots {
@@ -604,7 +604,7 @@ func (s *simulation) stuck() (text string) {
 			continue
 		}
 		text += fmt.Sprintf("\n  place %s; lane %+v; health %+v; fed %v read %d low %d items %d ahead %d run %d due %d chains %d more %v loading %v reading %v fetching %v dueReading %v known %v, in line %v, replay %d at %d done %v replaying %v ours %d next %s",
-			l.place.status, l.next(s.now), l.health, l.fed, l.read, l.low, len(l.items), l.ahead, len(l.run), len(l.due), len(l.chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.replays), l.replayNext)
+			l.place.status, l.may(s.now), l.health, l.fed, l.read, l.low, len(l.items), l.ahead, len(l.run), len(l.due), len(l.chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.replays), l.replayNext)
 	}
 	for _, p := range s.core.partitions {
 		text += fmt.Sprintf("\npartition tail %d swept %d version %d wanted %d dueAt %s dueFrom %+v; now %s; slots %d", p.tail, p.swept, p.version, p.wanted, p.dueAt, p.dueFrom, s.now, s.core.slots.held)

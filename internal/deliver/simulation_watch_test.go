@@ -257,7 +257,7 @@ func (b *watch) recorded(a *hook.Attempt) error {
 
 // clockSet: a gate is stored by the wall clock. Set ahead, it ends earlier for an engine that has yet to
 // read it, before the one of before could tell where it stands now.
-func (b *watch) clockSet(ahead time.Duration, l *lane) {
+func (b *watch) clockSet(ahead time.Duration, l *consumer) {
 	if ahead <= 0 {
 		return
 	}

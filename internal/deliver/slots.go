@@ -26,12 +26,12 @@ const (
 // queue is what waits of one company in one line.
 type queue struct {
 	company *company
-	lanes   []*lane
+	lanes   []*consumer
 	index   int // in the line's heap; −1 when not
 }
 
 // ready puts a lane that may start an attempt in line.
-func (s *slots) ready(l *lane) {
+func (s *slots) ready(l *consumer) {
 	if l.inLine {
 		return
 	}
@@ -45,7 +45,7 @@ func (s *slots) ready(l *lane) {
 }
 
 // next takes the lane out of line that has the next slot, or nil when there is none to give.
-func (s *slots) next() *lane {
+func (s *slots) next() *consumer {
 	for s.held < s.most && s.bytes < s.mostByte {
 		i := s.first()
 		if i < 0 {
@@ -94,7 +94,7 @@ func (s *slots) slowed(it *item) {
 }
 
 // take counts an attempt that starts.
-func (s *slots) take(l *lane, it *item) {
+func (s *slots) take(l *consumer, it *item) {
 	it.pooled = l.pooled()
 	it.bytes = int64(len(it.payload.event.Data))
 	s.held++
@@ -109,7 +109,7 @@ func (s *slots) take(l *lane, it *item) {
 }
 
 // release counts one that was recorded.
-func (s *slots) release(l *lane, it *item) {
+func (s *slots) release(l *consumer, it *item) {
 	s.held--
 	l.place.part.held--
 	s.bytes -= it.bytes

@@ -10,7 +10,7 @@ import (
 // desk is slots with lanes that always want another one.
 type desk struct {
 	slots
-	held []*lane // who holds each, in the order they were given
+	held []*consumer // who holds each, in the order they were given
 }
 
 func newDesk(most int) *desk {
@@ -25,8 +25,8 @@ func newTestCompany(key int) *company {
 	return c
 }
 
-func testLane(c *company, quick bool) *lane {
-	l := newLane(&place{company: c, part: &partition{}}, 0)
+func testLane(c *company, quick bool) *consumer {
+	l := &consumer{lane: newLane(0, 0, 0), place: &place{company: c, part: &partition{}}}
 	l.proven = quick
 	return l
 }
@@ -44,7 +44,7 @@ func (d *desk) serve() {
 }
 
 // finish frees the slot that was given first.
-func (d *desk) finish() *lane {
+func (d *desk) finish() *consumer {
 	l := d.held[0]
 	d.held = d.held[1:]
 	d.release(l, &item{bytes: 2, pooled: l.pooled()})
@@ -72,7 +72,7 @@ func TestSlotsGoToWhoHoldsTheFewest(t *testing.T) {
 	if b, s := d.of(big), d.of(small); b != 12 || s != 11 {
 		t.Errorf("9 lanes and 1 lane of two companies hold %d and %d of 30", b, s)
 	}
-	lanes := map[*lane]int{}
+	lanes := map[*consumer]int{}
 	for _, l := range d.held {
 		if l.place.company == big {
 			lanes[l]++

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
@@ -13,10 +11,8 @@ import (
 )
 
 // wakeLane gives a webhook its lane: low-water mark at an offset, history to be loaded.
-func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
-	l := newLane(pl, at)
-	l.mostParked = c.mostParked
-	l.idleSince = c.now
+func (c *core) wakeLane(pl *place, at hook.Offset) *consumer {
+	l := &consumer{lane: newLane(at, pl.sequence, c.mostParked), place: pl, dueMore: true, wakeIndex: -1, idleSince: c.now}
 	pl.lane = l
 	c.lanes[pl.webhook] = l
 	l.index, c.awake = len(c.awake), append(c.awake, l)
@@ -26,7 +22,7 @@ func (c *core) wakeLane(pl *place, at hook.Offset) *lane {
 }
 
 // asleep forgets a lane that has nothing to do, or whose webhook is gone.
-func (c *core) asleep(l *lane) {
+func (c *core) asleep(l *consumer) {
 	last := c.awake[len(c.awake)-1]
 	c.awake[l.index], last.index = last, l.index
 	c.awake[len(c.awake)-1] = nil
@@ -35,7 +31,7 @@ func (c *core) asleep(l *lane) {
 	c.timers.forget(l)
 }
 
-func (c *core) loadLane(l *lane) {
+func (c *core) loadLane(l *consumer) {
 	if !l.loading && !l.place.deleted {
 		l.loading = true
 		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.low})
@@ -52,7 +48,7 @@ func (c *core) retry(underWay *bool, ask func()) {
 }
 
 // laneLoaded takes in a lane's history and settings; later it only renews the settings.
-func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
+func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 	if err != nil {
 		c.retry(&l.loading, func() { c.loadLane(l) })
 		return
@@ -86,9 +82,9 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 	l.parked, l.blocked = from.Parked, from.Blocked
 	l.answered = int(from.Cursor.Delivered)
 	if len(from.Above) > 0 {
-		l.above = make(map[hook.Offset]store.Above, len(from.Above))
+		l.above = make(map[hook.Offset]above, len(from.Above))
 		for _, a := range from.Above {
-			l.above[a.Offset] = a
+			l.above[a.Offset] = above{attempts: a.Attempts, throttles: a.Throttles, settled: a.Settled}
 		}
 	}
 	for _, it := range l.items {
@@ -98,16 +94,15 @@ func (c *core) laneLoaded(l *lane, from store.Lane, err error) {
 }
 
 // reorder makes a lane follow a new ordering: what merely waits is read again under the new keys.
-func (c *core) reorder(l *lane, blocked map[string]int) {
+func (c *core) reorder(l *consumer, blocked map[string]int) {
 	l.blocked = blocked
 	c.detach(l)
 }
 
 // admit gives an offered delivery its place: settled long ago, skipped, or in line.
-func (c *core) admit(l *lane, it *item) {
-	if l.admit(it); it.state == settled {
-		c.drop(it.payload)
-		it.payload = nil
+func (c *core) admit(l *consumer, it *item) {
+	if l.lane.admit(it); it.state == settled {
+		it.drop()
 		return
 	}
 	if _, skip := l.place.skipped(it.offset); skip {
@@ -115,28 +110,15 @@ func (c *core) admit(l *lane, it *item) {
 	}
 }
 
-// limit brings the token bucket in line with the settings.
-func (l *lane) limit(now time.Time) {
-	switch want := rate.Limit(l.hook.RateLimit); {
-	case want == 0:
-		l.limiter = nil
-	case l.limiter == nil:
-		l.limiter = rate.NewLimiter(want, max(1, int(want)))
-	case l.limiter.Limit() != want:
-		l.limiter.SetLimitAt(now, want)
-		l.limiter.SetBurstAt(now, max(1, int(want)))
-	}
-}
-
 // detach makes a lane that cannot keep up read its backlog from the store.
-func (c *core) detach(l *lane) {
-	l.cut(c.drop)
+func (c *core) detach(l *consumer) {
+	l.cut()
 	c.mark(l)
 }
 
 // supply asks the store for what the lane will need next. One that stands still reads only what it
 // is to skip.
-func (c *core) supply(l *lane) {
+func (c *core) supply(l *consumer) {
 	p := l.place.part
 	upTo := p.tail
 	if l.place.status != hook.Active {
@@ -177,13 +159,13 @@ func (c *core) supply(l *lane) {
 
 // bare says that the lane has nothing to attempt but what its replay covers. Then that is what an
 // endpoint is probed with which does not answer.
-func (l *lane) bare() bool {
+func (l *consumer) bare() bool {
 	return l.fed && len(l.items) == l.ahead && len(l.due) == 0 && l.inFlight == 0 && !l.dueMore && !l.dueReading
 }
 
 // readBacklog has the next part of a lane's backlog read. Lanes of a company that have filters take
 // turns: only one of them holds events in memory for its filter to look at.
-func (c *core) readBacklog(l *lane, upTo hook.Offset) {
+func (c *core) readBacklog(l *consumer, upTo hook.Offset) {
 	r := read{
 		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
 		after: l.read, upTo: upTo, rules: l.place.rules,
@@ -251,35 +233,8 @@ func (c *core) backlogFound(r *read, hits []hit, readTo hook.Offset, err error) 
 	}})
 }
 
-// retries counts the deliveries in memory that have a row in parked. A replay's others are none: they
-// may stand behind deliveries that wait for room in parked, which only the retries make.
-func (l *lane) retries() (n int) {
-	for _, it := range l.known {
-		if it.parked {
-			n++
-		}
-	}
-	return n
-}
-
-// missing are the next deliveries whose events are not in memory.
-func (l *lane) missing() (want []hook.Offset) {
-	next, _ := l.candidate()
-	if next != nil && next.payload == nil || len(l.run) > 0 && l.run[0].payload == nil || len(l.due) > 0 && l.due[0].payload == nil ||
-		len(l.replays) > 0 && l.replays[0].payload == nil {
-		for _, line := range [][]*item{l.due, l.run, l.replays} {
-			for _, it := range line {
-				if it.payload == nil && len(want) < fetchAhead {
-					want = append(want, it.offset)
-				}
-			}
-		}
-	}
-	return want
-}
-
 // backlogRead takes in the next matched events of a lane that reads its own backlog.
-func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.Offset, err error) {
+func (c *core) backlogRead(l *consumer, after hook.Offset, hits []hit, readTo hook.Offset, err error) {
 	if err != nil {
 		c.retry(&l.reading, func() { c.touch(l) })
 		return
@@ -295,10 +250,10 @@ func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.O
 		}
 		var held *payload
 		if h.event != nil {
-			held = c.hold(l.place.part, h.event)
+			held = l.place.part.payloads.hold(h.event)
 		}
-		c.admit(l, l.offer(h.offset, h.topic, h.object, held, c.now))
-		c.drop(held)
+		c.admit(l, l.offer(&item{offset: h.offset, topic: h.topic, object: h.object, payload: held, since: c.now}, l.place.leapAt(h.offset)))
+		held.drop()
 	}
 	l.read = max(l.read, readTo)
 	l.advance()
@@ -309,7 +264,7 @@ func (c *core) backlogRead(l *lane, after hook.Offset, hits []hit, readTo hook.O
 }
 
 // eventsRead takes in payloads. A delivery whose event is gone was purged: it expired.
-func (c *core) eventsRead(l *lane, asked []hook.Offset, events []*hook.Event, err error) {
+func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event, err error) {
 	if err != nil {
 		c.retry(&l.fetching, func() { c.touch(l) })
 		return
@@ -325,7 +280,7 @@ func (c *core) eventsRead(l *lane, asked []hook.Offset, events []*hook.Event, er
 				continue
 			}
 			if e, ok := found[it.offset]; ok {
-				it.payload = c.hold(l.place.part, e)
+				it.payload = l.place.part.payloads.hold(e)
 				it.topic = e.Topic
 			} else if slices.Contains(asked, it.offset) {
 				c.expire(l, it)

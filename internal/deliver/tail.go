@@ -129,9 +129,9 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 			l.fed = true
 		}
 		if shared == nil {
-			shared = c.hold(p, e)
+			shared = p.payloads.hold(e)
 		}
-		it := l.offer(e.Offset, e.Topic, e.ObjectKey, shared, c.now)
+		it := l.offer(&item{offset: e.Offset, topic: e.Topic, object: e.ObjectKey, payload: shared, since: c.now}, l.place.leapAt(e.Offset))
 		c.items++
 		if l.hook != nil {
 			c.admit(l, it)
@@ -142,44 +142,17 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		c.touch(l)
 	}
 	if shared != nil {
-		c.drop(shared) // the lanes hold it now
+		shared.drop() // the lanes hold it now
 	}
 }
 
 // crowded says that a lane keeps more waiting in memory than it may. Settled deliveries ahead of
 // the low-water mark are counted with the others: they are dropped last.
-func (c *core) crowded(l *lane) bool {
+func (c *core) crowded(l *consumer) bool {
 	waits := len(l.items) - l.ahead
 	switch {
 	case waits > maxQueued, waits > fewQueued && c.items > maxItems:
 		return true
 	}
 	return c.payloads > maxPayloads && waits > l.sending+windowStart
-}
-
-// hold counts an event's bytes once, whoever holds it; the caller owns one reference.
-func (c *core) hold(p *partition, e *hook.Event) *payload {
-	if x, ok := p.payload[e.Offset]; ok {
-		x.refs++
-		return x
-	}
-	x := &payload{event: e, part: p, refs: 1}
-	p.payload[e.Offset] = x
-	c.payloads += int64(len(e.Data))
-	return x
-}
-
-func (c *core) drop(x *payload) {
-	if x == nil {
-		return
-	}
-	if x.refs--; x.refs == 0 {
-		c.payloads -= int64(len(x.event.Data))
-		if p := x.part; p.payload[x.event.Offset] == x {
-			delete(p.payload, x.event.Offset)
-			if len(p.payload) == 0 {
-				p.payload = map[hook.Offset]*payload{} // a map keeps the room that a burst took
-			}
-		}
-	}
 }

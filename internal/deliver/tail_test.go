@@ -74,22 +74,3 @@ func flat(commits []commit) (events []*hook.Event) {
 	}
 	return events
 }
-
-// What lanes held of a partition is let go of with the last of them, whichever partition it is and
-// wherever the events came from: one that the store read does not say where it lies.
-func TestPayloadsEndWithTheirLanes(t *testing.T) {
-	c := newCore(Config{})
-	c.own(7)
-	p := c.partitions[7]
-	for o := range hook.Offset(1000) {
-		c.drop(c.hold(p, &hook.Event{Offset: o + 1, Data: []byte("{}")}))
-	}
-	if len(p.payload) != 0 || c.payloads != 0 {
-		t.Errorf("%d events stay in memory, %d bytes are counted", len(p.payload), c.payloads)
-	}
-	held := c.hold(p, &hook.Event{Offset: 1, Data: []byte("{}")})
-	c.hold(p, held.event)
-	if c.drop(held); len(p.payload) != 1 {
-		t.Error("control: an event that a lane holds is gone")
-	}
-}

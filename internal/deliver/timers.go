@@ -17,7 +17,7 @@ type task struct {
 }
 
 // set wakes a lane at a time, if it would not be woken before.
-func (t *timers) set(l *lane, at time.Time) {
+func (t *timers) set(l *consumer, at time.Time) {
 	switch {
 	case l.wakeIndex < 0:
 		l.wake = at
@@ -29,7 +29,7 @@ func (t *timers) set(l *lane, at time.Time) {
 }
 
 // forget takes a lane out.
-func (t *timers) forget(l *lane) {
+func (t *timers) forget(l *consumer) {
 	if l.wakeIndex >= 0 {
 		heap.Remove(&t.lanes, l.wakeIndex)
 	}
@@ -40,9 +40,9 @@ func (t *timers) in(now time.Time, d time.Duration, do func()) {
 }
 
 // run wakes everybody whose time has come.
-func (t *timers) run(now time.Time, touch func(*lane)) {
+func (t *timers) run(now time.Time, touch func(*consumer)) {
 	for len(t.lanes) > 0 && !now.Before(t.lanes[0].wake) {
-		touch(heap.Pop(&t.lanes).(*lane))
+		touch(heap.Pop(&t.lanes).(*consumer))
 	}
 	if len(t.tasks) == 0 {
 		return
@@ -75,7 +75,7 @@ func (t *timers) next() (at time.Time) {
 	return at
 }
 
-type laneHeap []*lane
+type laneHeap []*consumer
 
 func (h laneHeap) Len() int           { return len(h) }
 func (h laneHeap) Less(i, j int) bool { return h[i].wake.Before(h[j].wake) }
@@ -86,7 +86,7 @@ func (h laneHeap) Swap(i, j int) {
 }
 
 func (h *laneHeap) Push(x any) {
-	l := x.(*lane)
+	l := x.(*consumer)
 	l.wakeIndex = len(*h)
 	*h = append(*h, l)
 }

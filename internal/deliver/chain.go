@@ -1,11 +1,11 @@
 package deliver
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // chain is what a lane holds of one object: one delivery in line or in flight, the others behind it.
@@ -50,26 +50,7 @@ func (l *lane) enqueue(it *item) {
 	l.stand(it)
 }
 
-// before orders a retry among what waits: before everything that was not attempted, which the cap on
-// parked deliveries may hold up, and among retries by offset.
-func (it *item) before(x *item) bool { return !x.parked || x.offset > it.offset }
-
-// line is where the lane waits for a slot.
-func (l *lane) line() int {
-	if l.pooled() {
-		return slowLine
-	}
-	return fastLine
-}
-
 // again puts a delivery that started, but is not settled, back at the head of its line.
-func (c *core) again(l *lane, it *item) {
-	l.again(it)
-	if l.place.deleted {
-		c.abandon(l)
-	}
-}
-
 func (l *lane) again(it *item) {
 	it.state, it.probe = waiting, false
 	switch {
@@ -149,21 +130,20 @@ func (l *lane) yield(c *chain) {
 }
 
 // cut drops what merely waits, to be read again from the store: the lane detaches.
-func (l *lane) cut(drop func(*payload)) {
+func (l *lane) cut() {
 	keep := l.lastTouched() + 1
 	for _, it := range l.items[keep:] {
 		if it.attempts > 0 { // it was throttled: its next attempt goes on counting
 			if l.above == nil {
-				l.above = map[hook.Offset]store.Above{}
+				l.above = map[hook.Offset]above{}
 			}
-			l.above[it.offset] = store.Above{Offset: it.offset, Attempts: it.attempts, Throttles: it.throttles}
+			l.above[it.offset] = above{attempts: it.attempts, throttles: it.throttles}
 		}
-		drop(it.payload)
-		it.payload = nil
+		it.drop()
 		it.offset = 0 // marks it as dropped
 	}
 	if keep > 0 {
-		l.read, l.sequence = l.items[keep-1].offset, l.place.count(l.items[keep-1])
+		l.read, l.sequence = l.items[keep-1].offset, l.items[keep-1].count
 	} else {
 		l.read, l.sequence = l.low, l.lowSeq
 	}
@@ -197,4 +177,22 @@ func (l *lane) orderKey(object string) string {
 		return "*"
 	}
 	return object
+}
+
+// itemAt is what the cursor has yet to pass at an offset, nil when it has or when that was not read.
+func (l *lane) itemAt(o hook.Offset) *item {
+	i, found := slices.BinarySearchFunc(l.items, o, func(it *item, o hook.Offset) int { return cmp.Compare(it.offset, o) })
+	if !found {
+		return nil
+	}
+	return l.items[i]
+}
+
+// remove takes a waiting delivery out of its line or chain.
+func (l *lane) remove(it *item) {
+	if l.take(it) {
+		l.pass(it.object)
+	} else if c := l.chains[it.object]; c != nil {
+		c.behind = slices.DeleteFunc(c.behind, func(x *item) bool { return x == it })
+	}
 }
