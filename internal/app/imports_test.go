@@ -46,7 +46,8 @@ var layers = map[string]layer{
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
 	"intake":        {"hook wire filter store", "accepting an event must work while nothing is delivered"},
-	"deliver":       {"hook failpoint wire retry send store deliver/match", "the engine must work while no API is served"},
+	"deliver":       {"hook failpoint wire retry send store deliver/match deliver/lane", "the engine must work while no API is served"},
+	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 

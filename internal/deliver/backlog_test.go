@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -28,7 +29,7 @@ func TestBacklogDrainsInOrder(t *testing.T) {
 			object[id] = fmt.Sprint(i % objects)
 		}
 		time.Sleep(30 * time.Minute)
-		if h, ok, err := w.engine.Health(t.Context(), a.Key); err != nil || !ok || h.State != Down || h.Queued > maxQueued {
+		if h, ok, err := w.engine.Health(t.Context(), a.Key); err != nil || !ok || h.State != lane.Down || h.Queued > lane.MaxQueued {
 			t.Errorf("%+v %v %v", h, ok, err)
 		}
 		w.restart() // the backlog is no more than a distance
@@ -78,7 +79,7 @@ func TestParkedStaysUnderItsCap(t *testing.T) {
 				b := parked()
 				peak = max(peak, b.Parked)
 				h, ok, err := w.engine.Health(t.Context(), a.Key)
-				if err != nil || ok && h.State != Healthy {
+				if err != nil || ok && h.State != lane.Healthy {
 					t.Fatalf("%+v %v", h, err)
 				}
 				full = full || ok && h.Reason == "parked_full"

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -80,9 +81,9 @@ type core struct {
 // start is an attempt to make.
 type start struct {
 	lane     *consumer
-	item     *item
+	item     *lane.Item
 	webhook  *hook.Webhook
-	payload  *payload
+	payload  *lane.Payload
 	kind     hook.Kind
 	attempt  int
 	sequence int64
@@ -154,7 +155,7 @@ func (c *core) rewind(p *partition) {
 
 // own begins to run a partition: its configuration is read, then its log from the swept mark on.
 func (c *core) own(id hook.Partition) {
-	p := &partition{id: id, version: -1, read: -1, wanted: 0, behind: true, payloads: newPayloads(&c.payloads)}
+	p := &partition{id: id, version: -1, read: -1, wanted: 0, behind: true, payloads: lane.NewPayloads(&c.payloads)}
 	c.partitions[id] = p
 	c.rewind(p)
 	c.configure(p)
@@ -182,7 +183,7 @@ func (c *core) read(r read) {
 // touch looks what a lane needs and may do, after anything about it changed.
 func (c *core) touch(l *consumer) {
 	c.restless = true
-	if l.hook == nil || l.place.deleted || c.stopping {
+	if l.Hook == nil || l.place.deleted || c.stopping {
 		return
 	}
 	if len(l.expired) > 0 {
@@ -192,16 +193,16 @@ func (c *core) touch(l *consumer) {
 	c.age(l)
 	c.lookAfter(l)
 	switch v := l.may(c.now); {
-	case v.start:
+	case v.Start:
 		c.slots.ready(l)
-	case !v.at.IsZero():
-		c.timers.set(l, v.at)
+	case !v.At.IsZero():
+		c.timers.set(l, v.At)
 	}
 }
 
 // age lets time pass for an endpoint that fails: it goes down without another answer.
 func (c *core) age(l *consumer) {
-	if before := l.health.state; l.health.pass(c.now) {
+	if before := l.Health.State; l.Health.Pass(c.now) {
 		c.changed(l, before)
 		c.mark(l)
 	}
@@ -210,12 +211,12 @@ func (c *core) age(l *consumer) {
 // lookAfter calls a lane slow as soon as one of its attempts takes over a second, and not only when
 // that ends: an endpoint that begins to hang must not fill everybody's slots meanwhile.
 func (c *core) lookAfter(l *consumer) {
-	for _, it := range l.unanswered {
-		if at := it.started.Add(slowAttempt); c.now.Before(at) {
+	for _, it := range l.Unanswered {
+		if at := it.Started.Add(lane.SlowAttempt); c.now.Before(at) {
 			c.timers.set(l, at)
 			return
 		}
-		l.slow = true
+		l.Slow = true
 		c.slots.slowed(it)
 	}
 }
@@ -273,20 +274,20 @@ func (c *core) unswept() bool {
 
 // startOne makes the candidate's attempt, or settles without one what needs none.
 func (c *core) startOne(l *consumer) {
-	if c.stopping || !l.may(c.now).start {
+	if c.stopping || !l.may(c.now).Start {
 		return
 	}
-	it, _ := l.candidate()
-	l.take(it)
-	if l.mustHold(it) {
+	it, _ := l.Candidate()
+	l.Take(it)
+	if l.MustHold(it) {
 		c.holdBack(l, it)
 		return
 	}
-	l.begin(it, c.now)
+	l.Begin(it, c.now)
 	c.slots.take(l, it)
-	it.payload.refs++ // the attempt's own
+	it.Payload.Refs++ // the attempt's own
 	c.starts = append(c.starts, start{
-		lane: l, item: it, webhook: l.hook, payload: it.payload, kind: it.kind,
-		attempt: it.attempts, sequence: it.sequence, replayID: l.replayID, fresh: it.fresh, at: c.now,
+		lane: l, item: it, webhook: l.Hook, payload: it.Payload, kind: it.Kind,
+		attempt: it.Attempts, sequence: it.Sequence, replayID: l.replayID, fresh: it.Fresh, at: c.now,
 	})
 }

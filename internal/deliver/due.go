@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -28,7 +29,7 @@ func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, e
 		l := pl.lane
 		if l == nil {
 			l = c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
-			l.fed = !pl.detached
+			l.Fed = !pl.detached
 		}
 		c.addDue(l, x, r.ended)
 		c.touch(l)
@@ -60,15 +61,15 @@ func (c *core) addDue(l *consumer, x *hook.Parked, ended uint64) {
 		l.dueMore = true
 		return
 	}
-	key := parkedKey{x.Kind, x.Offset}
-	if was, ok := l.past[key]; ok && x.Attempts < was.attempts {
+	key := lane.Key{Kind: x.Kind, Offset: x.Offset}
+	if was, ok := l.Past[key]; ok && x.Attempts < was.Attempts {
 		return // the row was read before its last attempt was recorded
 	}
-	it, here := l.known[key]
+	it, here := l.Known[key]
 	if x.Reason == store.ReasonExpired || x.Reason == store.ReasonCancelled {
 		if !here {
-			it = l.parkedItem(x, c.now)
-			l.known[key] = it
+			it = l.ParkedItem(x, c.now)
+			l.Known[key] = it
 		}
 		l.expired = append(l.expired, it)
 		return
@@ -76,44 +77,44 @@ func (c *core) addDue(l *consumer, x *hook.Parked, ended uint64) {
 	if here {
 		return
 	}
-	if len(l.due) >= maxDue {
+	if len(l.Due) >= lane.MaxDue {
 		l.dueMore = true
 		return
 	}
-	it = l.parkedItem(x, c.now)
-	it.due, it.parkedAt = c.local(*x.DueAt), c.local(x.ParkedAt)
-	it.number = l.number(it)
-	l.known[key] = it
-	l.enqueue(it)
+	it = l.ParkedItem(x, c.now)
+	it.Due, it.ParkedAt = c.local(*x.DueAt), c.local(x.ParkedAt)
+	it.Number = l.Number(it)
+	l.Known[key] = it
+	l.Enqueue(it)
 }
 
 // forgetEarly drops what was read to probe with and is not due, now that the endpoint is back: it is
 // read again in its time.
 func (c *core) forgetEarly(l *consumer) {
-	c.letWait(l, func(it *item) bool { return it.parked && it.due.After(c.now) })
+	c.letWait(l, func(it *lane.Item) bool { return it.Parked && it.Due.After(c.now) })
 }
 
 // letWait drops from memory what waits of parked deliveries and replays and is not wanted.
-func (c *core) letWait(l *consumer, unwanted func(*item) bool) {
-	var list []*item
-	for _, it := range l.known {
-		if it.state == waiting && unwanted(it) {
+func (c *core) letWait(l *consumer, unwanted func(*lane.Item) bool) {
+	var list []*lane.Item
+	for _, it := range l.Known {
+		if it.State == lane.Waiting && unwanted(it) {
 			list = append(list, it)
 		}
 	}
-	slices.SortFunc(list, func(a, b *item) int { return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.kind, b.kind)) })
+	slices.SortFunc(list, func(a, b *lane.Item) int { return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Kind, b.Kind)) })
 	for _, it := range list {
-		l.remove(it)
-		delete(l.known, parkedKey{it.kind, it.offset})
-		it.drop()
+		l.Remove(it)
+		delete(l.Known, lane.Key{Kind: it.Kind, Offset: it.Offset})
+		it.Drop()
 	}
 }
 
 // expireDue settles what retention has given up, but for what is being sent, and what lies beyond
 // where the lane has read.
 func (c *core) expireDue(l *consumer) {
-	l.expired = slices.DeleteFunc(l.expired, func(it *item) bool {
-		return it.state != waiting || l.known[parkedKey{it.kind, it.offset}] != it || c.expire(l, it)
+	l.expired = slices.DeleteFunc(l.expired, func(it *lane.Item) bool {
+		return it.State != lane.Waiting || l.Known[lane.Key{Kind: it.Kind, Offset: it.Offset}] != it || c.expire(l, it)
 	})
 }
 
@@ -131,7 +132,7 @@ func (c *core) dueOfRead(r *read, due []hook.Parked, full bool, err error) {
 	for i := range due {
 		c.addDue(l, &due[i], r.ended)
 	}
-	if r.probe && l.health.state != Down {
+	if r.probe && l.Health.State != lane.Down {
 		c.forgetEarly(l)
 	}
 	c.touch(l)

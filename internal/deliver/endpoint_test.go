@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -275,7 +276,7 @@ func TestVerdictsOnOneEventNeverMakeTheEndpointDown(t *testing.T) {
 		for range 100 {
 			w.publish(1, nil)
 			time.Sleep(time.Hour)
-			if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != Healthy {
+			if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != lane.Healthy {
 				t.Fatalf("%+v", h)
 			}
 		}

@@ -1,8 +1,8 @@
 // Package deliver is the engine: it makes every attempt that is due, and no other.
 //
 // An event that was committed is offered by its partition's tail to the lanes of the webhooks that
-// match it ([core.offer]). A lane ([lane]) decides by a pure function what it may do next
-// ([lane.next]); attempts that may start get a slot ([slots]) and are made by workers; what comes
+// match it ([core.offer]). A lane ([lane.Lane]) decides by a pure function what it may do next
+// ([lane.Lane.Next]); attempts that may start get a slot ([slots]) and are made by workers; what comes
 // of them ([core.finished]) goes through the ledger into the store as one group, and only then is
 // the slot free again ([core.recorded]). Everything in memory is a cache: a start reads it back.
 //
@@ -401,7 +401,7 @@ func (e *Engine) work(k job) {
 // receiver had closed the kept one while the request was on its way. That one is the last.
 func (e *Engine) attempt(ctx context.Context, r *result) {
 	s := &r.start
-	event := s.payload.event
+	event := s.payload.Event
 	began := hook.Now(e.Now())
 	defer func() {
 		if v := recover(); v != nil {
@@ -410,7 +410,7 @@ func (e *Engine) attempt(ctx context.Context, r *result) {
 		}
 	}()
 	q := send.Request{
-		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.body(s.webhook.Format), Fresh: s.fresh,
+		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.Body(s.webhook.Format), Fresh: s.fresh,
 		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
 	}
 	if e.Members != nil {
@@ -525,7 +525,7 @@ func (e *Engine) tell() {
 			g.Lag += int64(p.tail - p.swept)
 		}
 		for _, l := range e.core.lanes {
-			g.Parked += l.parked
+			g.Parked += l.Parked
 			if l.place.detached {
 				g.Detached++
 			} else {

@@ -20,7 +20,7 @@ type ownFault struct {
 const faultLasts = time.Minute
 
 // faultOfOurs notes one, and tells operators: at once, and again each minute while it lasts.
-func (c *core) faultOfOurs(l *lane, r *send.Result) {
+func (c *core) faultOfOurs(l *consumer, r *send.Result) {
 	f := &c.fault
 	if c.now.Sub(f.last) > faultLasts {
 		f.since = c.now
@@ -31,7 +31,7 @@ func (c *core) faultOfOurs(l *lane, r *send.Result) {
 		return
 	}
 	f.detail, f.told = r.Detail, c.now
-	c.events = append(c.events, notice{l.hook.ID, "waits for a fault of ours", r.Detail})
+	c.events = append(c.events, notice{l.Hook.ID, "waits for a fault of ours", r.Detail})
 }
 
 // OwnFault is a fault of this server that holds deliveries up: no attempt that meets it counts.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
@@ -69,7 +70,7 @@ func TestOwnFaultIsTold(t *testing.T) {
 		w.settle("an attempt", 100*time.Millisecond, func() bool { return len(w.sender.received()) > 0 })
 		w.settle("told", 100*time.Millisecond, func() bool { return x.count(detail) == 1 })
 		health, _, err := w.engine.Health(t.Context(), h.Key)
-		if err != nil || !strings.Contains(health.Reason, detail) || health.State != Healthy || health.ConsecutiveFailures != 0 {
+		if err != nil || !strings.Contains(health.Reason, detail) || health.State != lane.Healthy || health.ConsecutiveFailures != 0 {
 			t.Errorf("at once: %+v, %v", health, err)
 		}
 		time.Sleep(5*time.Minute - time.Second)

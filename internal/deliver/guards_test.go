@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 )
@@ -21,7 +22,7 @@ func (w *world) forgetting(every time.Duration, what func(*consumer)) {
 		defer close(ended)
 		for engine.within(context.Background(), func(c *core) {
 			for _, l := range c.lanes {
-				if l.hook != nil {
+				if l.Hook != nil {
 					what(l)
 					c.touch(l)
 				}
@@ -55,7 +56,7 @@ const tenth = 100 * time.Millisecond
 func refused(send.Request) send.Result { return send.Result{Class: hook.ErrConnect} }
 
 func TestGuardsMatter(t *testing.T) {
-	healthy := func(l *consumer) { l.health = health{state: Healthy} }
+	healthy := func(l *consumer) { l.Health = lane.Health{State: lane.Healthy} }
 	t.Run("failing and down", func(t *testing.T) {
 		unguarded(t, nil, refused, healthy, func(w *world, _ *hook.Webhook) {
 			w.publish(5000, nil)
@@ -67,7 +68,7 @@ func TestGuardsMatter(t *testing.T) {
 	})
 	t.Run("five days", func(t *testing.T) {
 		unguarded(t, nil, func(send.Request) send.Result { return status(500) }, nil, func(w *world, a *hook.Webhook) {
-			w.forgetting(10*time.Minute, func(l *consumer) { l.health.since, l.health.hours = time.Now(), 0 })
+			w.forgetting(10*time.Minute, func(l *consumer) { l.Health.Since, l.Health.Hours = time.Now(), 0 })
 			for range 6 * 24 {
 				w.publish(1, nil)
 				time.Sleep(time.Hour)
@@ -85,7 +86,7 @@ func TestGuardsMatter(t *testing.T) {
 			w.start()
 			w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 100 })
 			w.publish(3000, nil)
-			w.forgetting(tenth, func(l *consumer) { l.window = window{size: 100, threshold: 1 << 20} })
+			w.forgetting(tenth, func(l *consumer) { l.Window = lane.Window{Size: 100, Threshold: 1 << 20} })
 			w.settle("it is back", time.Hour, func() bool { return w.delivered() > 0 })
 			time.Sleep(150 * time.Millisecond)
 			w.sender.Lock()
@@ -99,7 +100,7 @@ func TestGuardsMatter(t *testing.T) {
 		asks := func(send.Request) send.Result {
 			return send.Result{StatusCode: 503, RetryAfter: 2 * time.Hour, HasRetryAfter: true}
 		}
-		unguarded(t, nil, asks, func(l *consumer) { l.gate = gate{} }, func(w *world, _ *hook.Webhook) {
+		unguarded(t, nil, asks, func(l *consumer) { l.Gate = lane.Gate{} }, func(w *world, _ *hook.Webhook) {
 			w.publish(5, nil)
 			time.Sleep(time.Minute)
 			if n := len(w.sender.received()); n <= 5 {
@@ -108,7 +109,7 @@ func TestGuardsMatter(t *testing.T) {
 		})
 	})
 	t.Run("the bucket", func(t *testing.T) {
-		unguarded(t, func(h *hook.Webhook) { h.RateLimit = 5 }, nil, func(l *consumer) { l.limiter = nil }, func(w *world, _ *hook.Webhook) {
+		unguarded(t, func(h *hook.Webhook) { h.RateLimit = 5 }, nil, func(l *consumer) { l.Limiter = nil }, func(w *world, _ *hook.Webhook) {
 			began := time.Now()
 			w.publish(100, nil)
 			w.settle("delivered", time.Minute, func() bool { return w.delivered() == 100 })

@@ -100,7 +100,7 @@ func (c *core) handOver() {
 // goes on from there.
 func (c *core) disown(p *partition) {
 	for _, l := range c.awake {
-		if l.place.part != p || l.hook == nil {
+		if l.place.part != p || l.Hook == nil {
 			continue
 		}
 		if l.stat != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -28,8 +29,8 @@ type ledger struct {
 // outcome is a delivery's news under way to the store. An attempt's slot is freed by the commit.
 type outcome struct {
 	lane      *consumer
-	item      *item // nil when nothing was sent
-	throttled bool  // it stays at the head of its lane
+	item      *lane.Item // nil when nothing was sent
+	throttled bool       // it stays at the head of its lane
 	due       *time.Time
 	held      *store.ParkedKey // parked without a due time
 }
@@ -51,7 +52,7 @@ type placed struct {
 
 // add puts a delivery's news into the next record. An item that was attempted is settled by it,
 // unless it stays at the head of its lane.
-func (g *ledger) add(l *consumer, news store.Item, it *item) {
+func (g *ledger) add(l *consumer, news store.Item, it *lane.Item) {
 	g.items = append(g.items, news)
 	l.recording++
 	o := outcome{lane: l, item: it}
@@ -66,15 +67,15 @@ func (g *ledger) add(l *consumer, news store.Item, it *item) {
 	}
 	o.throttled = news.Attempt.Outcome == hook.OutcomeThrottled && news.Park == nil
 	g.done = append(g.done, o)
-	if it.kind == hook.Live && !it.parked && !o.throttled {
-		it.state = settled
-		l.ahead++
+	if it.Kind == hook.Live && !it.Parked && !o.throttled {
+		it.State = lane.Settled
+		l.Ahead++
 	}
 }
 
 // mark makes the next record say where a lane stands.
 func (c *core) mark(l *consumer) {
-	if !l.touched && l.hook != nil {
+	if !l.touched && l.Hook != nil {
 		l.touched = true
 		c.ledger.lanes = append(c.ledger.lanes, l)
 	}
@@ -95,14 +96,14 @@ func (c *core) record() *store.Record {
 		r.Replays = append(r.Replays, *g.replays[key])
 	}
 	for _, l := range g.lanes {
-		l.advance()
+		l.Advance()
 		detached := l.detached()
 		r.Cursors = append(r.Cursors, store.CursorMove{
-			Webhook: l.place.webhook, Detached: detached, Offset: l.low, Sequence: l.lowSeq,
-			Delivered: l.delivered, Failed: l.failed, Skipped: l.skipped, Health: healthRow(&l.health, c.onWall),
+			Webhook: l.place.webhook, Detached: detached, Offset: l.Low, Sequence: l.LowSeq,
+			Delivered: l.Delivered, Failed: l.Failed, Skipped: l.Skipped, Health: healthRow(&l.Health, c.onWall),
 		})
-		if g := l.closed(c.now); g != l.kept {
-			r.Gates = append(r.Gates, store.GateMove{Webhook: l.place.webhook, Gate: g.durable(c.onWall)})
+		if g := l.Closed(c.now); g != l.kept {
+			r.Gates = append(r.Gates, store.GateMove{Webhook: l.place.webhook, Gate: g.Durable(c.onWall)})
 			l.kept = g
 		}
 		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
@@ -110,7 +111,7 @@ func (c *core) record() *store.Record {
 			l.place.detached = false // at once: the swept mark must heed it from now on
 		}
 		w.places = append(w.places, placed{l, l.place, detached})
-		l.delivered, l.failed, l.skipped, l.touched = 0, 0, 0, false
+		l.Delivered, l.Failed, l.Skipped, l.touched = 0, 0, 0, false
 	}
 	// As much is likely to be found out while this is under way.
 	*g = ledger{writing: w, items: make([]store.Item, 0, len(g.items)), done: make([]outcome, 0, len(g.done))}
@@ -123,10 +124,10 @@ func (g *ledger) empty() bool {
 
 // detached says whether the lane's own place counts from the next record on.
 func (l *consumer) detached() bool {
-	if !l.fed || l.place.status != hook.Active {
+	if !l.Fed || l.place.status != hook.Active {
 		return true
 	}
-	return l.place.detached && len(l.items) > 0 || l.late
+	return l.place.detached && len(l.Items) > 0 || l.late
 }
 
 // flushAnswers hands over the last successes' answers, at most once a second.
@@ -184,7 +185,7 @@ func (c *core) recorded(out store.Recorded) {
 	}
 	for _, k := range out.SetAside {
 		if l := c.lanes[k.Webhook]; l != nil {
-			c.events = append(c.events, notice{l.hook.ID, "unrecordable", "the store refused a result; it was set aside"})
+			c.events = append(c.events, notice{l.Hook.ID, "unrecordable", "the store refused a result; it was set aside"})
 		}
 	}
 }
@@ -194,7 +195,7 @@ func (c *core) settled(o outcome) {
 	l, it := o.lane, o.item
 	l.recording--
 	switch {
-	case o.held != nil && l.hook.Ordering != hook.ObjectOrder:
+	case o.held != nil && l.Hook.Ordering != hook.ObjectOrder:
 		c.ledger.add(l, store.Item{Free: o.held}, nil) // the ordering changed meanwhile: nothing would release it
 	case o.due == nil:
 	case o.due.After(c.wall()):
@@ -206,22 +207,22 @@ func (c *core) settled(o outcome) {
 		return
 	}
 	c.slots.release(l, it)
-	l.inFlight--
+	l.InFlight--
 	if o.throttled {
 		c.again(l, it)
 		return
 	}
-	key := parkedKey{it.kind, it.offset}
-	if l.known[key] == it { // else a read has brought it back already
-		delete(l.known, key)
+	key := lane.Key{Kind: it.Kind, Offset: it.Offset}
+	if l.Known[key] == it { // else a read has brought it back already
+		delete(l.Known, key)
 	}
-	if x := (past{attempts: it.attempts, commit: c.commits}); !l.over(l.place.part, x) {
-		l.past[key] = x
+	if x := (lane.Past{Attempts: it.Attempts, Commit: c.commits}); !l.over(l.place.part, x) {
+		l.Past[key] = x
 	}
-	l.attempted(it)
-	it.drop()
-	l.pass(it.object)
-	if it.kind == hook.Replay && l.place.replay == it.replay {
+	l.Attempted(it)
+	it.Drop()
+	l.Pass(it.Object)
+	if it.Kind == hook.Replay && l.place.replay == it.Replay {
 		c.replayMoved(l)
 	}
 }
@@ -237,7 +238,7 @@ func (c *core) sweep() {
 	}
 	c.items = 0
 	for _, l := range slices.Backward(c.awake) { // who is let go of gives its place to one that was looked at
-		c.items += len(l.items)
+		c.items += len(l.Items)
 		if l.place.part.version >= 0 {
 			l.place.part.low = min(l.place.part.low, c.sweepLane(l))
 		}
@@ -255,11 +256,11 @@ func (c *core) sweep() {
 // sweepLane returns how far the low-water mark may go for this lane.
 func (c *core) sweepLane(l *consumer) hook.Offset {
 	p := l.place.part
-	if l.fed {
-		l.read = max(l.read, l.place.offered())
+	if l.Fed {
+		l.Read = max(l.Read, l.place.offered())
 	}
-	l.late = len(l.items) > 0 && c.now.Sub(l.items[0].since) > lagging
-	if l.detached() != l.place.detached && l.hook != nil {
+	l.late = len(l.Items) > 0 && c.now.Sub(l.Items[0].Since) > lagging
+	if l.detached() != l.place.detached && l.Hook != nil {
 		c.mark(l)
 	}
 	l.forget(p, c.commits)
@@ -277,7 +278,7 @@ func (c *core) sweepLane(l *consumer) hook.Offset {
 	switch {
 	case !l.idle(c.now):
 		l.idleSince = c.now
-	case l.kept != (gate{}):
+	case l.kept != (lane.Gate{}):
 		c.mark(l) // it has opened, and nothing came that would have told
 	case c.now.Sub(l.idleSince) >= idleAfter:
 		c.letGo(l)
@@ -286,37 +287,37 @@ func (c *core) sweepLane(l *consumer) hook.Offset {
 	if l.place.detached {
 		return p.tail // its own place counts already
 	}
-	if len(l.items) == 0 && l.fed {
+	if len(l.Items) == 0 && l.Fed {
 		return p.tail
 	}
-	if len(l.items) > 0 {
-		return min(p.tail, l.items[0].offset-1)
+	if len(l.Items) > 0 {
+		return min(p.tail, l.Items[0].Offset-1)
 	}
-	return min(p.tail, l.low)
+	return min(p.tail, l.Low)
 }
 
 // forget drops what no read can bring back any more: it is committed, and no read under way is older.
 func (l *consumer) forget(p *partition, commits uint64) {
-	for key, x := range l.past {
-		if commits >= x.commit && l.over(p, x) {
-			delete(l.past, key)
+	for key, x := range l.Past {
+		if commits >= x.Commit && l.over(p, x) {
+			delete(l.Past, key)
 		}
 	}
-	for o, x := range l.lost {
-		if commits >= x.commit && l.over(p, x) {
-			delete(l.lost, o)
+	for o, x := range l.Lost {
+		if commits >= x.Commit && l.over(p, x) {
+			delete(l.Lost, o)
 		}
 	}
 }
 
 // over says that no read is under way that was asked for before a delivery left memory.
-func (l *consumer) over(p *partition, x past) bool {
-	return (!l.dueReading || l.dueAsked >= x.commit) && (!l.replaying || l.replayAsked >= x.commit) && (!p.dueReading || p.dueAsked >= x.commit)
+func (l *consumer) over(p *partition, x lane.Past) bool {
+	return (!l.dueReading || l.dueAsked >= x.Commit) && (!l.replaying || l.replayAsked >= x.Commit) && (!p.dueReading || p.dueAsked >= x.Commit)
 }
 
 // letGo ends a lane that has nothing to do; its place remembers where it stood.
 func (c *core) letGo(l *consumer) {
-	l.advance()
-	l.place.offset, l.place.sequence, l.place.lane = l.low, l.lowSeq, nil
+	l.Advance()
+	l.place.offset, l.place.sequence, l.place.lane = l.Low, l.LowSeq, nil
 	c.asleep(l)
 }

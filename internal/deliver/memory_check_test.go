@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -66,7 +67,7 @@ func (d *memoryDelivery) ended() fate {
 // settled derives a delivery's fate from everything that the store holds, as DESIGN.md defines it.
 func (m *memory) settled(w *memoryWebhook, d *memoryDelivery) fate {
 	o, end := d.event.Offset, d.ended()
-	_, waits := w.parked[parkedKey{hook.Live, o}]
+	_, waits := w.parked[lane.Key{Kind: hook.Live, Offset: o}]
 	switch {
 	case end == delivered:
 		return delivered
@@ -127,8 +128,8 @@ func (m *memory) checkOne(w *memoryWebhook) error {
 	}
 	w.tally.changed = w.tally.changed[:0]
 	for k, p := range w.parked {
-		if k.kind == hook.Replay && m.replays[p.Replay-1].Status == store.ReplayCancelled {
-			return fmt.Errorf("%d is parked for replay %d, which was cancelled", k.offset, p.Replay)
+		if k.Kind == hook.Replay && m.replays[p.Replay-1].Status == store.ReplayCancelled {
+			return fmt.Errorf("%d is parked for replay %d, which was cancelled", k.Offset, p.Replay)
 		}
 	}
 	c := w.cursor
@@ -146,7 +147,7 @@ func (m *memory) covered(r *store.Replay) {
 	w := m.webhooks[r.Webhook]
 	for _, d := range w.deliveries[w.after(max(r.FromOffset-1, m.purged[w.hook.Company])):] {
 		o := d.event.Offset
-		if _, waits := w.parked[parkedKey{hook.Replay, o}]; o <= r.ToOffset && !waits && !slices.ContainsFunc(d.attempts, func(a try) bool { return a.kind == hook.Replay }) {
+		if _, waits := w.parked[lane.Key{Kind: hook.Replay, Offset: o}]; o <= r.ToOffset && !waits && !slices.ContainsFunc(d.attempts, func(a try) bool { return a.kind == hook.Replay }) {
 			m.fail("webhook %d: replay %d is done and has not attempted %d", r.Webhook, r.Key, o)
 		}
 	}
@@ -161,7 +162,7 @@ func (m *memory) open() (n int) {
 		}
 		n += int(w.counts[pending] + w.counts[parked])
 		for k := range w.parked {
-			if k.kind != hook.Live {
+			if k.Kind != hook.Live {
 				n++
 			}
 		}

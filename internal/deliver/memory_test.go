@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -36,7 +37,7 @@ type memoryWebhook struct {
 	deleted    bool
 	expired    hook.Offset       // retention has given up what was unresolved up to here
 	deliveries []*memoryDelivery // what it matched, in order
-	parked     map[parkedKey]hook.Parked
+	parked     map[lane.Key]hook.Parked
 	tally
 }
 
@@ -129,7 +130,7 @@ func (m *memory) create(h hook.Webhook, from hook.Offset, topics hook.TopicSet, 
 	m.version++
 	w := &memoryWebhook{
 		hook: h, changed: m.version, rules: []hook.Rule{{Webhook: h.Key, From: from + 1, Topics: topics, Filter: filter}},
-		cursor: hook.Cursor{Webhook: h.Key, Offset: from, Detached: from < m.head()}, parked: map[parkedKey]hook.Parked{},
+		cursor: hook.Cursor{Webhook: h.Key, Offset: from, Detached: from < m.head()}, parked: map[lane.Key]hook.Parked{},
 	}
 	m.webhooks[h.Key], m.keys = w, append(m.keys, h.Key)
 	for _, e := range m.events[from:] {
@@ -214,7 +215,7 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 	l.Webhook, l.Cursor = &h, w.cursor
 	for _, d := range w.deliveries[w.after(at):] {
 		x := store.Above{Offset: d.event.Offset, Attempts: d.number(), Throttles: d.throttles(hook.Live)}
-		p, parked := w.parked[parkedKey{hook.Live, x.Offset}]
+		p, parked := w.parked[lane.Key{Kind: hook.Live, Offset: x.Offset}]
 		x.Attempts = max(x.Attempts, p.Attempts)
 		x.Settled = parked || d.ended() != pending
 		if x.Settled || len(d.attempts) > 0 {
@@ -223,7 +224,7 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 	}
 	l.Blocked = map[string]int{}
 	for k, p := range w.parked {
-		if k.kind == hook.Live {
+		if k.Kind == hook.Live {
 			l.Parked++
 			l.Blocked[p.ObjectKey]++
 		}
@@ -232,11 +233,11 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 		l.Blocked = nil
 	}
 	for k, p := range w.parked {
-		if k.kind != hook.Live || p.DueAt != nil {
+		if k.Kind != hook.Live || p.DueAt != nil {
 			continue
 		}
-		if first, _ := w.firstParked(p.ObjectKey); h.Ordering != hook.ObjectOrder || first.Offset == k.offset {
-			l.Stranded = append(l.Stranded, k.offset)
+		if first, _ := w.firstParked(p.ObjectKey); h.Ordering != hook.ObjectOrder || first.Offset == k.Offset {
+			l.Stranded = append(l.Stranded, k.Offset)
 		}
 	}
 	slices.Sort(l.Stranded)
@@ -246,7 +247,7 @@ func (m *memory) LoadLane(_ context.Context, key hook.WebhookKey, at hook.Offset
 // firstParked is the earliest parked delivery of an object.
 func (w *memoryWebhook) firstParked(object string) (first hook.Parked, ok bool) {
 	for k, p := range w.parked {
-		if k.kind == hook.Live && p.ObjectKey == object && (!ok || k.offset < first.Offset) {
+		if k.Kind == hook.Live && p.ObjectKey == object && (!ok || k.Offset < first.Offset) {
 			first, ok = p, true
 		}
 	}
@@ -375,16 +376,16 @@ func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
 		m.attempted(a)
 	}
 	if p := it.Park; p != nil {
-		m.webhooks[p.Webhook].parked[parkedKey{p.Kind, p.Offset}] = *p
+		m.webhooks[p.Webhook].parked[lane.Key{Kind: p.Kind, Offset: p.Offset}] = *p
 		m.webhooks[p.Webhook].look(p.Offset)
 	}
 	if k := it.Unpark; k != nil {
-		delete(m.webhooks[k.Webhook].parked, parkedKey{k.Kind, k.Offset})
+		delete(m.webhooks[k.Webhook].parked, lane.Key{Kind: k.Kind, Offset: k.Offset})
 		m.webhooks[k.Webhook].look(k.Offset)
 	}
 	if k := it.Free; k != nil {
 		w := m.webhooks[k.Webhook]
-		if p, ok := w.parked[parkedKey{hook.Live, k.Offset}]; ok && p.DueAt == nil {
+		if p, ok := w.parked[lane.Key{Kind: hook.Live, Offset: k.Offset}]; ok && p.DueAt == nil {
 			m.release(w, p, at, out)
 		}
 	}
@@ -398,7 +399,7 @@ func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
 
 func (m *memory) release(w *memoryWebhook, p hook.Parked, at time.Time, out *store.Recorded) {
 	p.DueAt, p.ParkedAt, p.Reason = &at, at, "released"
-	w.parked[parkedKey{p.Kind, p.Offset}] = p
+	w.parked[lane.Key{Kind: p.Kind, Offset: p.Offset}] = p
 	if d, _ := w.delivery(p.Offset); d != nil {
 		p.Number = d.number() // as the statement returns it
 	}
@@ -444,7 +445,7 @@ func (m *memory) move(c *store.CursorMove) {
 // freeCancelled lets go of what was parked for a replay after it was cancelled.
 func (m *memory) freeCancelled(r *store.Replay) {
 	if r.Status == store.ReplayCancelled {
-		maps.DeleteFunc(m.webhooks[r.Webhook].parked, func(k parkedKey, p hook.Parked) bool { return k.kind == hook.Replay && p.Replay == r.Key })
+		maps.DeleteFunc(m.webhooks[r.Webhook].parked, func(k lane.Key, p hook.Parked) bool { return k.Kind == hook.Replay && p.Replay == r.Key })
 	}
 }
 
@@ -477,7 +478,7 @@ func (m *memory) expire(company hook.CompanyKey, before, now time.Time) {
 		})
 		var rows []hook.Parked
 		for k, p := range w.parked {
-			if k.kind == hook.Live && k.offset <= boundary && p.Reason != store.ReasonExpired {
+			if k.Kind == hook.Live && k.Offset <= boundary && p.Reason != store.ReasonExpired {
 				p.DueAt, p.ParkedAt, p.Reason = &now, now, store.ReasonExpired
 				rows = append(rows, p)
 			}
@@ -491,7 +492,7 @@ func (m *memory) expire(company hook.CompanyKey, before, now time.Time) {
 				w.skips = append(w.skips, store.SkipRange{From: place + 1, To: boundary, Reason: store.ReasonExpired})
 			}
 			for _, p := range rows {
-				w.parked[parkedKey{p.Kind, p.Offset}] = p
+				w.parked[lane.Key{Kind: p.Kind, Offset: p.Offset}] = p
 			}
 		})
 	}
@@ -510,8 +511,8 @@ func (m *memory) purge(company hook.CompanyKey, before time.Time) {
 		}
 		boundary = min(boundary, m.place(w))
 		for k := range w.parked {
-			if k.kind == hook.Live {
-				boundary = min(boundary, k.offset-1)
+			if k.Kind == hook.Live {
+				boundary = min(boundary, k.Offset-1)
 			}
 		}
 	}
@@ -521,7 +522,7 @@ func (m *memory) purge(company hook.CompanyKey, before time.Time) {
 	m.purged[company] = boundary
 	for _, w := range m.webhooks {
 		if w.hook.Company == company {
-			maps.DeleteFunc(w.parked, func(k parkedKey, _ hook.Parked) bool { return k.kind != hook.Live && k.offset <= boundary })
+			maps.DeleteFunc(w.parked, func(k lane.Key, _ hook.Parked) bool { return k.Kind != hook.Live && k.Offset <= boundary })
 		}
 	}
 }

@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
@@ -19,53 +20,53 @@ func (c *core) finished(x *result) {
 	if x.lost != nil {
 		c.lost(s, x.lost)
 	}
-	l.lane.answered(it)
-	s.payload.drop()
+	l.Lane.Answered(it)
+	s.payload.Drop()
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
 	if r.HasRetryAfter {
 		answer.RetryAfter = &r.RetryAfter
 	}
 	d := retry.Decide(answer, retry.Standing{
-		Step: it.step, Schedule: s.webhook.RetrySchedule, Throttles: l.throttles, OwnFaults: l.ownFaults,
-		Here: it.throttles, Others: l.othersGo(it),
-		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.probe && !l.strict(),
+		Step: it.Step, Schedule: s.webhook.RetrySchedule, Throttles: l.Throttles, OwnFaults: l.OwnFaults,
+		Here: it.Throttles, Others: l.OthersGo(it),
+		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.Probe && !l.Strict(),
 	}, c.dice.Float64())
-	if l.hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
+	if l.Hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
 		if r.Class == hook.ErrOwnFault && r.Detail != "" {
 			d.Reason = "a fault of ours, not counted: " + r.Detail
 		}
-		if before := l.health.state; l.learn(it, &d, r.Phases.Total, c.now) {
+		if before := l.Health.State; l.Learn(it, &d, r.Phases.Total, c.now) {
 			c.changed(l, before)
 		}
 	}
 	switch {
 	case d.Throttled:
-		it.throttles++
+		it.Throttles++
 	case d.Outcome != "":
-		it.throttles = 0
+		it.Throttles = 0
 	}
 	if r.Class == hook.ErrOwnFault {
 		c.faultOfOurs(l, r)
 	} else {
-		it.fresh = r.Class == hook.ErrReset
+		it.Fresh = r.Class == hook.ErrReset
 	}
 	if d.Outcome == "" {
-		it.attempts-- // it was not made
+		it.Attempts-- // it was not made
 		c.slots.release(l, it)
-		l.inFlight--
+		l.InFlight--
 		c.again(l, it)
-		if it.kind == hook.Replay && it.replay != l.place.replay { // which has ended; if it was cancelled, this ends here
-			c.letWait(l, func(x *item) bool { return x == it })
+		if it.Kind == hook.Replay && it.Replay != l.place.replay { // which has ended; if it was cancelled, this ends here
+			c.letWait(l, func(x *lane.Item) bool { return x == it })
 			l.dueMore = true
 		}
 		c.touch(l)
 		return
 	}
 	c.ledger.add(l, c.settle(l, it, &d, s, r), it)
-	if d.Disable && l.place.status == hook.Active && l.hook.EndpointVersion == s.webhook.EndpointVersion {
+	if d.Disable && l.place.status == hook.Active && l.Hook.EndpointVersion == s.webhook.EndpointVersion {
 		c.disable(l, hook.ReasonGone)
 	}
-	if l.health.hopeless(c.now) && l.place.status == hook.Active {
+	if l.Health.Hopeless(c.now) && l.place.status == hook.Active {
 		c.disable(l, hook.ReasonFailing)
 	}
 	c.mark(l)
@@ -79,13 +80,13 @@ func (c *core) lost(s *start, r *send.Result) {
 	l, it := s.lane, s.item
 	d := retry.Decide(retry.Answer{Class: r.Class, Lost: true}, retry.Standing{}, 0)
 	a := attemptOf(s, &d, r)
-	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
+	c.attempts = append(c.attempts, attempted{a, s.payload.Event.AcceptedAt})
 	c.ledger.add(l, store.Item{Attempt: a}, nil)
-	l.attempted(it)                                                        // the one that followed it may turn out not to have been made
-	l.lost[it.offset] = past{attempts: it.attempts, commit: c.commits + 2} // its commit is the next, or the one after
-	it.attempts, it.fresh = it.attempts+1, true
-	if l.limiter != nil {
-		l.limiter.ReserveN(c.now, 1)
+	l.Attempted(it)                                                             // the one that followed it may turn out not to have been made
+	l.Lost[it.Offset] = lane.Past{Attempts: it.Attempts, Commit: c.commits + 2} // its commit is the next, or the one after
+	it.Attempts, it.Fresh = it.Attempts+1, true
+	if l.Limiter != nil {
+		l.Limiter.ReserveN(c.now, 1)
 	}
 }
 
@@ -93,27 +94,27 @@ func (c *core) lost(s *start, r *send.Result) {
 func attemptOf(s *start, d *retry.Decision, r *send.Result) *hook.Attempt {
 	it := s.item
 	return &hook.Attempt{
-		Webhook: s.lane.place.webhook, Offset: it.offset, Number: it.attempts, Sequence: it.sequence, Kind: it.kind, Counted: d.Counted,
-		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.replay, StartedAt: r.StartedAt,
+		Webhook: s.lane.place.webhook, Offset: it.Offset, Number: it.Attempts, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
+		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.Replay, StartedAt: r.StartedAt,
 		Phases: r.Phases, Reused: r.Reused, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 	}
 }
 
 // changed tells what became of an endpoint.
-func (c *core) changed(l *consumer, before State) {
+func (c *core) changed(l *consumer, before lane.State) {
 	switch {
-	case l.health.state == Healthy:
+	case l.Health.State == lane.Healthy:
 		l.dueMore = true
 		c.forgetEarly(l)
-		if before == Down {
-			c.events = append(c.events, notice{l.hook.ID, "recovered", "the endpoint answers again"})
+		if before == lane.Down {
+			c.events = append(c.events, notice{l.Hook.ID, "recovered", "the endpoint answers again"})
 			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
 		}
-	case l.health.state == Down:
-		c.events = append(c.events, notice{l.hook.ID, "down", "30 s without a success"})
+	case l.Health.State == lane.Down:
+		c.events = append(c.events, notice{l.Hook.ID, "down", "30 s without a success"})
 		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: "30 s without a success; probing"})
-	case l.health.state == Failing:
-		c.events = append(c.events, notice{l.hook.ID, "failing", "10 failures in a row"})
+	case l.Health.State == lane.Failing:
+		c.events = append(c.events, notice{l.Hook.ID, "failing", "10 failures in a row"})
 	}
 }
 
@@ -121,31 +122,31 @@ func (c *core) changed(l *consumer, before State) {
 func (c *core) disable(l *consumer, reason string) {
 	l.place.status = hook.Inactive
 	c.ledger.status = append(c.ledger.status, store.StatusChange{
-		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
+		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.Hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
 	})
-	c.events = append(c.events, notice{l.hook.ID, "disabled", reason})
+	c.events = append(c.events, notice{l.Hook.ID, "disabled", reason})
 	c.detach(l)
 }
 
 // settle turns a decision into what is recorded, and what memory holds of the delivery.
-func (c *core) settle(l *consumer, it *item, d *retry.Decision, s *start, r *send.Result) store.Item {
+func (c *core) settle(l *consumer, it *lane.Item, d *retry.Decision, s *start, r *send.Result) store.Item {
 	a := attemptOf(s, d, r)
 	out := store.Item{Attempt: a}
-	c.attempts = append(c.attempts, attempted{a, s.payload.event.AcceptedAt})
+	c.attempts = append(c.attempts, attempted{a, s.payload.Event.AcceptedAt})
 	c.count(l, a, it, r)
-	if it.kind == hook.Replay {
+	if it.Kind == hook.Replay {
 		c.countReplay(l, it, d.Outcome)
 	}
 	if d.Counted && d.Outcome == hook.OutcomeRetry {
-		it.step++
+		it.Step++
 	}
 	switch d.Outcome {
 	case hook.OutcomeDelivered, hook.OutcomeFailed, hook.OutcomeGone:
-		if it.kind == hook.Live {
+		if it.Kind == hook.Live {
 			if d.Outcome == hook.OutcomeDelivered {
-				l.delivered++
+				l.Delivered++
 			} else {
-				l.failed++
+				l.Failed++
 			}
 		}
 		c.unpark(l, it, &out)
@@ -154,7 +155,7 @@ func (c *core) settle(l *consumer, it *item, d *retry.Decision, s *start, r *sen
 	case hook.OutcomeThrottled:
 		// A delivery that never failed stays at the head of its lane, which waits as a whole, until others
 		// are to be tried before it: unless the order lets none.
-		if it.parked || it.kind == hook.Replay || d.Aside && l.hook.Ordering != hook.WebhookOrder {
+		if it.Parked || it.Kind == hook.Replay || d.Aside && l.Hook.Ordering != hook.WebhookOrder {
 			c.park(l, it, &out, d.Wait, string(r.Class))
 		}
 	}
@@ -162,7 +163,7 @@ func (c *core) settle(l *consumer, it *item, d *retry.Decision, s *start, r *sen
 }
 
 // count keeps the statistics and the last answers.
-func (c *core) count(l *consumer, a *hook.Attempt, it *item, r *send.Result) {
+func (c *core) count(l *consumer, a *hook.Attempt, it *lane.Item, r *send.Result) {
 	minute := c.wall().Unix() / 60
 	if l.stat == nil {
 		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
@@ -174,8 +175,8 @@ func (c *core) count(l *consumer, a *hook.Attempt, it *item, r *send.Result) {
 	switch a.Outcome {
 	case hook.OutcomeDelivered:
 		l.stat.Delivered++
-		if it.kind == hook.Live && it.payload != nil {
-			l.stat.Arrival.Add(c.wall().Sub(it.payload.event.AcceptedAt))
+		if it.Kind == hook.Live && it.Payload != nil {
+			l.stat.Arrival.Add(c.wall().Sub(it.Payload.Event.AcceptedAt))
 		}
 		const kept = 20
 		answer := store.Answer{
@@ -197,81 +198,81 @@ func (c *core) count(l *consumer, a *hook.Attempt, it *item, r *send.Result) {
 }
 
 // park gives a delivery a due time; the cursor may pass it.
-func (c *core) park(l *consumer, it *item, out *store.Item, wait time.Duration, reason string) {
+func (c *core) park(l *consumer, it *lane.Item, out *store.Item, wait time.Duration, reason string) {
 	due := hook.Now(c.wall().Add(wait))
 	c.parkRow(l, it, out, &due, reason)
 }
 
-func (c *core) parkRow(l *consumer, it *item, out *store.Item, due *time.Time, reason string) {
-	l.lane.park(it)
-	object := it.object
+func (c *core) parkRow(l *consumer, it *lane.Item, out *store.Item, due *time.Time, reason string) {
+	l.Lane.Park(it)
+	object := it.Object
 	if object == "*" {
 		object = ""
 	}
 	out.Park = &hook.Parked{
-		Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset, Partition: l.place.part.id, Sequence: it.sequence, ObjectKey: object,
-		Attempts: it.attempts, Step: it.step, Throttles: it.throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.replay,
+		Webhook: l.place.webhook, Kind: it.Kind, Offset: it.Offset, Partition: l.place.part.id, Sequence: it.Sequence, ObjectKey: object,
+		Attempts: it.Attempts, Step: it.Step, Throttles: it.Throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.Replay,
 	}
 }
 
 // unpark forgets a settled delivery's row, and lets the next of its object go under strict order.
-func (c *core) unpark(l *consumer, it *item, out *store.Item) {
-	if it.parked {
-		out.Unpark = &store.ParkedKey{Webhook: l.place.webhook, Kind: it.kind, Offset: it.offset}
+func (c *core) unpark(l *consumer, it *lane.Item, out *store.Item) {
+	if it.Parked {
+		out.Unpark = &store.ParkedKey{Webhook: l.place.webhook, Kind: it.Kind, Offset: it.Offset}
 	}
-	if l.lane.unpark(it) {
-		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
+	if l.Lane.Unpark(it) {
+		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
 	}
 }
 
 // holdBack parks a delivery behind an earlier one of its object, without a due time of its own.
-func (c *core) holdBack(l *consumer, it *item) {
+func (c *core) holdBack(l *consumer, it *lane.Item) {
 	var out store.Item
 	c.parkRow(l, it, &out, nil, "held")
 	// If what it waits for is settled by now, the record itself lets it go.
-	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.object}
-	it.state = settled
-	l.ahead++
-	it.drop()
+	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+	it.State = lane.Settled
+	l.Ahead++
+	it.Drop()
 	c.ledger.add(l, out, nil)
-	l.pass(it.object)
+	l.Pass(it.Object)
 	c.mark(l)
 }
 
 // skip settles a delivery that its owner, or retention, gave up.
-func (c *core) skip(l *consumer, it *item) {
-	it.state, it.skipped = settled, true
-	l.ahead++
-	it.drop()
-	l.remove(it)
+func (c *core) skip(l *consumer, it *lane.Item) {
+	it.State, it.Skipped = lane.Settled, true
+	l.Ahead++
+	it.Drop()
+	l.Remove(it)
 	c.mark(l)
 }
 
 // expire settles a delivery that retention gave up, or whose event was purged meanwhile. What was
 // parked out of order is counted when the cursor passes it: until then a restart would skip it again.
 // It says no where the lane has yet to read up to there.
-func (c *core) expire(l *consumer, it *item) bool {
-	switch ahead := l.itemAt(it.offset); {
-	case it.kind != hook.Live:
-	case !it.parked:
+func (c *core) expire(l *consumer, it *lane.Item) bool {
+	switch ahead := l.ItemAt(it.Offset); {
+	case it.Kind != hook.Live:
+	case !it.Parked:
 		c.skip(l, it)
 		return true
-	case it.offset <= l.low:
-		l.skipped++
+	case it.Offset <= l.Low:
+		l.Skipped++
 	case ahead != nil:
-		ahead.skipped = true
+		ahead.Skipped = true
 	default:
 		return false
 	}
 	var out store.Item
 	c.unpark(l, it, &out)
-	key := parkedKey{it.kind, it.offset}
-	delete(l.known, key)
-	l.past[key] = past{attempts: it.attempts + 1, commit: c.commits + 2} // its commit is the next, or the one after
-	it.drop()
-	l.remove(it)
+	key := lane.Key{Kind: it.Kind, Offset: it.Offset}
+	delete(l.Known, key)
+	l.Past[key] = lane.Past{Attempts: it.Attempts + 1, Commit: c.commits + 2} // its commit is the next, or the one after
+	it.Drop()
+	l.Remove(it)
 	c.ledger.add(l, out, nil)
-	if it.kind == hook.Replay && l.place.replay == it.replay {
+	if it.Kind == hook.Replay && l.place.replay == it.Replay {
 		c.replayMoved(l)
 	}
 	c.mark(l)

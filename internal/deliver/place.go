@@ -5,6 +5,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -25,7 +26,7 @@ type partition struct {
 	loading  bool // a read of the configuration is under way
 	leaving  bool // it is being handed over: no attempt starts
 	held     int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
-	payloads payloads
+	payloads lane.Payloads
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again

@@ -4,13 +4,14 @@ import (
 	"context"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // Health is what the engine knows of a webhook that the store does not.
 type Health struct {
 	Runs                bool // the engine runs the webhook's partition
-	State               State
+	State               lane.State
 	Reason              string // why the lane does not start an attempt now; "" when it may
 	Since               time.Time
 	ConsecutiveFailures int
@@ -30,7 +31,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 	err = e.within(ctx, func(c *core) {
 		h.Runs = c.places[w] != nil
 		l := c.lanes[w]
-		if l == nil || l.hook == nil {
+		if l == nil || l.Hook == nil {
 			return
 		}
 		ok = true
@@ -42,12 +43,12 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			return c.onWall(t)
 		}
 		h = Health{
-			Runs: true, State: l.health.state, Since: at(l.health.since), ConsecutiveFailures: l.health.failures, LastSuccessAt: at(l.health.lastSuccess),
-			LastFailureAt: at(l.health.lastFailure), NextProbeAt: at(l.health.probeAt), InFlight: l.inFlight, Window: l.window.limit(l.hook.MaxConcurrency),
-			Fed: l.fed, Queued: len(l.items) - l.ahead, Place: l.low, Sequence: l.lowSeq,
+			Runs: true, State: l.Health.State, Since: at(l.Health.Since), ConsecutiveFailures: l.Health.Failures, LastSuccessAt: at(l.Health.LastSuccess),
+			LastFailureAt: at(l.Health.LastFailure), NextProbeAt: at(l.Health.ProbeAt), InFlight: l.InFlight, Window: l.Window.Limit(l.Hook.MaxConcurrency),
+			Fed: l.Fed, Queued: len(l.Items) - l.Ahead, Place: l.Low, Sequence: l.LowSeq,
 		}
-		if v := l.may(c.now); !v.start && v.reason != reasonIdle {
-			h.Reason = v.reason
+		if v := l.may(c.now); !v.Start && v.Reason != lane.ReasonIdle {
+			h.Reason = v.Reason
 		}
 		if c.held {
 			h.Reason = reasonHeld

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -94,7 +95,7 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 		due, next, err := s.Due(ctx, r.partition, r.due, r.now, dueChunk)
 		return func(c *core) { c.dueRead(r, due, next, len(due) == dueChunk, err) }
 	case readDueOf:
-		limit := 2 * maxDue
+		limit := 2 * lane.MaxDue
 		if r.probe {
 			limit = 1
 		}
@@ -119,7 +120,7 @@ func (r *read) replayWork(ctx context.Context, s Store) (w replayWork, err error
 	if w.replay, err = s.ReplayByKey(ctx, r.replay); err != nil {
 		return w, err
 	}
-	w.items, w.upTo, w.done, err = s.ReplayWork(ctx, r.replay, max(r.after, w.replay.Place), fetchAhead)
+	w.items, w.upTo, w.done, err = s.ReplayWork(ctx, r.replay, max(r.after, w.replay.Place), lane.FetchAhead)
 	return w, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 )
@@ -48,7 +49,7 @@ func TestKeptConnectionEnds(t *testing.T) {
 			}
 		}
 		health, _, err := w.engine.Health(t.Context(), h.Key)
-		if err != nil || health.State != Healthy || health.ConsecutiveFailures != 0 || !health.LastFailureAt.IsZero() {
+		if err != nil || health.State != lane.Healthy || health.ConsecutiveFailures != 0 || !health.LastFailureAt.IsZero() {
 			t.Errorf("%+v, %v", health, err)
 		}
 		w.restart()

@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -21,22 +22,22 @@ func (c *core) replayRead(l *consumer, work replayWork, err error) {
 	}
 	failpoint.Hit(failpoint.Replay)
 	for _, x := range work.items {
-		key := parkedKey{hook.Replay, x.Offset}
-		if _, here := l.known[key]; here {
+		key := lane.Key{Kind: hook.Replay, Offset: x.Offset}
+		if _, here := l.Known[key]; here {
 			continue
 		}
-		it := &item{
-			offset: x.Offset, sequence: x.Sequence, topic: x.Topic, object: l.orderKey(x.ObjectKey), kind: hook.Replay,
-			number: x.Attempts, replay: work.replay.Key, since: c.now,
+		it := &lane.Item{
+			Offset: x.Offset, Sequence: x.Sequence, Topic: x.Topic, Object: l.OrderKey(x.ObjectKey), Kind: hook.Replay,
+			Number: x.Attempts, Replay: work.replay.Key, Since: c.now,
 		}
-		it.number = l.number(it)
-		l.known[key] = it
-		l.enqueue(it)
+		it.Number = l.Number(it)
+		l.Known[key] = it
+		l.Enqueue(it)
 	}
 	l.replayAt, l.replayDone, l.replayID = work.upTo, work.done, work.replay.ID
-	l.replayGap = 0
+	l.ReplayGap = 0
 	if work.replay.Rate > 0 {
-		l.replayGap = time.Duration(float64(time.Second) / work.replay.Rate)
+		l.ReplayGap = time.Duration(float64(time.Second) / work.replay.Rate)
 	}
 	c.replayMoved(l)
 	c.touch(l)
@@ -46,9 +47,9 @@ func (c *core) replayRead(l *consumer, work replayWork, err error) {
 // least once, and is delivered, failed or parked.
 func (c *core) replayMoved(l *consumer) {
 	place, underWay := l.replayAt, false
-	for key, it := range l.known {
-		if key.kind == hook.Replay && !it.parked && it.replay == l.place.replay {
-			place, underWay = min(place, key.offset-1), true
+	for key, it := range l.Known {
+		if key.Kind == hook.Replay && !it.Parked && it.Replay == l.place.replay {
+			place, underWay = min(place, key.Offset-1), true
 		}
 	}
 	m := c.replayNews(l, l.place.replay)
@@ -70,9 +71,9 @@ func (c *core) replayNews(l *consumer, replay int64) *store.ReplayMove {
 }
 
 // countReplay adds one outcome to its replay's progress.
-func (c *core) countReplay(l *consumer, it *item, outcome hook.Outcome) {
-	m := c.replayNews(l, it.replay)
-	if !it.parked {
+func (c *core) countReplay(l *consumer, it *lane.Item, outcome hook.Outcome) {
+	m := c.replayNews(l, it.Replay)
+	if !it.Parked {
 		m.Started++
 	}
 	switch outcome {
@@ -90,7 +91,7 @@ func (c *core) endReplay(pl *place) {
 	c.ended++
 	pl.ended = c.ended
 	if l := pl.lane; l != nil {
-		c.letWait(l, func(it *item) bool { return it.kind == hook.Replay })
+		c.letWait(l, func(it *lane.Item) bool { return it.Kind == hook.Replay })
 		l.replayDone, l.replayAt, l.dueMore = false, 0, true
 	}
 }

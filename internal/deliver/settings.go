@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -80,14 +81,14 @@ func (c *core) place(p *partition, from *store.Place) {
 	case pl.status != hook.Active && !pl.detached:
 		// It must not stand in the way of the swept mark: its own place is to be written.
 		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
-		l.fed = false
+		l.Fed = false
 	case pl.status != hook.Active && len(pl.skips) > 0:
 		l := c.wakeLane(pl, pl.offset) // to pass what is skipped
-		l.fed = false
+		l.Fed = false
 	case pl.status == hook.Active && (known || pl.detached || pl.replay != 0 || from.Cursor.FailingSince != nil || from.Cursor.Gate.NotBefore != nil):
 		// It has work, it waits, or it changed: a wish may have been written for it.
 		l := c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
-		l.fed = !pl.detached
+		l.Fed = !pl.detached
 	}
 }
 
@@ -123,16 +124,16 @@ func (c *core) rules(co *company, from []hook.Rule) []rule {
 
 // renew makes a living lane follow a change of its webhook.
 func (c *core) renew(l *consumer, was hook.Status) {
-	if l.hook != nil && l.hook.Version != l.place.version {
+	if l.Hook != nil && l.Hook.Version != l.place.version {
 		c.loadLane(l)
 	}
-	if l.place.status != hook.Active && was == hook.Active && l.fed {
+	if l.place.status != hook.Active && was == hook.Active && l.Fed {
 		c.detach(l)
 	}
 	l.dueMore = true // a wish may have been written
-	for _, it := range slices.Clone(l.items) {
-		if it.state == waiting && l.hook != nil {
-			if _, skip := l.place.skipped(it.offset); skip {
+	for _, it := range slices.Clone(l.Items) {
+		if it.State == lane.Waiting && l.Hook != nil {
+			if _, skip := l.place.skipped(it.Offset); skip {
 				c.skip(l, it)
 			}
 		}
@@ -148,24 +149,24 @@ func (c *core) remove(pl *place) {
 	pl.company.release(pl.rules)
 	delete(c.places, pl.webhook)
 	if l := pl.lane; l != nil {
-		l.cut()
+		l.Cut()
 		c.abandon(l)
-		l.due, l.replays = nil, nil
+		l.Due, l.Replays = nil, nil
 		c.asleep(l)
 	}
 }
 
 // abandon lets go of the events that a deleted webhook's lane holds, but for those under way.
 func (c *core) abandon(l *consumer) {
-	drop := func(it *item) {
-		if it.state == waiting {
-			it.drop()
+	drop := func(it *lane.Item) {
+		if it.State == lane.Waiting {
+			it.Drop()
 		}
 	}
-	for _, it := range l.items {
+	for _, it := range l.Items {
 		drop(it)
 	}
-	for _, it := range l.known { // in line, or behind another of its object
+	for _, it := range l.Known { // in line, or behind another of its object
 		drop(it)
 	}
 }
@@ -179,7 +180,7 @@ func (c *core) kick(w hook.WebhookKey) {
 	l := pl.lane
 	if l == nil {
 		l = c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
-		l.fed = !pl.detached
+		l.Fed = !pl.detached
 	}
 	l.dueMore = true
 	c.touch(l)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -98,26 +99,26 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 		"the clock is waited out": func(_ *simulation, r *store.Record) { r.Rewind = nil },
 		"the gate is open": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {
-				l.gate, l.fault = gate{}, gate{}
+				l.Gate, l.Fault = lane.Gate{}, lane.Gate{}
 			}
 		},
 		"the gate is not kept": func(_ *simulation, r *store.Record) { r.Gates = nil },
 		"the bucket is always full": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {
-				l.limiter = nil
+				l.Limiter = nil
 			}
 		},
 		"the order is forgotten": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {
-				clear(l.blocked)
-				clear(l.chains)
+				clear(l.Blocked)
+				clear(l.Chains)
 			}
 		},
 		"an event stops its webhook": func(s *simulation, r *store.Record) {
 			s.knobs.stubborn, s.knobs.parked = max(s.knobs.stubborn, 0.05), 10_000 // so that there are such events
 			for _, l := range s.core.lanes {
-				for _, it := range l.items {
-					it.throttles = 0
+				for _, it := range l.Items {
+					it.Throttles = 0
 				}
 			}
 			for i := range r.Items {

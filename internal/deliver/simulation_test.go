@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
@@ -475,11 +476,11 @@ func (s *simulation) pump() error {
 func (s *simulation) bounded() error {
 	c := s.core
 	for key, l := range c.lanes {
-		if len(l.items)-l.ahead-l.inFlight > maxQueued+backlogChunk || len(l.due) > maxDue {
-			return fmt.Errorf("webhook %d holds %d items, %d due", key, len(l.items), len(l.due))
+		if len(l.Items)-l.Ahead-l.InFlight > lane.MaxQueued+backlogChunk || len(l.Due) > lane.MaxDue {
+			return fmt.Errorf("webhook %d holds %d items, %d due", key, len(l.Items), len(l.Due))
 		}
-		if l.inFlight < 0 || l.sending < 0 || l.recording < 0 || l.ahead < 0 || l.parked < 0 {
-			return fmt.Errorf("webhook %d: %d in flight, %d sending, %d recording, %d ahead, %d parked", key, l.inFlight, l.sending, l.recording, l.ahead, l.parked)
+		if l.InFlight < 0 || l.Sending < 0 || l.recording < 0 || l.Ahead < 0 || l.Parked < 0 {
+			return fmt.Errorf("webhook %d: %d in flight, %d sending, %d recording, %d ahead, %d parked", key, l.InFlight, l.Sending, l.recording, l.Ahead, l.Parked)
 		}
 	}
 	inboxes := int64(0)
@@ -503,8 +504,8 @@ func (s *simulation) bounded() error {
 		}
 	}
 	for _, p := range c.partitions {
-		if len(c.lanes) == 0 && held == 0 && len(p.payloads.byOffset) > 0 { // an attempt holds its event until it is recorded
-			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payloads.byOffset))
+		if len(c.lanes) == 0 && held == 0 && len(p.payloads.ByOffset) > 0 { // an attempt holds its event until it is recorded
+			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payloads.ByOffset))
 		}
 	}
 	if c.slots.held != held || held > s.knobs.slots {
@@ -563,14 +564,14 @@ func (s *simulation) end(i int) {
 	if !s.healthy {
 		r = s.answer(key)
 	}
-	if s.stubborn[f.start.item.offset] && !s.yielding && r.StatusCode/100 == 2 {
+	if s.stubborn[f.start.item.Offset] && !s.yielding && r.StatusCode/100 == 2 {
 		r = s.patient()
 	}
 	if r.StatusCode/100 != 2 && r.Class == hook.ErrNone {
 		r.Class = hook.ErrServerStatus
 	}
 	r.StartedAt, r.Phases.Total = f.began, min(s.now.Sub(f.began), hook.DefaultTimeout)
-	s.log("webhook %d offset %d attempt %d %s: %d %s %s", key, f.start.item.offset, f.start.attempt, f.start.kind, r.StatusCode, r.Class, r.RetryAfter)
+	s.log("webhook %d offset %d attempt %d %s: %d %s %s", key, f.start.item.Offset, f.start.attempt, f.start.kind, r.StatusCode, r.Class, r.RetryAfter)
 	x := &result{start: f.start, result: r}
 	if !s.healthy && !f.start.fresh && s.chance(s.knobs.stale) {
 		x.lost = &send.Result{StartedAt: f.began, Class: hook.ErrReset, Lost: true, Reused: true}
@@ -604,7 +605,7 @@ func (s *simulation) stuck() (text string) {
 			continue
 		}
 		text += fmt.Sprintf("\n  place %s; lane %+v; health %+v; fed %v read %d low %d items %d ahead %d run %d due %d chains %d more %v loading %v reading %v fetching %v dueReading %v known %v, in line %v, replay %d at %d done %v replaying %v ours %d next %s",
-			l.place.status, l.may(s.now), l.health, l.fed, l.read, l.low, len(l.items), l.ahead, len(l.run), len(l.due), len(l.chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.replays), l.replayNext)
+			l.place.status, l.may(s.now), l.Health, l.Fed, l.Read, l.Low, len(l.Items), l.Ahead, len(l.Run), len(l.Due), len(l.Chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.Known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.Replays), l.ReplayNext)
 	}
 	for _, p := range s.core.partitions {
 		text += fmt.Sprintf("\npartition tail %d swept %d version %d wanted %d dueAt %s dueFrom %+v; now %s; slots %d", p.tail, p.swept, p.version, p.wanted, p.dueAt, p.dueFrom, s.now, s.core.slots.held)

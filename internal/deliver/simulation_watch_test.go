@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -79,18 +80,18 @@ func (s *simulation) begin(x start) error {
 	b.inFlight++
 	s.sent++
 	s.running = append(s.running, &flight{x, s.now})
-	s.log("    webhook %d offset %d attempt %d %s starts", key, x.item.offset, x.attempt, x.kind)
+	s.log("    webhook %d offset %d attempt %d %s starts", key, x.item.Offset, x.attempt, x.kind)
 	describe := func(format string, args ...any) error {
-		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.offset, x.attempt, x.kind, fmt.Sprintf(format, args...))
+		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.Offset, x.attempt, x.kind, fmt.Sprintf(format, args...))
 	}
-	switch d, sequence := w.delivery(x.item.offset); {
+	switch d, sequence := w.delivery(x.item.Offset); {
 	case d == nil:
 		return describe("it does not match")
 	case x.sequence != sequence:
 		return describe("sequence %d, want %d", x.sequence, sequence)
 	case x.attempt <= d.number():
 		return describe("recorded already")
-	case b.made[made{x.item.offset, x.attempt}]:
+	case b.made[made{x.item.Offset, x.attempt}]:
 		return describe("made already")
 	case b.inFlight > max(w.hook.MaxConcurrency, x.webhook.MaxConcurrency):
 		return describe("%d in flight, the limit is %d", b.inFlight, w.hook.MaxConcurrency)
@@ -99,11 +100,11 @@ func (s *simulation) begin(x start) error {
 	case !b.token(s.now, x.webhook.RateLimit):
 		return describe("faster than %v a second", x.webhook.RateLimit)
 	}
-	b.made[made{x.item.offset, x.attempt}] = true
-	if told, cancelled := s.cancelled[x.item.replay]; cancelled && s.core.partitions[0].version >= told {
-		return describe("replay %d was cancelled", x.item.replay)
+	b.made[made{x.item.Offset, x.attempt}] = true
+	if told, cancelled := s.cancelled[x.item.Replay]; cancelled && s.core.partitions[0].version >= told {
+		return describe("replay %d was cancelled", x.item.Replay)
 	}
-	if p, ok := w.parked[parkedKey{x.kind, x.item.offset}]; ok && x.item.parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.probe && s.knobs.jump == 0 {
+	if p, ok := w.parked[lane.Key{Kind: x.kind, Offset: x.item.Offset}]; ok && x.item.Parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.Probe && s.knobs.jump == 0 {
 		return describe("due at %s only", p.DueAt)
 	}
 	if x.webhook.Ordering != w.hook.Ordering {
@@ -129,13 +130,13 @@ func (b *watch) token(now time.Time, rate float64) bool {
 // inOrder: no two deliveries of an object are in flight together, and under strict order nothing
 // starts while an earlier delivery of its object is not at its end.
 func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, ...any) error) error {
-	object, from := x.payload.event.ObjectKey, s.watch[w.hook.Key].ordered
-	if x.item.offset <= from {
+	object, from := x.payload.Event.ObjectKey, s.watch[w.hook.Key].ordered
+	if x.item.Offset <= from {
 		return nil
 	}
 	for _, f := range s.running[:len(s.running)-1] {
-		if f.start.webhook.Key == w.hook.Key && f.start.item.offset > from && object != "" && f.start.payload.event.ObjectKey == object {
-			return describe("two deliveries of %s are in flight, the other is %d", object, f.start.item.offset)
+		if f.start.webhook.Key == w.hook.Key && f.start.item.Offset > from && object != "" && f.start.payload.Event.ObjectKey == object {
+			return describe("two deliveries of %s are in flight, the other is %d", object, f.start.item.Offset)
 		}
 	}
 	if w.hook.Ordering == hook.Relaxed || x.kind != hook.Live || w.hook.Ordering == hook.ObjectOrder && object == "" {
@@ -143,13 +144,13 @@ func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, .
 	}
 	same := func(key string) bool { return w.hook.Ordering == hook.WebhookOrder || key == object }
 	for k, p := range w.parked {
-		if k.kind == hook.Live && k.offset > from && k.offset < x.item.offset && same(p.ObjectKey) && p.Reason != store.ReasonExpired {
-			return describe("%s order, and %d is parked", w.hook.Ordering, k.offset)
+		if k.Kind == hook.Live && k.Offset > from && k.Offset < x.item.Offset && same(p.ObjectKey) && p.Reason != store.ReasonExpired {
+			return describe("%s order, and %d is parked", w.hook.Ordering, k.Offset)
 		}
 	}
 	for _, d := range w.deliveries[max(w.passed, w.after(from)):] {
 		o := d.event.Offset
-		if o >= x.item.offset {
+		if o >= x.item.Offset {
 			break
 		}
 		if _, skip := x.lane.place.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending {
@@ -163,9 +164,9 @@ func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, .
 // number: it takes a place in the rate, and may not be made again.
 func (b *watch) repeated(s *simulation, f *flight) {
 	s.sent++
-	b.lost[made{f.start.item.offset, f.start.attempt}] = true
+	b.lost[made{f.start.item.Offset, f.start.attempt}] = true
 	f.start.attempt++
-	b.made[made{f.start.item.offset, f.start.attempt}] = true
+	b.made[made{f.start.item.Offset, f.start.attempt}] = true
 	if f.start.webhook.RateLimit > 0 && b.rate == f.start.webhook.RateLimit {
 		b.tokens--
 	}
@@ -177,7 +178,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	wait := time.Duration(0)
 	switch {
 	case r.Class == hook.ErrOwnFault:
-		delete(b.made, made{f.start.item.offset, f.start.attempt})
+		delete(b.made, made{f.start.item.Offset, f.start.attempt})
 		wait = 400 * time.Millisecond
 	case r.StatusCode == 429, r.StatusCode == 503:
 		wait = 800 * time.Millisecond
@@ -185,10 +186,10 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 			wait = r.RetryAfter
 		}
 		if s.alone(f, b) {
-			b.asks[made{f.start.item.offset, f.start.attempt}] = asked{}
+			b.asks[made{f.start.item.Offset, f.start.attempt}] = asked{}
 			return // the others go on
 		}
-		b.patience = f.start.item.offset
+		b.patience = f.start.item.Offset
 	default:
 		if r.StatusCode/100 == 2 {
 			b.patience, b.succeeded = 0, true
@@ -198,7 +199,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	ask := asked{s.now.Add(wait), f.start.webhook.EndpointVersion}
 	b.gate = b.gate.longer(ask)
 	if r.Class != hook.ErrOwnFault {
-		b.asks[made{f.start.item.offset, f.start.attempt}] = ask
+		b.asks[made{f.start.item.Offset, f.start.attempt}] = ask
 	}
 }
 
@@ -206,7 +207,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 // that the webhook need not wait.
 func (s *simulation) alone(f *flight, b *watch) bool {
 	w := s.memory.webhooks[f.start.webhook.Key]
-	d, _ := w.delivery(f.start.item.offset)
+	d, _ := w.delivery(f.start.item.Offset)
 	return b.patience == 0 && (b.succeeded || w.cursor.LastSuccessAt != nil) && d.throttles(f.start.kind) >= 3
 }
 
@@ -262,7 +263,7 @@ func (b *watch) clockSet(ahead time.Duration, l *consumer) {
 		return
 	}
 	b.kept.until = b.kept.until.Add(-ahead)
-	if l == nil || l.hook == nil {
+	if l == nil || l.Hook == nil {
 		b.gate.until = b.gate.until.Add(-ahead)
 	}
 }

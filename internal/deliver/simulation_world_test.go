@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -208,16 +209,16 @@ func (s *simulation) retry(key hook.WebhookKey) {
 	if o <= s.memory.purged[w.hook.Company] {
 		return
 	}
-	place := parkedKey{hook.Manual, o}
+	place := lane.Key{Kind: hook.Manual, Offset: o}
 	p := hook.Parked{Webhook: key, Kind: hook.Manual, Offset: o, Attempts: d.number(), ObjectKey: d.event.ObjectKey, Sequence: int64(i + 1)}
 	switch s.memory.settled(w, d) {
 	case pending:
 		return
 	case parked:
-		place = parkedKey{hook.Live, o}
+		place = lane.Key{Kind: hook.Live, Offset: o}
 		if p = w.parked[place]; p.DueAt == nil { // held: the first of its object goes
 			for k, x := range w.parked {
-				if k.kind == hook.Live && x.ObjectKey == p.ObjectKey && k.offset < place.offset {
+				if k.Kind == hook.Live && x.ObjectKey == p.ObjectKey && k.Offset < place.Offset {
 					place, p = k, x
 				}
 			}

@@ -1,6 +1,10 @@
 package deliver
 
-import "container/heap"
+import (
+	"container/heap"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
+)
 
 // slots hands out requests in flight: the next one goes to the company that holds the fewest, and
 // within it round robin to the lanes that may start. It wastes none while somebody can use it,
@@ -86,21 +90,21 @@ func (s *slots) first() int {
 }
 
 // slowed moves an attempt under way to the share of the slow.
-func (s *slots) slowed(it *item) {
-	if !it.pooled {
-		it.pooled = true
+func (s *slots) slowed(it *lane.Item) {
+	if !it.Pooled {
+		it.Pooled = true
 		s.slow++
 	}
 }
 
 // take counts an attempt that starts.
-func (s *slots) take(l *consumer, it *item) {
-	it.pooled = l.pooled()
-	it.bytes = int64(len(it.payload.event.Data))
+func (s *slots) take(l *consumer, it *lane.Item) {
+	it.Pooled = l.Pooled()
+	it.Bytes = int64(len(it.Payload.Event.Data))
 	s.held++
 	l.place.part.held++
-	s.bytes += it.bytes
-	if it.pooled {
+	s.bytes += it.Bytes
+	if it.Pooled {
 		s.slow++
 	}
 	s.clock++
@@ -109,11 +113,11 @@ func (s *slots) take(l *consumer, it *item) {
 }
 
 // release counts one that was recorded.
-func (s *slots) release(l *consumer, it *item) {
+func (s *slots) release(l *consumer, it *lane.Item) {
 	s.held--
 	l.place.part.held--
-	s.bytes -= it.bytes
-	if it.pooled {
+	s.bytes -= it.Bytes
+	if it.Pooled {
 		s.slow--
 	}
 	s.count(l.place.company, -1)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -26,12 +27,12 @@ func newTestCompany(key int) *company {
 }
 
 func testLane(c *company, quick bool) *consumer {
-	l := &consumer{lane: newLane(0, 0, 0), place: &place{company: c, part: &partition{}}}
-	l.proven = quick
+	l := &consumer{Lane: lane.New(0, 0, 0), place: &place{company: c, part: &partition{}}}
+	l.Proven = quick
 	return l
 }
 
-var someItem = item{payload: &payload{event: &hook.Event{Data: []byte("{}")}}}
+var someItem = lane.Item{Payload: &lane.Payload{Event: &hook.Event{Data: []byte("{}")}}}
 
 // serve gives slots until there are none to give; who got one asks for the next.
 func (d *desk) serve() {
@@ -47,7 +48,7 @@ func (d *desk) serve() {
 func (d *desk) finish() *consumer {
 	l := d.held[0]
 	d.held = d.held[1:]
-	d.release(l, &item{bytes: 2, pooled: l.pooled()})
+	d.release(l, &lane.Item{Bytes: 2, Pooled: l.Pooled()})
 	return l
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
@@ -12,7 +13,7 @@ import (
 
 // wakeLane gives a webhook its lane: low-water mark at an offset, history to be loaded.
 func (c *core) wakeLane(pl *place, at hook.Offset) *consumer {
-	l := &consumer{lane: newLane(at, pl.sequence, c.mostParked), place: pl, dueMore: true, wakeIndex: -1, idleSince: c.now}
+	l := &consumer{Lane: lane.New(at, pl.sequence, c.mostParked), place: pl, dueMore: true, wakeIndex: -1, idleSince: c.now}
 	pl.lane = l
 	c.lanes[pl.webhook] = l
 	l.index, c.awake = len(c.awake), append(c.awake, l)
@@ -34,7 +35,7 @@ func (c *core) asleep(l *consumer) {
 func (c *core) loadLane(l *consumer) {
 	if !l.loading && !l.place.deleted {
 		l.loading = true
-		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.low})
+		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.Low})
 	}
 }
 
@@ -54,40 +55,40 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 		return
 	}
 	l.loading = false
-	before := l.hook
-	l.hook = from.Webhook
-	l.limit(c.now)
+	before := l.Hook
+	l.Hook = from.Webhook
+	l.Limit(c.now)
 	for _, o := range from.Stranded {
 		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)
 	}
 	if before != nil {
-		if before.Ordering != l.hook.Ordering {
+		if before.Ordering != l.Hook.Ordering {
 			c.reorder(l, from.Blocked)
 		}
-		if before.EndpointVersion != l.hook.EndpointVersion {
-			l.health = health{state: Healthy, lastSuccess: l.health.lastSuccess, lastFailure: l.health.lastFailure}
-			l.gate, l.fault, l.throttles, l.ownFaults, l.slow, l.window = gate{}, gate{}, 0, 0, false, newWindow()
+		if before.EndpointVersion != l.Hook.EndpointVersion {
+			l.Health = lane.Health{State: lane.Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}
+			l.Gate, l.Fault, l.Throttles, l.OwnFaults, l.Slow, l.Window = lane.Gate{}, lane.Gate{}, 0, 0, false, lane.NewWindow()
 			c.forgetEarly(l)
 			c.mark(l) // a record of meanwhile may have told of the one before
 		}
 		c.touch(l)
 		return
 	}
-	l.health = restoreHealth(&from.Cursor, c.now, c.local)
-	if most := c.now.Add(retry.ProbeWait(l.health.probes)); l.health.probeAt.After(most) {
-		l.health.probeAt = most // the clock was set back since
+	l.Health = lane.RestoreHealth(&from.Cursor, c.now, c.local)
+	if most := c.now.Add(retry.ProbeWait(l.Health.Probes)); l.Health.ProbeAt.After(most) {
+		l.Health.ProbeAt = most // the clock was set back since
 	}
 	c.restoreGate(l, &from.Cursor.Gate)
-	l.proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
-	l.parked, l.blocked = from.Parked, from.Blocked
+	l.Proven = from.Cursor.LastSuccessAt != nil && from.Cursor.ConsecutiveFailures == 0
+	l.Parked, l.Blocked = from.Parked, from.Blocked
 	l.answered = int(from.Cursor.Delivered)
 	if len(from.Above) > 0 {
-		l.above = make(map[hook.Offset]above, len(from.Above))
+		l.Above = make(map[hook.Offset]lane.Above, len(from.Above))
 		for _, a := range from.Above {
-			l.above[a.Offset] = above{attempts: a.Attempts, throttles: a.Throttles, settled: a.Settled}
+			l.Above[a.Offset] = lane.Above{Attempts: a.Attempts, Throttles: a.Throttles, Settled: a.Settled}
 		}
 	}
-	for _, it := range l.items {
+	for _, it := range l.Items {
 		c.admit(l, it)
 	}
 	c.touch(l)
@@ -95,24 +96,24 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 
 // reorder makes a lane follow a new ordering: what merely waits is read again under the new keys.
 func (c *core) reorder(l *consumer, blocked map[string]int) {
-	l.blocked = blocked
+	l.Blocked = blocked
 	c.detach(l)
 }
 
 // admit gives an offered delivery its place: settled long ago, skipped, or in line.
-func (c *core) admit(l *consumer, it *item) {
-	if l.lane.admit(it); it.state == settled {
-		it.drop()
+func (c *core) admit(l *consumer, it *lane.Item) {
+	if l.Lane.Admit(it); it.State == lane.Settled {
+		it.Drop()
 		return
 	}
-	if _, skip := l.place.skipped(it.offset); skip {
+	if _, skip := l.place.skipped(it.Offset); skip {
 		c.skip(l, it)
 	}
 }
 
 // detach makes a lane that cannot keep up read its backlog from the store.
 func (c *core) detach(l *consumer) {
-	l.cut()
+	l.Cut()
 	c.mark(l)
 }
 
@@ -123,35 +124,35 @@ func (c *core) supply(l *consumer) {
 	upTo := p.tail
 	if l.place.status != hook.Active {
 		for _, k := range l.place.skips {
-			if k.To > l.read && k.From <= l.read+1 && !l.reading && p.version >= 0 {
+			if k.To > l.Read && k.From <= l.Read+1 && !l.reading && p.version >= 0 {
 				l.reading = true
 				c.readBacklog(l, min(k.To, upTo))
 			}
 		}
 		return
 	}
-	if !l.fed && !l.reading && p.version >= 0 {
+	if !l.Fed && !l.reading && p.version >= 0 {
 		switch {
-		case l.read >= p.tail:
-			l.fed = true
-		case len(l.items)-l.ahead < lowQueue && len(l.items) < maxAhead:
+		case l.Read >= p.tail:
+			l.Fed = true
+		case len(l.Items)-l.Ahead < lane.LowQueue && len(l.Items) < lane.MaxAhead:
 			l.reading = true
 			c.readBacklog(l, upTo)
 		}
 	}
-	if !l.fetching && (c.payloads <= maxPayloads || l.inFlight == 0) {
-		if want := l.missing(); len(want) > 0 {
+	if !l.fetching && (c.payloads <= maxPayloads || l.InFlight == 0) {
+		if want := l.Missing(); len(want) > 0 {
 			l.fetching = true
 			c.read(read{kind: readEvents, lane: l, partition: p.id, offsets: want})
 		}
 	}
-	if l.dueMore && len(l.due) == 0 && l.retries() <= maxDue/2 && !l.dueReading && l.open(c.now) &&
-		(l.health.state != Down || !c.now.Before(l.health.probeAt) && l.inFlight == 0) {
+	if l.dueMore && len(l.Due) == 0 && l.Retries() <= lane.MaxDue/2 && !l.dueReading && l.Open(c.now) &&
+		(l.Health.State != lane.Down || !c.now.Before(l.Health.ProbeAt) && l.InFlight == 0) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
-		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.health.state == Down})
+		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.Health.State == lane.Down})
 	}
-	if l.place.replay != 0 && !l.replayDone && len(l.replays) == 0 && !l.replaying && len(l.known) <= maxDue/2 &&
-		(l.health.state == Healthy || l.bare() && !c.now.Before(l.health.probeAt)) {
+	if l.place.replay != 0 && !l.replayDone && len(l.Replays) == 0 && !l.replaying && len(l.Known) <= lane.MaxDue/2 &&
+		(l.Health.State == lane.Healthy || l.bare() && !c.now.Before(l.Health.ProbeAt)) {
 		l.replaying, l.replayAsked = true, c.commits
 		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
 	}
@@ -160,7 +161,7 @@ func (c *core) supply(l *consumer) {
 // bare says that the lane has nothing to attempt but what its replay covers. Then that is what an
 // endpoint is probed with which does not answer.
 func (l *consumer) bare() bool {
-	return l.fed && len(l.items) == l.ahead && len(l.due) == 0 && l.inFlight == 0 && !l.dueMore && !l.dueReading
+	return l.Fed && len(l.Items) == l.Ahead && len(l.Due) == 0 && l.InFlight == 0 && !l.dueMore && !l.dueReading
 }
 
 // readBacklog has the next part of a lane's backlog read. Lanes of a company that have filters take
@@ -168,7 +169,7 @@ func (l *consumer) bare() bool {
 func (c *core) readBacklog(l *consumer, upTo hook.Offset) {
 	r := read{
 		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
-		after: l.read, upTo: upTo, rules: l.place.rules,
+		after: l.Read, upTo: upTo, rules: l.place.rules,
 	}
 	if r.turn = filtered(r.rules); !r.turn {
 		c.read(r)
@@ -193,7 +194,7 @@ func (c *core) endTurn(r *read) {
 	co.backlog[0] = nil
 	for co.backlog = co.backlog[1:]; len(co.backlog) > 0; co.backlog = co.backlog[1:] {
 		if r := co.backlog[0]; !r.lane.place.deleted {
-			r.after, r.rules = r.lane.read, r.lane.place.rules
+			r.after, r.rules = r.lane.Read, r.lane.place.rules
 			r.upTo = max(r.upTo, r.after)
 			c.read(*r)
 			return
@@ -240,23 +241,23 @@ func (c *core) backlogRead(l *consumer, after hook.Offset, hits []hit, readTo ho
 		return
 	}
 	l.reading = false
-	if after != l.read { // it was cut meanwhile
+	if after != l.Read { // it was cut meanwhile
 		c.touch(l)
 		return
 	}
 	for _, h := range hits {
-		if h.offset <= l.read {
+		if h.offset <= l.Read {
 			continue
 		}
-		var held *payload
+		var held *lane.Payload
 		if h.event != nil {
-			held = l.place.part.payloads.hold(h.event)
+			held = l.place.part.payloads.Hold(h.event)
 		}
-		c.admit(l, l.offer(&item{offset: h.offset, topic: h.topic, object: h.object, payload: held, since: c.now}, l.place.leapAt(h.offset)))
-		held.drop()
+		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Topic: h.topic, Object: h.object, Payload: held, Since: c.now}, l.place.leapAt(h.offset)))
+		held.Drop()
 	}
-	l.read = max(l.read, readTo)
-	l.advance()
+	l.Read = max(l.Read, readTo)
+	l.Advance()
 	if l.touched || len(hits) == 0 {
 		c.mark(l)
 	}
@@ -274,15 +275,15 @@ func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event
 	for _, e := range events {
 		found[e.Offset] = e
 	}
-	for _, line := range [][]*item{l.due, l.run, l.replays} {
+	for _, line := range [][]*lane.Item{l.Due, l.Run, l.Replays} {
 		for _, it := range slices.Clone(line) {
-			if it.payload != nil {
+			if it.Payload != nil {
 				continue
 			}
-			if e, ok := found[it.offset]; ok {
-				it.payload = l.place.part.payloads.hold(e)
-				it.topic = e.Topic
-			} else if slices.Contains(asked, it.offset) {
+			if e, ok := found[it.Offset]; ok {
+				it.Payload = l.place.part.payloads.Hold(e)
+				it.Topic = e.Topic
+			} else if slices.Contains(asked, it.Offset) {
 				c.expire(l, it)
 			}
 		}

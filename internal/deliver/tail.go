@@ -3,6 +3,7 @@ package deliver
 import (
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -111,13 +112,13 @@ func (c *core) offer(p *partition, e *hook.Event) {
 
 // offerTo gives an event to the lanes of its company that want it; its filters have said what they say.
 func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
-	var shared *payload
+	var shared *lane.Payload
 	for _, pl := range co.interested(e.Topic) {
 		l := pl.lane
-		if pl.status != hook.Active || pl.deleted || l == nil && pl.detached || l != nil && !l.fed {
+		if pl.status != hook.Active || pl.deleted || l == nil && pl.detached || l != nil && !l.Fed {
 			continue
 		}
-		if l != nil && e.Offset <= l.read || l == nil && e.Offset <= pl.offset {
+		if l != nil && e.Offset <= l.Read || l == nil && e.Offset <= pl.offset {
 			continue
 		}
 		r, ok := pl.wants(e.Offset, e.Topic)
@@ -126,14 +127,14 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		}
 		if l == nil {
 			l = c.wakeLane(pl, e.Offset-1)
-			l.fed = true
+			l.Fed = true
 		}
 		if shared == nil {
-			shared = p.payloads.hold(e)
+			shared = p.payloads.Hold(e)
 		}
-		it := l.offer(&item{offset: e.Offset, topic: e.Topic, object: e.ObjectKey, payload: shared, since: c.now}, l.place.leapAt(e.Offset))
+		it := l.Offer(&lane.Item{Offset: e.Offset, Topic: e.Topic, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.place.leapAt(e.Offset))
 		c.items++
-		if l.hook != nil {
+		if l.Hook != nil {
 			c.admit(l, it)
 		}
 		if c.crowded(l) {
@@ -142,17 +143,17 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		c.touch(l)
 	}
 	if shared != nil {
-		shared.drop() // the lanes hold it now
+		shared.Drop() // the lanes hold it now
 	}
 }
 
 // crowded says that a lane keeps more waiting in memory than it may. Settled deliveries ahead of
 // the low-water mark are counted with the others: they are dropped last.
 func (c *core) crowded(l *consumer) bool {
-	waits := len(l.items) - l.ahead
+	waits := len(l.Items) - l.Ahead
 	switch {
-	case waits > maxQueued, waits > fewQueued && c.items > maxItems:
+	case waits > lane.MaxQueued, waits > lane.FewQueued && c.items > maxItems:
 		return true
 	}
-	return c.payloads > maxPayloads && waits > l.sending+windowStart
+	return c.payloads > maxPayloads && waits > l.Sending+lane.WindowStart
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -317,7 +318,7 @@ func TestReplayIsTheProbe(t *testing.T) {
 		})
 		w.settle("it is down", time.Minute, func() bool {
 			h, ok, err := w.engine.Health(t.Context(), a.Key)
-			return err == nil && ok && h.State == Down
+			return err == nil && ok && h.State == lane.Down
 		})
 		r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-24 * time.Hour), Covers: store.CoversFailed}, store.Audit{Actor: "test"})
 		if err != nil {
@@ -394,7 +395,7 @@ func TestHealthAtEachStage(t *testing.T) {
 		}
 		w.start()
 		a := w.webhook(nil)
-		at := func(stage string, state State, reason string, probe bool) Health {
+		at := func(stage string, state lane.State, reason string, probe bool) Health {
 			t.Helper()
 			h, ok, err := w.engine.Health(t.Context(), a.Key)
 			if err != nil || !ok || h.State != state || h.Reason != reason || h.NextProbeAt.After(time.Now()) != probe {
@@ -404,11 +405,11 @@ func TestHealthAtEachStage(t *testing.T) {
 		}
 		w.publish(200, nil)
 		time.Sleep(5500 * time.Millisecond)
-		if h := at("after 5 s", Failing, "failing: one attempt a second", false); h.ConsecutiveFailures < 10 || h.Since.IsZero() || h.Queued < 100 {
+		if h := at("after 5 s", lane.Failing, "failing: one attempt a second", false); h.ConsecutiveFailures < 10 || h.Since.IsZero() || h.Queued < 100 {
 			t.Errorf("%+v", h)
 		}
 		time.Sleep(30 * time.Second)
-		h := at("after 35 s", Down, "down", true)
+		h := at("after 35 s", lane.Down, "down", true)
 		if wait := time.Until(h.NextProbeAt); wait > 10*time.Second {
 			t.Errorf("the first probe is in %s", wait)
 		}
@@ -420,7 +421,7 @@ func TestHealthAtEachStage(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.restart()
 		time.Sleep(time.Second)
-		h = at("after a restart", Down, "down", true)
+		h = at("after a restart", lane.Down, "down", true)
 		if wait := time.Until(h.NextProbeAt); wait > 5*time.Minute {
 			t.Errorf("the next probe is in %s", wait)
 		}
@@ -432,7 +433,7 @@ func TestHealthAtEachStage(t *testing.T) {
 		}
 		code.set(200)
 		w.settle("drained", 2*time.Hour, func() bool { return w.delivered() == 200 })
-		if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != Healthy {
+		if h, ok, _ := w.engine.Health(t.Context(), a.Key); ok && h.State != lane.Healthy {
 			t.Errorf("%+v", h)
 		}
 		w.kinds("recovered", 1)
