@@ -30,9 +30,8 @@ func TestThrottledEventStopsNobody(t *testing.T) {
 			t.Run(fmt.Sprint(test.name, " ", code), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					w := newWorld(t)
-					var stubborn shared[string]
 					w.sender.answer = func(r send.Request) send.Result {
-						if r.EventID == stubborn.get() {
+						if r.Sequence == 1 {
 							return status(code)
 						}
 						return status(200)
@@ -40,7 +39,7 @@ func TestThrottledEventStopsNobody(t *testing.T) {
 					w.start()
 					h := w.webhook(func(h *hook.Webhook) { h.Ordering = test.order })
 					// The object's next event waits under object order; under relaxed order it goes first.
-					stubborn.set(w.publish(2, func(int) string { return object })[0])
+					stubborn := w.publish(2, func(int) string { return object })[0]
 					before := w.publish(20, nil)
 					time.Sleep(time.Minute)
 					if got := w.delivered(); test.stops != (got == 0) || !test.stops && got < len(before) {
@@ -66,7 +65,7 @@ func TestThrottledEventStopsNobody(t *testing.T) {
 					if d := w.delivered(); d != 1+len(before)+24*6 || got.Status != hook.Active {
 						t.Errorf("%d were delivered, it is %s %q", d, got.Status, got.StatusReason)
 					}
-					d, err := w.store.Delivery(t.Context(), h.Key, stubborn.get())
+					d, err := w.store.Delivery(t.Context(), h.Key, stubborn)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -79,7 +78,9 @@ func TestThrottledEventStopsNobody(t *testing.T) {
 							t.Errorf("attempt %d counts: %+v", i+1, a)
 						}
 					}
-					if want := 1 + len(hook.DefaultRetrySchedule()); d.Status != hook.Failed || counted != want || len(d.History) > 60 {
+					// Until one of the others is delivered, one an hour, an answer may be about all: twelve of those do not count.
+					const most = 150
+					if want := 1 + len(hook.DefaultRetrySchedule()); d.Status != hook.Failed || counted != want || len(d.History) > most {
 						t.Errorf("the event is %s after %d attempts, of which %d count, want %d", d.Status, len(d.History), counted, want)
 					}
 					w.balanced()
