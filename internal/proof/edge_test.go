@@ -35,6 +35,8 @@ type outbox struct {
 type sentEvent struct {
 	published time.Time
 	took      time.Duration // until it was delivered
+	waited    time.Duration // of that, while no attempt was under way: Apache takes a second to answer some in a reload
+	spent     time.Duration // by attempts
 	lost      int           // attempts that a kept connection took with it
 	failed    int           // others that failed
 	detail    string        // of the last of those
@@ -82,9 +84,11 @@ func (o *outbox) Send(ctx context.Context, q send.Request) send.Result {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f := o.fates[q.EventID]
+	f.spent += r.Phases.Total
 	switch {
 	case r.Delivered() && f.took == 0:
 		f.took = time.Since(f.published)
+		f.waited = f.took - f.spent
 		close(f.delivered)
 	case r.Lost:
 		f.lost++
@@ -183,7 +187,7 @@ func (o *outbox) settle(journal func() map[string]int) (v verdict) {
 	v.events = len(fates)
 	over := time.NewTimer(30 * time.Second)
 	defer over.Stop()
-	worst := time.Duration(0)
+	var worst, idle time.Duration
 	for id, f := range fates {
 		select {
 		case <-f.delivered:
@@ -198,9 +202,10 @@ func (o *outbox) settle(journal func() map[string]int) (v verdict) {
 		o.mu.Lock()
 		v.lost += f.lost
 		v.failed += f.failed
-		if worst = max(worst, f.took); f.took > servers.late {
+		worst, idle = max(worst, f.took), max(idle, f.waited)
+		if f.waited > servers.late {
 			v.late++
-			o.t.Logf("%s arrived after %s: %s", id, f.took, f.detail)
+			o.t.Logf("%s arrived after %s, of which it waited %s: %s", id, f.took, f.waited, f.detail)
 		}
 		o.mu.Unlock()
 	}
@@ -209,8 +214,8 @@ func (o *outbox) settle(journal func() map[string]int) (v verdict) {
 			v.twice++
 		}
 	}
-	o.t.Logf("%d events, %d attempts lost with a kept connection, %d failed otherwise; the slowest took %s, %d came late, %d came twice",
-		v.events, v.lost, v.failed, worst.Round(time.Millisecond), v.late, v.twice)
+	o.t.Logf("%d events, %d attempts lost with a kept connection, %d failed otherwise; the slowest took %s, the longest wait between attempts was %s, %d came late, %d came twice",
+		v.events, v.lost, v.failed, worst.Round(time.Millisecond), idle.Round(time.Millisecond), v.late, v.twice)
 	return v
 }
 
