@@ -53,6 +53,7 @@ type Server struct {
 	log      *slog.Logger
 	store    *store.Store
 	filters  filter.Cache   // of the engine, the store and the API
+	hands    *filter.Hands  // that those share who ask them
 	judges   *filter.Judges // that the store and the API ask
 	node     *node
 	door     *egress.Client
@@ -71,7 +72,8 @@ type Server struct {
 // Open takes the listeners, opens the store and puts everything together. Nothing runs yet.
 func Open(ctx context.Context, o Options) (s *Server, err error) {
 	s = &Server{cfg: o.Config.WithDefaults(), log: o.Log, ready: make(chan struct{})}
-	s.judges = filter.NewJudges(&s.filters, true)
+	s.hands = filter.NewHands()
+	s.judges = filter.NewJudges(&s.filters, s.hands, true)
 	opened := s // which is nil by then
 	defer func() {
 		if err != nil {
@@ -214,7 +216,7 @@ func (s *Server) deliveries(version string) error {
 		settled: s.settled,
 	}
 	config := deliver.Config{
-		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, false).Judge, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
+		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, s.hands, false).Judge, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
 	}
 	if s.node.nodes != nil {
 		config.Members, config.Lease = s.node.nodes, s.node.lease
@@ -312,6 +314,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}).Run(delivering)
 		close(tidy)
 	}()
+	told := make(chan struct{})
+	go func() {
+		s.tellUnusable(delivering)
+		close(told)
+	}()
 	released := make(chan struct{})
 	go func() {
 		s.awaitRelease(delivering)
@@ -346,6 +353,7 @@ func (s *Server) Run(ctx context.Context) error {
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
 	<-tidy
+	<-told
 	<-released
 	failed = errors.Join(failed, <-engine)
 	failpoint.Hit(failpoint.Drained)

@@ -169,4 +169,7 @@ func (x *examination) webhook(ctx context.Context, w *client.Webhook) {
 	if err != nil {
 		x.list = append(x.list, finding{w.ID, false, err.Error()})
 	}
+	if one != nil && one.FilterProblem != nil {
+		x.list = append(x.list, finding{w.ID, false, "its filter cannot be used, so every event of its topics matches; write it anew: " + *one.FilterProblem})
+	}
 }

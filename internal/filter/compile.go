@@ -130,7 +130,7 @@ func (c *compiler) unary(n *ast.UnaryNode) (eval, error) {
 		if v.kind == float && sign == '-' {
 			return ofFloat(-v.float()), nil
 		}
-		return arithmetic(sign, zero, v)
+		return r.arithmetic(sign, zero, v)
 	}, nil
 }
 

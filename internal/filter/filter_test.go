@@ -200,7 +200,7 @@ func TestPatternsAreBounded(t *testing.T) {
 
 func TestJudgesShareAndBound(t *testing.T) {
 	var c filter.Cache
-	j := filter.NewJudges(&c, true)
+	j := filter.NewJudges(&c, filter.NewHands(), true)
 	e := &hook.Event{Topic: "conversation", Data: []byte(document)}
 	for range 2 {
 		got, err := j.Judge(t.Context(), 1, e, []string{`data.status == "CLOSED"`, `data.status == "OPEN"`, `from a newer version`})

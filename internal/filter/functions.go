@@ -64,14 +64,14 @@ type function struct {
 var calls = map[string]function{
 	"len":  {1, 1, func(r *run, a []value) (value, error) { return r.len(a[0]) }},
 	"type": {1, 1, func(_ *run, a []value) (value, error) { return ofText(a[0].kind.String()), nil }},
-	"abs": {1, 1, func(_ *run, a []value) (value, error) {
+	"abs": {1, 1, func(r *run, a []value) (value, error) {
 		switch {
 		case !a[0].number():
 			return value{}, errArgument
 		case a[0].kind == float:
 			return ofFloat(math.Abs(a[0].float())), nil
 		case a[0].kind == integer && int64(a[0].n) < 0:
-			return arithmetic('-', ofInt(0), a[0])
+			return r.arithmetic('-', ofInt(0), a[0])
 		}
 		return a[0], nil
 	}},
@@ -349,7 +349,7 @@ var folds = map[string]func(r *run, v value, ask eval) (value, error){
 			r.element = x
 			y, err := ask(r)
 			if err == nil {
-				sum, err = arithmetic('+', y, sum)
+				sum, err = r.arithmetic('+', y, sum)
 			}
 			return true, err
 		})

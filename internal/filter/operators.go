@@ -90,10 +90,10 @@ func operation(operator string) func(r *run, a, b value) (value, error) {
 				}
 				return ofText(a.s + b.s), nil
 			}
-			return arithmetic('+', a, b)
+			return r.arithmetic('+', a, b)
 		}
 	case "-", "*", "/", "%":
-		return func(_ *run, a, b value) (value, error) { return arithmetic(operator[0], a, b) }
+		return func(r *run, a, b value) (value, error) { return r.arithmetic(operator[0], a, b) }
 	}
 	return nil
 }

@@ -3,14 +3,14 @@ package filter
 import (
 	"context"
 	"errors"
-	"runtime"
 )
 
 // MaxSteps is what one filter may use up on one event. A step is a node of the expression, an element
 // or a member looked at, or some bytes of a text; it takes some tens of nanoseconds, and never depends on
-// anything but the expression and the event. So the verdict is the same whenever it is asked for, and
-// what the filters of a company cost together is no more than their number allows.
-const MaxSteps = 20_000
+// anything but the expression and the event. So the verdict is the same whenever it is asked for. The
+// filters of a company share nothing that could make the verdict of one depend on another's: each has its
+// part of 10,000,000 steps for an event, some tenths of a second, by the most that a company may have, 1,000.
+const MaxSteps = 10_000
 
 // Bytes of text that are a step.
 const (
@@ -19,8 +19,11 @@ const (
 	perCopied   = 4  // that are changed or read as something else
 )
 
+// perBig is what an operation costs whose numbers leave 64 bits on the way.
+const perBig = 16
+
 // ErrBudget is the error of an expression that used up its steps.
-var ErrBudget = errors.New("the filter looks at too much of this event: it used up its 20,000 steps")
+var ErrBudget = errors.New("the filter looks at too much of this event: it used up its 10,000 steps")
 
 // run is one evaluation.
 type run struct {
@@ -50,9 +53,8 @@ func (r *run) lookAround() error {
 	if r.left < 0 {
 		return ErrBudget
 	}
-	runtime.Gosched()
-	if r.pace.ctx.Err() != nil {
-		return stopped{r.pace.ctx.Err()}
+	if err := r.pace.aside(); err != nil {
+		return stopped{err}
 	}
 	r.pace.left = breather
 	r.rest = max(r.left-breather, 0)
@@ -61,8 +63,10 @@ func (r *run) lookAround() error {
 
 // pace is how far it is to the next look around, over the filters that are asked one after another.
 type pace struct {
-	ctx  context.Context //nolint:containedctx // of one call
-	left int
+	ctx   context.Context //nolint:containedctx // of one call
+	left  int
+	hands *Hands // nil for nobody to share with
+	holds bool   // one of them
 }
 
 // settle carries over what a run leaves.

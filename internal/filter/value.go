@@ -74,7 +74,11 @@ func (r *run) at(i uint32) (value, error) {
 	case '[':
 		return value{kind: array, n: uint64(i)}, nil
 	case '"':
-		if err := r.spend(int(n.size) / perCopied); err != nil {
+		per := perCompared // it is looked through for escapes, and copied where there are any
+		if strings.IndexByte(r.doc.text[n.at:n.at+n.size], '\\') >= 0 {
+			per = perCopied
+		}
+		if err := r.spend(int(n.size) / per); err != nil {
 			return value{}, err
 		}
 		return ofText(r.doc.string(i)), nil
@@ -133,43 +137,43 @@ func digits(raw string) (i int64, ok bool) {
 // order compares two numbers, exactly whatever their kinds; false when one is not a number at all.
 func order(a, b value) (int, bool) {
 	switch {
-	case a.kind == integer && b.kind == integer:
-		return cmp.Compare(int64(a.n), int64(b.n)), true
 	case a.kind == float && b.kind == float:
 		x, y := a.float(), b.float()
 		return cmp.Compare(x, y), x == x && y == y
 	case a.kind == float:
-		if f := a.float(); f != f || math.IsInf(f, 0) {
-			return cmp.Compare(f, 0), f == f
-		}
+		f := a.float()
+		return orderWith(f, b), f == f
 	case b.kind == float:
-		if f := b.float(); f != f || math.IsInf(f, 0) {
-			return cmp.Compare(0, f), f == f
-		}
+		f := b.float()
+		return -orderWith(f, a), f == f
+	case a.kind == b.kind && a.kind == integer:
+		return cmp.Compare(int64(a.n), int64(b.n)), true
+	case a.kind == b.kind:
+		return cmp.Compare(a.n, b.n), true
+	case a.kind == unsigned:
+		return 1, true // it is above all of int64
 	}
-	if a.kind != unsigned && b.kind != unsigned && a.small() && b.small() {
-		return cmp.Compare(a.float(), b.float()), true
-	}
-	return exact(a).Cmp(exact(b)), true
+	return -1, true
 }
 
-// small says that a number is the same as a double, and that nothing near it is.
-func (v value) small() bool {
-	const limit = 1 << 53
-	return v.kind == float || int64(v.n) > -limit && int64(v.n) < limit
-}
-
-// exact is a finite number without any loss.
-func exact(v value) *big.Float {
-	f := new(big.Float).SetPrec(64)
-	switch v.kind {
-	case integer:
-		return f.SetInt64(int64(v.n))
-	case unsigned:
-		return f.SetUint64(v.n)
+// orderWith compares a double with an integer: its whole part, which a 64-bit integer holds exactly where
+// it holds it at all, and then what is left.
+func orderWith(f float64, i value) (c int) {
+	whole := math.Trunc(f)
+	switch {
+	case i.kind == integer && whole < math.MinInt64, i.kind == unsigned && whole < 0:
+		return -1
+	case i.kind == integer && whole >= math.MaxInt64, i.kind == unsigned && whole >= math.MaxUint64: // as doubles, 2⁶³ and 2⁶⁴
+		return 1
+	case i.kind == integer:
+		c = cmp.Compare(int64(whole), int64(i.n))
 	default:
-		return f.SetFloat64(v.float())
+		c = cmp.Compare(uint64(whole), i.n)
 	}
+	if c == 0 {
+		c = cmp.Compare(f, whole)
+	}
+	return c
 }
 
 // whole is an integer of any of its kinds.
@@ -181,7 +185,7 @@ func whole(v value) *big.Int {
 }
 
 // arithmetic computes on two numbers. Integers stay integers, and what leaves 64 bits is an error.
-func arithmetic(operator byte, a, b value) (value, error) {
+func (r *run) arithmetic(operator byte, a, b value) (value, error) {
 	if !a.number() || !b.number() {
 		return value{}, fmt.Errorf("cannot compute %s %c %s", a.kind, operator, b.kind)
 	}
@@ -189,7 +193,7 @@ func arithmetic(operator byte, a, b value) (value, error) {
 		return ofFloat(a.float() / b.float()), nil
 	}
 	if a.kind != float && b.kind != float {
-		return integers(operator, a, b)
+		return r.integers(operator, a, b)
 	}
 	switch operator {
 	case '+':
@@ -202,7 +206,7 @@ func arithmetic(operator byte, a, b value) (value, error) {
 	return value{}, fmt.Errorf("%% is for integers, not for %s %% %s", a.kind, b.kind)
 }
 
-func integers(operator byte, a, b value) (value, error) {
+func (r *run) integers(operator byte, a, b value) (value, error) {
 	if a.kind == integer && b.kind == integer {
 		if v, ok := within(operator, int64(a.n), int64(b.n)); ok {
 			return v, nil
@@ -210,6 +214,9 @@ func integers(operator byte, a, b value) (value, error) {
 	}
 	if operator == '%' && a.kind == unsigned && int64(b.n) > 0 {
 		return ofInt(int64(a.n % b.n)), nil
+	}
+	if err := r.spend(perBig); err != nil {
+		return value{}, err
 	}
 	x, y, z := whole(a), whole(b), new(big.Int)
 	switch operator {

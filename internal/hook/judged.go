@@ -10,6 +10,8 @@ type Judged struct {
 	// Problem is what went wrong, in a sentence for the filter's author; then it counts as a match, so
 	// that no event is lost to a slip in an expression.
 	Problem string
+	// Steps are what it took to say so.
+	Steps int
 }
 
 // Judge asks filters about an event of a company, which is taken apart once for all of them, and

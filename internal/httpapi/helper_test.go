@@ -47,7 +47,7 @@ type server struct {
 func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	t.Helper()
 	s := &server{t: t, key: operatorKey, clock: time.Now(), log: &bytes.Buffer{}, header: http.Header{"X-Atlas-Company-Id": {"c1"}}}
-	judges := filter.NewJudges(&filter.Cache{}, true)
+	judges := filter.NewJudges(&filter.Cache{}, filter.NewHands(), true)
 	var err error
 	s.store, err = store.OpenSQLite(t.Context(), store.Options{
 		Dir: t.TempDir(), MasterKey: make([]byte, 32), Now: s.now, MinFreeDisk: -1,

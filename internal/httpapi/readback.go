@@ -26,11 +26,12 @@ type ReadBack struct {
 	UpdatedAt      Document `json:"updated_at,omitzero" readOnly:"true"`
 	SecretRotation Document `json:"secret_rotation,omitzero" readOnly:"true"`
 	Health         Document `json:"health,omitzero" readOnly:"true"`
+	FilterProblem  Document `json:"filter_problem,omitzero" readOnly:"true"`
 	Warnings       Document `json:"warnings,omitzero" readOnly:"true"`
 }
 
 // moving are read-only fields that differ from one answer to the next: whatever is sent back passes.
-var moving = []string{"health", "warnings"}
+var moving = []string{"health", "warnings", "filter_problem"}
 
 // readBack refuses a change of what cannot be changed, and takes out of it what repeats itself: event
 // beside events, and the secret as it is.

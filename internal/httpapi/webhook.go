@@ -36,6 +36,7 @@ type Webhook struct {
 	HTTPVersion     string            `json:"http_version" enum:"auto,1.1"`
 	TLSCompat       bool              `json:"tls_compat"`
 	Filter          *string           `json:"filter"`
+	FilterProblem   *string           `json:"filter_problem,omitempty" doc:"Only in the answer about one webhook, and only while the filter cannot be used, which another version saved: why. Until it is changed every event of its topics matches."`
 	Standard        bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
 	StandardReason  *string           `json:"standard_webhooks_reason" doc:"Why they do not."`
 	CreatedAt       time.Time         `json:"created_at"`

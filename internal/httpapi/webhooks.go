@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -196,6 +197,10 @@ func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*we
 	}
 	out := &webhookOut{ETag: etag(w.Version), Body: shapeWebhook(w, a.now())}
 	out.Body.Health = health
+	if _, err := filter.Compile(w.Filter); w.Filter != "" && err != nil {
+		problem := err.Error()
+		out.Body.FilterProblem = &problem
+	}
 	return out, nil
 }
 

@@ -76,8 +76,9 @@ const (
 var greedy = struct {
 	webhooks, events, measured int
 	strict                     bool
+	memory                     uint64 // bytes that filters may take
 	patience                   time.Duration
-}{webhooks: 1000, events: 100, measured: 1000, strict: true, patience: 2 * time.Second}
+}{webhooks: 1000, events: 100, measured: 1000, strict: true, memory: 64 << 20, patience: 2 * time.Second}
 
 // setbacks are the ways in which a database goes back.
 var setbacks = []setback{

@@ -88,8 +88,9 @@ const (
 var greedy = struct {
 	webhooks, events, measured int
 	strict                     bool          // an idle machine is measured: the bound holds as it is written
+	memory                     uint64        // bytes that filters may take
 	patience                   time.Duration // how long its own reads may take
-}{webhooks: 200, events: 12, measured: 150, patience: 10 * time.Second}
+}{webhooks: 200, events: 12, measured: 150, memory: 96 << 20, patience: 10 * time.Second}
 
 // setbacks are the ways in which a database goes back.
 var setbacks = []setback{

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -171,7 +172,7 @@ func firstAfter(ctx context.Context, q tx, c hook.CompanyKey, after, otherwise h
 
 // recount adds one chunk; a chunk that fails has added nothing.
 func (v *view) recount(ctx context.Context, after, upTo hook.Offset, sum *Recount, place hook.Offset) error {
-	v.rows, v.bytes = 2*recounted, 16*readBytes // by construction no more than that many offsets
+	v.rows, v.bytes, v.steps = 2*recounted, 16*readBytes, math.MaxInt // by construction no more than that many offsets
 	found, _, err := v.matchesIn(ctx, after, upTo)
 	if err != nil {
 		return err

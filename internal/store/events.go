@@ -22,6 +22,8 @@ const (
 	readBytes = 16 << 20
 	// PageBytes is how much data of events a page of them holds before its last one.
 	PageBytes = 1 << 20
+	// readSteps bounds what filters are asked for one read: some tenths of a second.
+	readSteps = 5_000_000
 )
 
 // Event reads a company's event with its data.

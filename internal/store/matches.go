@@ -134,7 +134,9 @@ func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook
 	})
 	if err == nil && len(filters) > 0 {
 		var judged []hook.Judged
-		judged, err = s.judge(ctx, company, e, filters)
+		if judged, err = s.judge(ctx, company, e, filters); err != nil {
+			err = notJudged(err)
+		}
 		for i, j := range judged {
 			if j.Matched {
 				n += wanted[filters[i]]

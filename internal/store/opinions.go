@@ -79,7 +79,7 @@ func (k *opinions) answer(ctx context.Context, judge hook.Judge) error {
 	for _, q := range k.asked {
 		judged, err := judge(ctx, q.event.Company, q.event, q.filters)
 		if err != nil {
-			return unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
+			return notJudged(err)
 		}
 		for i, j := range judged {
 			k.known[opinion{q.event.Offset, q.filters[i]}] = verdictOf{j, len(q.event.Data)}
@@ -87,6 +87,15 @@ func (k *opinions) answer(ctx context.Context, judge hook.Judge) error {
 	}
 	k.asked, k.bytes = nil, 0
 	return nil
+}
+
+// notJudged is the refusal of a read whose filters did not answer: its client left, or the company's
+// other reads take too long.
+func notJudged(err error) error {
+	if hook.IsKind(err, hook.KindUnavailable) {
+		return err
+	}
+	return unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
 }
 
 // readOpinions is read for a function that may need to know what filters say.

@@ -296,3 +296,29 @@ func TestReadersAreShared(t *testing.T) {
 		<-ended
 	}
 }
+
+// TestReadsBoundSteps: a read ends with a cursor when the filters that it asked took enough steps. The
+// control asks filters that take none.
+func TestReadsBoundSteps(t *testing.T) {
+	const events = 3000
+	for _, steps := range []int{0, readSteps / 500} {
+		s, c, asked := asked(t)
+		judge := s.judge
+		s.judge = func(ctx context.Context, k hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
+			judged, err := judge(ctx, k, e, filters)
+			for i := range judged {
+				judged[i].Steps = steps
+			}
+			return judged, err
+		}
+		w := s.subscribed(t, c, 0, "none")
+		s.accepted(t, c, 0, events)
+		list, more, err := s.Deliveries(t.Context(), w.Key, DeliveryQuery{Limit: 100})
+		if err != nil || len(list) > 0 {
+			t.Fatalf("%d deliveries, %v", len(list), err)
+		}
+		if bounded := *asked < events/2 && more > 0; bounded != (steps > 0) {
+			t.Errorf("filters of %d steps: %d were asked, and there is more after %d", steps, *asked, more)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type view struct {
 	skips     []SkipRange // ascending by From
 	rows      int         // that may still be examined
 	bytes     int         // of payload that may still be looked into
+	steps     int         // that filters may still take
 	opinions  *opinions   // what filters say
 	down      bool        // it is walked from new to old
 	sequences map[hook.Offset]int64
@@ -36,7 +37,7 @@ func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey
 	if k == nil {
 		k = &opinions{}
 	}
-	v := &view{s: s, q: q, opinions: k, key: key, rows: readRows, bytes: readBytes}
+	v := &view{s: s, q: q, opinions: k, key: key, rows: readRows, bytes: readBytes, steps: readSteps}
 	err := one(ctx, q, `
 		SELECT w.id, w.company, w.partition, w.status, c.purged_offset FROM webhooks w JOIN companies c ON c.key = w.company
 		WHERE w.key = $1 AND w.deleted_at IS NULL`, []any{int64(key)}, &v.id, &v.company, &v.partition, &v.status, &v.purged)
@@ -114,7 +115,7 @@ func (v *view) verdict(ctx context.Context, rule *hook.Rule, ref Ref) (Verdict, 
 		return Matched, nil
 	}
 	if x, ok := v.opinions.known[opinion{ref.Offset, rule.Filter}]; ok {
-		v.rows, v.bytes = v.rows-1, v.bytes-x.size
+		v.rows, v.bytes, v.steps = v.rows-1, v.bytes-x.size, v.steps-x.Steps
 		if !x.Matched {
 			return FilterFailed, nil
 		}
@@ -158,7 +159,7 @@ func (v *view) lookAhead(ctx context.Context, ref Ref) error {
 }
 
 // spent reports whether the snapshot has been used enough.
-func (v *view) spent() bool { return v.rows <= 0 || v.bytes <= 0 }
+func (v *view) spent() bool { return v.rows <= 0 || v.bytes <= 0 || v.steps <= 0 }
 
 // refs reads the company's events in low ≤ offset ≤ high, ascending or descending, from the
 // covering index. Fewer than limit means that there are no more.
@@ -191,7 +192,7 @@ func (v *view) matchesIn(ctx context.Context, after, upTo hook.Offset) (found []
 		}
 		undecided := false
 		for _, ref := range refs {
-			if v.bytes <= 0 && !undecided {
+			if (v.bytes <= 0 || v.steps <= 0) && !undecided {
 				return found, reached, nil
 			}
 			verdict, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref)
