@@ -110,13 +110,13 @@ type Engine struct {
 	core     *core
 	attempts context.Context //nolint:containedctx // of all attempts while the lease holds; the loop's
 	suspend  context.CancelFunc
-	jobs     chan job
-	finished chan result
-	reads    chan read
-	back     chan func(*core)
-	records  chan *store.Record
+	jobs     chan job           // the loop writes, workers read; closed by the loop
+	finished chan result        // workers write, the loop reads; as many as there are slots, so that no worker waits
+	reads    chan read          // the loop writes as long as there is room, readers read; closed by the loop
+	back     chan func(*core)   // readers, the matcher, the recorder, the ownership and who asks write, the loop reads and calls
+	records  chan *store.Record // the loop writes one at a time, the recorder reads; closed by the loop
 	matcher  *match.Matcher
-	kicked   chan struct{}
+	kicked   chan struct{} // who commits writes when the inbox has something, the loop reads
 	done     chan struct{} // closed when the loop has ended
 
 	inbox struct {
@@ -234,6 +234,9 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	stop := ctx.Done()
 	e.resume(work)
 	defer func() { e.suspend() }()
+	// A round: attempts start while there are slots, then what they, the lanes and the filters need is sent
+	// for, then what has come of others goes to the store as one record. That is last, so that as much as
+	// is known goes with it. Then the loop waits for news of any kind, and takes in all that has come.
 	for {
 		wake := c.pump()
 		e.dispatch()
