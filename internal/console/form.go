@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
@@ -58,16 +59,7 @@ func (c *Console) formRoutes(mux *http.ServeMux) {
 		return v.showForm(f)
 	})
 	c.page(mux, "POST /console/webhooks", func(v *visit) error { return v.create() })
-	c.page(mux, "GET /console/webhooks/{id}/settings", func(v *visit) error {
-		var w httpapi.Webhook
-		header, err := v.ask(http.MethodGet, webhookPath(v.r.PathValue("id")), nil, &w)
-		if err != nil {
-			return err
-		}
-		f := formOf(&w)
-		f.Version = header.Get("ETag")
-		return v.showSettings(&w, f)
-	})
+	c.page(mux, "GET /console/webhooks/{id}/settings", func(v *visit) error { return v.settingsNow(nil) })
 	c.page(mux, "POST /console/webhooks/{id}/settings", func(v *visit) error { return v.change() })
 	c.page(mux, "POST /console/webhooks/check", func(v *visit) error { return v.check() })
 	c.page(mux, "POST /console/webhooks/filter", func(v *visit) error { return v.previewFilter() })
@@ -349,10 +341,14 @@ func (v *visit) change() error {
 	in := f.settings(true)
 	if len(f.Wrong) == 0 {
 		v.ifMatch = f.Version
-		err := v.post(webhookPath(id), in, nil)
+		var saved httpapi.Webhook
+		err := v.post(webhookPath(id), in, &saved)
 		v.ifMatch = ""
-		if err == nil {
+		switch {
+		case err == nil && len(saved.Warnings) == 0:
 			return v.redirect(webhookPage(id))
+		case err == nil:
+			return v.settingsNow(saved.Warnings)
 		}
 		if err := v.refused(f, err); err != nil {
 			return err
@@ -363,6 +359,19 @@ func (v *visit) change() error {
 		return err
 	}
 	v.w.WriteHeader(http.StatusUnprocessableEntity)
+	return v.showSettings(&w, f)
+}
+
+// settingsNow shows the settings as they are, and what was odd about those that were just saved.
+func (v *visit) settingsNow(warnings []hook.Warning) error {
+	var w httpapi.Webhook
+	header, err := v.ask(http.MethodGet, webhookPath(v.r.PathValue("id")), nil, &w)
+	if err != nil {
+		return err
+	}
+	w.Warnings = warnings
+	f := formOf(&w)
+	f.Version = header.Get("ETag")
 	return v.showSettings(&w, f)
 }
 

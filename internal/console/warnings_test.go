@@ -1,7 +1,9 @@
 package console_test
 
 import (
+	"html"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,6 +24,29 @@ func TestWarningsAreShown(t *testing.T) {
 	}
 	if page := create("", "b"); strings.Contains(page, warning) || strings.Contains(page, "Worth a look") {
 		t.Error("a warning about nothing")
+	}
+	page := create("", "c")
+	id := regexp.MustCompile(`/console/webhooks/(wh_[a-z0-9]+)`).FindStringSubmatch(page)[1]
+	settings := func(headers string) string {
+		form := url.Values{"endpoint": {"http://127.0.0.1:9999/c"}, "events": {"customer"}, "headers": {headers}}
+		match := regexp.MustCompile(`name="version" value="([^"]*)"`).FindStringSubmatch(p.get("/console/webhooks/" + id + "/settings").text)
+		form.Set("version", html.UnescapeString(match[1]))
+		return p.post("/console/webhooks/"+id+"/settings", form).status(200).text
+	}
+	if page := settings("X_Team: a"); !strings.Contains(page, "whose name has an underscore") || !strings.Contains(page, "Saved, and worth a look") {
+		t.Error("a header that servers drop is not told")
+	}
+	if page := settings("X-Team: a"); strings.Contains(page, "worth a look") {
+		t.Error("a warning about good settings")
+	}
+	rotate := func(secret string) string {
+		return p.post("/console/webhooks/"+id+"/secret/rotate", url.Values{"overlap_seconds": {"0"}, "signing_secret": {secret}}).status(200).text
+	}
+	if page := rotate("0123456789abcdef"); !strings.Contains(page, warning) {
+		t.Error("a rotation to a secret without a key for webhook-signature is not told")
+	}
+	if page := rotate(""); strings.Contains(page, warning) {
+		t.Error("a warning about a good secret")
 	}
 	for id, data := range map[string]any{"odd": map[string]any{"a": map[string]any{"__proto__": 1}}, "plain": map[string]any{"a": 1}} {
 		call(t, s, "POST", "/v1/events", map[string]any{"company_id": "c1", "event": "customer", "id": id, "data": data})
