@@ -67,3 +67,22 @@ func underSearchList(t *testing.T) {
 		t.Errorf("control: %v, %v", addrs, err)
 	}
 }
+
+// Names of one label that this machine's hosts file has resolve, although name servers know nothing of
+// them; others do not become what the hosts file has.
+func TestHostsFile(t *testing.T) {
+	ns := newNameServer(t, func(string, int) *dnsAnswer { return &dnsAnswer{code: dnsmessage.RCodeNameError} })
+	port, hits := canary(t, "127.0.0.1:0")
+	c := newClient(t, func(config *Config) { config.Resolver = ns.resolver() })
+	_, err := c.Do(t.Context(), request("http://localhost:"+port+"/", 5*time.Second))
+	wantClass(t, err, hook.ErrReset) // the canary hangs up
+	if hits.Load() != 1 || len(ns.questions()) != 0 {
+		t.Errorf("%d connections; asked %v", hits.Load(), ns.questions())
+	}
+	_, err = c.Do(t.Context(), request("http://nowhere:"+port+"/", 5*time.Second))
+	wantClass(t, err, hook.ErrDNS)
+	// The control: with the dot at its end, as all other names are looked up, it is not found.
+	if addrs, err := ns.resolver().LookupNetIP(t.Context(), "ip4", "localhost."); err == nil {
+		t.Errorf("control: %v", addrs)
+	}
+}
