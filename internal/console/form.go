@@ -382,7 +382,7 @@ func (v *visit) check() error {
 		return v.shownPart("webhook-new", "check", nil)
 	}
 	var p httpapi.Preflight
-	if err := v.post("/v1/webhooks/preflight", map[string]any{"endpoint": endpoint}, &p); err != nil {
+	if err := v.post("/v1/webhooks/preflight", map[string]any{"endpoint": endpoint, "tls_compat": v.form("tls_compat") == "true"}, &p); err != nil {
 		return err
 	}
 	return v.shownPart("webhook-new", "check", &p)

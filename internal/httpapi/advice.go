@@ -111,6 +111,8 @@ func adviceByAnswer(c circumstances) string {
 		return "The receiver takes smaller headers only; ours have some " + strconv.Itoa(c.headerBytes) + " bytes. Servers made with fasthttp take 4096 by default (ReadBufferSize). Raise that, or shorten the webhook's own headers."
 	case (c.StatusCode == http.StatusUnauthorized || c.StatusCode == http.StatusForbidden) && underscored(c.ownHeaders) != "":
 		return "The receiver refuses us. The webhook's header " + underscored(c.ownHeaders) + " has an underscore in its name: nginx and others drop such headers. Write it with a hyphen."
+	case c.StatusCode == http.StatusForbidden && says("server name indication"):
+		return "The receiver chooses its site by name, and with an address in the endpoint no name is sent in the TLS handshake. Use the name in the endpoint."
 	case c.StatusCode == http.StatusGone && c.Outcome != hook.OutcomeGone && c.Kind == hook.Test:
 		return "410 says that the receiver wants no more. A test changes nothing, but a delivery that is answered so sets the webhook INACTIVE."
 	case c.StatusCode == http.StatusGone && c.Outcome != hook.OutcomeGone:
@@ -191,7 +193,7 @@ var adviceByWords = []struct {
 	{hook.ErrTLS, "no application protocol", "The receiver speaks another protocol on this port. It must offer HTTP/1.1 or HTTP/2 (ALPN http/1.1 or h2)."},
 	{hook.ErrTLS, "HTTP without it", "This port speaks HTTP without TLS. Check the port: the one for https is usually 443."},
 	{hook.ErrTLS, "does not speak TLS", "What answers on this port does not speak TLS. Check the port, or whether the endpoint should be another one."},
-	{hook.ErrTLS, "without an answer to our first message", "Something between us ended the connection at our first message. Old firewalls and load balancers do so with a ClientHello of two packets: try tls_compat. Else the receiver's TLS is not configured."},
+	{hook.ErrTLS, "without an answer to our first message", "The connection was ended at the first message of TLS, without a word. Some servers (Node's, the JDK's) do so with whatever does not suit them: check that TLS 1.2 or 1.3 is enabled with ECDHE and AES-GCM or ChaCha20, and that it serves the endpoint's host name. Old firewalls and load balancers do so with a ClientHello of two packets: try tls_compat."},
 	{hook.ErrTimeout, "nothing came back", "The connection came about, and the first message of TLS was never answered. Old firewalls and load balancers swallow a ClientHello of two packets: try tls_compat. Else the receiver, or what stands in front of it, is overloaded or does not speak TLS there."},
 	{hook.ErrDNS, "SERVFAIL", "The name servers of the domain fail. The spelling is not the cause: the delegation is broken, or DNSSEC is (an expired signature, a wrong DS record)."},
 	{hook.ErrDNS, "REFUSED", "The name servers of the domain refuse to answer for it. Check that its zone is set up there (the delegation)."},

@@ -36,6 +36,8 @@ func TestAdvice(t *testing.T) {
 		"headers too large":       {at(431, "", func(c *circumstances) { c.headerBytes = 4711 }), "4711 bytes", ""},
 		"body too large":          {at(413, ""), "express.json", ""},
 		"an underscore":           {at(403, "", func(c *circumstances) { c.ownHeaders = []hook.Header{{Name: "X_Key"}} }), "X_Key", "firewall"},
+		"no name sent to Apache":  {at(403, "Reason: The client software did not provide a hostname using Server Name Indication (SNI), which is required to access this server."), "Use the name", "firewall"},
+		"hung up at once":         {failed(hook.ErrTLS, "TLS: the receiver ended the connection without an answer to our first message: closed by the receiver"), "serves the endpoint's host name", "Something"},
 		"an ordinary 403":         {at(403, ""), "firewall", ""},
 		"410 of a test":           {at(410, "", func(c *circumstances) { c.Kind = hook.Test }), "A test changes nothing", "is set INACTIVE"},
 		"410 of a new endpoint":   {at(410, ""), "five minutes", "is set INACTIVE"},
