@@ -55,14 +55,22 @@ SERVERS := uvicorn==0.38.0 hypercorn==0.18.0 gunicorn==23.0.0
 
 .PHONY: peers
 peers: ## install the HTTP servers and the proxy that deliveries are tested against, where they are missing (Debian, as root)
-	@for p in nginx apache2 haproxy starman node tinyproxy; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
+	@for p in openssl nginx apache2 haproxy starman node tinyproxy; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
 		[ -z "$${missing:-}" ] && python3 -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			nginx-light apache2-bin haproxy starman $$(command -v node >/dev/null || echo nodejs) tinyproxy-bin python3-venv >/dev/null; } || \
+			openssl nginx-light apache2-bin haproxy starman $$(command -v node >/dev/null || echo nodejs) tinyproxy-bin python3-venv >/dev/null; } || \
 		echo "not all servers: the tests that need them are skipped"
 	@[ "$$(cat bin/servers/installed 2>/dev/null)" = "$(SERVERS)" ] || { rm -rf bin/servers && python3 -m venv bin/servers && \
 		bin/servers/bin/pip install --quiet --disable-pip-version-check $(SERVERS) && echo "$(SERVERS)" >bin/servers/installed; } || \
 		echo "no servers in Python: the tests that need them are skipped"
+
+.PHONY: tls-stacks
+tls-stacks: ## install the TLS servers that tests deliver to, where they are missing (Debian, as root)
+	@for p in openssl gnutls-serv nginx apache2 haproxy stunnel4 node java; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
+		[ -z "$${missing:-}" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			openssl gnutls-bin nginx-light apache2-bin haproxy stunnel4 $$(command -v node >/dev/null || echo nodejs) openjdk-17-jdk-headless >/dev/null; } || \
+		echo "no TLS servers: the tests that need them are skipped"
 
 .PHONY: unit
 unit: browser postgres poolers languages peers ## the tests alone, with the race detector where there is a C compiler
@@ -70,7 +78,7 @@ unit: browser postgres poolers languages peers ## the tests alone, with the race
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
 
 .PHONY: test-full
-test-full: ## the long variants of the tests too; minutes to hours
+test-full: tls-stacks ## the long variants of the tests too; minutes to hours
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -tags full -timeout 6h ./...
 
 .PHONY: check

@@ -96,3 +96,6 @@ var servers = struct {
 	probes, rounds, reloads int
 	late                    time.Duration
 }{24, 5, 15, time.Second}
+
+// tlsStacksTried are those that TestTLSStacks tries.
+var tlsStacksTried = []string{"openssl", "gnutls", "nginx", "apache", "haproxy", "stunnel", "node", "java"}

@@ -105,3 +105,6 @@ var servers = struct {
 	probes, rounds, reloads int
 	late                    time.Duration
 }{16, 1, 2, 3 * time.Second}
+
+// tlsStacksTried are those that TestTLSStacks tries.
+var tlsStacksTried = []string{"openssl", "nginx"}
