@@ -28,4 +28,7 @@ const (
 	Drained      Point = "drained"      // everything is recorded, the store not closed
 	Replay       Point = "replay"       // a replay has found its next deliveries
 	Rotation     Point = "rotation"     // within the change of a secret
+
+	// Blind is none to end at: from its start on the server does not look whether its database went back.
+	Blind Point = "blind"
 )

@@ -3,9 +3,6 @@ package proof_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -70,58 +67,32 @@ func TestDatabaseAway(t *testing.T) {
 	r.judge(seed, dark)
 }
 
-// TestDatabaseAwayControl: a database that does not keep what it has committed. That is noticed.
+// TestDatabaseAwayControl: a database that does not keep what it has committed: its files are put back as
+// they were. That is noticed.
 func TestDatabaseAwayControl(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	cluster := ownCluster(t)
-	r, database := newPostgresRig(t, cluster)
+	r, _ := newPostgresRig(t, cluster)
 	r.start()
 	companies := names("company", 1)
 	sound(r, companies)
-	// The server has looked at the settings at its start.
-	for _, statement := range []string{"ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()"} {
-		if err := cluster.Exec(r.ctx, database, statement); err != nil {
-			t.Fatal(err)
-		}
+	if err := cluster.Snapshot(r.ctx); err != nil {
+		t.Fatal(err)
 	}
-	stopWriter(t, cluster)
-	pause(r.ctx, 500*time.Millisecond)
 	f := r.flow(rand.New(rand.NewPCG(1, 7)), companies, 100) //nolint:gosec // a test's dice
 	f.recovers(10*time.Second, "the start")
 	f.end()
 	acked := r.oracle.Events(oracle.Acked)
-	restart(r, cluster, true)
-	for _, statement := range []string{"ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()"} {
-		if err := cluster.Exec(r.ctx, database, statement); err != nil {
-			t.Fatal(err)
-		}
-	}
 	r.kill() // its memory knows better than the log
+	if err := cluster.SetBack(r.ctx); err != nil {
+		t.Fatal(err)
+	}
 	r.start()
 	if missing := r.missingFromLog(companies, acked); missing == 0 {
 		t.Errorf("control: a database that forgets commits passes for sound")
 	} else {
 		t.Logf("control: %d of %d events are missing", missing, len(acked))
 	}
-}
-
-// stopWriter stops the process that writes down what was committed without waiting for the disk.
-func stopWriter(t *testing.T, c *postgrestest.Cluster) {
-	t.Helper()
-	pids, err := c.Processes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, pid := range pids {
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && strings.Contains(string(name), "walwriter") {
-			err = syscall.Kill(pid, syscall.SIGSTOP)
-			if err == nil {
-				return
-			}
-		}
-	}
-	t.Fatal("the database has no process that writes its log")
 }
 
 func restart(r *rig, c *postgrestest.Cluster, crash bool) {

@@ -207,6 +207,7 @@ func TestRestoreForNodes(t *testing.T) {
 	f.move()
 	onPostgres(&f.options, f.cluster.URL(f.database))
 	f.run("restore", file)
+	f.leapt = true
 	for range 2 {
 		f.join()
 	}

@@ -158,7 +158,7 @@ func (f *fleet) ends(companies []string, duplicates int) {
 	f.settled(companies, time.Minute)
 	f.foundInLog(companies)
 	fates, receipts := f.oracle.Counts()
-	report := f.oracle.Check()
+	report := f.check()
 	f.t.Logf("%v, %d requests: %s", fates, receipts, report)
 	if faults := report.Faults(); len(faults) > 0 {
 		f.t.Error(faults)

@@ -88,6 +88,8 @@ var setbacks = []setback{
 	{name: "promoted late under two", nodes: 2, after: 15 * time.Second, prepare: promoted},
 	{name: "restored under one", nodes: 1, prepare: loaded},
 	{name: "restored under two", nodes: 2, prepare: loaded},
+	{name: "disk set back under one", nodes: 1, prepare: setOnDisk},
+	{name: "disk set back under two", nodes: 2, prepare: setOnDisk},
 	{name: "in step under one", nodes: 1, prepare: inStep, whole: true},
 }
 
