@@ -250,7 +250,7 @@ func shapeNode(x store.Node, kind string, progress []store.Progress) httpapi.Nod
 	}
 	for _, p := range progress {
 		n.Partitions = append(n.Partitions, httpapi.NodePartition{
-			Partition: int(p.Partition), Tail: int64(p.Head), Swept: int64(p.Swept), Lag: int64(p.Head - p.Swept),
+			Partition: int(p.Partition), Tail: int64(p.Head), Swept: int64(p.Swept), Lag: p.Lag,
 		})
 	}
 	return n

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -54,6 +55,7 @@ func (p *Program) runDoctor(ctx context.Context, api *caller) error {
 			x.company(ctx)
 		}
 		x.nodes(ctx)
+		x.eras(ctx)
 	}
 	err := records(p, "CHECK OK DETAIL", x.list, func(f finding) []string {
 		return []string{f.Check, map[bool]string{true: "yes", false: "NO"}[f.OK], f.Detail}
@@ -96,7 +98,7 @@ func (x *examination) clock(ctx context.Context) (string, error) {
 	return "agrees with this one", nil
 }
 
-// nodes checks what the node that answers knows of itself: that it can verify endpoints, and that no
+// nodes checks what the node that answers knows: that nothing is held back, that it can verify endpoints, and that no
 // fault of its own holds deliveries up. An operator's key is needed to know.
 func (x *examination) nodes(ctx context.Context) {
 	for n, err := range x.api.Nodes(ctx) {
@@ -106,6 +108,9 @@ func (x *examination) nodes(ctx context.Context) {
 		a := n.Authorities
 		if a == nil {
 			continue // another one
+		}
+		if n.HeldSince != nil {
+			x.list = append(x.list, finding{"deliveries", false, "are held back since " + show(n.HeldSince) + ", until a node is started with --resume"})
 		}
 		x.check("authorities", func() (string, error) {
 			switch {
@@ -123,6 +128,35 @@ func (x *examination) nodes(ctx context.Context) {
 			return "none within the last minute", nil
 		})
 	}
+}
+
+// eraFresh is how long it needs attention that the store went back.
+const eraFresh = 7 * 24 * time.Hour
+
+// eras checks that the store did not go back lately. An operator's key is needed to know.
+func (x *examination) eras(ctx context.Context) {
+	for e, err := range x.api.Eras(ctx) { // the newest first
+		if err != nil {
+			return
+		}
+		x.check("store", func() (string, error) { return judgeEra(e, time.Now()) })
+		return
+	}
+}
+
+// judgeEra says what the era that lasts tells about the store.
+func judgeEra(e client.Era, now time.Time) (string, error) {
+	switch {
+	case e.Cause == "":
+		return "never went back", nil
+	case e.MissingFrom == nil || e.MissingTo == nil:
+		return fmt.Sprintf("went back at %s (%s); nothing is missing", show(&e.BeganAt), e.Cause), nil
+	}
+	text := fmt.Sprintf("went back at %s (%s); what was acknowledged from %s to %s may be missing", show(&e.BeganAt), e.Cause, show(e.MissingFrom), show(e.MissingTo))
+	if now.Sub(e.BeganAt) < eraFresh {
+		return "", errors.New(text)
+	}
+	return text, nil
 }
 
 // company checks the webhooks and the sums.

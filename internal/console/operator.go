@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -87,7 +88,8 @@ type system struct {
 	Goroutines int
 	Heap       int64
 	Settings   []Setting
-	Nodes      []nodeRow // none where this one makes no deliveries
+	HeldSince  *time.Time // deliveries are held back until an operator lets them go
+	Nodes      []nodeRow  // none where this one makes no deliveries
 	InFlight   int
 	Eras       []httpapi.Era // that began because the store went back, the newest first
 }
@@ -119,6 +121,7 @@ func (v *visit) showSystem() error {
 	for _, n := range nodes.Data {
 		s.Nodes = append(s.Nodes, nodeRow{n, n.LeaseUntil != nil && n.LeaseUntil.Before(v.c.opt.Now())})
 		s.InFlight += n.InFlight
+		s.HeldSince = cmp.Or(s.HeldSince, n.HeldSince)
 	}
 	var eras httpapi.List[httpapi.Era]
 	if err := v.get("/v1/eras", url.Values{"limit": {"20"}}, &eras); err != nil {

@@ -82,7 +82,7 @@ func TestManyNodes(t *testing.T) {
 	}
 	text := look(t, operatorKeyring{answers{
 		"/readyz": `{}`,
-		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, strings.Replace(node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), "{", `{"leaving": true, `, 1), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
+		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, strings.Replace(node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), "{", `{"leaving": true, "held_since": "2026-05-01T11:31:00Z", `, 1), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
 			node("node_c", "null", 0, partition(40, 7))),
 		"/v1/eras": `{"data": [
 			{"number": 3, "began_at": "2026-05-01T11:30:00Z", "cause": "an operator said so", "missing_from": null, "missing_to": null},
@@ -91,13 +91,13 @@ func TestManyNodes(t *testing.T) {
 	}}, "/console/system")
 	for _, want := range []string{
 		"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
-		"An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing",
+		"Deliveries are held back since 2026-05-01 11:31:00.000 UTC.", "An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing",
 	} {
 		if !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), want) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
-	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`, "/v1/eras": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") {
+	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`, "/v1/eras": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") || strings.Contains(text, "held back") {
 		t.Error(text)
 	}
 }

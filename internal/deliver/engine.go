@@ -525,7 +525,7 @@ func (e *Engine) tell() {
 		e.core.swept = false
 		g := Gauges{InFlight: e.core.slots.held, Partitions: len(e.core.partitions)}
 		for _, p := range e.core.partitions {
-			g.Lag += int64(p.tail - p.swept)
+			g.Lag += store.Behind(p.tail, p.swept)
 		}
 		for _, l := range e.core.lanes {
 			g.Parked += l.Parked

@@ -116,7 +116,12 @@ type Progress struct {
 	Partition   hook.Partition
 	Node        string // its owner; "" on the embedded store
 	Head, Swept hook.Offset
+	Lag         int64 // events between the two
 }
+
+// Behind is how many events lie between two places of a log, of those in the present era: offsets leap
+// where the store went back.
+func Behind(head, swept hook.Offset) int64 { return int64(head - max(swept, head/leap*leap)) }
 
 // Progress reads it of all partitions, in their order.
 func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
@@ -130,7 +135,7 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 		})
 		for i := range list {
 			if err == nil {
-				list[i].Head, err = s.lastOf(ctx, q, list[i].Partition)
+				err = s.howFar(ctx, q, &list[i])
 			}
 		}
 		return err
@@ -139,6 +144,22 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 		return nil, fmt.Errorf("read the progress: %w", err)
 	}
 	return list, nil
+}
+
+// howFar finds the end of a partition's log, and how many events lie before it that were not passed yet.
+func (s *Store) howFar(ctx context.Context, q tx, p *Progress) (err error) {
+	if p.Head, err = s.lastOf(ctx, q, p.Partition); err != nil {
+		return err
+	}
+	p.Lag = Behind(p.Head, p.Swept)
+	base := p.Head / leap * leap
+	if p.Swept >= base {
+		return nil
+	}
+	var before hook.Offset // the last event of the eras that came before
+	err = one(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p.Partition)+` AND "offset" <= $1 ORDER BY "offset" DESC LIMIT 1), 0)`, []any{int64(base)}, &before)
+	p.Lag += max(0, Behind(before, p.Swept))
+	return err
 }
 
 // lastOf is the offset of a partition's last event, where there is one: the next may lie far above it.

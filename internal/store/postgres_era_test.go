@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -121,6 +123,11 @@ func (r *remembers) settled(lost bool) *store.Era {
 	notices, _, err := r.s.Notices(ctx, r.kept.Key, store.Page{Limit: 10})
 	if err != nil || lost != (len(notices) == 1 && notices[0].Kind == store.NoticeWentBack && notices[0].WebhookID == "") {
 		r.t.Errorf("notices: %+v %v", notices, err)
+	}
+	for _, p := range must[[]store.Progress](r.t)(r.s.Progress(ctx)) { // events and not offsets
+		if has := p.Partition == r.kept.Partition; has && p.Lag != int64(len(fed)) || !has && p.Lag != 0 {
+			r.t.Errorf("partition %d is %d behind, of %d events", p.Partition, p.Lag, len(fed))
+		}
 	}
 	again := must[*store.Era](r.t)(r.s.Nodes().Settle(ctx))
 	if again != nil {
@@ -280,6 +287,38 @@ func TestDumpRestoredBeforeStart(t *testing.T) {
 	}
 }
 
+// TestHeldWhenWentBack: with HoldWhenBack nothing is delivered afterwards until somebody says so; without,
+// nothing is held.
+func TestHeldWhenWentBack(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	c := cluster(t)
+	name := must[string](t)(c.Database(ctx, ""))
+	url := c.URL(name) + "&pool_max_conns=5"
+	if err := openEra(t, c.URL(name), false).s.Close(); err != nil { // makes the tables
+		t.Fatal(err)
+	}
+	for _, hold := range []bool{false, true} {
+		file := must[string](t)(c.Dump(ctx, name))
+		if err := c.Load(ctx, name, file); err != nil {
+			t.Fatal(err)
+		}
+		s := must[*store.Store](t)(store.OpenPostgres(ctx, store.Options{DatabaseURL: url, MasterKey: []byte(storetest.MasterKey), HoldWhenBack: hold}))
+		if since := must[*time.Time](t)(s.HeldSince(ctx)); s.EraBegun() == nil || hold != (since != nil) {
+			t.Errorf("hold=%t: held since %v in %+v", hold, since, s.EraBegun())
+		}
+		if err := s.Resume(ctx); err != nil {
+			t.Error(err)
+		}
+		if since := must[*time.Time](t)(s.HeldSince(ctx)); since != nil {
+			t.Errorf("held since %v after it was let go", since)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestDiskSetBack: the files of the server are put back as they were. Nothing of the server shows it, only
 // that the last event, or the last renewal of the lease, is not there: each of them alone is enough. With
 // blind set, nobody looks, and an offset is given out again.
@@ -336,5 +375,55 @@ func TestDiskSetBack(t *testing.T) {
 				t.Errorf("offset %d", offset)
 			}
 		})
+	}
+}
+
+// TestEmbeddedRestored: the file of the embedded store is put back as it was. Nothing shows it; who says so
+// gets an era in which everything lies above what was given out, once. Control: who does not gives an offset
+// out again.
+func TestEmbeddedRestored(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dir, kept := emptyStore(t), t.TempDir()
+	file := func(dir string) string { return filepath.Join(dir, "atlas-webhooks.db") }
+	with := func(dir string, opt store.Options, do func(*remembers)) *store.Era {
+		t.Helper()
+		opt.Dir, opt.MasterKey, opt.UnsafeNoSync = dir, []byte(storetest.MasterKey), true
+		s := must[*store.Store](t)(store.OpenSQLite(ctx, opt))
+		r := &remembers{t: t, s: s, kept: must[*store.Company](t)(s.EnsureCompany(ctx, "kept"))}
+		do(r)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return s.EraBegun()
+	}
+	var last, again, after hook.Offset
+	with(dir, store.Options{}, func(r *remembers) { must[hook.Offset](t)(r.append(r.kept, "before")) })
+	if err := os.CopyFS(kept, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	with(dir, store.Options{}, func(r *remembers) { last = must[hook.Offset](t)(r.append(r.kept, "lost")) })
+	text, err := os.ReadFile(file(kept))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file(dir), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	with(kept, store.Options{}, func(r *remembers) { again = must[hook.Offset](t)(r.append(r.kept, "again")) })
+	if again != last {
+		t.Errorf("control: offset %d after %d", again, last)
+	}
+	era := with(dir, store.Options{Restored: true, HoldWhenBack: true}, func(r *remembers) {
+		after = must[hook.Offset](t)(r.append(r.kept, "after"))
+		if since := must[*time.Time](t)(r.s.HeldSince(ctx)); since == nil {
+			t.Error("it is not held back")
+		}
+	})
+	if era == nil || era.Number != 2 || era.MissingFrom == nil || after <= leap {
+		t.Errorf("offset %d after %d in %+v", after, last, era)
+	}
+	if era := with(dir, store.Options{}, func(*remembers) {}); era != nil {
+		t.Errorf("the start after it: %+v", era)
 	}
 }
