@@ -436,9 +436,9 @@ type observer struct {
 	live *httpapi.API
 }
 
-func (o *observer) Attempt(a *hook.Attempt, acceptedAt time.Time) {
-	o.m.AttemptRecorded(a, acceptedAt)
-	o.live.Attempted(a)
+func (o *observer) Attempt(a *hook.Attempt, w *hook.Webhook, event *hook.Event) {
+	o.m.AttemptRecorded(a, event.AcceptedAt)
+	o.live.Attempted(a, w, event)
 }
 
 func (o *observer) Disabled(reason string) { o.m.WebhookDeactivated(reason) }

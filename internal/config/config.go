@@ -75,6 +75,9 @@ type Config struct {
 	MaxAnswerBytes           int `yaml:"max_answer_bytes" default:"67108864" group:"Limits" doc:"Memory in bytes that answers may hold until they are read, in all, 4194304 to 68719476736. A request waits for some of it for five seconds; then it is 503."`
 	MaxAnswerBytesPerCompany int `yaml:"max_answer_bytes_per_company" default:"16777216" group:"Limits" doc:"Memory in bytes that the answers of one company may hold until they are read, 1048576 to 68719476736; no more than max_answer_bytes. A request waits for some of it for five seconds; then it is 429."`
 
+	MaxStreams           int `yaml:"max_streams" default:"1024" group:"Limits" doc:"Live streams that may be open at once, in all, 1 to 100000."`
+	MaxStreamsPerCompany int `yaml:"max_streams_per_company" default:"32" group:"Limits" doc:"Live streams that one company may have open at once, in the API and the console, 1 to 100000."`
+
 	LogFormat    string    `yaml:"log_format" default:"auto" group:"Observation" doc:"Form of the log on standard error: json, text, or auto (text on a terminal, else json)."`
 	LogLevel     string    `yaml:"log_level" default:"info" group:"Observation" doc:"Least level that is logged: debug, info, warn or error."`
 	OTLPEndpoint SecretURL `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://[user:password@]host:4318. Tracing is off when it is empty."`

@@ -135,8 +135,8 @@ func TestEachSpelling(t *testing.T) {
 		"max_in_flight": "3", "max_in_flight_per_webhook": "2", "rate_limit_company_key": "7", "retention_days": "8",
 		"audit_retention_days": "30", "max_webhooks_per_company": "5", "max_keys_per_company": "4", "max_links_per_company": "3",
 		"max_connections": "100", "max_connections_per_address": "50", "answer_stall_seconds": "30", "max_answer_bytes": "33554432",
-		"max_answer_bytes_per_company": "8388608",
-		"log_format":                   "json", "log_level": "debug", "otlp_endpoint": "http://otel:4318",
+		"max_answer_bytes_per_company": "8388608", "max_streams": "7", "max_streams_per_company": "2",
+		"log_format": "json", "log_level": "debug", "otlp_endpoint": "http://otel:4318",
 		"console_frame_ancestors": "https://a.example.com,https://b.example.com", "dev": "true",
 	}
 	for _, f := range fields(Config{}) {

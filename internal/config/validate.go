@@ -60,6 +60,8 @@ func (c Config) Validate() error {
 	all.add("answer_stall_seconds", between(c.AnswerStallSeconds, 5, 3600))
 	all.add("max_answer_bytes", between(c.MaxAnswerBytes, 4<<20, 64<<30))
 	all.add("max_answer_bytes_per_company", between(c.MaxAnswerBytesPerCompany, 1<<20, 64<<30))
+	all.add("max_streams", between(c.MaxStreams, 1, 100_000))
+	all.add("max_streams_per_company", between(c.MaxStreamsPerCompany, 1, 100_000))
 	all.add("log_format", oneOf(c.LogFormat, "auto", "json", "text"))
 	all.add("log_level", oneOf(c.LogLevel, "debug", "info", "warn", "error"))
 	all.add("otlp_endpoint", optional(c.OTLPEndpoint.Reveal(), scheme("http", "https")))

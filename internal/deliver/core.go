@@ -92,10 +92,11 @@ type start struct {
 	at       time.Time
 }
 
-// attempted is an attempt that ended, for metrics.
+// attempted is an attempt that ended, for who observes: of which webhook, as it was then, and event.
 type attempted struct {
-	attempt    *hook.Attempt
-	acceptedAt time.Time
+	attempt *hook.Attempt
+	webhook *hook.Webhook
+	event   *hook.Event
 }
 
 // notice is a change that operators and owners should hear of.

@@ -57,9 +57,10 @@ type Sender interface {
 	Send(ctx context.Context, r send.Request) send.Result
 }
 
-// Observer hears of what the engine does, for metrics.
+// Observer hears of what the engine does, for metrics and for who watches. It is told in the engine's loop:
+// it neither waits nor keeps the webhook or the event.
 type Observer interface {
-	Attempt(a *hook.Attempt, acceptedAt time.Time)
+	Attempt(a *hook.Attempt, w *hook.Webhook, event *hook.Event)
 	Engine(Gauges)
 	Disabled(reason string)
 	OwnFault(phase string) // a fault of ours, which no record tells of
@@ -511,9 +512,10 @@ func (e *Engine) tell() {
 	e.core.events = e.core.events[:0]
 	if e.Observe != nil {
 		for _, a := range e.core.attempts {
-			e.Observe.Attempt(a.attempt, a.acceptedAt)
+			e.Observe.Attempt(a.attempt, a.webhook, a.event)
 		}
 	}
+	clear(e.core.attempts)
 	e.core.attempts = e.core.attempts[:0]
 	if e.Observe != nil {
 		for _, phase := range e.core.faulty {

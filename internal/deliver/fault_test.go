@@ -40,9 +40,9 @@ func (x *told) count(text string) int {
 	return strings.Count(x.log.String(), text)
 }
 
-func (x *told) Attempt(*hook.Attempt, time.Time) {}
-func (x *told) Engine(Gauges)                    {}
-func (x *told) Disabled(string)                  {}
+func (x *told) Attempt(*hook.Attempt, *hook.Webhook, *hook.Event) {}
+func (x *told) Engine(Gauges)                                     {}
+func (x *told) Disabled(string)                                   {}
 
 // A fault of ours is told at once: to operators in the log, once a minute however many attempts meet it,
 // in a metric and to whoever asks the engine; to the webhook's owner as the reason why nothing is sent.

@@ -80,7 +80,7 @@ func (c *core) lost(s *start, r *send.Result) {
 	l, it := s.lane, s.item
 	d := retry.Decide(retry.Answer{Class: r.Class, Lost: true}, retry.Standing{}, 0)
 	a := attemptOf(s, &d, r)
-	c.attempts = append(c.attempts, attempted{a, s.payload.Event.AcceptedAt})
+	c.attempts = append(c.attempts, attempted{a, s.webhook, s.payload.Event})
 	c.ledger.add(l, store.Item{Attempt: a}, nil)
 	l.Attempted(it)                                                             // the one that followed it may turn out not to have been made
 	l.Lost[it.Offset] = lane.Past{Attempts: it.Attempts, Commit: c.commits + 2} // its commit is the next, or the one after
@@ -132,7 +132,7 @@ func (c *core) disable(l *consumer, reason string) {
 func (c *core) settle(l *consumer, it *lane.Item, d *retry.Decision, s *start, r *send.Result) store.Item {
 	a := attemptOf(s, d, r)
 	out := store.Item{Attempt: a}
-	c.attempts = append(c.attempts, attempted{a, s.payload.Event.AcceptedAt})
+	c.attempts = append(c.attempts, attempted{a, s.webhook, s.payload.Event})
 	c.count(l, a, it, r)
 	if it.Kind == hook.Replay {
 		c.countReplay(l, it, d.Outcome)

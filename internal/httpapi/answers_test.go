@@ -204,7 +204,7 @@ func (r *recording) walkEvents() (webhook, event string) {
 		stat := store.Stat{Webhook: a.Webhook, Bucket: a.StartedAt.Unix() / 60, Failed: 1}
 		stat.Latency.Add(20 * time.Millisecond)
 		rec.Stats = []store.Stat{stat}
-		r.api.Attempted(a)
+		r.attempted(a)
 	})
 	return webhook, event
 }
@@ -237,7 +237,7 @@ func (r *recording) stream(webhook, event string) {
 	w := watch(r.t, live.URL+strings.TrimPrefix(r.routes["stream-attempts"], "GET "), r.companyText, "")
 	r.record(webhook, event, func(a *hook.Attempt, _ *store.Record) {
 		a.Number, a.Kind = 2, hook.Manual
-		r.api.Attempted(a)
+		r.attempted(a)
 	})
 	e := w.event()
 	w.stop()

@@ -42,15 +42,17 @@ func newForwarder() *forwarder {
 // forward lets the owner of the company's partition answer, and reports whether it did. Where that
 // is this node, or it cannot be reached, the request is answered here.
 func (x *exchange) forward() (answered bool) {
-	if x.api.opt.Owner == nil || x.r.Header.Get(forwardedHeader) != "" {
+	if x.r.Header.Get(forwardedHeader) != "" {
 		return false
 	}
-	owner, err := url.Parse(x.api.opt.Owner(x.company.Partition))
+	owner, err := url.Parse(x.owner())
 	if err != nil || owner.Host == "" {
 		return false
 	}
 	f := x.api.forwarder
-	ctx, cancel := context.WithCancel(x.r.Context())
+	ctx, leave := x.guard(x.r.Context(), func(context.Context) bool { return true })
+	defer leave()
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(f.life, cancel)()
 	answered = true

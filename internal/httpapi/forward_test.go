@@ -57,7 +57,7 @@ func TestForward(t *testing.T) {
 	front := httptest.NewServer(other.api)
 	defer front.Close()
 	stream := watch(t, front.URL+"/v1/stream", key, "")
-	owner.record(id, event, func(a *hook.Attempt, _ *store.Record) { owner.api.Attempted(a) })
+	owner.record(id, event, func(a *hook.Attempt, _ *store.Record) { owner.attempted(a) })
 	if e := stream.event(); e["event"] != "attempt" || !strings.Contains(e["data"], event) {
 		t.Errorf("through the other node: %v", e)
 	}

@@ -219,6 +219,20 @@ func (s *server) record(webhook, event string, change func(*hook.Attempt, *store
 	}
 }
 
+// attempted tells the live streams of an attempt, as the engine does.
+func (s *server) attempted(a *hook.Attempt) {
+	s.t.Helper()
+	w, err := s.store.WebhookForSend(s.t.Context(), a.Webhook)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	list, err := s.store.Events(s.t.Context(), w.Partition, []hook.Offset{a.Offset})
+	if err != nil || len(list) != 1 {
+		s.t.Fatal(list, err)
+	}
+	s.api.Attempted(a, w, list[0])
+}
+
 // companyKey makes a key of a company by the API and returns its text and id.
 func (s *server) companyKey(company, scope string) (text, id string) {
 	s.t.Helper()

@@ -91,6 +91,7 @@ type API struct {
 	tests    pacer
 	searches *turns
 	hub      *hub
+	recheck  time.Duration
 	answers  *ingress.Budget // nil: without limit
 
 	forwarder *forwarder
@@ -107,13 +108,13 @@ func New(opt Options) *API {
 	if opt.Ready == nil {
 		opt.Ready = opt.Store.Ping
 	}
-	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder(), searches: newTurns()}
+	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder(), recheck: recheck, searches: newTurns()}
 	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
 	if total := opt.Config.MaxAnswerBytes; total > 0 {
 		a.answers = &ingress.Budget{Total: total, OfOne: min(total, opt.Config.MaxAnswerBytesPerCompany), Wait: answerWait}
 	}
-	a.hub = newHub(opt.Now())
+	a.hub = newHub(opt.Now(), opt.Config.MaxStreams, opt.Config.MaxStreamsPerCompany)
 	a.huma = a.newHuma()
 	a.publishRoutes()
 	a.topicRoutes()

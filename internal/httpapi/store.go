@@ -69,7 +69,7 @@ type WebhookStore interface {
 	UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c store.Change) (*hook.Webhook, error)
 	DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a store.Audit) error
 	Standing(ctx context.Context, key hook.WebhookKey) (*store.Standing, error)
-	WebhookForSend(ctx context.Context, key hook.WebhookKey) (*hook.Webhook, error)
+	WebhookExists(ctx context.Context, company hook.CompanyKey, id string) (bool, error)
 }
 
 // SecretStore keeps what webhooks sign with.
@@ -95,7 +95,6 @@ type EventStore interface {
 	EventsPage(ctx context.Context, company hook.CompanyKey, f store.EventFilter, before hook.Offset, limit int) ([]*hook.Event, hook.Offset, error)
 	Matches(ctx context.Context, company hook.CompanyKey, eventID string, p store.Page) ([]store.Match, string, error)
 	MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (int, error)
-	Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) ([]*hook.Event, error)
 }
 
 // ReplayStore keeps replays.

@@ -75,7 +75,7 @@ func TestStream(t *testing.T) {
 		s.record(webhook, event, func(a *hook.Attempt, r *store.Record) {
 			a.Number = int(s.now().UnixNano() % 1e9)
 			a.AnswerBody = []byte("not shown")
-			s.api.Attempted(a)
+			s.attempted(a)
 		})
 	}
 	one := watch(t, live.URL+"/v1/stream", mine, "")

@@ -21,6 +21,18 @@ func (s *Store) Webhook(ctx context.Context, company hook.CompanyKey, id string)
 	return w, err
 }
 
+// WebhookExists reports whether a company has a webhook, without reading it.
+func (s *Store) WebhookExists(ctx context.Context, company hook.CompanyKey, id string) (bool, error) {
+	n := 0
+	err := s.look(ctx, func(q tx) error {
+		return one(ctx, q, `SELECT count(*) FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &n)
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for webhook: %w", err)
+	}
+	return n > 0, nil
+}
+
 // WebhookForSend reads a webhook by its key, as the next attempt must know it.
 func (s *Store) WebhookForSend(ctx context.Context, key hook.WebhookKey) (w *hook.Webhook, err error) {
 	err = s.read(ctx, func(q tx) error {
