@@ -11,10 +11,10 @@ import (
 // Company is a tenant and its defaults. nil means that the server's default holds.
 type Company struct {
 	ID                     string           `json:"id"`
-	DefaultSignatureScheme *SignatureScheme `json:"default_signature_scheme"`
-	DefaultDataFormat      *DataFormat      `json:"default_data_format"`
-	AllowNetworks          []string         `json:"allow_networks"` // private networks that its endpoints may lie in
-	MaxWebhooks            *int             `json:"max_webhooks"`   // nil = as many as the server allows
+	DefaultSignatureScheme *SignatureScheme `json:"default_signature_scheme" doc:"Of webhooks created without one."`
+	DefaultDataFormat      *DataFormat      `json:"default_data_format" doc:"Of webhooks created without one."`
+	AllowNetworks          []string         `json:"allow_networks" doc:"Networks that its endpoints may lie in although they are private, in CIDR notation."`
+	MaxWebhooks            *int             `json:"max_webhooks" doc:"null: as many as the server allows."`
 	CreatedAt              time.Time        `json:"created_at"`
 	UpdatedAt              time.Time        `json:"updated_at"`
 }
@@ -46,40 +46,39 @@ func (c *Client) UpdateCompany(ctx context.Context, id string, u CompanyUpdate) 
 
 // Node is one process of the installation, and what it runs.
 type Node struct {
-	ID         string          `json:"id"` // made at each start
-	URL        string          `json:"url"`
-	Version    string          `json:"version"`
-	Store      string          `json:"store"` // the engine that keeps the log
-	StartedAt  time.Time       `json:"started_at"`
-	LeaseUntil *time.Time      `json:"lease_until"` // nil with the embedded store, which needs no lease
-	InFlight   int             `json:"in_flight"`   // attempts under way or not yet recorded
-	Leaving    bool            `json:"leaving"`     // it hands its partitions over and takes none
-	HeldSince  *time.Time      `json:"held_since"`  // when the store was restored, while it delivers nothing until an operator lets it
-	Partitions []NodePartition `json:"partitions"`
-	// Authorities is nil of another node than the one that answers.
-	Authorities *NodeAuthorities `json:"certificate_authorities"`
-	OwnFault    *NodeFault       `json:"own_fault"` // that its attempts met within the last minute; nil of another node, too
+	ID          string           `json:"id" doc:"Made at each start."`
+	URL         string           `json:"url"`
+	Version     string           `json:"version"`
+	Store       string           `json:"store" enum:"sqlite,postgres" doc:"The engine that keeps the log."`
+	StartedAt   time.Time        `json:"started_at"`
+	LeaseUntil  *time.Time       `json:"lease_until" doc:"null: the embedded store has one node, which needs no lease."`
+	InFlight    int              `json:"in_flight" doc:"Attempts under way or not yet recorded."`
+	Leaving     bool             `json:"leaving" doc:"It hands its partitions over and takes none."`
+	HeldSince   *time.Time       `json:"held_since" doc:"When the store was restored from a backup, or went back, while it delivers nothing until an operator lets it; null otherwise."`
+	Partitions  []NodePartition  `json:"partitions"`
+	Authorities *NodeAuthorities `json:"certificate_authorities" doc:"That it verifies endpoints by. null: of another node than the one that answers."`
+	OwnFault    *NodeFault       `json:"own_fault" doc:"A fault of the node that answers which attempts met within the last minute; null for none, and of other nodes."`
 }
 
 // NodeFault is a fault of a node that holds deliveries up: its resolver, its egress proxy, its routes.
 type NodeFault struct {
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
-	LastAt time.Time `json:"last_at"` // when an attempt met it last
+	LastAt time.Time `json:"last_at" doc:"When an attempt met it last. None of these counts against its webhook."`
 }
 
 // NodeAuthorities are the certificate authorities that a node verifies endpoints by.
 type NodeAuthorities struct {
-	Count  int    `json:"count"` // -1: the system keeps them to itself
-	Source string `json:"source"`
+	Count  int    `json:"count" doc:"-1: the system keeps them to itself."`
+	Source string `json:"source" doc:"Where they come from."`
 }
 
 // NodePartition is a partition of the log as its node runs it; offsets count its events.
 type NodePartition struct {
 	Partition int   `json:"partition"`
-	Tail      int64 `json:"tail"`  // the last event that was offered to its webhooks
-	Swept     int64 `json:"swept"` // up to here a start has nothing to read again but what lags or is parked
-	Lag       int64 `json:"lag"`   // events between the two
+	Tail      int64 `json:"tail" doc:"Offset of its last event."`
+	Swept     int64 `json:"swept" doc:"Offset up to which a start has nothing to read again but what lags or is parked."`
+	Lag       int64 `json:"lag" doc:"Events between the two."`
 }
 
 // Nodes lists the installation's processes. It needs an operator key.
@@ -89,12 +88,11 @@ func (c *Client) Nodes(ctx context.Context) iter.Seq2[Node, error] {
 
 // Era is a time in which the store never went back.
 type Era struct {
-	Number  int64     `json:"number"` // counted from 1
-	BeganAt time.Time `json:"began_at"`
-	Cause   string    `json:"cause"` // why it began; empty for the first one
-	// What was acknowledged from the one to the other may be missing; nil when nothing is.
-	MissingFrom *time.Time `json:"missing_from"`
-	MissingTo   *time.Time `json:"missing_to"`
+	Number      int64      `json:"number" doc:"Counted from 1."`
+	BeganAt     time.Time  `json:"began_at"`
+	Cause       string     `json:"cause" doc:"Why another era began: a standby was promoted, or a copy restored. Empty for the first one."`
+	MissingFrom *time.Time `json:"missing_from" doc:"What was acknowledged from then on may be missing; null when nothing is."`
+	MissingTo   *time.Time `json:"missing_to" doc:"And what was acknowledged later is there."`
 }
 
 // Eras lists when the store went back, because a standby was promoted or a copy restored, newest first.
@@ -121,22 +119,22 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 // Key is an API key of a company.
 type Key struct {
 	ID         string     `json:"id"`
-	Key        string     `json:"key,omitempty"` // in the answer to its creation only
+	Key        string     `json:"key,omitempty" doc:"Only in the answer to its creation; it is not kept."`
 	CompanyID  string     `json:"company_id"`
 	Name       string     `json:"name"`
-	Scope      Scope      `json:"scope"`
-	Hint       string     `json:"hint"` // its last four characters
+	Scope      Scope      `json:"scope" enum:"read,write"`
+	Hint       string     `json:"hint" doc:"Its last four characters."`
 	CreatedBy  string     `json:"created_by"`
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at"`
-	LastUsedAt *time.Time `json:"last_used_at"` // to within ten minutes
+	LastUsedAt *time.Time `json:"last_used_at" doc:"To within ten minutes."`
 	RevokedAt  *time.Time `json:"revoked_at"`
 }
 
 // KeyCreate is a key that is to be made.
 type KeyCreate struct {
-	Name      string     `json:"name,omitempty"`
-	Scope     Scope      `json:"scope"`
+	Name      string     `json:"name,omitempty" maxLength:"128"`
+	Scope     Scope      `json:"scope" enum:"read,write"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 

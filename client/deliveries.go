@@ -9,58 +9,53 @@ import (
 	"time"
 )
 
-// Delivery is the pair of an event and a webhook that wants it.
-type Delivery struct {
+// DeliveryHead is what a delivery is, in a list and alone.
+type DeliveryHead struct {
 	EventID        string         `json:"event_id"`
 	Event          string         `json:"event"`
 	ObjectID       *string        `json:"object_id"`
-	Sequence       *int64         `json:"sequence"` // nil where the webhook never matched the event
-	Status         DeliveryStatus `json:"status"`
-	Reason         *string        `json:"reason"` // why it waits, failed or was skipped
-	AcceptedAt     time.Time      `json:"accepted_at"`
-	Attempts       int            `json:"attempts"`
+	Sequence       *int64         `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
+	Status         DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
+	Reason         *string        `json:"reason" doc:"Why it waits, failed or was skipped."`
 	LastStatusCode *int           `json:"last_status_code"`
 	LastDurationMS *float64       `json:"last_duration_ms"`
 	LastAttemptAt  *time.Time     `json:"last_attempt_at"`
 	NextAttemptAt  *time.Time     `json:"next_attempt_at"`
+	AcceptedAt     time.Time      `json:"accepted_at"`
+}
+
+// Delivery is the pair of an event and a webhook that wants it.
+type Delivery struct {
+	DeliveryHead
+	Attempts int `json:"attempts" doc:"Requests made, of every kind."`
 }
 
 // DeliveryDetail is a delivery with its attempts.
 type DeliveryDetail struct {
-	WebhookID      string         `json:"webhook_id"`
-	EventID        string         `json:"event_id"`
-	Event          string         `json:"event"`
-	ObjectID       *string        `json:"object_id"`
-	Sequence       *int64         `json:"sequence"`
-	Status         DeliveryStatus `json:"status"`
-	Reason         *string        `json:"reason"`
-	AcceptedAt     time.Time      `json:"accepted_at"`
-	LastStatusCode *int           `json:"last_status_code"`
-	LastDurationMS *float64       `json:"last_duration_ms"`
-	LastAttemptAt  *time.Time     `json:"last_attempt_at"`
-	NextAttemptAt  *time.Time     `json:"next_attempt_at"`
-	Attempts       []Attempt      `json:"attempts"`
-	AttemptsMore   bool           `json:"attempts_more"` // only the first and the last ones are shown
-	Curl           string         `json:"curl"`          // the request as a command, without its signature
+	DeliveryHead
+	WebhookID    string    `json:"webhook_id"`
+	Attempts     []Attempt `json:"attempts"`
+	AttemptsMore bool      `json:"attempts_more" doc:"There were more attempts than are shown: the first and the last ones are."`
+	Curl         string    `json:"curl" doc:"The request as a command, with <signature> in the signature's place."`
 }
 
 // Attempt is one request of a delivery, and what came of it.
 type Attempt struct {
-	Number            int            `json:"number"` // 1, 2, 3 … of its delivery
-	Kind              Kind           `json:"kind"`
+	Number            int            `json:"number" doc:"1, 2, 3 … of its delivery."`
+	Kind              Kind           `json:"kind" enum:"live,manual,replay,test"`
 	ReplayID          *string        `json:"replay_id"`
-	Counted           bool           `json:"counted"` // it used a step of the schedule
+	Counted           bool           `json:"counted" doc:"Whether it used a step of the schedule."`
 	StartedAt         time.Time      `json:"started_at"`
-	Reused            bool           `json:"reused"` // over a connection that had been used before
-	Outcome           Outcome        `json:"outcome"`
+	Reused            bool           `json:"reused" doc:"Whether it went over a connection that had been used before. Where that ended before one byte of an answer the next attempt followed at once, on a new one; neither step nor failure is counted."`
+	Outcome           Outcome        `json:"outcome" enum:"delivered,retry,throttled,failed,gone"`
 	StatusCode        *int           `json:"status_code"`
 	ErrorClass        *string        `json:"error_class"`
 	ErrorDetail       *string        `json:"error_detail"`
-	Advice            *string        `json:"advice"` // what usually causes this, and what to do
-	RetryAfterSeconds *float64       `json:"retry_after_seconds"`
+	Advice            *string        `json:"advice" doc:"What usually causes this, and what to do."`
+	RetryAfterSeconds *float64       `json:"retry_after_seconds" doc:"What the receiver asked for."`
 	Timing            Timing         `json:"timing"`
 	Request           AttemptRequest `json:"request"`
-	Response          *AttemptAnswer `json:"response"` // kept for failures and the last 20 successes
+	Response          *AttemptAnswer `json:"response" doc:"Kept for failures and the last 20 successes of a webhook."`
 }
 
 // Timing is how long each phase of an attempt took; nil where it did not take place.
@@ -78,14 +73,14 @@ type AttemptRequest struct {
 	URL             string            `json:"url"`
 	Headers         map[string]string `json:"headers"`
 	Body            string            `json:"body"`
-	BodyTruncated   bool              `json:"body_truncated"`   // longer than 64 KiB
-	SettingsChanged bool              `json:"settings_changed"` // URL and own headers are those of today
+	BodyTruncated   bool              `json:"body_truncated" doc:"The body is longer than 64 KiB; GET /v1/events/{event_id} has all of it."`
+	SettingsChanged bool              `json:"settings_changed" doc:"The webhook was changed since: URL and own headers are those of today."`
 }
 
 // AttemptAnswer is what a receiver said: the header block as it came and the first 16 KiB.
 type AttemptAnswer struct {
-	Headers string `json:"headers"`
-	Body    string `json:"body"`
+	Headers string `json:"headers" doc:"The header block as it came. Bytes that are not text are replaced."`
+	Body    string `json:"body" doc:"The first 16 KiB. Bytes that are not text are replaced."`
 }
 
 // DeliveryFilter narrows a list of deliveries. Its zero value is all of them.
@@ -123,7 +118,7 @@ func (c *Client) RetryDelivery(ctx context.Context, webhook, event string) (*Del
 // SignedCurl is a command that sends a delivery's request again.
 type SignedCurl struct {
 	Curl      string   `json:"curl"`
-	Variables []string `json:"variables"` // shell variables for the webhook's own headers
+	Variables []string `json:"variables" doc:"Shell variables that the command reads: the values of the webhook's own headers."`
 }
 
 // SignCurl returns a delivery's request as a command with a valid signature. That is audited.
@@ -133,18 +128,18 @@ func (c *Client) SignCurl(ctx context.Context, webhook, event string) (*SignedCu
 
 // SignatureComputed is what a receiver's code computed for an attempt; 0 is the last one.
 type SignatureComputed struct {
-	Computed string `json:"computed"`
-	Attempt  int    `json:"attempt,omitempty"`
+	Computed string `json:"computed" minLength:"1" maxLength:"1024" doc:"What your code computed, in hex or base64. What begins with v1, is compared with webhook-signature, everything else with X-Atlas-Webhook-Signature."`
+	Attempt  int    `json:"attempt,omitzero" required:"false" minimum:"1" doc:"The attempt whose request your code read; the last one when left out."`
 }
 
 // SignatureExplained is how somebody's code came to what it computed.
 type SignatureExplained struct {
-	Attempt  int       `json:"attempt"`
-	Right    bool      `json:"right"`
-	Found    bool      `json:"found"`
-	Complete bool      `json:"complete"` // false when the body is too large to try everything
-	Mistakes []Mistake `json:"mistakes"`
-	Formula  *string   `json:"formula"`
+	Attempt  int       `json:"attempt" doc:"The attempt whose request it was compared with."`
+	Right    bool      `json:"right" doc:"It is the signature of this request: the code computes it well."`
+	Found    bool      `json:"found" doc:"The way to compute it was found."`
+	Complete bool      `json:"complete" doc:"Everything was tried, or it was found. False when the body is too large for that."`
+	Mistakes []Mistake `json:"mistakes" doc:"What the code does otherwise than it should."`
+	Formula  *string   `json:"formula" doc:"Who computes this gets what was computed."`
 }
 
 // Mistake is one way in which code differs from the contract.
@@ -178,13 +173,14 @@ type FedEvent struct {
 	Event      string          `json:"event"`
 	ObjectID   *string         `json:"object_id"`
 	AcceptedAt time.Time       `json:"accepted_at"`
-	Data       json.RawMessage `json:"data"`
+	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
 }
 
-type feed struct {
+// Feed is a stretch of the events that a webhook matched, oldest first.
+type Feed struct {
 	Data      []FedEvent `json:"data"`
 	Limit     int        `json:"limit"`
-	NextAfter int64      `json:"next_after"`
+	NextAfter int64      `json:"next_after" doc:"The value of after for what follows; the same again at the end."`
 }
 
 // PullEvents lists the events that a webhook matched, oldest first, after a sequence: for a receiver
@@ -193,7 +189,7 @@ func (c *Client) PullEvents(ctx context.Context, webhook string, after int64) it
 	return func(yield func(FedEvent, error) bool) {
 		for {
 			q := query{}.number("after", after)
-			f, err := fetch[feed](ctx, c, get("/v1/webhooks/{id}/events", webhook).with(url.Values(q)))
+			f, err := fetch[Feed](ctx, c, get("/v1/webhooks/{id}/events", webhook).with(url.Values(q)))
 			if err != nil {
 				yield(FedEvent{}, err)
 				return

@@ -34,12 +34,9 @@ type Publish struct {
 	Lint bool `json:"-"`
 }
 
-// Finding is something in published data that is JSON and that some receivers cannot read.
-type Finding struct {
-	Code    string `json:"code"`
-	Pointer string `json:"pointer"` // of the first place (RFC 6901)
-	Detail  string `json:"detail"`
-}
+// Finding is something in published data that is JSON and that some receivers cannot read. Its
+// pointer is that of the first place (RFC 6901).
+type Finding = hook.Finding
 
 // Published is the answer to an event: it is on disk.
 type Published struct {
@@ -48,9 +45,8 @@ type Published struct {
 	Event      string    `json:"event"`
 	ObjectID   *string   `json:"object_id"`
 	AcceptedAt time.Time `json:"accepted_at"`
-	Duplicate  bool      `json:"duplicate"` // it had been published before
-	// Warnings is there where [Publish.Lint] asked.
-	Warnings []Finding `json:"warnings,omitzero"`
+	Duplicate  bool      `json:"duplicate" doc:"The same event was published before; this is what was answered then."`
+	Warnings   []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
 
 // PublishedBatch is the answer to a batch, in its order.
@@ -64,7 +60,7 @@ type PublishedBatch struct {
 type BatchItem struct {
 	ID        string    `json:"id"`
 	Duplicate bool      `json:"duplicate"`
-	Warnings  []Finding `json:"warnings,omitzero"` // there where [Publish.Lint] asked
+	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
 
 // PublishEvent publishes an event. It needs an operator key.
@@ -137,13 +133,11 @@ type Event struct {
 	CompanyID  string          `json:"company_id"`
 	Event      string          `json:"event"`
 	ObjectID   *string         `json:"object_id"`
-	OccurredAt *time.Time      `json:"occurred_at"` // the producer's claim
+	OccurredAt *time.Time      `json:"occurred_at" doc:"The producer's claim."`
 	AcceptedAt time.Time       `json:"accepted_at"`
-	Data       json.RawMessage `json:"data"`
-	// Matched is how many webhooks wanted it; nil in a list.
-	Matched *int `json:"matched,omitempty"`
-	// Warnings is what in the data some receivers cannot read; nil in a list.
-	Warnings []Finding `json:"warnings,omitzero"`
+	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
+	Matched    *int            `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
+	Warnings   []Finding       `json:"warnings,omitzero" doc:"What in the data some receivers cannot read; only in the answer about one event."`
 }
 
 // EventFilter narrows a list of events. Its zero value is all of them.
@@ -168,12 +162,11 @@ func (c *Client) Event(ctx context.Context, id string) (*Event, error) {
 
 // Match is what one webhook made of an event.
 type Match struct {
-	WebhookID string  `json:"webhook_id"`
-	Endpoint  string  `json:"endpoint"`
-	Verdict   Verdict `json:"verdict"`
-	Reason    string  `json:"reason"` // the verdict in words
-	// Status is that of the delivery; "" where there is none.
-	Status DeliveryStatus `json:"status,omitempty"`
+	WebhookID string         `json:"webhook_id"`
+	Endpoint  string         `json:"endpoint"`
+	Verdict   Verdict        `json:"verdict" enum:"matched,topic_not_subscribed,filter_failed,created_after"`
+	Reason    string         `json:"reason" doc:"The verdict in words."`
+	Status    DeliveryStatus `json:"status,omitempty" enum:"pending,retrying,held,delivered,failed,skipped" doc:"Of the delivery, where there is one."`
 }
 
 // ExplainEvent lists what every webhook of the company made of an event, and why.
@@ -185,18 +178,19 @@ func (c *Client) ExplainEvent(ctx context.Context, id string) iter.Seq2[Match, e
 type Topic struct {
 	Topic       string          `json:"topic"`
 	Category    string          `json:"category"`
-	Description string          `json:"description"`
-	Summary     string          `json:"summary"` // when it is sent
-	Sample      json.RawMessage `json:"sample"`
+	Description string          `json:"description" doc:"The documentation's sentence."`
+	Summary     string          `json:"summary" doc:"When it is sent."`
+	Sample      json.RawMessage `json:"sample" doc:"A document as it might be published."`
 }
 
-type topicList struct {
+// TopicList is the catalogue.
+type TopicList struct {
 	Data []Topic `json:"data"`
 }
 
 // Topics returns the catalogue: what can happen, and so what a webhook can subscribe to.
 func (c *Client) Topics(ctx context.Context) ([]Topic, error) {
-	l, err := fetch[topicList](ctx, c, get("/v1/topics"))
+	l, err := fetch[TopicList](ctx, c, get("/v1/topics"))
 	if err != nil {
 		return nil, err
 	}
@@ -205,14 +199,14 @@ func (c *Client) Topics(ctx context.Context) ([]Topic, error) {
 
 // FilterPreview is a filter that is to be tried out.
 type FilterPreview struct {
-	Filter string   `json:"filter"`
-	Events []string `json:"events,omitempty"` // only events of these topics
+	Filter string   `json:"filter" doc:"The expression."`
+	Events []string `json:"events,omitempty" maxItems:"64" doc:"Only events of these topics; patterns as in a webhook."`
 }
 
 // FilterVerdict is what a filter makes of the latest events.
 type FilterVerdict struct {
 	Compiled bool           `json:"compiled"`
-	Error    *string        `json:"error"` // why it does not compile
+	Error    *string        `json:"error" doc:"Why it does not compile."`
 	Data     []FilteredItem `json:"data"`
 }
 
@@ -221,8 +215,8 @@ type FilteredItem struct {
 	EventID string  `json:"event_id"`
 	Event   string  `json:"event"`
 	Matched bool    `json:"matched"`
-	Failed  *string `json:"failed"` // the clause that said no
-	Error   *string `json:"error"`  // what went wrong; that counts as a match
+	Failed  *string `json:"failed" doc:"The clause that said no."`
+	Error   *string `json:"error" doc:"What went wrong while it looked at the event; that counts as a match."`
 }
 
 // PreviewFilter tries a filter on the latest events.

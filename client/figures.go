@@ -8,7 +8,7 @@ import (
 
 // Stats are figures over a window, in buckets. Buckets in which nothing happened are left out.
 type Stats struct {
-	Window        Window    `json:"window"`
+	Window        Window    `json:"window" enum:"1h,24h,7d,30d"`
 	From          time.Time `json:"from"`
 	To            time.Time `json:"to"`
 	BucketSeconds int64     `json:"bucket_seconds"`
@@ -18,16 +18,16 @@ type Stats struct {
 
 // Bucket is the figures of one stretch of time, from At on.
 type Bucket struct {
-	At time.Time `json:"at"`
+	At time.Time `json:"at" doc:"Where it begins."`
 	Figures
 }
 
 // Figures are what happened.
 type Figures struct {
 	Delivered           int64       `json:"delivered"`
-	Failed              int64       `json:"failed"`                 // for good
-	Retried             int64       `json:"retried"`                // attempts that failed and are repeated
-	LatencyMS           Percentiles `json:"latency_ms"`             // of endpoints
+	Failed              int64       `json:"failed" doc:"For good."`
+	Retried             int64       `json:"retried" doc:"Attempts that failed and were or will be repeated."`
+	LatencyMS           Percentiles `json:"latency_ms" doc:"How long endpoints took to answer."`
 	AcceptToDeliveredMS Percentiles `json:"accept_to_delivered_ms"` // from 202 to the receiver's answer
 }
 

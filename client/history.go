@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"iter"
 	"net/url"
 	"time"
@@ -10,14 +9,14 @@ import (
 
 // AuditEntry is one change: who, what, when.
 type AuditEntry struct {
-	ID        string          `json:"id"`
-	At        time.Time       `json:"at"`
-	Address   *string         `json:"address"` // from where; nil where that is not known
-	Actor     string          `json:"actor"`   // a key's id, operator, or engine
-	Action    string          `json:"action"`
-	Object    string          `json:"object"` // the id of what was changed
-	RequestID string          `json:"request_id"`
-	Detail    json.RawMessage `json:"detail"` // an object
+	ID        string    `json:"id"`
+	At        time.Time `json:"at"`
+	Address   *string   `json:"address" doc:"The address from which it was asked for; null where that is not known, and for the engine."`
+	Actor     string    `json:"actor" doc:"A key's id, operator, or engine."`
+	Action    string    `json:"action" example:"webhook.updated"`
+	Object    string    `json:"object" doc:"The id of what was changed."`
+	RequestID string    `json:"request_id"`
+	Detail    Object    `json:"detail" doc:"What was asked for; never a secret."`
 }
 
 // AuditLog lists who changed what, newest first.
@@ -29,8 +28,8 @@ func (c *Client) AuditLog(ctx context.Context) iter.Seq2[AuditEntry, error] {
 type Notice struct {
 	ID        string    `json:"id"`
 	At        time.Time `json:"at"`
-	WebhookID string    `json:"webhook_id"` // empty when it is about all of them
-	Kind      string    `json:"kind"`
+	WebhookID string    `json:"webhook_id" doc:"Empty when it is about all of the company's."`
+	Kind      string    `json:"kind" example:"down"`
 	Detail    string    `json:"detail"`
 }
 
@@ -41,25 +40,23 @@ func (c *Client) Notices(ctx context.Context) iter.Seq2[Notice, error] {
 
 // Balance is where everything is that a webhook matched.
 type Balance struct {
-	WebhookID string `json:"webhook_id"`
-	Matched   int64  `json:"matched"`
-	Delivered int64  `json:"delivered"`
-	Failed    int64  `json:"failed"`
-	Skipped   int64  `json:"skipped"`
-	Parked    int64  `json:"parked"`
-	Pending   int64  `json:"pending"`
-	Balanced  bool   `json:"balanced"` // Matched is the sum of the others
-	// Of a deep count: acceptance of the first event counted; that nothing was purged, so that both
-	// counts must agree; and matches that left no trace, of which there must be none.
-	Since       *time.Time `json:"since,omitempty"`
-	Complete    *bool      `json:"complete,omitempty"`
-	Unexplained *int64     `json:"unexplained,omitempty"`
+	WebhookID   string     `json:"webhook_id"`
+	Matched     int64      `json:"matched"`
+	Delivered   int64      `json:"delivered"`
+	Failed      int64      `json:"failed"`
+	Skipped     int64      `json:"skipped"`
+	Parked      int64      `json:"parked"`
+	Pending     int64      `json:"pending"`
+	Balanced    bool       `json:"balanced" doc:"matched is the sum of the others."`
+	Since       *time.Time `json:"since,omitempty" doc:"With deep: acceptance of the first event that was counted."`
+	Complete    *bool      `json:"complete,omitempty" doc:"With deep: nothing was purged, so that both counts must agree."`
+	Unexplained *int64     `json:"unexplained,omitempty" doc:"With deep: matches that left no trace. Must be 0."`
 }
 
-// conservation is a page of balances.
-type conservation struct {
-	page[Balance]
-	Balanced bool `json:"balanced"`
+// Conservation is a page of balances.
+type Conservation struct {
+	List[Balance]
+	Balanced bool `json:"balanced" doc:"All webhooks of this page are."`
 }
 
 // CheckConservation lists for each webhook where everything is that it matched. A deep one counts

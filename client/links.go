@@ -9,14 +9,14 @@ import (
 // ConsoleLink opens the console for a company, once.
 type ConsoleLink struct {
 	ID               string     `json:"id"`
-	URL              string     `json:"url,omitempty"` // in the answer to its creation only
+	URL              string     `json:"url,omitempty" doc:"Only in the answer to its creation. The token stands behind #, so that no server and no log sees it."`
 	CompanyID        string     `json:"company_id"`
 	ReadOnly         bool       `json:"read_only"`
 	CreatedBy        string     `json:"created_by"`
 	CreatedAt        time.Time  `json:"created_at"`
-	ExpiresAt        time.Time  `json:"expires_at"` // when it stops working, if it was not used
+	ExpiresAt        time.Time  `json:"expires_at" doc:"When the link stops working, if it was not used."`
 	UsedAt           *time.Time `json:"used_at"`
-	SessionExpiresAt *time.Time `json:"session_expires_at"`
+	SessionExpiresAt *time.Time `json:"session_expires_at" doc:"When the session ends that it opened."`
 	RevokedAt        *time.Time `json:"revoked_at"`
 }
 

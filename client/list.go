@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// page is a page of a list, newest first.
-type page[T any] struct {
+// List is a page of a list, newest first.
+type List[T any] struct {
 	Data       []T     `json:"data"`
 	Limit      int     `json:"limit"`
-	Cursor     *string `json:"cursor"`
-	NextCursor *string `json:"next_cursor"`
+	Cursor     *string `json:"cursor" doc:"The cursor that was given; null on the first page."`
+	NextCursor *string `json:"next_cursor" doc:"The cursor of the next page; null at the end. A page may be shorter than its limit and have a next one."`
 }
 
 // list reads page after page of a list.
@@ -22,7 +22,7 @@ func list[T any](ctx context.Context, c *Client, k call) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		k := k.with(copied(k.query))
 		for {
-			p, err := fetch[page[T]](ctx, c, k)
+			p, err := fetch[List[T]](ctx, c, k)
 			if err != nil {
 				var none T
 				yield(none, err)

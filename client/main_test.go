@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/app/apptest"
 )
 
@@ -31,13 +32,13 @@ func TestMain(m *testing.M) {
 // companies counts those that were used, so that a test that runs twice has two.
 var companies atomic.Int64
 
-// at is a client of the server for a company of the test's own; "" for none.
-func at(t *testing.T, company string) *Client {
+// own is the id of a company that no other test has.
+func own(company string) string { return company + strconv.FormatInt(companies.Add(1), 10) }
+
+// at is a client of the server for a company; "" for none.
+func at(t *testing.T, company string) *client.Client {
 	t.Helper()
-	if company != "" {
-		company += strconv.FormatInt(companies.Add(1), 10)
-	}
-	c, err := New(Config{URL: server.URL, Key: server.Key, Company: company})
+	c, err := client.New(client.Config{URL: server.URL, Key: server.Key, Company: company})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,33 +8,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // Problem is an answer of the server that is an error (RFC 9457).
 type Problem struct {
-	Type      string       `json:"type"`
-	Title     string       `json:"title"`
-	Status    int          `json:"status"`
-	Detail    string       `json:"detail"`           // for people
-	Code      string       `json:"code"`             // for programs; stable; "" if something before the server answered
-	RequestID string       `json:"request_id"`       // finds the request in the server's log
-	Errors    []FieldError `json:"errors,omitempty"` // for 400 and 422: what is wrong with each field
-	// ExistingID is the webhook that is there already, for the code duplicate_webhook.
-	ExistingID string `json:"existing_id,omitempty"`
-	// IDs are the events that may or may not have been accepted, for the code outcome_unknown:
-	// publish them again under these ids.
-	IDs []string `json:"ids,omitempty"`
+	Type   string `json:"type" example:"about:blank" doc:"Always about:blank: the code says more than a type could."`
+	Title  string `json:"title" example:"Unprocessable Entity" doc:"The status in words."`
+	Status int    `json:"status" example:"422"`
+	Detail string `json:"detail" example:"event: there is no such topic; did you mean conversation.status?" doc:"What is wrong, for people."`
+	// Code is "" if something before the server answered.
+	Code       string       `json:"code" example:"unknown_topic" doc:"What is wrong, for programs. Stable."`
+	RequestID  string       `json:"request_id" doc:"The X-Request-Id of this answer."`
+	Errors     []FieldError `json:"errors,omitempty" doc:"What is wrong with each field, for 400 and 422."`
+	ExistingID string       `json:"existing_id,omitempty" doc:"What is there already, for duplicate_webhook and replay_running."`
+	IDs        []string     `json:"ids,omitempty" doc:"For outcome_unknown: the ids to publish the same events under again."`
 
 	// RetryAfter is the pause that the server asks for; 0 if it does not.
 	RetryAfter time.Duration `json:"-"`
 }
 
-// FieldError says what is wrong with one field of a request.
-type FieldError struct {
-	Field  string `json:"field"` // as it was sent: "headers.X-Foo", in a batch "[3].event"
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
+// FieldError says what is wrong with one field of a request: the field as it was sent
+// ("headers.X-Foo", in a batch "[3].event"), a stable code, a sentence.
+type FieldError = hook.FieldError
 
 // Error is the code, the detail and the request's id.
 func (p *Problem) Error() string {

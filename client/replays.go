@@ -25,14 +25,14 @@ type replayRequest struct {
 type Replay struct {
 	ID            string       `json:"id"`
 	WebhookID     string       `json:"webhook_id"`
-	Status        ReplayStatus `json:"status"`
+	Status        ReplayStatus `json:"status" enum:"running,done,cancelled"`
 	From          time.Time    `json:"from"`
 	To            *time.Time   `json:"to"`
-	Only          Extent       `json:"only"`
+	Only          Extent       `json:"only" enum:"all,failed,undelivered"`
 	Event         *string      `json:"event"`
 	RatePerSecond *float64     `json:"rate_per_second"`
-	Progress      float64      `json:"progress"` // 0 to 1, of the events to be looked at
-	Started       int64        `json:"started"`  // deliveries begun
+	Progress      float64      `json:"progress" doc:"Which part of its events has been looked at, 0 to 1."`
+	Started       int64        `json:"started" doc:"Deliveries begun."`
 	Delivered     int64        `json:"delivered"`
 	Failed        int64        `json:"failed"`
 	CreatedAt     time.Time    `json:"created_at"`
@@ -42,8 +42,8 @@ type Replay struct {
 // ReplayExtent is what a replay would send.
 type ReplayExtent struct {
 	Count int64 `json:"count"`
-	Bytes int64 `json:"bytes"` // of data
-	Exact bool  `json:"exact"` // false: counting stopped after 100,000 events
+	Bytes int64 `json:"bytes" doc:"Of data."`
+	Exact bool  `json:"exact" doc:"False: counting stopped after 100,000 events."`
 }
 
 // CreateReplay sends a stretch of the past again. There is one at a time for a webhook.

@@ -7,71 +7,76 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // Webhook is a subscription.
 type Webhook struct {
-	ID        string   `json:"id"`
-	CompanyID string   `json:"company_id"`
-	Endpoint  string   `json:"endpoint"`
-	Event     string   `json:"event"` // the first of Events
-	Events    []string `json:"events"`
-	Status    Status   `json:"status"`
-	// StatusReason is why it became INACTIVE without its owner's doing: gone or failing.
-	StatusReason *string `json:"status_reason"`
-	// SigningSecret is in the answer to its creation only; see [Client.Secret].
-	SigningSecret        string            `json:"signing_secret,omitempty"`
-	Description          string            `json:"description"`
-	Metadata             json.RawMessage   `json:"metadata"` // an object
-	SignatureScheme      SignatureScheme   `json:"signature_scheme"`
-	DataFormat           DataFormat        `json:"data_format"`
-	Headers              map[string]string `json:"headers"` // the values are masked
-	Ordering             Ordering          `json:"ordering"`
-	MaxConcurrency       int               `json:"max_concurrency"`
-	RateLimitPerSecond   *float64          `json:"rate_limit_per_second"` // nil = no limit
-	TimeoutMS            int64             `json:"timeout_ms"`
-	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
-	HTTPVersion          HTTPVersion       `json:"http_version"`
-	TLSCompat            bool              `json:"tls_compat"` // TLS without the key shares that old middleboxes swallow
-	Filter               *string           `json:"filter"`
-	// FilterProblem is in the answer about one webhook only, while its filter, which another version
-	// saved, cannot be used: why. Until it is changed every event of its topics matches.
-	FilterProblem *string `json:"filter_problem,omitempty"`
-	// StandardWebhooks says whether requests carry the three webhook-* headers, StandardWebhooksReason
-	// why they do not.
-	StandardWebhooks       bool      `json:"standard_webhooks"`
-	StandardWebhooksReason *string   `json:"standard_webhooks_reason"`
-	CreatedAt              time.Time `json:"created_at"`
-	UpdatedAt              time.Time `json:"updated_at"`
-	// SecretRotation is there only while the secret is being replaced.
-	SecretRotation *SecretRotation `json:"secret_rotation,omitempty"`
-	// Health is in the answer about one webhook only.
-	Health *Health `json:"health,omitempty"`
-	// Warnings is in answers to creating and changing it only: what was accepted and probably does
-	// not do what was meant.
-	Warnings []Warning `json:"warnings,omitzero"`
+	ID                     string            `json:"id" example:"wh_01kakqz0x8e4m9wz7q3t5v6y8b"`
+	CompanyID              string            `json:"company_id" example:"c1"`
+	Endpoint               string            `json:"endpoint" example:"https://example.com/hooks"`
+	Event                  string            `json:"event" example:"conversation.status" doc:"The first of events."`
+	Events                 []string          `json:"events" doc:"What it is subscribed to, as it was written."`
+	Status                 Status            `json:"status" enum:"ACTIVE,PAUSED,INACTIVE"`
+	StatusReason           *string           `json:"status_reason" doc:"Why it became INACTIVE without its owner's doing: gone or failing."`
+	SigningSecret          string            `json:"signing_secret,omitempty" doc:"Only in the answer to its creation."`
+	Description            string            `json:"description"`
+	Metadata               Object            `json:"metadata"` // an object
+	SignatureScheme        SignatureScheme   `json:"signature_scheme" enum:"hex,base64,base64-dotted,python-dict"`
+	DataFormat             DataFormat        `json:"data_format" enum:"string,object"`
+	Headers                map[string]string `json:"headers" doc:"Names of its own headers; their values are never shown."`
+	Ordering               Ordering          `json:"ordering" enum:"relaxed,object,webhook"`
+	MaxConcurrency         int               `json:"max_concurrency"`
+	RateLimitPerSecond     *float64          `json:"rate_limit_per_second"` // nil = no limit
+	TimeoutMS              int64             `json:"timeout_ms"`
+	RetryScheduleSeconds   []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
+	HTTPVersion            HTTPVersion       `json:"http_version" enum:"auto,1.1"`
+	TLSCompat              bool              `json:"tls_compat"` // TLS without the key shares that old middleboxes swallow
+	Filter                 *string           `json:"filter"`
+	FilterProblem          *string           `json:"filter_problem,omitempty" doc:"Only in the answer about one webhook, and only while the filter cannot be used, which another version saved: why. Until it is changed every event of its topics matches."`
+	StandardWebhooks       bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
+	StandardWebhooksReason *string           `json:"standard_webhooks_reason" doc:"Why they do not."`
+	CreatedAt              time.Time         `json:"created_at"`
+	UpdatedAt              time.Time         `json:"updated_at"`
+	SecretRotation         *SecretRotation   `json:"secret_rotation,omitempty" doc:"Only while the signing secret is being replaced."`
+	Health                 *Health           `json:"health,omitempty" doc:"Only in the answer about one webhook."`
+	Warnings               []Warning         `json:"warnings,omitzero" doc:"Only in answers to creating and changing it: what was accepted and probably does not do what was meant."`
 
 	// ETag is the webhook's version, for IfMatch; "" in a list.
 	ETag string `json:"-"`
 }
 
 // Warning says that something was accepted and probably does not do what was meant.
-type Warning struct {
-	Field  string `json:"field"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+type Warning = hook.Warning
+
+// Object is a JSON object, kept as it is written.
+type Object json.RawMessage
+
+// MarshalJSON is the object itself; {} where there is none.
+func (o Object) MarshalJSON() ([]byte, error) {
+	if len(o) == 0 {
+		return []byte("{}"), nil
+	}
+	return o, nil
+}
+
+// UnmarshalJSON keeps a copy.
+func (o *Object) UnmarshalJSON(text []byte) error {
+	*o = append((*o)[:0:0], text...)
+	return nil
 }
 
 // WebhookSummary is how a company's webhooks fare, in numbers.
 type WebhookSummary struct {
 	Total    int      `json:"total"`
 	Active   int      `json:"active"`
-	Failing  int      `json:"failing"` // of the active ones
-	Down     int      `json:"down"`    // of the active ones
+	Failing  int      `json:"failing" doc:"Of the active ones: failures in a row, slowed down."`
+	Down     int      `json:"down" doc:"Of the active ones: standing still, probed now and then."`
 	Paused   int      `json:"paused"`
 	Inactive int      `json:"inactive"`
-	Disabled int      `json:"disabled"` // of the inactive ones: not by their owner
-	Troubled []string `json:"troubled"` // ids of those that are failing, down or disabled: the newest 100
+	Disabled int      `json:"disabled" doc:"Of the inactive ones: not by their owner."`
+	Troubled []string `json:"troubled" doc:"Ids of those that are failing, down or disabled: the newest 100."`
 }
 
 // WebhookSummary counts the webhooks by how they fare.
@@ -81,30 +86,30 @@ func (c *Client) WebhookSummary(ctx context.Context) (*WebhookSummary, error) {
 
 // SecretRotation says that a webhook's secret is about to change.
 type SecretRotation struct {
-	EndsAt    time.Time `json:"ends_at"`   // from then on the new secret alone signs
-	Activated bool      `json:"activated"` // the Atlas header is made with the new one already
+	EndsAt    time.Time `json:"ends_at" doc:"From then on the new secret alone signs."`
+	Activated bool      `json:"activated" doc:"True: X-Atlas-Webhook-Signature is made with the new secret already. False: with the old one until ends_at."`
 }
 
 // Health says how a webhook fares.
 type Health struct {
-	State               State      `json:"state"`
-	Reason              *string    `json:"reason"` // what the last failure was, in words
-	Since               *time.Time `json:"since"`  // of the first failure in a row
+	State               State      `json:"state" enum:"healthy,failing,down"`
+	Reason              *string    `json:"reason" doc:"Why it does what it does now, in a word or two: idle, or what the last failure was."`
+	Since               *time.Time `json:"since" doc:"Of the first failure in a row; null when healthy."`
 	ConsecutiveFailures int        `json:"consecutive_failures"`
 	LastSuccessAt       *time.Time `json:"last_success_at"`
 	LastFailureAt       *time.Time `json:"last_failure_at"`
 	NextProbeAt         *time.Time `json:"next_probe_at"`
 	Backlog             Backlog    `json:"backlog"`
-	OldestPendingAt     *time.Time `json:"oldest_pending_at"`
-	Parked              int        `json:"parked"`     // deliveries that wait for a retry
-	ExpiresAt           *time.Time `json:"expires_at"` // when the oldest undelivered event will be given up
-	Live                bool       `json:"live"`       // false: as stored, the node asked does not run it
+	OldestPendingAt     *time.Time `json:"oldest_pending_at" doc:"Acceptance of the oldest event that is not delivered yet."`
+	Parked              int        `json:"parked" doc:"Deliveries that wait for a retry."`
+	ExpiresAt           *time.Time `json:"expires_at" doc:"When the oldest undelivered event will be given up, if nothing changes."`
+	Live                bool       `json:"live" doc:"False: this node does not run the webhook and tells what is stored."`
 }
 
 // Backlog is how many events wait behind the cursor.
 type Backlog struct {
 	Count int  `json:"count"`
-	Exact bool `json:"exact"` // false above 10,000
+	Exact bool `json:"exact" doc:"False above 10,000."`
 }
 
 // WebhookCreate is what a webhook is made from: an endpoint and its topics, by Event or by Events.
@@ -183,8 +188,8 @@ type WebhookFilter struct {
 	PageSize int    // 1 to 250; 0 = 50
 }
 
-// webhookList is a page of webhooks, which is found by its offset.
-type webhookList struct {
+// WebhookList is a page of webhooks, which is found by its offset.
+type WebhookList struct {
 	Data   []Webhook `json:"data"`
 	Total  int       `json:"total"`
 	Cursor int       `json:"cursor"`
@@ -198,7 +203,7 @@ func (c *Client) Webhooks(ctx context.Context, f WebhookFilter) iter.Seq2[Webhoo
 		seen := map[string]bool{} // one that is created moves the others to the next page
 		for cursor := 0; ; {
 			q := query{}.text("status", string(f.Status)).text("event", f.Event).number("limit", int64(f.PageSize)).number("cursor", int64(cursor))
-			p, err := fetch[webhookList](ctx, c, get("/v1/webhooks").with(url.Values(q)))
+			p, err := fetch[WebhookList](ctx, c, get("/v1/webhooks").with(url.Values(q)))
 			if err != nil {
 				yield(Webhook{}, err)
 				return
@@ -244,11 +249,10 @@ func (c *Client) DeleteWebhook(ctx context.Context, id, ifMatch string) error {
 
 // Secret is what a webhook signs with.
 type Secret struct {
-	SigningSecret string `json:"signing_secret"`
-	// During a rotation: when the Atlas header is signed with it, and the secret that it replaces.
-	ActiveFrom *time.Time      `json:"active_from,omitempty"`
-	Previous   *PreviousSecret `json:"previous,omitempty"`
-	Warnings   []Warning       `json:"warnings,omitzero"` // in the answer to a rotation only
+	SigningSecret string          `json:"signing_secret"`
+	ActiveFrom    *time.Time      `json:"active_from,omitempty" doc:"During a rotation: when the Atlas header is signed with it."`
+	Previous      *PreviousSecret `json:"previous,omitempty" doc:"During a rotation: the secret that it replaces."`
+	Warnings      []Warning       `json:"warnings,omitzero" doc:"Only in the answer to a rotation: what was accepted and probably does not do what was meant."`
 }
 
 // PreviousSecret is the secret that a rotation replaces.
@@ -302,15 +306,15 @@ func (c *Client) TestWebhook(ctx context.Context, webhook string, t TestRequest)
 // PreflightRequest is an endpoint that is to be checked.
 type PreflightRequest struct {
 	Endpoint  string `json:"endpoint"`
-	TLSCompat bool   `json:"tls_compat,omitempty"` // as a webhook's setting of this name
+	TLSCompat bool   `json:"tls_compat,omitempty" required:"false" doc:"As the webhook's setting of this name."`
 }
 
 // Preflight is what an endpoint looks like from the server, without anything having been sent to it.
 type Preflight struct {
-	OK        bool               `json:"ok"`
-	Endpoint  *string            `json:"endpoint"` // as it would be saved; nil when the rules refuse it
-	Refused   []FieldError       `json:"refused"`  // by the rules for endpoints
-	Addresses []PreflightAddress `json:"addresses"`
+	OK        bool               `json:"ok" doc:"A request could be sent."`
+	Endpoint  *string            `json:"endpoint" doc:"As it would be saved; null when the rules refuse it."`
+	Refused   []FieldError       `json:"refused" doc:"By the rules for endpoints."`
+	Addresses []PreflightAddress `json:"addresses" doc:"What the name resolves to."`
 	Protocol  *string            `json:"protocol"`
 	TLS       *PreflightTLS      `json:"tls,omitempty"`
 	Failure   *PreflightFailure  `json:"failure,omitempty"`
@@ -319,21 +323,21 @@ type Preflight struct {
 
 // PreflightAddress is one address, or that one is refused.
 type PreflightAddress struct {
-	Address *string `json:"address"` // nil for one that is refused
-	Rule    *string `json:"rule"`    // why it is refused; nil when it is not
+	Address *string `json:"address" doc:"Null for one that is refused: only that is told."`
+	Rule    *string `json:"rule" doc:"Why it is refused; null when it is not."`
 }
 
 // PreflightTLS is the handshake and the receiver's certificate, also where the handshake failed.
 type PreflightTLS struct {
-	Version           string                 `json:"version"` // "": it failed before one was chosen
-	Subject           string                 `json:"subject"` // of the receiver's own certificate
+	Version           string                 `json:"version" doc:"Empty: it failed before one was chosen."`
+	Subject           string                 `json:"subject" doc:"Of the receiver's own certificate, as what follows."`
 	Issuer            string                 `json:"issuer"`
 	Names             []string               `json:"names"`
-	NotBefore         time.Time              `json:"not_before"` // without meaning when Chain is empty
+	NotBefore         time.Time              `json:"not_before" doc:"Without meaning when no certificate came, as not_after: chain is empty then."`
 	NotAfter          time.Time              `json:"not_after"`
-	Chain             []PreflightCertificate `json:"chain"` // as sent, the receiver's own first
+	Chain             []PreflightCertificate `json:"chain" doc:"The certificates as sent, the receiver's own first."`
 	Verified          bool                   `json:"verified"`
-	ClientCertificate string                 `json:"client_certificate"` // "none" or "requested"
+	ClientCertificate string                 `json:"client_certificate" enum:"none,requested" doc:"requested: the receiver asks for one in the handshake. It may or may not insist on it."`
 }
 
 // PreflightCertificate is one certificate of a chain.

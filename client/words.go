@@ -1,92 +1,91 @@
 package client
 
+import "github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+
 // Status is what a webhook may be.
-type Status string
+type Status = hook.Status
 
 // A webhook that is PAUSED or INACTIVE stands still and loses nothing.
 const (
-	Active   Status = "ACTIVE"
-	Paused   Status = "PAUSED"
-	Inactive Status = "INACTIVE"
+	Active   = hook.Active
+	Paused   = hook.Paused
+	Inactive = hook.Inactive
 )
 
 // DeliveryStatus is what became of an event for a webhook.
-type DeliveryStatus string
+type DeliveryStatus = hook.DeliveryStatus
 
 // The first three are on their way, the last three are final.
 const (
-	Pending   DeliveryStatus = "pending"  // not attempted yet
-	Retrying  DeliveryStatus = "retrying" // attempted, due again at a known time
-	Held      DeliveryStatus = "held"     // waits for an earlier delivery of the same object
-	Delivered DeliveryStatus = "delivered"
-	Failed    DeliveryStatus = "failed"
-	Skipped   DeliveryStatus = "skipped"
+	Pending   = hook.Pending  // not attempted yet
+	Retrying  = hook.Retrying // attempted, due again at a known time
+	Held      = hook.Held     // waits for an earlier delivery of the same object
+	Delivered = hook.Delivered
+	Failed    = hook.Failed
+	Skipped   = hook.Skipped
 )
 
-// Final reports whether nothing will happen any more, unless somebody asks for it.
-func (s DeliveryStatus) Final() bool { return s == Delivered || s == Failed || s == Skipped }
-
 // Outcome is what came of an attempt.
-type Outcome string
+type Outcome = hook.Outcome
 
 // What came of an attempt.
 const (
-	OutcomeDelivered Outcome = "delivered"
-	OutcomeRetry     Outcome = "retry"     // it failed, and will be made again
-	OutcomeThrottled Outcome = "throttled" // the receiver asked to wait
-	OutcomeFailed    Outcome = "failed"    // it failed for good
-	OutcomeGone      Outcome = "gone"      // the receiver answered 410
+	OutcomeDelivered = hook.OutcomeDelivered
+	OutcomeRetry     = hook.OutcomeRetry     // it failed, and will be made again
+	OutcomeThrottled = hook.OutcomeThrottled // the receiver asked to wait
+	OutcomeFailed    = hook.OutcomeFailed    // it failed for good
+	OutcomeGone      = hook.OutcomeGone      // the receiver answered 410
 )
 
 // Kind is why an attempt was made.
-type Kind string
+type Kind = hook.Kind
 
 // Why an attempt was made.
 const (
-	Live         Kind = "live"
-	Manual       Kind = "manual"
-	KindOfReplay Kind = "replay"
-	KindOfTest   Kind = "test"
+	Live         = hook.Live
+	Manual       = hook.Manual
+	KindOfReplay = hook.Replay
+	KindOfTest   = hook.Test
 )
 
 // SignatureScheme is how X-Atlas-Webhook-Signature is made.
-type SignatureScheme string
+type SignatureScheme = hook.SignatureScheme
 
 // Ways to sign; see docs/verify.md.
 const (
-	Hex          SignatureScheme = "hex"
-	Base64       SignatureScheme = "base64"
-	Base64Dotted SignatureScheme = "base64-dotted"
-	PythonDict   SignatureScheme = "python-dict"
+	Hex          = hook.SchemeHex
+	Base64       = hook.SchemeBase64
+	Base64Dotted = hook.SchemeBase64Dotted
+	PythonDict   = hook.SchemePythonDict
 )
 
 // DataFormat is the form of a body's data.
-type DataFormat string
+type DataFormat = hook.DataFormat
 
 // A string that holds the document, or the document itself.
 const (
-	DataString DataFormat = "string"
-	DataObject DataFormat = "object"
+	DataString = hook.DataString
+	DataObject = hook.DataObject
 )
 
 // Ordering is which deliveries wait for which.
-type Ordering string
+type Ordering = hook.Ordering
 
 // Relaxed: in order for each object, unless a retry intervenes. PerObject: strictly in order for
 // each object. PerWebhook: strictly in order.
 const (
-	Relaxed    Ordering = "relaxed"
-	PerObject  Ordering = "object"
-	PerWebhook Ordering = "webhook"
+	Relaxed    = hook.Relaxed
+	PerObject  = hook.ObjectOrder
+	PerWebhook = hook.WebhookOrder
 )
 
 // HTTPVersion is what is spoken to an endpoint.
-type HTTPVersion string
+type HTTPVersion = hook.HTTPVersion
 
 // HTTP/2 where the endpoint chooses it, or HTTP/1.1 always.
 const (
-	HTTPAuto HTTPVersion = "auto"
-	HTTP11   HTTPVersion = "1.1"
+	HTTPAuto = hook.HTTPAuto
+	HTTP11   = hook.HTTP11
 )
 
 // Scope is what a company's key may do.

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
@@ -57,7 +58,7 @@ type Server struct {
 	judges   *filter.Judges // that the store and the API ask
 	node     *node
 	door     *egress.Client
-	roots    *httpapi.NodeAuthorities
+	roots    *client.NodeAuthorities
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
 	observer *observer
@@ -253,7 +254,7 @@ func (s *Server) authorities() (config.Roots, error) {
 	default:
 		s.log.Info("certificate authorities", "count", roots.Count, "source", roots.Source)
 	}
-	s.roots = &httpapi.NodeAuthorities{Count: roots.Count, Source: roots.Source}
+	s.roots = &client.NodeAuthorities{Count: roots.Count, Source: roots.Source}
 	return roots, nil
 }
 
@@ -407,10 +408,10 @@ func (e engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*
 	return e.current().Test(ctx, w, event)
 }
 
-func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, error) {
+func (e engine) Health(ctx context.Context, w *hook.Webhook) (client.Health, error) {
 	h, ok, err := e.current().Health(ctx, w.Key)
 	if err != nil || !ok {
-		return httpapi.Health{Live: h.Runs}, err
+		return client.Health{Live: h.Runs}, err
 	}
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
@@ -419,8 +420,8 @@ func (e engine) Health(ctx context.Context, w *hook.Webhook) (httpapi.Health, er
 		t = hook.Now(t)
 		return &t
 	}
-	out := httpapi.Health{
-		State: string(h.State), Since: at(h.Since), ConsecutiveFailures: h.ConsecutiveFailures, LastSuccessAt: at(h.LastSuccessAt),
+	out := client.Health{
+		State: client.State(h.State), Since: at(h.Since), ConsecutiveFailures: h.ConsecutiveFailures, LastSuccessAt: at(h.LastSuccessAt),
 		LastFailureAt: at(h.LastFailureAt), NextProbeAt: at(h.NextProbeAt), Live: true,
 	}
 	if h.Reason != "" {

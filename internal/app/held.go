@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -97,7 +97,7 @@ func (s *Server) pinned(h http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) markHeld(list []httpapi.Node) []httpapi.Node {
+func (s *Server) markHeld(list []client.Node) []client.Node {
 	for i := range list {
 		list[i].HeldSince = s.held.Load()
 	}

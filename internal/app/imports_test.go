@@ -51,14 +51,14 @@ var layers = map[string]layer{
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook wire webhook filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
-	"console": {"hook wire httpapi", "people see what the API answers, and may do what it allows"},
+	"httpapi": {"hook client wire webhook filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"console": {"hook client wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook failpoint wire filter change retry config egress ingress send store telemetry intake deliver upkeep httpapi console",
+		"hook client failpoint wire filter change retry config egress ingress send store telemetry intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {
@@ -68,7 +68,7 @@ var layers = map[string]layer{
 
 	"webhook":             {"hook wire", "receivers import it"},
 	"webhook/webhooktest": {"hook wire webhook", "receivers' tests import it"},
-	"client":              {"hook", "other programs import it"},
+	"client":              {"hook", "other programs import it, and the API's answers are its types"},
 	"cmd/atlas-webhooks":  {"cli app", "main only starts the command line"},
 }
 

@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
@@ -189,7 +189,7 @@ func (n *node) ready(context.Context) error {
 }
 
 // nodes lists the processes of the installation.
-func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
+func (s *Server) nodes(ctx context.Context) ([]client.Node, error) {
 	progress, err := s.store.Progress(ctx)
 	if err != nil {
 		return nil, err
@@ -202,13 +202,13 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 		if err := s.ofThisNode(ctx, &n, own); err != nil {
 			return nil, err
 		}
-		return s.markHeld([]httpapi.Node{n}), nil
+		return s.markHeld([]client.Node{n}), nil
 	}
 	members, err := s.node.nodes.Members(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := []httpapi.Node{}
+	list := []client.Node{}
 	for _, x := range members.Nodes {
 		if x.ID == own.ID {
 			x.InFlight = own.engine.InFlight()
@@ -231,25 +231,25 @@ func (s *Server) nodes(ctx context.Context) ([]httpapi.Node, error) {
 }
 
 // ofThisNode adds what no other node can tell.
-func (s *Server) ofThisNode(ctx context.Context, n *httpapi.Node, own *term) error {
+func (s *Server) ofThisNode(ctx context.Context, n *client.Node, own *term) error {
 	n.Authorities = s.roots
 	f, err := own.engine.OwnFault(ctx)
 	if f != nil {
-		n.OwnFault = &httpapi.NodeFault{Reason: f.Reason, Since: hook.Now(f.Since), LastAt: hook.Now(f.LastAt)}
+		n.OwnFault = &client.NodeFault{Reason: f.Reason, Since: hook.Now(f.Since), LastAt: hook.Now(f.LastAt)}
 	}
 	return err
 }
 
-func shapeNode(x store.Node, kind string, progress []store.Progress) httpapi.Node {
-	n := httpapi.Node{
+func shapeNode(x store.Node, kind string, progress []store.Progress) client.Node {
+	n := client.Node{
 		ID: x.ID, URL: x.URL, Version: x.Version, Store: kind, StartedAt: x.StartedAt, InFlight: x.InFlight,
-		Leaving: x.Leaving, Partitions: []httpapi.NodePartition{},
+		Leaving: x.Leaving, Partitions: []client.NodePartition{},
 	}
 	if !x.LeaseUntil.IsZero() {
 		n.LeaseUntil = &x.LeaseUntil
 	}
 	for _, p := range progress {
-		n.Partitions = append(n.Partitions, httpapi.NodePartition{
+		n.Partitions = append(n.Partitions, client.NodePartition{
 			Partition: int(p.Partition), Tail: int64(p.Head), Swept: int64(p.Swept), Lag: p.Lag,
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/time/rate"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
@@ -59,7 +60,7 @@ func (v *visit) delete(path string) error {
 }
 
 // ask asks the API in the name of whoever is signed in. An answer that is an error comes back as a
-// [httpapi.Problem].
+// [client.Problem].
 func (v *visit) ask(method, target string, in, out any) (http.Header, error) {
 	var body []byte
 	if in != nil {
@@ -75,7 +76,7 @@ func (v *visit) ask(method, target string, in, out any) (http.Header, error) {
 	a := &answer{header: http.Header{}}
 	v.c.opt.API.ServeHTTP(a, r)
 	if a.status >= 400 {
-		p := &httpapi.Problem{}
+		p := &client.Problem{}
 		if err := json.Unmarshal(a.body.Bytes(), p); err != nil {
 			return nil, fmt.Errorf("read the answer to %s %s: %w", method, r.URL.Path, err)
 		}

@@ -10,14 +10,14 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
 // attemptView is an attempt as a page shows it.
 type attemptView struct {
-	httpapi.Attempt
+	client.Attempt
 	Open     bool // its request and answer are shown at once
 	Headers  []headerLine
 	Phases   []phase
@@ -34,7 +34,7 @@ type phase struct {
 	Part        float64
 }
 
-func viewAttempt(a httpapi.Attempt, open bool) attemptView {
+func viewAttempt(a client.Attempt, open bool) attemptView {
 	view := attemptView{Attempt: a, Open: open, Phases: phases(a.Timing), Document: document(a.Request.Body)}
 	for _, name := range slices.Sorted(maps.Keys(a.Request.Headers)) {
 		view.Headers = append(view.Headers, headerLine{name, a.Request.Headers[name]})
@@ -79,32 +79,32 @@ func (a attemptView) Said() string {
 
 // phases puts the timing one after the other. The first byte is counted from the attempt's start
 // where a connection had to be made, so that what went before is taken off.
-func phases(t httpapi.Timing) []phase {
+func phases(t client.Timing) []phase {
 	value := func(p *float64) float64 {
 		if p == nil {
 			return 0
 		}
 		return *p
 	}
-	before := value(t.DNS) + value(t.Connect) + value(t.TLS)
-	wait := value(t.FirstByte)
+	before := value(t.DNSMS) + value(t.ConnectMS) + value(t.TLSMS)
+	wait := value(t.FirstByteMS)
 	if wait >= before {
 		wait -= before
 	}
 	all := []phase{
-		{Name: "DNS", Class: "p-dns", MS: value(t.DNS)},
-		{Name: "Connect", Class: "p-connect", MS: value(t.Connect)},
-		{Name: "TLS", Class: "p-tls", MS: value(t.TLS)},
+		{Name: "DNS", Class: "p-dns", MS: value(t.DNSMS)},
+		{Name: "Connect", Class: "p-connect", MS: value(t.ConnectMS)},
+		{Name: "TLS", Class: "p-tls", MS: value(t.TLSMS)},
 		{Name: "Waiting", Class: "p-wait", MS: wait},
-		{Name: "Reading", Class: "p-read", MS: max(0, t.Total-before-wait)},
+		{Name: "Reading", Class: "p-read", MS: max(0, t.TotalMS-before-wait)},
 	}
 	var shown []phase
 	from := 0.0
 	for _, p := range all {
-		if p.MS <= 0 || t.Total <= 0 {
+		if p.MS <= 0 || t.TotalMS <= 0 {
 			continue
 		}
-		p.From, p.Part = from, min(100*p.MS/t.Total, 100-from)
+		p.From, p.Part = from, min(100*p.MS/t.TotalMS, 100-from)
 		from += p.Part
 		shown = append(shown, p)
 	}
@@ -114,7 +114,7 @@ func phases(t httpapi.Timing) []phase {
 // Bar draws the phases to scale.
 func (a attemptView) Bar() template.HTML {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="%s in all"><rect class="track" width="100" height="8"/>`, ms(a.Timing.Total))
+	fmt.Fprintf(&b, `<svg viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="%s in all"><rect class="track" width="100" height="8"/>`, ms(a.Timing.TotalMS))
 	for _, p := range a.Phases {
 		fmt.Fprintf(&b, `<rect class="%s" x="%.2f" width="%.2f" height="8"/>`, p.Class, p.From, max(p.Part, 0.3))
 	}

@@ -6,17 +6,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // slots spreads the buckets of figures over their window: one for each bucket, empty ones too.
-func slots(s *httpapi.Stats) []httpapi.Bucket {
+func slots(s *client.Stats) []client.Bucket {
 	if s == nil || s.BucketSeconds <= 0 {
 		return nil
 	}
 	width := time.Duration(s.BucketSeconds) * time.Second
 	n := min(int((s.To.Sub(s.From)+width-1)/width), 1000)
-	all := make([]httpapi.Bucket, max(n, 0))
+	all := make([]client.Bucket, max(n, 0))
 	for i := range all {
 		all[i].At = s.From.Add(time.Duration(i) * width)
 	}
@@ -30,7 +30,7 @@ func slots(s *httpapi.Stats) []httpapi.Bucket {
 
 // spark is a webhook's figures in the height of a line: delivered and failed attempts by time. The
 // numbers are ours, so that nothing needs escaping.
-func spark(s *httpapi.Stats) template.HTML {
+func spark(s *client.Stats) template.HTML {
 	const bins, width, height = 48, 120, 24
 	good, bad := make([]int64, bins), make([]int64, bins)
 	all := slots(s)
@@ -67,7 +67,7 @@ func spark(s *httpapi.Stats) template.HTML {
 }
 
 // bars is the chart that stands where a moving one will: the same figures, the same height.
-func bars(s *httpapi.Stats) template.HTML {
+func bars(s *client.Stats) template.HTML {
 	all := slots(s)
 	if len(all) == 0 {
 		return ""
@@ -102,9 +102,9 @@ func bars(s *httpapi.Stats) template.HTML {
 // sparkOf takes figures as templates have them, by value or by pointer.
 func sparkOf(s any) template.HTML {
 	switch s := s.(type) {
-	case *httpapi.Stats:
+	case *client.Stats:
 		return spark(s)
-	case httpapi.Stats:
+	case client.Stats:
 		return spark(&s)
 	}
 	return spark(nil)

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
@@ -99,10 +100,10 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.handler.ServeHTTP(w, r)
 }
 
-var errNoPage = &httpapi.Problem{Status: http.StatusNotFound, Code: "no_such_page", Detail: "There is nothing at this address."}
+var errNoPage = &client.Problem{Status: http.StatusNotFound, Code: "no_such_page", Detail: "There is nothing at this address."}
 
 // errReadOnly is said of a page that has nothing but a form, to whoever could not send it.
-var errReadOnly = &httpapi.Problem{Status: http.StatusForbidden, Code: "scope_not_allowed", Detail: "This session is read only."}
+var errReadOnly = &client.Problem{Status: http.StatusForbidden, Code: "scope_not_allowed", Detail: "This session is read only."}
 
 // page declares a page for which one must be signed in.
 func (c *Console) page(mux *http.ServeMux, pattern string, show func(v *visit) error) {
@@ -225,8 +226,8 @@ func (c *Console) fail(v *visit, err error) {
 }
 
 // problemOf is an error as the API would answer it.
-func problemOf(err error) *httpapi.Problem {
-	if p, ok := errors.AsType[*httpapi.Problem](err); ok {
+func problemOf(err error) *client.Problem {
+	if p, ok := errors.AsType[*client.Problem](err); ok {
 		return p
 	}
 	return httpapi.Describe(err)

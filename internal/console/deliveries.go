@@ -9,22 +9,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // deliveryRow is a delivery and the webhook that it goes to.
 type deliveryRow struct {
-	httpapi.Delivery
+	client.Delivery
 	WebhookID, Endpoint string
 }
 
 // deliveryList is the page of one webhook's deliveries, or of the latest ones of all.
 type deliveryList struct {
 	Webhook  *webhookView // nil for all
-	Webhooks []httpapi.Webhook
+	Webhooks []client.Webhook
 	Rows     []deliveryRow
 	Filter   map[string]string // as in the address
-	Topics   []httpapi.Topic
+	Topics   []client.Topic
 	Statuses []string
 	Matching string // the filters as a query, for export
 	Tail     string // address of the live stream; "" where the filters do not go with it
@@ -77,7 +77,7 @@ func (c *Console) deliveryRoutes(mux *http.ServeMux) {
 		return v.redirect(webhookPage(id, "deliveries", event))
 	})
 	c.page(mux, "POST /console/webhooks/{id}/deliveries/{event_id}/curl", func(v *visit) error {
-		var signed httpapi.SignedCurl
+		var signed client.SignedCurl
 		if err := v.post(webhookPath(v.r.PathValue("id"), "deliveries", v.r.PathValue("event_id"), "curl"), nil, &signed); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func rfc3339(s string) string {
 }
 
 // deliveries asks for a page of a webhook's deliveries.
-func (v *visit) deliveries(id string, query url.Values) (list httpapi.List[httpapi.Delivery], err error) {
+func (v *visit) deliveries(id string, query url.Values) (list client.List[client.Delivery], err error) {
 	err = v.get(webhookPath(id, "deliveries"), query, &list)
 	return list, err
 }
@@ -155,7 +155,7 @@ func (v *visit) webhookDeliveries() (*deliveryList, error) {
 const furtherBack = 8
 
 // found is the first page in which something matches.
-func (v *visit) found(id string, query url.Values, cursor string) (list httpapi.List[httpapi.Delivery], err error) {
+func (v *visit) found(id string, query url.Values, cursor string) (list client.List[client.Delivery], err error) {
 	for range furtherBack {
 		if list, err = v.deliveries(id, paged(maps.Clone(query), cursor)); err != nil || len(list.Data) > 0 || list.NextCursor == nil {
 			break
@@ -232,7 +232,7 @@ func (c *Console) streamRoutes(mux *http.ServeMux) {
 // deliveryView is the page of one delivery.
 type deliveryView struct {
 	webhookRow
-	Delivery httpapi.DeliveryDetail
+	Delivery client.DeliveryDetail
 	Attempts []attemptView // the latest first
 	Data     string        // the event's document
 	Result   *attemptView  // of a test
@@ -256,9 +256,9 @@ func (v *visit) showDelivery() error {
 
 // explainSignature says how somebody's code came to what it computed.
 func (v *visit) explainSignature() error {
-	in := httpapi.SignatureComputed{Computed: strings.TrimSpace(v.form("computed"))}
+	in := client.SignatureComputed{Computed: strings.TrimSpace(v.form("computed"))}
 	in.Attempt, _ = strconv.Atoi(v.form("attempt")) // 0, the last one, where the form has no choice
-	var out httpapi.SignatureExplained
+	var out client.SignatureExplained
 	if err := v.post(webhookPath(v.r.PathValue("id"), "deliveries", v.r.PathValue("event_id"), "explain"), in, &out); err != nil {
 		return err
 	}

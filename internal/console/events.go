@@ -4,14 +4,14 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // eventList is the page of a company's events.
 type eventList struct {
-	Rows    []httpapi.Event
+	Rows    []client.Event
 	Filter  map[string]string
-	Topics  []httpapi.Topic
+	Topics  []client.Topic
 	Base    string
 	Company string
 	Earlier, EarlierText, Later, LaterText,
@@ -20,8 +20,8 @@ type eventList struct {
 
 // eventView is the page of one event: its data, and what each webhook made of it.
 type eventView struct {
-	httpapi.Event
-	Matches []httpapi.Match
+	client.Event
+	Matches []client.Match
 	More    string // address of the next matches
 }
 
@@ -36,7 +36,7 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 			}
 		}
 		cursor := v.query("cursor")
-		var list httpapi.List[httpapi.Event]
+		var list client.List[client.Event]
 		if err := v.get("/v1/events", paged(query, cursor), &list); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 		if err := v.get(path, nil, &e.Event); err != nil {
 			return err
 		}
-		var matches httpapi.List[httpapi.Match]
+		var matches client.List[client.Match]
 		if err := v.get(path+"/matches", paged(url.Values{"limit": {"100"}}, v.query("cursor")), &matches); err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (c *Console) topicRoutes(mux *http.ServeMux) {
 
 // auditList is the page of the audit log.
 type auditList struct {
-	Rows []httpapi.AuditEntry
+	Rows []client.AuditEntry
 	Earlier, EarlierText, Later, LaterText,
 	Text string
 }
@@ -94,7 +94,7 @@ type auditList struct {
 func (c *Console) auditRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/audit", func(v *visit) error {
 		cursor := v.query("cursor")
-		var list httpapi.List[httpapi.AuditEntry]
+		var list client.List[client.AuditEntry]
 		if err := v.get("/v1/audit-log", paged(url.Values{}, cursor), &list); err != nil {
 			return err
 		}

@@ -14,8 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // webhookForm is the form of a new webhook and of one that is changed. Its values are texts as
@@ -25,8 +24,8 @@ type webhookForm struct {
 	Values   map[string]string
 	Events   []string
 	Wrong    map[string]string // what is wrong, by field
-	Problem  *httpapi.Problem  // what is wrong with none of them
-	Refused  *httpapi.Problem  // the answer that blames fields
+	Problem  *client.Problem   // what is wrong with none of them
+	Refused  *client.Problem   // the answer that blames fields
 	Advanced bool              // the advanced part is open
 	Once     string            // makes a form that is sent twice one webhook
 	Groups   []topicGroup
@@ -38,7 +37,7 @@ type topicGroup struct {
 	Category string
 	Wildcard string // "" where none would match
 	Prefix   string
-	Topics   []httpapi.Topic
+	Topics   []client.Topic
 }
 
 // advancedFields are folded away until somebody needs them.
@@ -72,7 +71,7 @@ func (v *visit) showForm(f *webhookForm) error {
 	return v.show("webhook-new", page{Title: "New webhook", Nav: "webhooks"}, f)
 }
 
-func (v *visit) showSettings(w *httpapi.Webhook, f *webhookForm) error {
+func (v *visit) showSettings(w *client.Webhook, f *webhookForm) error {
 	if err := v.fillForm(f); err != nil {
 		return err
 	}
@@ -93,7 +92,7 @@ func (v *visit) fillForm(f *webhookForm) error {
 
 // groups sorts the catalogue by category. A wildcard stands for all topics that begin with what the
 // names of its category have in common.
-func groups(topics []httpapi.Topic) (list []topicGroup) {
+func groups(topics []client.Topic) (list []topicGroup) {
 	for _, t := range topics {
 		i := slices.IndexFunc(list, func(g topicGroup) bool { return g.Category == t.Category })
 		if i < 0 {
@@ -110,23 +109,23 @@ func groups(topics []httpapi.Topic) (list []topicGroup) {
 }
 
 // formOf is the form that shows a webhook's settings.
-func formOf(w *httpapi.Webhook) *webhookForm {
+func formOf(w *client.Webhook) *webhookForm {
 	f := &webhookForm{ID: w.ID, Events: w.Events, Values: map[string]string{
-		"endpoint": w.Endpoint, "description": w.Description, "ordering": w.Ordering, "signature_scheme": w.SignatureScheme, "data_format": w.DataFormat,
-		"timeout_ms": strconv.FormatInt(w.TimeoutMS, 10), "max_concurrency": strconv.Itoa(w.MaxConcurrency), "http_version": w.HTTPVersion,
+		"endpoint": w.Endpoint, "description": w.Description, "ordering": string(w.Ordering), "signature_scheme": string(w.SignatureScheme), "data_format": string(w.DataFormat),
+		"timeout_ms": strconv.FormatInt(w.TimeoutMS, 10), "max_concurrency": strconv.Itoa(w.MaxConcurrency), "http_version": string(w.HTTPVersion),
 		"tls_compat": strconv.FormatBool(w.TLSCompat),
 	}}
 	if w.Filter != nil {
 		f.Values["filter"] = *w.Filter
 	}
-	if w.RateLimit != nil {
-		f.Values["rate_limit_per_second"] = strconv.FormatFloat(*w.RateLimit, 'f', -1, 64)
+	if w.RateLimitPerSecond != nil {
+		f.Values["rate_limit_per_second"] = strconv.FormatFloat(*w.RateLimitPerSecond, 'f', -1, 64)
 	}
 	var lines, steps []string
 	for _, name := range slices.Sorted(maps.Keys(w.Headers)) {
 		lines = append(lines, name+": "+w.Headers[name])
 	}
-	for _, s := range w.RetrySchedule {
+	for _, s := range w.RetryScheduleSeconds {
 		steps = append(steps, strings.ReplaceAll(seconds(s), " ", ""))
 	}
 	if len(w.Metadata) > 0 && string(w.Metadata) != "{}" {
@@ -271,7 +270,7 @@ func (f *webhookForm) schedule(in map[string]any) {
 }
 
 // blame puts what the API refused beside its fields.
-func (f *webhookForm) blame(p *httpapi.Problem) {
+func (f *webhookForm) blame(p *client.Problem) {
 	f.Refused = p
 	for _, e := range p.Errors {
 		name, _, _ := strings.Cut(strings.TrimPrefix(e.Field, "body."), "[")
@@ -309,7 +308,7 @@ func (v *visit) create() error {
 	f := v.readForm()
 	in := f.settings(false)
 	if len(f.Wrong) == 0 {
-		var w httpapi.Webhook
+		var w client.Webhook
 		v.once = cmp.Or(v.form("once"), f.Once)
 		err := v.post("/v1/webhooks", in, &w)
 		if err == nil {
@@ -341,7 +340,7 @@ func (v *visit) change() error {
 	in := f.settings(true)
 	if len(f.Wrong) == 0 {
 		v.ifMatch = f.Version
-		var saved httpapi.Webhook
+		var saved client.Webhook
 		err := v.post(webhookPath(id), in, &saved)
 		v.ifMatch = ""
 		switch {
@@ -354,7 +353,7 @@ func (v *visit) change() error {
 			return err
 		}
 	}
-	var w httpapi.Webhook
+	var w client.Webhook
 	if err := v.get(webhookPath(id), nil, &w); err != nil {
 		return err
 	}
@@ -363,8 +362,8 @@ func (v *visit) change() error {
 }
 
 // settingsNow shows the settings as they are, and what was odd about those that were just saved.
-func (v *visit) settingsNow(warnings []hook.Warning) error {
-	var w httpapi.Webhook
+func (v *visit) settingsNow(warnings []client.Warning) error {
+	var w client.Webhook
 	header, err := v.ask(http.MethodGet, webhookPath(v.r.PathValue("id")), nil, &w)
 	if err != nil {
 		return err
@@ -381,7 +380,7 @@ func (v *visit) check() error {
 	if endpoint == "" {
 		return v.shownPart("webhook-new", "check", nil)
 	}
-	var p httpapi.Preflight
+	var p client.Preflight
 	if err := v.post("/v1/webhooks/preflight", map[string]any{"endpoint": endpoint, "tls_compat": v.form("tls_compat") == "true"}, &p); err != nil {
 		return err
 	}
@@ -390,7 +389,7 @@ func (v *visit) check() error {
 
 // filterPreview is what a filter makes of the latest events.
 type filterPreview struct {
-	httpapi.FilterVerdict
+	client.FilterVerdict
 	Matched int
 }
 

@@ -14,13 +14,13 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref, "given": given,
+	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref,
 	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
@@ -76,7 +76,7 @@ func ago(t any) string {
 func until(t any) string { return span(time.Until(instant(t))) }
 
 // per is what one point of a chart counts.
-func per(s *httpapi.Stats) string {
+func per(s *client.Stats) string {
 	switch {
 	case s == nil || s.BucketSeconds <= 0:
 		return ""
@@ -146,17 +146,11 @@ func deref(v any) any {
 		if p != nil {
 			return *p
 		}
-	case *hook.DeliveryStatus:
-		if p != nil {
-			return *p
-		}
 	default:
 		return v
 	}
 	return ""
 }
-
-func given(v any) bool { return deref(v) != "" }
 
 // count renders a number with thin spaces between thousands.
 func count(v any) string {

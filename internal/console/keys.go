@@ -6,15 +6,15 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // keyPage is the page of a company's keys and of links that open its console.
 type keyPage struct {
-	Keys  []httpapi.Key
-	Links []httpapi.ConsoleLink
-	Key   *httpapi.Key         // just made
-	Link  *httpapi.ConsoleLink // just made
+	Keys  []client.Key
+	Links []client.ConsoleLink
+	Key   *client.Key         // just made
+	Link  *client.ConsoleLink // just made
 	Base  string
 	now   time.Time
 }
@@ -23,7 +23,7 @@ type keyPage struct {
 func (p *keyPage) Over(at time.Time) bool { return !p.now.Before(at) }
 
 // Revocable reports whether revoking a link changes anything.
-func (p *keyPage) Revocable(l httpapi.ConsoleLink) bool {
+func (p *keyPage) Revocable(l client.ConsoleLink) bool {
 	if l.RevokedAt != nil || l.UsedAt == nil && p.Over(l.ExpiresAt) {
 		return false
 	}
@@ -33,7 +33,7 @@ func (p *keyPage) Revocable(l httpapi.ConsoleLink) bool {
 func (c *Console) keyRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/keys", func(v *visit) error { return v.showKeys(&keyPage{}) })
 	c.page(mux, "POST /console/keys", func(v *visit) error {
-		p := &keyPage{Key: &httpapi.Key{}}
+		p := &keyPage{Key: &client.Key{}}
 		if err := v.post(v.companyPath("keys"), map[string]any{"name": v.form("name"), "scope": v.form("scope")}, p.Key); err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (c *Console) keyRoutes(mux *http.ServeMux) {
 		return v.redirect("/console/keys")
 	})
 	c.page(mux, "POST /console/links", func(v *visit) error {
-		p := &keyPage{Link: &httpapi.ConsoleLink{}}
+		p := &keyPage{Link: &client.ConsoleLink{}}
 		ttl, err := strconv.Atoi(v.form("ttl_seconds"))
 		if err != nil {
 			ttl = 300
@@ -70,11 +70,11 @@ func (v *visit) companyPath(below ...string) string {
 }
 
 func (v *visit) showKeys(p *keyPage) error {
-	var keys httpapi.List[httpapi.Key]
+	var keys client.List[client.Key]
 	if err := v.get(v.companyPath("keys"), url.Values{"limit": {"100"}}, &keys); err != nil {
 		return err
 	}
-	var links httpapi.List[httpapi.ConsoleLink]
+	var links client.List[client.ConsoleLink]
 	if err := v.get(v.companyPath("console-links"), url.Values{"limit": {"20"}}, &links); err != nil {
 		return err
 	}

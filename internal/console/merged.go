@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // Limits of the page of all webhooks' deliveries.
@@ -35,8 +35,8 @@ type listPlace struct {
 
 // part is what the list of one webhook contributes to a page.
 type part struct {
-	webhook httpapi.Webhook
-	list    httpapi.List[httpapi.Delivery]
+	webhook client.Webhook
+	list    client.List[client.Delivery]
 	used    int // rows that are on the page
 }
 
@@ -93,7 +93,7 @@ func (v *visit) latestDeliveries() (*deliveryList, error) {
 }
 
 // parts asks each webhook's list for what comes next.
-func (v *visit) parts(webhooks []httpapi.Webhook, query url.Values, place *mergedPlace) ([]*part, error) {
+func (v *visit) parts(webhooks []client.Webhook, query url.Values, place *mergedPlace) ([]*part, error) {
 	query = maps.Clone(query)
 	if query.Get("to") == "" && !place.before.IsZero() {
 		query.Set("to", place.before.Format(time.RFC3339Nano))

@@ -11,13 +11,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // companyRow is a company and what it did in the last 24 hours.
 type companyRow struct {
-	httpapi.Company
-	Stats httpapi.Stats
+	client.Company
+	Stats client.Stats
 }
 
 // Volume is how many attempts there were.
@@ -43,7 +43,7 @@ func (c *Console) operatorRoutes(mux *http.ServeMux) {
 			return errNoPage
 		}
 		p := &companyPage{Current: v.session.Company, Q: v.query("q"), Base: v.base()}
-		var list httpapi.List[httpapi.Company]
+		var list client.List[client.Company]
 		if err := v.get("/v1/companies", url.Values{"limit": {"200"}}, &list); err != nil {
 			return err
 		}
@@ -91,12 +91,12 @@ type system struct {
 	HeldSince  *time.Time // deliveries are held back until an operator lets them go
 	Nodes      []nodeRow  // none where this one makes no deliveries
 	InFlight   int
-	Eras       []httpapi.Era // that began because the store went back, the newest first
+	Eras       []client.Era // that began because the store went back, the newest first
 }
 
 // nodeRow is a node, and how far it is.
 type nodeRow struct {
-	httpapi.Node
+	client.Node
 	Late bool // its lease ran out
 }
 
@@ -114,7 +114,7 @@ func (v *visit) showSystem() error {
 	runtime.ReadMemStats(&memory)
 	s.Heap = int64(min(memory.HeapAlloc, 1<<62))
 	s.Ready = v.get("/readyz", nil, nil) == nil
-	var nodes httpapi.List[httpapi.Node]
+	var nodes client.List[client.Node]
 	if err := v.get("/v1/nodes", nil, &nodes); err != nil && problemOf(err).Status != http.StatusServiceUnavailable {
 		return err
 	}
@@ -123,10 +123,10 @@ func (v *visit) showSystem() error {
 		s.InFlight += n.InFlight
 		s.HeldSince = cmp.Or(s.HeldSince, n.HeldSince)
 	}
-	var eras httpapi.List[httpapi.Era]
+	var eras client.List[client.Era]
 	if err := v.get("/v1/eras", url.Values{"limit": {"20"}}, &eras); err != nil {
 		return err
 	}
-	s.Eras = slices.DeleteFunc(eras.Data, func(e httpapi.Era) bool { return e.Cause == "" })
+	s.Eras = slices.DeleteFunc(eras.Data, func(e client.Era) bool { return e.Cause == "" })
 	return v.show("system", page{Title: "System", Nav: "system"}, s)
 }

@@ -9,15 +9,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // overview is the first page: what was delivered, what was not, and what needs somebody.
 type overview struct {
 	Window   string
-	Stats    *httpapi.Stats
+	Stats    *client.Stats
 	Figure   chartView
-	All      httpapi.WebhookSummary
+	All      client.WebhookSummary
 	Some     int // how many webhooks are looked at one by one, where there are more
 	Retrying int
 	Backlog  int
@@ -25,9 +25,9 @@ type overview struct {
 	Failing  []webhookRow
 	Care     []care
 	MoreCare int // that are not shown
-	Notices  []httpapi.Notice
+	Notices  []client.Notice
 	Names    map[string]string // endpoints by id
-	Topics   []httpapi.Topic
+	Topics   []client.Topic
 	Base     string
 	Command  string
 }
@@ -52,7 +52,7 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 		if id := v.query("webhook"); id != "" {
 			path = webhookPath(id) + "/stats"
 		}
-		var s httpapi.Stats
+		var s client.Stats
 		if err := v.get(path, url.Values{"window": {v.window()}}, &s); err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 }
 
 // columns are figures as a chart reads them.
-func columns(s *httpapi.Stats) map[string][]int64 {
+func columns(s *client.Stats) map[string][]int64 {
 	all := map[string][]int64{"at": {}, "delivered": {}, "retried": {}, "failed": {}}
 	for _, b := range slots(s) {
 		all["at"] = append(all["at"], b.At.Unix())
@@ -74,13 +74,13 @@ func columns(s *httpapi.Stats) map[string][]int64 {
 
 // figures are those of the window that the address names; without one those of the last 24 hours,
 // or of the last one where nothing happened before.
-func (v *visit) figures(path string) (window string, s *httpapi.Stats, err error) {
-	window, s = v.window(), &httpapi.Stats{}
+func (v *visit) figures(path string) (window string, s *client.Stats, err error) {
+	window, s = v.window(), &client.Stats{}
 	if err := v.get(path, url.Values{"window": {window}}, s); err != nil || v.query("window") != "" {
 		return window, s, err
 	}
 	if len(s.Data) > 0 && s.To.Sub(s.Data[0].At) < time.Hour {
-		window, s = "1h", &httpapi.Stats{}
+		window, s = "1h", &client.Stats{}
 		err = v.get(path, url.Values{"window": {window}}, s)
 	}
 	return window, s, err
@@ -129,7 +129,7 @@ func (v *visit) overview() (*overview, error) {
 	o.Care = o.Care[:min(len(o.Care), shownCare)]
 	slices.SortStableFunc(o.Failing, func(a, b webhookRow) int { return cmp.Compare(b.Trouble(), a.Trouble()) })
 	o.Failing = o.Failing[:min(len(o.Failing), 8)]
-	var notices httpapi.List[httpapi.Notice]
+	var notices client.List[client.Notice]
 	if err := v.get("/v1/notices", url.Values{"limit": {"8"}}, &notices); err != nil {
 		return nil, err
 	}
@@ -138,14 +138,14 @@ func (v *visit) overview() (*overview, error) {
 }
 
 // closely looks at webhooks one by one: at those in trouble, then at the ones that were made last.
-func (v *visit) closely(all *httpapi.WebhookSummary) ([]webhookRow, error) {
-	var latest httpapi.WebhookList
+func (v *visit) closely(all *client.WebhookSummary) ([]webhookRow, error) {
+	var latest client.WebhookList
 	if err := v.get("/v1/webhooks", url.Values{"limit": {strconv.Itoa(lookedAt)}}, &latest); err != nil {
 		return nil, err
 	}
-	list := make([]httpapi.Webhook, 0, 2*lookedAt)
+	list := make([]client.Webhook, 0, 2*lookedAt)
 	for _, id := range all.Troubled {
-		list = append(list, httpapi.Webhook{ID: id})
+		list = append(list, client.Webhook{ID: id})
 	}
 	for _, w := range latest.Data {
 		if !slices.Contains(all.Troubled, w.ID) {

@@ -9,24 +9,24 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // replayPage is the page on which a stretch of the past is sent again.
 type replayPage struct {
-	Webhooks []httpapi.Webhook
-	Webhook  *httpapi.Webhook // nil until one is chosen
+	Webhooks []client.Webhook
+	Webhook  *client.Webhook // nil until one is chosen
 	Values   map[string]string
-	Topics   []httpapi.Topic
-	Running  *httpapi.Replay
-	History  []httpapi.Replay
+	Topics   []client.Topic
+	Running  *client.Replay
+	History  []client.Replay
 	Since    *time.Time // since the webhook has been failing
 	Extent   *replayExtent
 }
 
 // replayExtent is what a replay would send, and about how long it would take.
 type replayExtent struct {
-	httpapi.ReplayExtent
+	client.ReplayExtent
 	Asked   map[string]string // what was counted, so that the same is sent
 	Webhook string
 	Takes   string
@@ -49,7 +49,7 @@ func (c *Console) replayRoutes(mux *http.ServeMux) {
 		return v.redirect("/console/replays?webhook=" + url.QueryEscape(v.r.PathValue("id")))
 	})
 	c.page(mux, "GET /console/replays/{id}/{replay_id}", func(v *visit) error {
-		var r httpapi.Replay
+		var r client.Replay
 		if err := v.get(webhookPath(v.r.PathValue("id"), "replays", v.r.PathValue("replay_id")), nil, &r); err != nil {
 			return err
 		}
@@ -89,11 +89,11 @@ func (v *visit) showReplays() error {
 }
 
 func (v *visit) fillReplays(p *replayPage, id string) error {
-	p.Webhook = &httpapi.Webhook{}
+	p.Webhook = &client.Webhook{}
 	if err := v.get(webhookPath(id), nil, p.Webhook); err != nil {
 		return err
 	}
-	var list httpapi.List[httpapi.Replay]
+	var list client.List[client.Replay]
 	if err := v.get(webhookPath(id, "replays"), url.Values{"limit": {"20"}}, &list); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (v *visit) replayBody() (map[string]any, error) {
 		from = v.c.opt.Now().Add(-ago).UTC().Format(time.RFC3339)
 	}
 	if from == "" {
-		return nil, &httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: "required", Detail: "Say from when on."}
+		return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Code: "required", Detail: "Say from when on."}
 	}
 	in["from"] = rfc3339(from)
 	if to := v.form("to"); to != "" {
@@ -136,7 +136,7 @@ func (v *visit) replayBody() (map[string]any, error) {
 	}
 	if rate := v.form("rate_per_second"); rate != "" {
 		if _, err := strconv.ParseFloat(rate, 64); err != nil {
-			return nil, &httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_value", Detail: "The rate is a number."}
+			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_value", Detail: "The rate is a number."}
 		}
 		in["rate_per_second"] = jsontext.Value(rate)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/console"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
@@ -18,7 +19,7 @@ type keyring struct{ http.Handler }
 
 func (keyring) Identify(_ *http.Request, key string) (httpapi.Principal, error) {
 	if key != "awc_right" {
-		return httpapi.Principal{}, &httpapi.Problem{Status: http.StatusUnauthorized, Code: "unauthorized"}
+		return httpapi.Principal{}, &client.Problem{Status: http.StatusUnauthorized, Code: "unauthorized"}
 	}
 	return httpapi.Principal{Actor: "key_1", CompanyID: "c1", MayWrite: true}, nil
 }

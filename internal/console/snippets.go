@@ -8,8 +8,8 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
@@ -38,9 +38,9 @@ type snippetValues struct {
 }
 
 // snippets are the programs for a webhook. With secret "" they read it from the environment.
-func snippets(w *httpapi.Webhook, secret string) []snippet {
-	values := snippetValues{Secret: secret, Scheme: w.SignatureScheme, Encode: "hex", Dot: ".", Webhook: w.ID, Text: w.DataFormat == "string"}
-	if strings.HasPrefix(w.SignatureScheme, "base64") {
+func snippets(w *client.Webhook, secret string) []snippet {
+	values := snippetValues{Secret: secret, Scheme: string(w.SignatureScheme), Encode: "hex", Dot: ".", Webhook: w.ID, Text: w.DataFormat == "string"}
+	if strings.HasPrefix(string(w.SignatureScheme), "base64") {
 		values.Encode = "base64"
 	}
 	if w.SignatureScheme == "base64" {
@@ -76,12 +76,12 @@ func sampleTopic(patterns []string) hook.Topic {
 }
 
 // sampleBody is a topic's sample as it would be sent.
-func sampleBody(t hook.Topic, format string) string {
+func sampleBody(t hook.Topic, format client.DataFormat) string {
 	escaped, err := wire.Escape([]byte(t.Sample))
 	if err != nil {
 		panic(err) // a sample of ours
 	}
-	return string(wire.Body(t.Name, escaped, hook.DataFormat(format)))
+	return string(wire.Body(t.Name, escaped, format))
 }
 
 // jsonQuote writes a string literal that JavaScript and Python read alike.

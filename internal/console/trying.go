@@ -6,12 +6,12 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // trying is the page on which a test is sent.
 type trying struct {
-	Topics []httpapi.Topic // that the webhook is subscribed to come first
+	Topics []client.Topic // that the webhook is subscribed to come first
 	Topic  string
 	Sample string
 }
@@ -51,10 +51,10 @@ func (c *Console) testRoutes(mux *http.ServeMux) {
 		if data := v.form("data"); data != "" {
 			in["data"] = jsontext.Value(data)
 			if !jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true)) {
-				return &httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_json", Detail: "The data is no JSON document."}
+				return &client.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_json", Detail: "The data is no JSON document."}
 			}
 		}
-		var a httpapi.Attempt
+		var a client.Attempt
 		if err := v.post(webhookPath(v.r.PathValue("id"), "test"), in, &a); err != nil {
 			return err
 		}
@@ -73,8 +73,8 @@ func (c *Console) testRoutes(mux *http.ServeMux) {
 
 // secretView is a webhook's secret, shown.
 type secretView struct {
-	httpapi.Secret
-	Webhook  httpapi.Webhook
+	client.Secret
+	Webhook  client.Webhook
 	Snippets []snippet
 }
 
@@ -87,7 +87,7 @@ func (c *Console) secretRoutes(mux *http.ServeMux) {
 		w.D = secretView{Webhook: w.Webhook, Snippets: snippets(&w.Webhook, "")}
 		return v.show("webhook-secret", page{Title: "Secret · " + w.Endpoint, Nav: "webhooks"}, w)
 	})
-	answer := func(v *visit, ask func(path string, s *httpapi.Secret) error) error {
+	answer := func(v *visit, ask func(path string, s *client.Secret) error) error {
 		w, err := v.webhook("secret")
 		if err != nil {
 			return err
@@ -105,26 +105,26 @@ func (c *Console) secretRoutes(mux *http.ServeMux) {
 	}
 	// A secret is shown on a POST: it is an act, which the audit log holds.
 	c.page(mux, "POST /console/webhooks/{id}/secret/reveal", func(v *visit) error {
-		return answer(v, func(path string, s *httpapi.Secret) error { return v.get(path, url.Values{}, s) })
+		return answer(v, func(path string, s *client.Secret) error { return v.get(path, url.Values{}, s) })
 	})
 	c.page(mux, "POST /console/webhooks/{id}/secret/rotate", func(v *visit) error {
 		in := map[string]any{}
 		if overlap := v.form("overlap_seconds"); overlap != "" {
 			in["overlap_seconds"] = jsontext.Value(overlap)
 			if !jsontext.Value(overlap).IsValid() {
-				return &httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_value", Detail: "The overlap is a number of seconds."}
+				return &client.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_value", Detail: "The overlap is a number of seconds."}
 			}
 		}
 		if secret := v.form("signing_secret"); secret != "" {
 			in["signing_secret"] = secret
 		}
-		return answer(v, func(path string, s *httpapi.Secret) error { return v.post(path+"/rotate", in, s) })
+		return answer(v, func(path string, s *client.Secret) error { return v.post(path+"/rotate", in, s) })
 	})
 	c.page(mux, "POST /console/webhooks/{id}/secret/activate", func(v *visit) error {
-		return answer(v, func(path string, s *httpapi.Secret) error { return v.post(path+"/activate", nil, s) })
+		return answer(v, func(path string, s *client.Secret) error { return v.post(path+"/activate", nil, s) })
 	})
 	c.page(mux, "POST /console/webhooks/{id}/secret/keep", func(v *visit) error {
-		return answer(v, func(path string, s *httpapi.Secret) error {
+		return answer(v, func(path string, s *client.Secret) error {
 			_, err := v.ask(http.MethodDelete, path+"/rotate", nil, s)
 			return err
 		})

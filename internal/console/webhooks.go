@@ -11,13 +11,13 @@ import (
 	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // webhookRow is one line of the list: a webhook, how it fares, what it did lately.
 type webhookRow struct {
-	httpapi.Webhook
-	Stats *httpapi.Stats // of the last 24 hours; nil where they were not asked for
+	client.Webhook
+	Stats *client.Stats // of the last 24 hours; nil where they were not asked for
 }
 
 // Rate is which part of the settled deliveries was delivered.
@@ -48,7 +48,7 @@ func (w webhookRow) Trouble() int {
 // State is the one word that says most about a webhook.
 func (w webhookRow) State() string {
 	if w.Status == "ACTIVE" && w.Health != nil && w.Health.State != "healthy" {
-		return w.Health.State
+		return string(w.Health.State)
 	}
 	return string(w.Status)
 }
@@ -88,7 +88,7 @@ type webhookList struct {
 	Later         string
 	EarlierText   string
 	LaterText     string
-	Topics        []httpapi.Topic
+	Topics        []client.Topic
 	Base, Command string
 }
 
@@ -157,13 +157,13 @@ func webhookPage(id string, below ...string) string {
 }
 
 // allWebhooks reads the whole list, up to a bound.
-func (v *visit) allWebhooks(query url.Values) (all []httpapi.Webhook, err error) {
+func (v *visit) allWebhooks(query url.Values) (all []client.Webhook, err error) {
 	query = maps.Clone(query)
 	query.Set("limit", "250")
 	for len(all) < soughtWebhooks {
 		var some struct {
-			Data  []httpapi.Webhook `json:"data"`
-			Total int               `json:"total"`
+			Data  []client.Webhook `json:"data"`
+			Total int              `json:"total"`
 		}
 		query.Set("cursor", strconv.Itoa(len(all)))
 		if err := v.get("/v1/webhooks", query, &some); err != nil {
@@ -191,7 +191,7 @@ func (v *visit) webhookList() (*webhookList, error) {
 	}
 	l.Any = len(all) > 0 || l.Status != "" || l.Event != "" || l.Q != ""
 	if words := strings.Fields(strings.ToLower(l.Q)); len(words) > 0 {
-		all = slices.DeleteFunc(all, func(w httpapi.Webhook) bool {
+		all = slices.DeleteFunc(all, func(w client.Webhook) bool {
 			text := strings.ToLower(w.Endpoint + " " + w.Description + " " + w.ID + " " + strings.Join(w.Events, " "))
 			return slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
 		})
@@ -233,7 +233,7 @@ func (v *visit) with(name, value string) string {
 }
 
 // rows asks for each webhook how it fares and what it did in the last 24 hours.
-func (v *visit) rows(list []httpapi.Webhook) ([]webhookRow, error) {
+func (v *visit) rows(list []client.Webhook) ([]webhookRow, error) {
 	rows := make([]webhookRow, len(list))
 	var group errgroup.Group
 	group.SetLimit(askedAtOnce)
@@ -247,7 +247,7 @@ func (v *visit) rows(list []httpapi.Webhook) ([]webhookRow, error) {
 				}
 				return err
 			}
-			rows[i].Stats = &httpapi.Stats{}
+			rows[i].Stats = &client.Stats{}
 			return v.get(path+"/stats", url.Values{"window": {"24h"}}, rows[i].Stats)
 		})
 	}
@@ -258,7 +258,7 @@ func (v *visit) rows(list []httpapi.Webhook) ([]webhookRow, error) {
 func (v *visit) changeSeveral() error {
 	status := map[string]string{"pause": "PAUSED", "resume": "ACTIVE"}[v.form("do")]
 	if status == "" {
-		return &httpapi.Problem{Status: http.StatusBadRequest, Code: "unknown_action", Detail: "There is no such action."}
+		return &client.Problem{Status: http.StatusBadRequest, Code: "unknown_action", Detail: "There is no such action."}
 	}
 	change := map[string]any{"status": status}
 	if status == "ACTIVE" {
@@ -286,7 +286,7 @@ type webhookView struct {
 // chartView is a chart and where its figures come from.
 type chartView struct {
 	Source string
-	Stats  *httpapi.Stats
+	Stats  *client.Stats
 }
 
 // codeCount is how often a status code or a cause was the last of a delivery.
@@ -333,7 +333,7 @@ func (v *visit) cause(id string) (*attemptView, error) {
 	if err != nil || len(list.Data) == 0 {
 		return nil, err
 	}
-	var d httpapi.DeliveryDetail
+	var d client.DeliveryDetail
 	if err := v.get(webhookPath(id, "deliveries", list.Data[0].EventID), nil, &d); err != nil || len(d.Attempts) == 0 {
 		return nil, err
 	}
@@ -342,7 +342,7 @@ func (v *visit) cause(id string) (*attemptView, error) {
 }
 
 // countCodes says how the latest deliveries ended, the commonest first.
-func countCodes(list []httpapi.Delivery) []codeCount {
+func countCodes(list []client.Delivery) []codeCount {
 	n := map[string]*codeCount{}
 	total := 0
 	for _, d := range list {
@@ -380,10 +380,10 @@ func (v *visit) showActivity() error {
 	if err != nil {
 		return err
 	}
-	var found []httpapi.AuditEntry
+	var found []client.AuditEntry
 	cursor := ""
 	for range 4 {
-		var some httpapi.List[httpapi.AuditEntry]
+		var some client.List[client.AuditEntry]
 		if err := v.get("/v1/audit-log", paged(url.Values{"limit": {"250"}}, cursor), &some); err != nil {
 			return err
 		}
@@ -410,9 +410,9 @@ func paged(q url.Values, cursor string) url.Values {
 }
 
 // topics is the catalogue.
-func (v *visit) topics() ([]httpapi.Topic, error) {
+func (v *visit) topics() ([]client.Topic, error) {
 	var out struct {
-		Data []httpapi.Topic `json:"data"`
+		Data []client.Topic `json:"data"`
 	}
 	err := v.get("/v1/topics", nil, &out)
 	return out.Data, err

@@ -15,6 +15,9 @@ const (
 	Skipped   DeliveryStatus = "skipped"
 )
 
+// Final reports whether nothing will happen any more, unless somebody asks for it.
+func (s DeliveryStatus) Final() bool { return s == Delivered || s == Failed || s == Skipped }
+
 // Kind says on whose wish an attempt is made.
 type Kind string
 

@@ -6,3 +6,10 @@ type Warning struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 }
+
+// Finding is something in a published document that is JSON and that some receivers cannot read.
+type Finding struct {
+	Code    string `json:"code"`
+	Pointer string `json:"pointer"` // of the first place (RFC 6901)
+	Detail  string `json:"detail"`
+}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
@@ -103,7 +104,7 @@ func TestAnswersAreTheCommittedOnes(t *testing.T) {
 		}
 	})
 	reason := "status_5xx"
-	s.engine.health = httpapi.Health{Live: true, State: "failing", Reason: &reason, ConsecutiveFailures: 12}
+	s.engine.health = client.Health{Live: true, State: "failing", Reason: &reason, ConsecutiveFailures: 12}
 	s.header.Set("X-Request-Id", "req_1")
 	text, _ := s.companyKey("c1", "read")
 	r := &recording{server: s, companyText: text, routes: map[string]string{}, ids: map[string]string{}}

@@ -8,54 +8,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
-
-// Attempt is one request of a delivery, and what came of it.
-type Attempt struct {
-	Number         int            `json:"number" doc:"1, 2, 3 … of its delivery."`
-	Kind           hook.Kind      `json:"kind" enum:"live,manual,replay,test"`
-	ReplayID       *string        `json:"replay_id"`
-	Counted        bool           `json:"counted" doc:"Whether it used a step of the schedule."`
-	StartedAt      time.Time      `json:"started_at"`
-	Reused         bool           `json:"reused" doc:"Whether it went over a connection that had been used before. Where that ended before one byte of an answer the next attempt followed at once, on a new one; neither step nor failure is counted."`
-	Outcome        hook.Outcome   `json:"outcome" enum:"delivered,retry,throttled,failed,gone"`
-	StatusCode     *int           `json:"status_code"`
-	ErrorClass     *string        `json:"error_class"`
-	ErrorDetail    *string        `json:"error_detail"`
-	Advice         *string        `json:"advice" doc:"What usually causes this, and what to do."`
-	RetryAfterSecs *float64       `json:"retry_after_seconds" doc:"What the receiver asked for."`
-	Timing         Timing         `json:"timing"`
-	Request        AttemptRequest `json:"request"`
-	Response       *AttemptAnswer `json:"response" doc:"Kept for failures and the last 20 successes of a webhook."`
-}
-
-// Timing is how long each phase of an attempt took; null where it did not take place.
-type Timing struct {
-	DNS       *float64 `json:"dns_ms"`
-	Connect   *float64 `json:"connect_ms"`
-	TLS       *float64 `json:"tls_ms"`
-	FirstByte *float64 `json:"first_byte_ms"`
-	Total     float64  `json:"total_ms"`
-}
-
-// AttemptRequest is the request as it was sent, secrets masked.
-type AttemptRequest struct {
-	Method          string            `json:"method"`
-	URL             string            `json:"url"`
-	Headers         map[string]string `json:"headers"`
-	Body            string            `json:"body"`
-	BodyTruncated   bool              `json:"body_truncated" doc:"The body is longer than 64 KiB; GET /v1/events/{event_id} has all of it."`
-	SettingsChanged bool              `json:"settings_changed" doc:"The webhook was changed since: URL and own headers are those of today."`
-}
-
-// AttemptAnswer is what the receiver said.
-type AttemptAnswer struct {
-	Headers string `json:"headers" doc:"The header block as it came. Bytes that are not text are replaced."`
-	Body    string `json:"body" doc:"The first 16 KiB. Bytes that are not text are replaced."`
-}
 
 // shownBody is how much of a request's body an attempt repeats.
 const shownBody = 64 << 10
@@ -101,14 +58,14 @@ func (s *sentRequest) header(r *wire.Request) http.Header {
 	return h
 }
 
-func shapeAttempt(s *sentRequest) Attempt {
+func shapeAttempt(s *sentRequest) client.Attempt {
 	a := s.attempt
 	r := s.request()
-	shape := Attempt{
+	shape := client.Attempt{
 		Number: a.Number, Kind: a.Kind, ReplayID: orNull(s.replay), Counted: a.Counted, Reused: a.Reused, StartedAt: a.StartedAt, Outcome: a.Outcome,
 		ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))),
 		Timing: shapeTiming(a.Phases),
-		Request: AttemptRequest{
+		Request: client.AttemptRequest{
 			Method: http.MethodPost, URL: s.webhook.Endpoint, Headers: map[string]string{}, Body: string(r.Body),
 			SettingsChanged: a.Version != s.webhook.Version,
 		},
@@ -127,15 +84,15 @@ func shapeAttempt(s *sentRequest) Attempt {
 	}
 	if a.RetryAfter > 0 {
 		seconds := a.RetryAfter.Seconds()
-		shape.RetryAfterSecs = &seconds
+		shape.RetryAfterSeconds = &seconds
 	}
 	if a.AnswerHeader != nil || a.AnswerBody != nil {
-		shape.Response = &AttemptAnswer{Headers: text(a.AnswerHeader), Body: text(a.AnswerBody)}
+		shape.Response = &client.AttemptAnswer{Headers: text(a.AnswerHeader), Body: text(a.AnswerBody)}
 	}
 	return shape
 }
 
-func shapeTiming(p hook.Phases) Timing {
+func shapeTiming(p hook.Phases) client.Timing {
 	phase := func(d time.Duration) *float64 {
 		if d <= 0 {
 			return nil
@@ -143,7 +100,9 @@ func shapeTiming(p hook.Phases) Timing {
 		ms := milliseconds(d)
 		return &ms
 	}
-	return Timing{phase(p.DNS), phase(p.Connect), phase(p.TLS), phase(p.FirstByte), milliseconds(p.Total)}
+	return client.Timing{
+		DNSMS: phase(p.DNS), ConnectMS: phase(p.Connect), TLSMS: phase(p.TLS), FirstByteMS: phase(p.FirstByte), TotalMS: milliseconds(p.Total),
+	}
 }
 
 // text makes a receiver's bytes a JSON string: what is not UTF-8 is replaced.
@@ -165,7 +124,7 @@ type testIn struct {
 	Body *TestRequest
 }
 
-func (a *API) testWebhook(ctx context.Context, x *exchange, in *testIn) (*struct{ Body Attempt }, error) {
+func (a *API) testWebhook(ctx context.Context, x *exchange, in *testIn) (*struct{ Body client.Attempt }, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
 	if err != nil {
 		return nil, err
@@ -189,7 +148,7 @@ func (a *API) testWebhook(ctx context.Context, x *exchange, in *testIn) (*struct
 		return nil, err
 	}
 	sent := sentRequest{webhook: w, event: event, attempt: attempt, agent: a.opt.Version}
-	return &struct{ Body Attempt }{shapeAttempt(&sent)}, nil
+	return &struct{ Body client.Attempt }{shapeAttempt(&sent)}, nil
 }
 
 var errNoEngine = &hook.Error{

@@ -3,23 +3,12 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// Company is a tenant and its defaults. null means that the server's default holds.
-type Company struct {
-	ID            string    `json:"id"`
-	Scheme        *string   `json:"default_signature_scheme" doc:"Of webhooks created without one."`
-	Format        *string   `json:"default_data_format" doc:"Of webhooks created without one."`
-	AllowNetworks []string  `json:"allow_networks" doc:"Networks that its endpoints may lie in although they are private, in CIDR notation."`
-	MaxWebhooks   *int      `json:"max_webhooks" doc:"null: as many as the server allows."`
-	CreatedAt     time.Time `json:"created_at"`
-	UpdatedAt     time.Time `json:"updated_at"`
-}
 
 // CompanyUpdate is the body of PATCH /v1/companies/{company_id}.
 type CompanyUpdate struct {
@@ -34,9 +23,9 @@ type CompanyPath struct {
 	CompanyID string `path:"company_id"`
 }
 
-type companyOut struct{ Body Company }
+type companyOut struct{ Body client.Company }
 
-type companiesOut struct{ Body *List[Company] }
+type companiesOut struct{ Body *client.List[client.Company] }
 
 type companyUpdateIn struct {
 	CompanyPath
@@ -74,9 +63,9 @@ func (a *API) companyRoutes() {
 	}, a.updateCompany)
 }
 
-func shapeCompany(c *store.Company) Company {
-	s := Company{
-		ID: c.ID, Scheme: orNull(string(c.Scheme)), Format: orNull(string(c.Format)), AllowNetworks: c.AllowNetworks,
+func shapeCompany(c *store.Company) client.Company {
+	s := client.Company{
+		ID: c.ID, DefaultSignatureScheme: orNull(c.Scheme), DefaultDataFormat: orNull(c.Format), AllowNetworks: c.AllowNetworks,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 	}
 	if c.MaxWebhooks > 0 {

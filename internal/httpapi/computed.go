@@ -6,39 +6,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/webhook"
 )
 
-// SignatureComputed is the body of POST /v1/webhooks/{id}/deliveries/{event_id}/explain.
-type SignatureComputed struct {
-	Computed string `json:"computed" minLength:"1" maxLength:"1024" doc:"What your code computed, in hex or base64. What begins with v1, is compared with webhook-signature, everything else with X-Atlas-Webhook-Signature."`
-	Attempt  int    `json:"attempt,omitzero" required:"false" minimum:"1" doc:"The attempt whose request your code read; the last one when left out."`
-}
-
-// SignatureExplained is how somebody's code came to what it computed.
-type SignatureExplained struct {
-	Attempt  int       `json:"attempt" doc:"The attempt whose request it was compared with."`
-	Right    bool      `json:"right" doc:"It is the signature of this request: the code computes it well."`
-	Found    bool      `json:"found" doc:"The way to compute it was found."`
-	Complete bool      `json:"complete" doc:"Everything was tried, or it was found. False when the body is too large for that."`
-	Mistakes []Mistake `json:"mistakes" doc:"What the code does otherwise than it should."`
-	Formula  *string   `json:"formula" doc:"Who computes this gets what was computed."`
-}
-
-// Mistake is one way in which code differs from the contract.
-type Mistake struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
 type computedIn struct {
 	DeliveryPath
-	Body SignatureComputed
+	Body client.SignatureComputed
 }
 
-func (a *API) explainSignature(ctx context.Context, x *exchange, in *computedIn) (*struct{ Body SignatureExplained }, error) {
+func (a *API) explainSignature(ctx context.Context, x *exchange, in *computedIn) (*struct{ Body client.SignatureExplained }, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
 	if err != nil {
 		return nil, err
@@ -66,11 +45,11 @@ func (a *API) explainSignature(ctx context.Context, x *exchange, in *computedIn)
 	if err != nil {
 		return nil, err
 	}
-	shape := SignatureExplained{Attempt: attempt.Number, Right: got.Right, Found: got.Found, Complete: !got.Cut, Mistakes: []Mistake{}, Formula: orNull(got.Formula)}
+	shape := client.SignatureExplained{Attempt: attempt.Number, Right: got.Right, Found: got.Found, Complete: !got.Cut, Mistakes: []client.Mistake{}, Formula: orNull(got.Formula)}
 	for _, m := range got.Mistakes {
-		shape.Mistakes = append(shape.Mistakes, Mistake(m))
+		shape.Mistakes = append(shape.Mistakes, client.Mistake(m))
 	}
-	return &struct{ Body SignatureExplained }{shape}, nil
+	return &struct{ Body client.SignatureExplained }{shape}, nil
 }
 
 // attemptNumbered is the latest attempt of a number, or with 0 the latest of all.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
@@ -82,13 +83,7 @@ func variable(header string) string {
 	return string(name)
 }
 
-// SignedCurl is a command that sends a delivery's request again.
-type SignedCurl struct {
-	Curl      string   `json:"curl"`
-	Variables []string `json:"variables" doc:"Shell variables that the command reads: the values of the webhook's own headers."`
-}
-
-func (a *API) signedCurl(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body SignedCurl }, error) {
+func (a *API) signedCurl(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body client.SignedCurl }, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
 	if err != nil {
 		return nil, err
@@ -106,7 +101,7 @@ func (a *API) signedCurl(ctx context.Context, x *exchange, in *DeliveryPath) (*s
 	next.StartedAt = a.now()
 	next.TimestampText = wire.Timestamp(next.StartedAt)
 	sent := sentRequest{webhook: w, event: d.Event, attempt: next, agent: a.opt.Version}
-	out := &struct{ Body SignedCurl }{}
+	out := &struct{ Body client.SignedCurl }{}
 	out.Body.Curl = sent.curl("")
 	for _, h := range w.Headers {
 		out.Body.Variables = append(out.Body.Variables, variable(h.Name))

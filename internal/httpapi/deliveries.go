@@ -5,39 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// DeliveryHead is what a delivery is, in the list and alone.
-type DeliveryHead struct {
-	EventID        string              `json:"event_id"`
-	Event          string              `json:"event"`
-	ObjectID       *string             `json:"object_id"`
-	Sequence       *int64              `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
-	Status         hook.DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
-	Reason         *string             `json:"reason" doc:"Why it waits, failed or was skipped."`
-	LastStatusCode *int                `json:"last_status_code"`
-	LastDurationMS *float64            `json:"last_duration_ms"`
-	LastAttemptAt  *time.Time          `json:"last_attempt_at"`
-	NextAttemptAt  *time.Time          `json:"next_attempt_at"`
-	AcceptedAt     time.Time           `json:"accepted_at"`
-}
-
-// Delivery is one row of the list.
-type Delivery struct {
-	DeliveryHead
-	Attempts int `json:"attempts" doc:"Requests made, of every kind."`
-}
-
-// DeliveryDetail is a delivery with its attempts.
-type DeliveryDetail struct {
-	DeliveryHead
-	WebhookID    string    `json:"webhook_id"`
-	Attempts     []Attempt `json:"attempts"`
-	AttemptsMore bool      `json:"attempts_more" doc:"There were more attempts than are shown: the first and the last ones are."`
-	Curl         string    `json:"curl" doc:"The request as a command, with <signature> in the signature's place."`
-}
 
 type deliveriesIn struct {
 	WebhookPath
@@ -55,7 +26,7 @@ type DeliveryFilter struct {
 	To         time.Time `query:"to" doc:"Accepted before."`
 }
 
-type deliveriesOut struct{ Body *List[Delivery] }
+type deliveriesOut struct{ Body *client.List[client.Delivery] }
 
 // DeliveryPath is the part of a path that names a delivery.
 type DeliveryPath struct {
@@ -63,7 +34,7 @@ type DeliveryPath struct {
 	EventID string `path:"event_id"`
 }
 
-type deliveryOut struct{ Body DeliveryDetail }
+type deliveryOut struct{ Body client.DeliveryDetail }
 
 func (a *API) deliveryRoutes() {
 	const tag = "Deliveries"
@@ -133,8 +104,8 @@ func (a *API) listDeliveries(ctx context.Context, x *exchange, in *deliveriesIn)
 	return &deliveriesOut{listByOffset(in.Paging, list, more, shapeDelivery)}, nil
 }
 
-func shapeHead(d *store.Delivery) DeliveryHead {
-	s := DeliveryHead{
+func shapeHead(d *store.Delivery) client.DeliveryHead {
+	s := client.DeliveryHead{
 		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence, Status: d.Status, Reason: orNull(d.Reason),
 		LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, AcceptedAt: d.AcceptedAt,
 	}
@@ -148,7 +119,9 @@ func shapeHead(d *store.Delivery) DeliveryHead {
 	return s
 }
 
-func shapeDelivery(d store.Delivery) Delivery { return Delivery{shapeHead(&d), d.Attempts} }
+func shapeDelivery(d store.Delivery) client.Delivery {
+	return client.Delivery{DeliveryHead: shapeHead(&d), Attempts: d.Attempts}
+}
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
@@ -161,9 +134,9 @@ func (a *API) getDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &deliveryOut{DeliveryDetail{
+	out := &deliveryOut{client.DeliveryDetail{
 		DeliveryHead: shapeHead(&d.Delivery), WebhookID: w.ID,
-		Attempts: make([]Attempt, len(d.History)), AttemptsMore: d.HistoryMore,
+		Attempts: make([]client.Attempt, len(d.History)), AttemptsMore: d.HistoryMore,
 	}}
 	replays := map[int64]string{}
 	for i := range d.History {
@@ -197,7 +170,7 @@ func (a *API) replayID(ctx context.Context, known map[int64]string, key int64) (
 	return r.ID, nil
 }
 
-func (a *API) retryDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body Delivery }, error) {
+func (a *API) retryDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body client.Delivery }, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
 	if err != nil {
 		return nil, err
@@ -207,5 +180,5 @@ func (a *API) retryDelivery(ctx context.Context, x *exchange, in *DeliveryPath) 
 		return nil, err
 	}
 	a.kick(w.Key)
-	return &struct{ Body Delivery }{shapeDelivery(*d)}, nil
+	return &struct{ Body client.Delivery }{shapeDelivery(*d)}, nil
 }

@@ -14,6 +14,8 @@ import (
 	_ "embed"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
 
 // document is what the API says about itself, made once from its declarations.
@@ -24,6 +26,9 @@ type document struct {
 
 // outline is the document before any route is in it.
 func (a *API) outline() *huma.OpenAPI {
+	schemas := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	schemas.RegisterTypeAlias(reflect.TypeFor[client.Object](), reflect.TypeFor[anyObject]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[problem](), reflect.TypeFor[client.Problem]())
 	return &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
@@ -32,7 +37,7 @@ func (a *API) outline() *huma.OpenAPI {
 			License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
 		Components: &huma.Components{
-			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Schemas: schemas,
 			SecuritySchemes: map[string]*huma.SecurityScheme{
 				"key": {Type: "http", Scheme: "bearer", Description: "An operator key (awo_…) or a company key (awc_…)."},
 			},

@@ -2,34 +2,23 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// Event is an event as it stands in the log.
-type Event struct {
-	ID         string     `json:"id"`
-	CompanyID  string     `json:"company_id"`
-	Event      string     `json:"event"`
-	ObjectID   *string    `json:"object_id"`
-	OccurredAt *time.Time `json:"occurred_at" doc:"The producer's claim."`
-	AcceptedAt time.Time  `json:"accepted_at"`
-	Data       Document   `json:"data"`
-	Matched    *int       `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
-	Warnings   []Finding  `json:"warnings,omitzero" doc:"What in the data some receivers cannot read; only in the answer about one event."`
-}
 
 // EventPath is the part of a path that names an event.
 type EventPath struct {
 	EventID string `path:"event_id"`
 }
 
-type eventOut struct{ Body Event }
+type eventOut struct{ Body client.Event }
 
 type eventsIn struct {
 	Event    string    `query:"event" doc:"A topic."`
@@ -39,23 +28,14 @@ type eventsIn struct {
 	Paging
 }
 
-type eventsOut struct{ Body *List[Event] }
-
-// Match is what one webhook made of an event.
-type Match struct {
-	WebhookID string               `json:"webhook_id"`
-	Endpoint  string               `json:"endpoint"`
-	Verdict   string               `json:"verdict" enum:"matched,topic_not_subscribed,filter_failed,created_after"`
-	Reason    string               `json:"reason" doc:"The verdict in words."`
-	Status    *hook.DeliveryStatus `json:"status,omitempty" enum:"pending,retrying,held,delivered,failed,skipped" doc:"Of the delivery, where there is one."`
-}
+type eventsOut struct{ Body *client.List[client.Event] }
 
 type matchesIn struct {
 	EventPath
 	Paging
 }
 
-type matchesOut struct{ Body *List[Match] }
+type matchesOut struct{ Body *client.List[client.Match] }
 
 func (a *API) eventRoutes() {
 	const tag = "Events"
@@ -71,10 +51,10 @@ func (a *API) eventRoutes() {
 	}, a.matches)
 }
 
-func shapeEvent(e *hook.Event, companyID string) Event {
-	return Event{
+func shapeEvent(e *hook.Event, companyID string) client.Event {
+	return client.Event{
 		ID: e.ID, CompanyID: companyID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), OccurredAt: e.OccurredAt,
-		AcceptedAt: e.AcceptedAt, Data: Document(e.Data),
+		AcceptedAt: e.AcceptedAt, Data: json.RawMessage(e.Data),
 	}
 }
 
@@ -91,7 +71,7 @@ func (a *API) listEvents(ctx context.Context, x *exchange, in *eventsIn) (*event
 	if err != nil {
 		return nil, err
 	}
-	return &eventsOut{listByOffset(in.Paging, list, more, func(e *hook.Event) Event { return shapeEvent(e, x.company.ID) })}, nil
+	return &eventsOut{listByOffset(in.Paging, list, more, func(e *hook.Event) client.Event { return shapeEvent(e, x.company.ID) })}, nil
 }
 
 func (a *API) getEvent(ctx context.Context, x *exchange, in *EventPath) (*eventOut, error) {
@@ -121,14 +101,14 @@ func (a *API) matches(ctx context.Context, x *exchange, in *matchesIn) (*matches
 	if err != nil {
 		return nil, err
 	}
-	return &matchesOut{listByID(in.Paging, list, more, func(m store.Match) Match { return explain(&m, e) })}, nil
+	return &matchesOut{listByID(in.Paging, list, more, func(m store.Match) client.Match { return explain(&m, e) })}, nil
 }
 
 // explain puts a verdict into words.
-func explain(m *store.Match, e *hook.Event) Match {
-	s := Match{WebhookID: m.WebhookID, Endpoint: m.Endpoint, Verdict: string(m.Verdict)}
+func explain(m *store.Match, e *hook.Event) client.Match {
+	s := client.Match{WebhookID: m.WebhookID, Endpoint: m.Endpoint, Verdict: client.Verdict(m.Verdict)}
 	if m.Delivery != nil {
-		s.Status = &m.Delivery.Status
+		s.Status = m.Delivery.Status
 	}
 	switch m.Verdict {
 	case store.Matched:

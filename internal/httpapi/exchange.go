@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/ingress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -150,9 +151,9 @@ func (x *exchange) fail(err error) {
 }
 
 // note sets what goes with a problem beside its body: the pause that is asked for, the log's line.
-func (x *exchange) note(p *Problem, err error) {
-	if p.retryAfter > 0 {
-		x.Header().Set("Retry-After", retryAfter(p.retryAfter))
+func (x *exchange) note(p *client.Problem, err error) {
+	if p.RetryAfter > 0 {
+		x.Header().Set("Retry-After", retryAfter(p.RetryAfter))
 	}
 	if p.Status >= 500 && x.err == nil {
 		x.err = err
@@ -162,11 +163,11 @@ func (x *exchange) note(p *Problem, err error) {
 	}
 }
 
-func (x *exchange) writeProblem(p *Problem) {
+func (x *exchange) writeProblem(p *client.Problem) {
 	h := x.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Del("Content-Length")
-	body := p.json()
+	body := problemJSON(p)
 	x.status = p.Status
 	x.ResponseWriter.WriteHeader(p.Status)
 	if x.r.Method != http.MethodHead {

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -95,13 +96,13 @@ func unlessGone(ctx context.Context, err error) error {
 }
 
 type lineWriter interface {
-	line(d Delivery) error
+	line(d client.Delivery) error
 	flush() error
 }
 
 type jsonLines struct{ w io.Writer }
 
-func (l jsonLines) line(d Delivery) error { return marshal(l.w, d) }
+func (l jsonLines) line(d client.Delivery) error { return marshal(l.w, d) }
 
 func (l jsonLines) flush() error { return nil }
 
@@ -116,7 +117,7 @@ func newCSV(w io.Writer) csvLines {
 	return l
 }
 
-func (l csvLines) line(d Delivery) error {
+func (l csvLines) line(d client.Delivery) error {
 	return l.w.Write([]string{
 		cell(d.EventID), d.Event, cell(orEmpty(d.ObjectID)), number(d.Sequence), string(d.Status), cell(orEmpty(d.Reason)), strconv.Itoa(d.Attempts),
 		number(d.LastStatusCode), number(d.LastDurationMS), moment(d.LastAttemptAt), moment(d.NextAttemptAt), moment(&d.AcceptedAt),

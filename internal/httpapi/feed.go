@@ -2,26 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
-	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 )
-
-// Feed is a stretch of the events that a webhook matched, oldest first.
-type Feed struct {
-	Data  []FedEvent `json:"data"`
-	Limit int        `json:"limit"`
-	Next  int64      `json:"next_after" doc:"The value of after for what follows; the same again at the end."`
-}
-
-// FedEvent is an event in a webhook's pull feed, with the body as a delivery would carry it.
-type FedEvent struct {
-	Sequence   int64     `json:"sequence"`
-	EventID    string    `json:"event_id"`
-	Event      string    `json:"event"`
-	ObjectID   *string   `json:"object_id"`
-	AcceptedAt time.Time `json:"accepted_at"`
-	Data       Document  `json:"data"`
-}
 
 type feedIn struct {
 	WebhookPath
@@ -29,7 +14,7 @@ type feedIn struct {
 	Limit int   `query:"limit" minimum:"1" maximum:"250" default:"50"`
 }
 
-type feedOut struct{ Body Feed }
+type feedOut struct{ Body client.Feed }
 
 func (a *API) feedRoutes() {
 	handle(a, route{
@@ -48,10 +33,12 @@ func (a *API) feed(ctx context.Context, x *exchange, in *feedIn) (*feedOut, erro
 	if err != nil {
 		return nil, err
 	}
-	out := &feedOut{Feed{Data: make([]FedEvent, len(list)), Limit: in.Limit, Next: in.After}}
+	out := &feedOut{client.Feed{Data: make([]client.FedEvent, len(list)), Limit: in.Limit, NextAfter: in.After}}
 	for i, e := range list {
-		out.Body.Data[i] = FedEvent{e.Sequence, e.ID, e.Topic, orNull(e.ObjectID()), e.AcceptedAt, Document(e.Data)}
-		out.Body.Next = e.Sequence
+		out.Body.Data[i] = client.FedEvent{
+			Sequence: e.Sequence, EventID: e.ID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), AcceptedAt: e.AcceptedAt, Data: json.RawMessage(e.Data),
+		}
+		out.Body.NextAfter = e.Sequence
 	}
 	return out, nil
 }

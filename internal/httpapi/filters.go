@@ -5,32 +5,11 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// FilterPreview is the body of POST /v1/filters/preview.
-type FilterPreview struct {
-	Filter string   `json:"filter" doc:"The expression."`
-	Events []string `json:"events,omitempty" maxItems:"64" doc:"Only events of these topics; patterns as in a webhook."`
-}
-
-// FilterVerdict is what a filter makes of the latest events.
-type FilterVerdict struct {
-	Compiled bool           `json:"compiled"`
-	Error    *string        `json:"error" doc:"Why it does not compile."`
-	Data     []FilteredItem `json:"data"`
-}
-
-// FilteredItem is what a filter makes of one event.
-type FilteredItem struct {
-	EventID string  `json:"event_id"`
-	Event   string  `json:"event"`
-	Matched bool    `json:"matched"`
-	Failed  *string `json:"failed" doc:"The clause that said no."`
-	Error   *string `json:"error" doc:"What went wrong while it looked at the event; that counts as a match."`
-}
 
 // Limits of a preview: how many of the latest events it looks at, of how many bytes about, and how many
 // of them are in memory at once.
@@ -40,9 +19,9 @@ const (
 	previewedAtOnce = 4
 )
 
-type previewIn struct{ Body FilterPreview }
+type previewIn struct{ Body client.FilterPreview }
 
-type previewOut struct{ Body FilterVerdict }
+type previewOut struct{ Body client.FilterVerdict }
 
 func (a *API) filterRoutes() {
 	handle(a, route{
@@ -60,7 +39,7 @@ func (a *API) previewFilter(ctx context.Context, x *exchange, in *previewIn) (*p
 			return nil, hook.Invalid("events", "unknown_topic", "%s", unknownTopic(unknown))
 		}
 	}
-	out := &previewOut{FilterVerdict{Data: []FilteredItem{}}}
+	out := &previewOut{client.FilterVerdict{Data: []client.FilteredItem{}}}
 	if _, err := filter.Compile(in.Body.Filter); err != nil {
 		out.Body.Error = orNull(err.Error())
 		return out, nil
@@ -91,11 +70,11 @@ func (a *API) previewFilter(ctx context.Context, x *exchange, in *previewIn) (*p
 }
 
 // preview asks the filter about one event. It ends with the client.
-func (a *API) preview(ctx context.Context, company hook.CompanyKey, e *hook.Event, filter string) (FilteredItem, error) {
+func (a *API) preview(ctx context.Context, company hook.CompanyKey, e *hook.Event, filter string) (client.FilteredItem, error) {
 	judged, err := a.opt.Judge(ctx, company, e, []string{filter})
 	if err != nil {
-		return FilteredItem{}, fmt.Errorf("preview: %w", err)
+		return client.FilteredItem{}, fmt.Errorf("preview: %w", err)
 	}
 	j := judged[0]
-	return FilteredItem{EventID: e.ID, Event: e.Topic, Matched: j.Matched, Failed: orNull(j.Clause), Error: orNull(j.Problem)}, nil
+	return client.FilteredItem{EventID: e.ID, Event: e.Topic, Matched: j.Matched, Failed: orNull(j.Clause), Error: orNull(j.Problem)}, nil
 }

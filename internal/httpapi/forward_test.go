@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -29,7 +30,7 @@ func (s *server) node(owner func() string) *server {
 func TestForward(t *testing.T) {
 	owner := newServer(t)
 	reason := "down"
-	owner.engine.health = httpapi.Health{State: "down", Reason: &reason, Live: true}
+	owner.engine.health = client.Health{State: "down", Reason: &reason, Live: true}
 	id := owner.subscribe("*")
 	event := owner.publish("customer", `{}`)
 	running := httptest.NewServer(owner.api)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
@@ -245,7 +246,7 @@ type fakeEngine struct {
 	mu     sync.Mutex
 	now    func() time.Time
 	kicked []hook.WebhookKey
-	health httpapi.Health
+	health client.Health
 	test   func(*hook.Webhook, *hook.Event) (*hook.Attempt, error)
 }
 
@@ -255,7 +256,7 @@ func (e *fakeEngine) Kick(w hook.WebhookKey) {
 	e.kicked = append(e.kicked, w)
 }
 
-func (e *fakeEngine) Health(context.Context, *hook.Webhook) (httpapi.Health, error) {
+func (e *fakeEngine) Health(context.Context, *hook.Webhook) (client.Health, error) {
 	return e.health, nil
 }
 

@@ -3,64 +3,24 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// AuditEntry is one change: who, what, when.
-type AuditEntry struct {
-	ID        string    `json:"id"`
-	At        time.Time `json:"at"`
-	Address   *string   `json:"address" doc:"The address from which it was asked for; null where that is not known, and for the engine."`
-	Actor     string    `json:"actor" doc:"A key's id, operator, or engine."`
-	Action    string    `json:"action" example:"webhook.updated"`
-	Object    string    `json:"object" doc:"The id of what was changed."`
-	RequestID string    `json:"request_id"`
-	Detail    Object    `json:"detail" doc:"What was asked for; never a secret."`
+type auditOut struct {
+	Body *client.List[client.AuditEntry]
 }
 
-// Notice is something that a company should know about one of its webhooks, or about all of them.
-type Notice struct {
-	ID        string    `json:"id"`
-	At        time.Time `json:"at"`
-	WebhookID string    `json:"webhook_id" doc:"Empty when it is about all of the company's."`
-	Kind      string    `json:"kind" example:"down"`
-	Detail    string    `json:"detail"`
-}
-
-// Balance is where everything is that a webhook matched.
-type Balance struct {
-	WebhookID   string     `json:"webhook_id"`
-	Matched     int64      `json:"matched"`
-	Delivered   int64      `json:"delivered"`
-	Failed      int64      `json:"failed"`
-	Skipped     int64      `json:"skipped"`
-	Parked      int64      `json:"parked"`
-	Pending     int64      `json:"pending"`
-	Balanced    bool       `json:"balanced" doc:"matched is the sum of the others."`
-	Since       *time.Time `json:"since,omitempty" doc:"With deep: acceptance of the first event that was counted."`
-	Complete    *bool      `json:"complete,omitempty" doc:"With deep: nothing was purged, so that both counts must agree."`
-	Unexplained *int64     `json:"unexplained,omitempty" doc:"With deep: matches that left no trace. Must be 0."`
-}
-
-// Conservation is a page of balances.
-type Conservation struct {
-	List[Balance]
-	Balanced bool `json:"balanced" doc:"All webhooks of this page are."`
-}
-
-type auditOut struct{ Body *List[AuditEntry] }
-
-type noticesOut struct{ Body *List[Notice] }
+type noticesOut struct{ Body *client.List[client.Notice] }
 
 type conservationIn struct {
 	Deep bool `query:"deep" doc:"Count anew from the log instead of reading the counters; slow."`
 	Paging
 }
 
-type conservationOut struct{ Body Conservation }
+type conservationOut struct{ Body client.Conservation }
 
 func (a *API) historyRoutes() {
 	const tag = "History"
@@ -76,8 +36,10 @@ func (a *API) historyRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return &auditOut{listByID(*in, list, more, func(e store.AuditEntry) AuditEntry {
-			return AuditEntry{e.ID, e.At, orNull(e.Address), e.Actor, e.Action, e.Object, e.RequestID, Object(e.Detail)}
+		return &auditOut{listByID(*in, list, more, func(e store.AuditEntry) client.AuditEntry {
+			return client.AuditEntry{
+				ID: e.ID, At: e.At, Address: orNull(e.Address), Actor: e.Actor, Action: e.Action, Object: e.Object, RequestID: e.RequestID, Detail: client.Object(e.Detail),
+			}
 		})}, nil
 	})
 	handle(a, route{
@@ -92,8 +54,8 @@ func (a *API) historyRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return &noticesOut{listByID(*in, list, more, func(n store.NoticeEntry) Notice {
-			return Notice{n.ID, n.At, n.WebhookID, n.Kind, n.Detail}
+		return &noticesOut{listByID(*in, list, more, func(n store.NoticeEntry) client.Notice {
+			return client.Notice{ID: n.ID, At: n.At, WebhookID: n.WebhookID, Kind: n.Kind, Detail: n.Detail}
 		})}, nil
 	})
 	handle(a, route{
@@ -132,24 +94,24 @@ func (a *API) conservation(ctx context.Context, x *exchange, in *conservationIn)
 	return out, nil
 }
 
-func shapeBalance(b store.Balance) Balance {
-	return Balance{
+func shapeBalance(b store.Balance) client.Balance {
+	return client.Balance{
 		WebhookID: b.WebhookID, Matched: b.Matched, Delivered: b.Delivered, Failed: b.Failed, Skipped: b.Skipped, Parked: b.Parked,
 		Pending: b.Pending, Balanced: b.Balanced,
 	}
 }
 
-func (a *API) recount(ctx context.Context, x *exchange, id string) (Balance, error) {
+func (a *API) recount(ctx context.Context, x *exchange, id string) (client.Balance, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, id)
 	if hook.IsKind(err, hook.KindNotFound) {
-		return Balance{WebhookID: id, Balanced: true}, nil // deleted a moment ago
+		return client.Balance{WebhookID: id, Balanced: true}, nil // deleted a moment ago
 	}
 	if err != nil {
-		return Balance{}, err
+		return client.Balance{}, err
 	}
 	r, err := a.opt.Store.Recount(ctx, w.Key)
 	if err != nil {
-		return Balance{}, err
+		return client.Balance{}, err
 	}
 	b := shapeBalance(r.Balance)
 	b.WebhookID, b.Since, b.Complete, b.Unexplained = id, timeOrNil(r.Since), &r.Complete, &r.Unexplained

@@ -22,6 +22,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -37,7 +38,7 @@ type Engine interface {
 	// Health is what the lane of a webhook knows now. Live is false where this node does not run the
 	// webhook; State is "" where it does and no lane is there, because there is nothing to do. What
 	// the store knows stands then.
-	Health(ctx context.Context, w *hook.Webhook) (Health, error)
+	Health(ctx context.Context, w *hook.Webhook) (client.Health, error)
 	// Test makes one attempt beside the lane: in any status, never retried, held, ordered or
 	// counted. The event has an id, a topic and data, and no offset. An endpoint that fails is an
 	// outcome of the attempt; the error is that the attempt could not be made.
@@ -68,7 +69,7 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // nil means time.Now
 	// Nodes tells of the installation's processes; nil: the route answers 503.
-	Nodes func(context.Context) ([]Node, error)
+	Nodes func(context.Context) ([]client.Node, error)
 	// Backup makes a backup of the store; nil: the route answers 503.
 	Backup func(context.Context) (*os.File, error)
 	// Owner is the base URL of the node that runs a partition, "" where that is this one or nobody

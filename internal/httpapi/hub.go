@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -51,7 +52,7 @@ type ring struct {
 // watched is an attempt as all readers see it. Who reads it first renders it.
 type watched struct {
 	webhook hook.WebhookKey
-	shape   StreamEvent
+	shape   client.StreamEvent
 	bytes   int
 
 	once sync.Once
@@ -78,7 +79,7 @@ func (a *API) Attempted(attempt *hook.Attempt, w *hook.Webhook, event *hook.Even
 }
 
 func watch(a *hook.Attempt, w *hook.Webhook, e *hook.Event) *watched {
-	shape := StreamEvent{
+	shape := client.StreamEvent{
 		WebhookID: w.ID, EventID: e.ID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), Number: a.Number, Kind: a.Kind, StartedAt: a.StartedAt,
 		Outcome: a.Outcome, ErrorClass: orNull(string(a.ErrorClass)), ErrorDetail: orNull(text([]byte(a.ErrorDetail))), TotalMS: milliseconds(a.Phases.Total),
 	}

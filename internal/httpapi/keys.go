@@ -4,47 +4,25 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// Key is an API key. Its text is in the answer to its creation only.
-type Key struct {
-	ID         string     `json:"id"`
-	Key        string     `json:"key,omitempty" doc:"Only in the answer to its creation; it is not kept."`
-	CompanyID  string     `json:"company_id"`
-	Name       string     `json:"name"`
-	Scope      string     `json:"scope" enum:"read,write"`
-	Hint       string     `json:"hint" doc:"Its last four characters."`
-	CreatedBy  string     `json:"created_by"`
-	CreatedAt  time.Time  `json:"created_at"`
-	ExpiresAt  *time.Time `json:"expires_at"`
-	LastUsedAt *time.Time `json:"last_used_at" doc:"To within ten minutes."`
-	RevokedAt  *time.Time `json:"revoked_at"`
-}
-
-// KeyCreate is the body of a key's creation.
-type KeyCreate struct {
-	Name      string     `json:"name,omitempty" maxLength:"128"`
-	Scope     string     `json:"scope" enum:"read,write"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-}
-
 type keyCreateIn struct {
 	CompanyPath
-	Body KeyCreate
+	Body client.KeyCreate
 }
 
-type keyOut struct{ Body Key }
+type keyOut struct{ Body client.Key }
 
 type keysIn struct {
 	CompanyPath
 	Paging
 }
 
-type keysOut struct{ Body *List[Key] }
+type keysOut struct{ Body *client.List[client.Key] }
 
 type keyPath struct {
 	CompanyPath
@@ -82,7 +60,7 @@ func (a *API) keyRoutes() {
 
 func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*keyOut, error) {
 	b := in.Body
-	if !x.caller.operator() && b.Scope != string(store.ScopeRead) {
+	if !x.caller.operator() && b.Scope != client.Read {
 		return nil, errOperator
 	}
 	if b.ExpiresAt != nil && !b.ExpiresAt.After(a.opt.Now()) {
@@ -104,9 +82,9 @@ func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*key
 	return out, nil
 }
 
-func shapeKey(k *store.Key) Key {
-	return Key{
-		ID: k.ID, CompanyID: k.CompanyID, Name: k.Name, Scope: string(k.Scope), Hint: k.Hint, CreatedBy: k.CreatedBy,
+func shapeKey(k *store.Key) client.Key {
+	return client.Key{
+		ID: k.ID, CompanyID: k.CompanyID, Name: k.Name, Scope: client.Scope(k.Scope), Hint: k.Hint, CreatedBy: k.CreatedBy,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt, RevokedAt: k.RevokedAt,
 	}
 }

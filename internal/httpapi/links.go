@@ -7,22 +7,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// ConsoleLink opens the console for a company, once. Its URL is in the answer to its creation only.
-type ConsoleLink struct {
-	ID               string     `json:"id"`
-	URL              string     `json:"url,omitempty" doc:"Only in the answer to its creation. The token stands behind #, so that no server and no log sees it."`
-	CompanyID        string     `json:"company_id"`
-	ReadOnly         bool       `json:"read_only"`
-	CreatedBy        string     `json:"created_by"`
-	CreatedAt        time.Time  `json:"created_at"`
-	ExpiresAt        time.Time  `json:"expires_at" doc:"When the link stops working, if it was not used."`
-	UsedAt           *time.Time `json:"used_at"`
-	SessionExpiresAt *time.Time `json:"session_expires_at" doc:"When the session ends that it opened."`
-	RevokedAt        *time.Time `json:"revoked_at"`
-}
 
 // ConsoleLinkCreate is the body of a link's creation; all of it can be left out.
 type ConsoleLinkCreate struct {
@@ -35,9 +22,11 @@ type linkCreateIn struct {
 	Body *ConsoleLinkCreate
 }
 
-type linkOut struct{ Body ConsoleLink }
+type linkOut struct{ Body client.ConsoleLink }
 
-type linksOut struct{ Body *List[ConsoleLink] }
+type linksOut struct {
+	Body *client.List[client.ConsoleLink]
+}
 
 type linkPath struct {
 	CompanyPath
@@ -108,8 +97,8 @@ func (a *API) createLink(ctx context.Context, x *exchange, in *linkCreateIn) (*l
 	return out, nil
 }
 
-func shapeLink(l *store.Link) ConsoleLink {
-	return ConsoleLink{
+func shapeLink(l *store.Link) client.ConsoleLink {
+	return client.ConsoleLink{
 		ID: l.ID, CompanyID: l.CompanyID, ReadOnly: l.Scope == store.ScopeRead, CreatedBy: l.CreatedBy, CreatedAt: l.CreatedAt, ExpiresAt: l.ExpiresAt,
 		UsedAt: l.UsedAt, SessionExpiresAt: l.SessionExpiresAt, RevokedAt: l.RevokedAt,
 	}

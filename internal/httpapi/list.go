@@ -4,17 +4,10 @@ import (
 	"encoding/base64"
 	"strconv"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// List is a page of a list, newest first.
-type List[T any] struct {
-	Data       []T     `json:"data"`
-	Limit      int     `json:"limit"`
-	Cursor     *string `json:"cursor" doc:"The cursor that was given; null on the first page."`
-	NextCursor *string `json:"next_cursor" doc:"The cursor of the next page; null at the end. A page may be shorter than its limit and have a next one."`
-}
 
 // Paging is how every list but the webhooks' is asked for its next page.
 type Paging struct {
@@ -23,7 +16,7 @@ type Paging struct {
 }
 
 // byID makes a list of one whose cursor is the id of its last row.
-func listByID[T, R any](p Paging, rows []R, more string, shape func(R) T) *List[T] {
+func listByID[T, R any](p Paging, rows []R, more string, shape func(R) T) *client.List[T] {
 	next := ""
 	if more != "" {
 		next = encodeCursor('i', more)
@@ -32,7 +25,7 @@ func listByID[T, R any](p Paging, rows []R, more string, shape func(R) T) *List[
 }
 
 // listByOffset makes a list of one whose cursor is the place of its last event.
-func listByOffset[T, R any](p Paging, rows []R, more hook.Offset, shape func(R) T) *List[T] {
+func listByOffset[T, R any](p Paging, rows []R, more hook.Offset, shape func(R) T) *client.List[T] {
 	next := ""
 	if more != 0 {
 		next = encodeCursor('o', strconv.FormatInt(int64(more), 10))
@@ -40,15 +33,15 @@ func listByOffset[T, R any](p Paging, rows []R, more hook.Offset, shape func(R) 
 	return newList(p, rows, next, shape)
 }
 
-func newList[T, R any](p Paging, rows []R, next string, shape func(R) T) *List[T] {
-	l := &List[T]{Data: make([]T, len(rows)), Limit: p.Limit, Cursor: orNull(p.Cursor), NextCursor: orNull(next)}
+func newList[T, R any](p Paging, rows []R, next string, shape func(R) T) *client.List[T] {
+	l := &client.List[T]{Data: make([]T, len(rows)), Limit: p.Limit, Cursor: orNull(p.Cursor), NextCursor: orNull(next)}
 	for i, row := range rows {
 		l.Data[i] = shape(row)
 	}
 	return l
 }
 
-func orNull(s string) *string {
+func orNull[T ~string](s T) *T {
 	if s == "" {
 		return nil
 	}

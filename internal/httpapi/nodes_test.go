@@ -4,13 +4,14 @@ import (
 	"context"
 	"testing"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
 // nodes is the one node that the tests' server says it has.
-func (s *server) nodes(context.Context) ([]httpapi.Node, error) {
-	return []httpapi.Node{{
-		ID: "node_1", Store: "sqlite", StartedAt: s.now(), Partitions: []httpapi.NodePartition{{Tail: 12, Swept: 10, Lag: 2}},
+func (s *server) nodes(context.Context) ([]client.Node, error) {
+	return []client.Node{{
+		ID: "node_1", Store: "sqlite", StartedAt: s.now(), Partitions: []client.NodePartition{{Tail: 12, Swept: 10, Lag: 2}},
 	}}, nil
 }
 

@@ -27,25 +27,11 @@ func (n nullable[T]) Schema(r huma.Registry) *huma.Schema {
 	return &s
 }
 
-// Object is a JSON object that is kept as it is written.
-type Object jsontext.Value
-
-// MarshalJSON is the object itself.
-func (o Object) MarshalJSON() ([]byte, error) {
-	if len(o) == 0 {
-		return []byte("{}"), nil
-	}
-	return o, nil
-}
-
-// UnmarshalJSON keeps a copy.
-func (o *Object) UnmarshalJSON(b []byte) error {
-	*o = append((*o)[:0:0], b...)
-	return nil
-}
+// anyObject is the schema of a [client.Object].
+type anyObject struct{}
 
 // Schema is any object.
-func (o Object) Schema(huma.Registry) *huma.Schema {
+func (anyObject) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 }
 

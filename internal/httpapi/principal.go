@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -95,7 +96,7 @@ func (a *API) Enter(r *http.Request, token string) (session string, expires time
 var errLink = hook.Refuse(hook.KindForbidden, "link_not_valid", "this link was used already, has expired or was revoked; ask for a new one")
 
 // Describe is what the API would answer to an error of [API.Identify] and [API.Enter].
-func Describe(err error) *Problem { return problemOf(err, "") }
+func Describe(err error) *client.Problem { return problemOf(err, "") }
 
 type uncountedKey struct{}
 

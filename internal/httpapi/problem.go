@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/validation"
 	"github.com/go-json-experiment/json"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -32,41 +33,26 @@ var statusOf = map[hook.ErrorKind]int{
 	hook.KindUnavailable:  http.StatusServiceUnavailable,
 }
 
-// Problem is the body of every answer that is an error (RFC 9457).
-type Problem struct {
-	Type       string            `json:"type" example:"about:blank" doc:"Always about:blank: the code says more than a type could."`
-	Title      string            `json:"title" example:"Unprocessable Entity" doc:"The status in words."`
-	Status     int               `json:"status" example:"422"`
-	Detail     string            `json:"detail" example:"event: there is no such topic; did you mean conversation.status?" doc:"What is wrong, for people."`
-	Code       string            `json:"code" example:"unknown_topic" doc:"What is wrong, for programs. Stable."`
-	RequestID  string            `json:"request_id" doc:"The X-Request-Id of this answer."`
-	Errors     []hook.FieldError `json:"errors,omitempty" doc:"What is wrong with each field, for 400 and 422."`
-	ExistingID string            `json:"existing_id,omitempty" doc:"What is there already, for duplicate_webhook and replay_running."`
-	IDs        []string          `json:"ids,omitempty" doc:"For outcome_unknown: the ids to publish the same events under again."`
-
-	retryAfter time.Duration
-}
-
-// Error, GetStatus and ContentType make a Problem what huma writes as an error.
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+// problem is what huma writes as an error.
+type problem struct{ client.Problem }
 
 // GetStatus is the answer's status.
-func (p *Problem) GetStatus() int { return p.Status }
+func (p *problem) GetStatus() int { return p.Status }
 
 // ContentType is that of a problem.
-func (p *Problem) ContentType(string) string { return "application/problem+json" }
+func (p *problem) ContentType(string) string { return "application/problem+json" }
 
 // problemOf turns an error into what a caller may see of it.
-func problemOf(err error, requestID string) *Problem {
-	p := &Problem{Type: "about:blank", RequestID: requestID}
+func problemOf(err error, requestID string) *client.Problem {
+	p := &client.Problem{Type: "about:blank", RequestID: requestID}
 	var e *hook.Error
 	if errors.As(err, &e) && statusOf[e.Kind] != 0 {
 		p.Status, p.Code, p.Detail, p.Errors = statusOf[e.Kind], e.Code, e.Detail, e.Fields
-		p.retryAfter = e.RetryAfter
+		p.RetryAfter = e.RetryAfter
 		p.ExistingID, _ = e.Extra["existing_id"].(string)
 		p.IDs, _ = e.Extra["ids"].([]string)
 		if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-			p.retryAfter = max(p.retryAfter, time.Second)
+			p.RetryAfter = max(p.RetryAfter, time.Second)
 		}
 	} else {
 		p.Status, p.Code = http.StatusInternalServerError, "internal_error"
@@ -76,7 +62,7 @@ func problemOf(err error, requestID string) *Problem {
 	return p
 }
 
-func (p *Problem) json() []byte {
+func problemJSON(p *client.Problem) []byte {
 	body, err := json.Marshal(p)
 	if err != nil {
 		return []byte(`{"type":"about:blank","title":"Internal Server Error","status":500,"code":"internal_error"}`)
@@ -93,7 +79,7 @@ var tellHuma = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false
 	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
-		return humaProblem(status, msg, errs, "")
+		return &problem{*humaProblem(status, msg, errs, "")}
 	}
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
 		_, w := humago.Unwrap(ctx)
@@ -103,17 +89,17 @@ var tellHuma = sync.OnceFunc(func() {
 			cause = errs[0]
 			p := problemOf(cause, x.id)
 			x.note(p, cause)
-			return p
+			return &problem{*p}
 		}
 		p := humaProblem(status, msg, errs, x.id)
 		x.note(p, errors.Join(append(errs, errors.New(msg))...))
-		return p
+		return &problem{*p}
 	}
 })
 
 // humaProblem puts what huma's own checks found into our words.
-func humaProblem(status int, msg string, errs []error, requestID string) *Problem {
-	p := &Problem{Type: "about:blank", Status: status, Detail: msg, RequestID: requestID}
+func humaProblem(status int, msg string, errs []error, requestID string) *client.Problem {
+	p := &client.Problem{Type: "about:blank", Status: status, Detail: msg, RequestID: requestID}
 	switch status {
 	case http.StatusRequestEntityTooLarge:
 		p.Code, p.Detail = "body_too_large", "the body is larger than this route takes"

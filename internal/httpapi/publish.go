@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 )
@@ -25,34 +26,6 @@ type Publish struct {
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
 }
 
-// Published is the answer to a publish.
-type Published struct {
-	ID         string    `json:"id"`
-	CompanyID  string    `json:"company_id"`
-	Event      string    `json:"event"`
-	ObjectID   *string   `json:"object_id"`
-	AcceptedAt time.Time `json:"accepted_at"`
-	Duplicate  bool      `json:"duplicate" doc:"The same event was published before; this is what was answered then."`
-	Warnings   []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
-}
-
-// Finding is something in published data that is JSON and that some receivers cannot read.
-type Finding = intake.Finding
-
-// PublishedBatch is the answer to a batch.
-type PublishedBatch struct {
-	Accepted   int         `json:"accepted"`
-	Duplicates int         `json:"duplicates"`
-	Data       []BatchItem `json:"data"`
-}
-
-// BatchItem is one event of a batch, in the order in which they were sent.
-type BatchItem struct {
-	ID        string    `json:"id"`
-	Duplicate bool      `json:"duplicate"`
-	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
-}
-
 const ndjson = "application/x-ndjson"
 
 func (a *API) publishRoutes() {
@@ -62,12 +35,12 @@ func (a *API) publishRoutes() {
 		method: http.MethodPost, path: "/v1/events", id: "publish-event", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
 		summary:     "Publish an event",
 		description: "The answer 202 means that the event is on disk. Publishing it again under the same id, with the same topic, object and bytes of data, answers the original with duplicate: true; anything else is 409.",
-	}, Publish{}, Published{})
+	}, Publish{}, client.Published{})
 	a.describePublish(route{
 		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
 		summary:     "Publish up to 1,000 events",
 		description: "An array, or one event a line (application/x-ndjson). All are accepted or none, of however many companies they are. At most 8 MiB. Events without an id get one made of the Idempotency-Key and their place, so that the same request, sent again with the same key, doubles nothing.",
-	}, []Publish{}, PublishedBatch{})
+	}, []Publish{}, client.PublishedBatch{})
 }
 
 // hot is the frame of the two hot routes: what [handle] does, without reflection.
@@ -218,7 +191,7 @@ func appendPublished(b []byte, a *intake.Accepted) []byte {
 }
 
 // appendFindings writes the member warnings where it was asked for.
-func appendFindings(b []byte, findings []Finding) []byte {
+func appendFindings(b []byte, findings []client.Finding) []byte {
 	if findings == nil {
 		return b
 	}
@@ -276,7 +249,7 @@ func (a *API) describePublish(r route, in, out any) {
 	}}
 	for _, status := range op.Errors {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: a.schemaOf(Problem{})}},
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: a.schemaOf(client.Problem{})}},
 		}
 	}
 	a.huma.OpenAPI().AddOperation(&op)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -17,31 +18,6 @@ type ReplayCreate struct {
 	Event         string     `json:"event,omitempty" doc:"A topic."`
 	RatePerSecond float64    `json:"rate_per_second,omitempty" minimum:"0.01" maximum:"10000" doc:"The webhook's own rate when left out."`
 	DryRun        bool       `json:"dry_run,omitempty" doc:"Only count what it would send."`
-}
-
-// Replay is a wish to send again, and how far it is.
-type Replay struct {
-	ID            string     `json:"id"`
-	WebhookID     string     `json:"webhook_id"`
-	Status        string     `json:"status" enum:"running,done,cancelled"`
-	From          time.Time  `json:"from"`
-	To            *time.Time `json:"to"`
-	Only          string     `json:"only" enum:"all,failed,undelivered"`
-	Event         *string    `json:"event"`
-	RatePerSecond *float64   `json:"rate_per_second"`
-	Progress      float64    `json:"progress" doc:"Which part of its events has been looked at, 0 to 1."`
-	Started       int64      `json:"started" doc:"Deliveries begun."`
-	Delivered     int64      `json:"delivered"`
-	Failed        int64      `json:"failed"`
-	CreatedAt     time.Time  `json:"created_at"`
-	FinishedAt    *time.Time `json:"finished_at"`
-}
-
-// ReplayExtent is what a replay would send.
-type ReplayExtent struct {
-	Count int64 `json:"count"`
-	Bytes int64 `json:"bytes" doc:"Of data."`
-	Exact bool  `json:"exact" doc:"False: counting stopped after 100,000 events."`
 }
 
 // ReplayPath is the part of a path that names a replay.
@@ -61,14 +37,14 @@ type replayCreateOut struct {
 	Body   any
 }
 
-type replayOut struct{ Body Replay }
+type replayOut struct{ Body client.Replay }
 
 type replaysIn struct {
 	WebhookPath
 	Paging
 }
 
-type replaysOut struct{ Body *List[Replay] }
+type replaysOut struct{ Body *client.List[client.Replay] }
 
 func (a *API) replayRoutes() {
 	const tag = "Replays"
@@ -93,7 +69,7 @@ func (a *API) replayRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return &replaysOut{listByID(in.Paging, list, more, func(r *store.Replay) Replay { return shapeReplay(r, w.ID) })}, nil
+		return &replaysOut{listByID(in.Paging, list, more, func(r *store.Replay) client.Replay { return shapeReplay(r, w.ID) })}, nil
 	})
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/webhooks/{id}/replays/{replay_id}", id: "get-replay", tag: tag, need: companyRead, summary: "How far a replay is",
@@ -127,8 +103,8 @@ func (a *API) replayRoutes() {
 // describeReplay gives the two answers of one route their schemas.
 func (a *API) describeReplay() {
 	responses := a.huma.OpenAPI().Paths["/v1/webhooks/{id}/replays"].Post.Responses
-	responses["202"].Content["application/json"].Schema = a.schemaOf(Replay{})
-	responses["200"] = response("With dry_run: what it would send.", a.schemaOf(ReplayExtent{}))
+	responses["202"].Content["application/json"].Schema = a.schemaOf(client.Replay{})
+	responses["200"] = response("With dry_run: what it would send.", a.schemaOf(client.ReplayExtent{}))
 }
 
 func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn) (*replayCreateOut, error) {
@@ -148,7 +124,7 @@ func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn)
 	}
 	if b.DryRun {
 		count, bytes, exact, err := a.opt.Store.ReplayExtent(ctx, w.Key, n)
-		return &replayCreateOut{http.StatusOK, ReplayExtent{count, bytes, exact}}, err
+		return &replayCreateOut{http.StatusOK, client.ReplayExtent{Count: count, Bytes: bytes, Exact: exact}}, err
 	}
 	r, err := a.opt.Store.CreateReplay(ctx, w.Key, n, x.audit("replay.created", map[string]any{"webhook_id": w.ID, "from": n.From, "only": n.Covers}))
 	if err != nil {
@@ -158,9 +134,9 @@ func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn)
 	return &replayCreateOut{http.StatusAccepted, shapeReplay(r, w.ID)}, nil
 }
 
-func shapeReplay(r *store.Replay, webhookID string) Replay {
-	s := Replay{
-		ID: r.ID, WebhookID: webhookID, Status: string(r.Status), From: r.From, To: r.To, Only: string(r.Covers), Event: orNull(r.Topic),
+func shapeReplay(r *store.Replay, webhookID string) client.Replay {
+	s := client.Replay{
+		ID: r.ID, WebhookID: webhookID, Status: client.ReplayStatus(r.Status), From: r.From, To: r.To, Only: client.Extent(r.Covers), Event: orNull(r.Topic),
 		Progress: 1, Started: r.Started, Delivered: r.Delivered, Failed: r.Failed, CreatedAt: r.CreatedAt, FinishedAt: r.FinishedAt,
 	}
 	if r.Rate > 0 {

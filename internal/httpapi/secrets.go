@@ -5,25 +5,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// Secret is what a webhook signs with.
-type Secret struct {
-	SigningSecret string          `json:"signing_secret"`
-	ActiveFrom    *time.Time      `json:"active_from,omitempty" doc:"During a rotation: when the Atlas header is signed with it."`
-	Previous      *PreviousSecret `json:"previous,omitempty" doc:"During a rotation: the secret that it replaces."`
-	Warnings      []hook.Warning  `json:"warnings,omitzero" doc:"Only in the answer to a rotation: what was accepted and probably does not do what was meant."`
-}
-
-// PreviousSecret is the secret that a rotation replaces.
-type PreviousSecret struct {
-	SigningSecret string    `json:"signing_secret"`
-	ExpiresAt     time.Time `json:"expires_at"`
-}
-
-type secretOut struct{ Body Secret }
+type secretOut struct{ Body client.Secret }
 
 // Rotate is the body of a rotation.
 type Rotate struct {
@@ -91,10 +78,10 @@ func (a *API) secretAnswer(s hook.Secrets, err error) (*secretOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &secretOut{Body: Secret{SigningSecret: s.Current}}
+	out := &secretOut{Body: client.Secret{SigningSecret: s.Current}}
 	now := a.now()
 	if _, other := s.At(now); other != "" {
-		out.Body.Previous = &PreviousSecret{s.Previous, s.PreviousExpires}
+		out.Body.Previous = &client.PreviousSecret{SigningSecret: s.Previous, ExpiresAt: s.PreviousExpires}
 		from := s.PreviousExpires
 		if s.Activated {
 			from = now

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -25,7 +26,7 @@ type Settings struct {
 	Event           *string            `json:"event,omitempty" example:"conversation.status" doc:"The topic; or use events."`
 	Events          []string           `json:"events,omitempty" minItems:"1" maxItems:"64" doc:"Topics, as conversation.status, conversation.* or *; not together with event."`
 	Description     *string            `json:"description,omitempty" maxLength:"1024"`
-	Metadata        Object             `json:"metadata,omitempty" maxProperties:"50" doc:"Your own notes, an object of at most 4 KiB."`
+	Metadata        client.Object      `json:"metadata,omitempty" maxProperties:"50" doc:"Your own notes, an object of at most 4 KiB."`
 	Status          *hook.Status       `json:"status,omitempty" enum:"ACTIVE,PAUSED,INACTIVE"`
 	SigningSecret   *string            `json:"signing_secret,omitempty" doc:"16–256 visible ASCII characters. One is made when left out."`
 	SignatureScheme *string            `json:"signature_scheme,omitempty" enum:"hex,base64,base64-dotted,python-dict"`

@@ -5,41 +5,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
-
-// Stats are figures over a window, in buckets. Buckets in which nothing happened are left out.
-type Stats struct {
-	Window        string    `json:"window" enum:"1h,24h,7d,30d"`
-	From          time.Time `json:"from"`
-	To            time.Time `json:"to"`
-	BucketSeconds int64     `json:"bucket_seconds"`
-	Total         Figures   `json:"total"`
-	Data          []Bucket  `json:"data"`
-}
-
-// Bucket is the figures of one stretch of time.
-type Bucket struct {
-	At time.Time `json:"at" doc:"Where it begins."`
-	Figures
-}
-
-// Figures are what happened.
-type Figures struct {
-	Delivered         int64       `json:"delivered"`
-	Failed            int64       `json:"failed" doc:"For good."`
-	Retried           int64       `json:"retried" doc:"Attempts that failed and were or will be repeated."`
-	Latency           Percentiles `json:"latency_ms" doc:"How long endpoints took to answer."`
-	AcceptToDelivered Percentiles `json:"accept_to_delivered_ms"`
-}
-
-// Percentiles are at most 20 % off; null when there is nothing to count.
-type Percentiles struct {
-	P50 *float64 `json:"p50"`
-	P95 *float64 `json:"p95"`
-	P99 *float64 `json:"p99"`
-}
 
 // windows are the windows that can be asked for, and the width of their buckets.
 var windows = map[string]struct{ length, bucket time.Duration }{
@@ -59,7 +28,7 @@ type webhookStatsIn struct {
 	Window
 }
 
-type statsOut struct{ Body Stats }
+type statsOut struct{ Body client.Stats }
 
 func (a *API) statsRoutes() {
 	const tag = "Figures"
@@ -89,13 +58,13 @@ func (a *API) stats(ctx context.Context, window string, q store.StatsQuery) (*st
 	if err != nil {
 		return nil, err
 	}
-	out := &statsOut{Stats{
-		Window: window, From: minute(q.From), To: minute(q.To), BucketSeconds: step * 60, Data: make([]Bucket, len(list)),
+	out := &statsOut{client.Stats{
+		Window: client.Window(window), From: minute(q.From), To: minute(q.To), BucketSeconds: step * 60, Data: make([]client.Bucket, len(list)),
 	}}
 	var total store.Stat
 	for i := range list {
 		s := &list[i]
-		out.Body.Data[i] = Bucket{minute(s.Bucket), shapeFigures(s)}
+		out.Body.Data[i] = client.Bucket{At: minute(s.Bucket), Figures: shapeFigures(s)}
 		total.Delivered, total.Failed, total.Retried = total.Delivered+s.Delivered, total.Failed+s.Failed, total.Retried+s.Retried
 		total.Latency.Merge(&s.Latency)
 		total.Arrival.Merge(&s.Arrival)
@@ -106,13 +75,13 @@ func (a *API) stats(ctx context.Context, window string, q store.StatsQuery) (*st
 
 func minute(n int64) time.Time { return time.Unix(n*60, 0).UTC() }
 
-func shapeFigures(s *store.Stat) Figures {
-	return Figures{
-		Delivered: s.Delivered, Failed: s.Failed, Retried: s.Retried, Latency: percentiles(&s.Latency), AcceptToDelivered: percentiles(&s.Arrival),
+func shapeFigures(s *store.Stat) client.Figures {
+	return client.Figures{
+		Delivered: s.Delivered, Failed: s.Failed, Retried: s.Retried, LatencyMS: percentiles(&s.Latency), AcceptToDeliveredMS: percentiles(&s.Arrival),
 	}
 }
 
-func percentiles(h *hook.Histogram) (p Percentiles) {
+func percentiles(h *hook.Histogram) (p client.Percentiles) {
 	if h.Count() == 0 {
 		return p
 	}
@@ -120,5 +89,5 @@ func percentiles(h *hook.Histogram) (p Percentiles) {
 		ms := milliseconds(h.Quantile(q))
 		return &ms
 	}
-	return Percentiles{at(0.50), at(0.95), at(0.99)}
+	return client.Percentiles{P50: at(0.50), P95: at(0.95), P99: at(0.99)}
 }

@@ -9,25 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
-
-// StreamEvent is one attempt in the live stream.
-type StreamEvent struct {
-	WebhookID   string       `json:"webhook_id"`
-	EventID     string       `json:"event_id"`
-	Event       string       `json:"event"`
-	ObjectID    *string      `json:"object_id"`
-	Sequence    *int64       `json:"sequence"`
-	Number      int          `json:"number"`
-	Kind        hook.Kind    `json:"kind"`
-	StartedAt   time.Time    `json:"started_at"`
-	Outcome     hook.Outcome `json:"outcome"`
-	StatusCode  *int         `json:"status_code"`
-	ErrorClass  *string      `json:"error_class"`
-	ErrorDetail *string      `json:"error_detail"`
-	TotalMS     float64      `json:"total_ms"`
-}
 
 // heartbeat is how often a stream says that it is still there.
 const heartbeat = 15 * time.Second
@@ -44,7 +28,7 @@ func (a *API) streamRoutes() {
 		description: "Server-sent events named attempt. An event named gap says that some were missed: the list of deliveries has them. Reconnect with Last-Event-ID, as browsers do by themselves. It ends when the key or session that opened it ends, or the one webhook that it is about.",
 	}, a.stream)
 	a.huma.OpenAPI().Paths["/v1/stream"].Get.Responses["200"].Content = map[string]*huma.MediaType{
-		"text/event-stream": {Schema: a.schemaOf(StreamEvent{})},
+		"text/event-stream": {Schema: a.schemaOf(client.StreamEvent{})},
 	}
 }
 

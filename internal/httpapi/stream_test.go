@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
@@ -193,7 +194,7 @@ func TestHealth(t *testing.T) {
 		t.Error("it still waits after the time that was asked for")
 	}
 	reason := "connect: refused"
-	s.engine.health = httpapi.Health{State: "failing", Reason: &reason, Live: true}
+	s.engine.health = client.Health{State: "failing", Reason: &reason, Live: true}
 	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "failing" || h["reason"] != reason || h["live"] != true {
 		t.Errorf("live: %v", h)
 	}

@@ -2,26 +2,14 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// Topic is one entry of the catalogue.
-type Topic struct {
-	Topic       string   `json:"topic"`
-	Category    string   `json:"category"`
-	Description string   `json:"description" doc:"The documentation's sentence."`
-	Summary     string   `json:"summary" doc:"When it is sent."`
-	Sample      Document `json:"sample" doc:"A document as it might be published."`
-}
-
-// TopicList is the catalogue.
-type TopicList struct {
-	Data []Topic `json:"data"`
-}
-
-type topicsOut struct{ Body TopicList }
+type topicsOut struct{ Body client.TopicList }
 
 func (a *API) topicRoutes() {
 	handle(a, route{
@@ -30,7 +18,9 @@ func (a *API) topicRoutes() {
 	}, func(context.Context, *exchange, *struct{}) (*topicsOut, error) {
 		out := &topicsOut{}
 		for _, t := range hook.Topics() {
-			out.Body.Data = append(out.Body.Data, Topic{t.Name, t.Category, t.Description, t.Summary, Document(t.Sample)})
+			out.Body.Data = append(out.Body.Data, client.Topic{
+				Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample),
+			})
 		}
 		return out, nil
 	})

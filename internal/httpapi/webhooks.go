@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -18,7 +19,7 @@ type WebhookPath struct {
 
 type webhookOut struct {
 	ETag string `header:"ETag" doc:"The webhook's version, for If-Match."`
-	Body Webhook
+	Body client.Webhook
 }
 
 type createIn struct{ Body WebhookCreate }
@@ -41,29 +42,9 @@ type listWebhooksIn struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"250" default:"50"`
 }
 
-// WebhookList is a page of webhooks, by offset.
-type WebhookList struct {
-	Data   []Webhook `json:"data"`
-	Total  int       `json:"total"`
-	Cursor int       `json:"cursor"`
-	Limit  int       `json:"limit"`
-}
+type listWebhooksOut struct{ Body client.WebhookList }
 
-type listWebhooksOut struct{ Body WebhookList }
-
-// WebhookSummary is how a company's webhooks fare, in numbers, by what is stored of their health.
-type WebhookSummary struct {
-	Total    int      `json:"total"`
-	Active   int      `json:"active"`
-	Failing  int      `json:"failing" doc:"Of the active ones: failures in a row, slowed down."`
-	Down     int      `json:"down" doc:"Of the active ones: standing still, probed now and then."`
-	Paused   int      `json:"paused"`
-	Inactive int      `json:"inactive"`
-	Disabled int      `json:"disabled" doc:"Of the inactive ones: not by their owner."`
-	Troubled []string `json:"troubled" doc:"Ids of those that are failing, down or disabled: the newest 100."`
-}
-
-type webhookSummaryOut struct{ Body WebhookSummary }
+type webhookSummaryOut struct{ Body client.WebhookSummary }
 
 // mostTroubled is how many ids a summary names.
 const mostTroubled = 100
@@ -165,7 +146,7 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 	}
 	out := &listWebhooksOut{}
 	out.Body.Total, out.Body.Cursor, out.Body.Limit = total, in.Cursor, in.Limit
-	out.Body.Data = make([]Webhook, len(list))
+	out.Body.Data = make([]client.Webhook, len(list))
 	for i, w := range list {
 		out.Body.Data[i] = shapeWebhook(w, a.now())
 	}
@@ -180,7 +161,7 @@ func (a *API) summarizeWebhooks(ctx context.Context, x *exchange, _ *struct{}) (
 	if troubled == nil {
 		troubled = []string{}
 	}
-	return &webhookSummaryOut{WebhookSummary{
+	return &webhookSummaryOut{client.WebhookSummary{
 		Total: c.Active + c.Paused + c.Inactive, Active: c.Active, Failing: c.Failing, Down: c.Down,
 		Paused: c.Paused, Inactive: c.Inactive, Disabled: c.Disabled, Troubled: troubled,
 	}}, nil
@@ -208,12 +189,12 @@ func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*we
 const failingAfter = 10
 
 // health joins what the store knows with what the webhook's lane knows, if it runs here.
-func (a *API) health(ctx context.Context, w *hook.Webhook) (*Health, error) {
+func (a *API) health(ctx context.Context, w *hook.Webhook) (*client.Health, error) {
 	s, err := a.opt.Store.Standing(ctx, w.Key)
 	if err != nil {
 		return nil, err
 	}
-	h := Health{
+	h := client.Health{
 		State: "healthy", Since: s.Cursor.FailingSince, ConsecutiveFailures: s.Cursor.ConsecutiveFailures, LastSuccessAt: s.Cursor.LastSuccessAt,
 		LastFailureAt: s.Cursor.LastFailureAt, NextProbeAt: s.Cursor.ProbeAt,
 	}
@@ -236,7 +217,7 @@ func (a *API) health(ctx context.Context, w *hook.Webhook) (*Health, error) {
 		}
 		h.Live = live.Live
 	}
-	h.Backlog, h.OldestPendingAt, h.Parked = Backlog{s.Backlog, s.BacklogExact}, s.OldestPendingAt, s.Parked
+	h.Backlog, h.OldestPendingAt, h.Parked = client.Backlog{Count: s.Backlog, Exact: s.BacklogExact}, s.OldestPendingAt, s.Parked
 	if s.OldestPendingAt != nil && a.opt.Config.RetentionDays > 0 {
 		end := s.OldestPendingAt.Add(time.Duration(a.opt.Config.RetentionDays) * 24 * time.Hour)
 		h.ExpiresAt = &end

@@ -110,7 +110,7 @@ type Accepted struct {
 	Event     *hook.Event
 	CompanyID string
 	Duplicate bool
-	Findings  []Finding // what some receivers cannot read; nil where [Publishing.Lint] did not ask
+	Findings  []hook.Finding // what some receivers cannot read; nil where [Publishing.Lint] did not ask
 }
 
 // Publish accepts one event. The event keeps body, unless that is much larger than its data.
@@ -128,7 +128,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	if refused != nil {
 		return Accepted{}, refused
 	}
-	var findings []Finding
+	var findings []hook.Finding
 	if p.Lint {
 		findings = Lint(event.Data)
 	}

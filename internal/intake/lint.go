@@ -7,14 +7,9 @@ import (
 	"unicode/utf16"
 
 	"github.com/go-json-experiment/json/jsontext"
-)
 
-// Finding is something in a published document that is JSON and that some receivers cannot read.
-type Finding struct {
-	Code    string `json:"code"`
-	Pointer string `json:"pointer"` // of the first place (RFC 6901)
-	Detail  string `json:"detail"`
-}
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
 
 // findings are the words for each code, in the order in which they are told.
 var findings = [...]struct{ code, detail string }{
@@ -36,18 +31,18 @@ const (
 
 // Lint says what in a published document some receivers cannot read: each code once, with the first
 // place and how many there are. The document has passed wire.Parse; nothing is wrong with it.
-func Lint(data []byte) []Finding {
+func Lint(data []byte) []hook.Finding {
 	l := linter{dec: jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))}
 	for l.next() {
 	}
-	found := []Finding{}
+	found := []hook.Finding{}
 	for _, f := range findings {
 		if at := l.found[f.code]; at != nil {
 			detail := f.detail
 			if at.count > 1 {
 				detail += fmt.Sprintf(" (%d places)", at.count)
 			}
-			found = append(found, Finding{f.code, at.pointer, detail})
+			found = append(found, hook.Finding{Code: f.code, Pointer: at.pointer, Detail: detail})
 		}
 	}
 	return found
