@@ -8,7 +8,7 @@
 //
 // Every operation of the API's document (GET /openapi.json) has a method. Its name is that of the
 // operation, without get and list: CreateWebhook for create-webhook, Webhook for get-webhook,
-// Webhooks for list-webhooks. A test holds client and server equal.
+// Webhooks for list-webhooks. What it returns is what the server answers with: the types are the same.
 //
 // # Lists
 //
