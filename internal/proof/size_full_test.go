@@ -101,3 +101,17 @@ var servers = struct {
 
 // tlsStacksTried are those that TestTLSStacks tries.
 var tlsStacksTried = []string{"openssl", "gnutls", "nginx", "apache", "haproxy", "stunnel", "node", "java"}
+
+// inStep is the same with a standby that commits wait for.
+func inStep(f *wentBack) (url string, kept, back func()) {
+	url, _, back = promoted(f)
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		f.do(f.cluster.Exec(f.ctx, f.database, statement))
+	}
+	return url, func() {}, back
+}
+
+// setOnDisk puts the server's files back as they were at one moment.
+func setOnDisk(f *wentBack) (url string, kept, back func()) {
+	return f.cluster.URL(f.database), func() { f.do(f.cluster.Snapshot(f.ctx)) }, func() { f.do(f.cluster.SetBack(f.ctx)) }
+}

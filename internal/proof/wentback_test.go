@@ -54,15 +54,6 @@ func promoted(f *wentBack) (url string, kept, back func()) {
 		}
 }
 
-// inStep is the same with a standby that commits wait for.
-func inStep(f *wentBack) (url string, kept, back func()) {
-	url, _, back = promoted(f)
-	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
-		f.do(f.cluster.Exec(f.ctx, f.database, statement))
-	}
-	return url, func() {}, back
-}
-
 // loaded brings a dump back under the nodes.
 func loaded(f *wentBack) (url string, kept, back func()) {
 	var file string
@@ -73,11 +64,6 @@ func loaded(f *wentBack) (url string, kept, back func()) {
 			f.do(err)
 		},
 		func() { f.do(f.cluster.Load(f.ctx, f.database, file)) }
-}
-
-// setOnDisk puts the server's files back as they were at one moment.
-func setOnDisk(f *wentBack) (url string, kept, back func()) {
-	return f.cluster.URL(f.database), func() { f.do(f.cluster.Snapshot(f.ctx)) }, func() { f.do(f.cluster.SetBack(f.ctx)) }
 }
 
 // lostOf is how many events of each company are lost.
