@@ -3,7 +3,7 @@
 #   protocol_version) before it closes; in Java all the more, whose engine makes the alert by itself.
 # Truth (OpenJDK 17.0.15): com.sun.net.httpserver.HttpsServer closes the connection without a byte, for a suite
 #   that does not fit its certificate as for an old version of TLS. An SSLServerSocket on the same SSLContext in
-#   the same program sends both alerts.
+#   the same program sends both alerts; in Java 25.0.3 HttpsServer sends them too.
 # Why users care: many small receivers stand on HttpsServer. Their wrong certificate or version looks to a sender
 #   like a connection cut on the way, which one retries, and not like a setting, which somebody must change:
 #   "EOF while the handshake ran" at each attempt is a handshake refused, until the contrary is shown.
