@@ -3,6 +3,7 @@ package egress
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -273,6 +274,23 @@ func tunnelTo(nc net.Conn, br *bufio.Reader, to string) {
 	io.Copy(nc, up)
 	nc.Close()
 	copying.Wait()
+}
+
+// An https proxy is verified by the same authorities as endpoints: TestConnectionsThroughAProxyAreKept knows
+// its proxy's, and here nobody does.
+func TestProxyOfAnUnknownAuthority(t *testing.T) {
+	a := newAuthority(t)
+	address := rawServer(t, func(nc net.Conn) {
+		tls.Server(nc, a.server("127.0.0.1")).Handshake()
+	})
+	c := newClient(t, func(config *Config) {
+		config.Policy, config.Proxy, config.RootCAs = Policy{AllowHTTP: true}, "https://"+address, x509.NewCertPool()
+	})
+	_, err := c.Do(t.Context(), request("http://hooks.example/", 5*time.Second))
+	var e *Error
+	if !errors.As(err, &e) || e.Class != hook.ErrOwnFault || !strings.Contains(e.Detail, "egress proxy") {
+		t.Errorf("%v", err)
+	}
 }
 
 // Connections are kept through a proxy, plain or inside TLS.
