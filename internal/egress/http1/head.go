@@ -88,6 +88,11 @@ func parseHead(b []byte) (head, error) {
 	}
 	switch {
 	case h.status == 204 || h.status == 304 || h.status < 200:
+		if h.length > 0 || h.transfer {
+			// It announces a body that must not be: what some servers then send, Django's under gunicorn
+			// for one, would stand before the next answer (RFC 9110 section 15.3.5).
+			h.keep = false
+		}
 		h.length = 0
 	case h.transfer && h.hasLength:
 		h.keep = false // RFC 9112 section 6.1: an attempt at smuggling, perhaps
