@@ -75,7 +75,8 @@ tls-stacks: ## install the TLS servers that tests deliver to, where they are mis
 .PHONY: unit
 unit: browser postgres poolers languages peers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
-	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 14m ./...
+	$(if $(RACE),$(GO) test -run '^TestSimulation$$' ./internal/deliver)
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m ./...
 
 .PHONY: test-full
 test-full: tls-stacks ## the long variants of the tests too; minutes to hours

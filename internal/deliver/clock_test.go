@@ -82,8 +82,8 @@ func TestClockIsSetBackWhileParked(t *testing.T) {
 			}
 			w.start()
 			w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{step} })
-			w.publish(2500, nil) // more than one record rewinds
-			w.settle("parked", time.Minute, func() bool { return len(w.sender.received()) == 2500 })
+			w.publish(1200, nil) // more than one record rewinds
+			w.settle("parked", time.Minute, func() bool { return len(w.sender.received()) == 1200 })
 			time.Sleep(time.Minute)
 			if restart {
 				w.halt()
@@ -98,7 +98,7 @@ func TestClockIsSetBackWhileParked(t *testing.T) {
 					w.publishOf("customer", 1)
 				}
 				time.Sleep(time.Minute)
-				if n := w.retried(); n == 2500 {
+				if n := w.retried(); n == 1200 {
 					break
 				}
 			}

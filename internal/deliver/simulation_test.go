@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	seeds    = flag.Int("seeds", simulatedSeeds, "how many seeds the simulation runs")
+	seeds    = flag.Int("seeds", simulatedSeeds*simulatedShare, "how many seeds the simulation runs")
 	seedFrom = flag.Int("from", 1, "the first of them")
 	oneSeed  = flag.Uint64("seed", 0, "run only this seed, and tell its steps")
 	simDays  = flag.Float64("days", simulatedDays, "days of chaos for each seed, in its own time")
