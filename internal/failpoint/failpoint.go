@@ -29,6 +29,7 @@ const (
 	Replay       Point = "replay"       // a replay has found its next deliveries
 	Rotation     Point = "rotation"     // within the change of a secret
 
-	// Blind is none to end at: from its start on the server does not look whether its database went back.
+	// Blind is none to end at: from its start on the server does not look whether its database went back,
+	// nor whether that syncs what it commits.
 	Blind Point = "blind"
 )

@@ -155,7 +155,7 @@ func verifyByPackage(t *testing.T, c *capture, d *receiver.Delivery) {
 func checkHeaders(t *testing.T, c *capture, d *receiver.Delivery) {
 	t.Helper()
 	want := []string{
-		"Content-Length", "Content-Type", "User-Agent", "X-Atlas-Webhook-Attempt", "X-Atlas-Webhook-Event-Id", "X-Atlas-Webhook-Object-Id", "X-Atlas-Webhook-Sequence",
+		"Connection", "Content-Length", "Content-Type", "User-Agent", "X-Atlas-Webhook-Attempt", "X-Atlas-Webhook-Event-Id", "X-Atlas-Webhook-Object-Id", "X-Atlas-Webhook-Sequence",
 		"X-Atlas-Webhook-Signature", "X-Atlas-Webhook-Signature-Timestamp", "X-Atlas-Webhook-Subscription-Id", "X-Atlas-Webhook-Timestamp",
 		"X-Atlas-Webhook-Topic",
 	}

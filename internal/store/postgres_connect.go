@@ -18,6 +18,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 )
 
 // sessionSettings are what each session begins with, unless the URL says otherwise. They are set after
@@ -179,6 +181,8 @@ func fit(standby, readOnly bool, fsync, fullPages string) error {
 		return refusal("this server is a standby and takes no writes" + hostsRule)
 	case readOnly:
 		return refusal("this server or role is read-only (default_transaction_read_only)" + hostsRule)
+	case failpoint.Is(failpoint.Blind):
+		return nil
 	case fsync != "on":
 		return refusal("fsync is " + fsync + ": a crash could lose what was acknowledged")
 	case fullPages != "on":
