@@ -116,6 +116,19 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+// Caller is whose key a request came with.
+type Caller struct {
+	Actor     string     `json:"actor" doc:"As the audit log names it: a key's id, or operator."`
+	Scope     Scope      `json:"scope" enum:"operator,read,write"`
+	CompanyID *string    `json:"company_id" doc:"The company that the key acts for; null for an operator key, which names one in each request."`
+	ExpiresAt *time.Time `json:"expires_at" doc:"When the key ends by itself; null: never."`
+}
+
+// Caller says whose key the client has.
+func (c *Client) Caller(ctx context.Context) (*Caller, error) {
+	return fetch[Caller](ctx, c, get("/v1/caller"))
+}
+
 // Key is an API key of a company.
 type Key struct {
 	ID         string     `json:"id"`

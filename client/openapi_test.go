@@ -163,6 +163,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 		return second(c.UpdateCompany(ctx, "a/b", full[CompanyUpdate]()))
 	},
 	"create-key": func(ctx context.Context, c *Client) error { return second(c.CreateKey(ctx, "a/b", full[KeyCreate]())) },
+	"get-caller": func(ctx context.Context, c *Client) error { return second(c.Caller(ctx)) },
 	"list-keys":  func(ctx context.Context, c *Client) error { return last(c.Keys(ctx, "a/b")) },
 	"revoke-key": func(ctx context.Context, c *Client) error { return c.RevokeKey(ctx, "a/b", "a/b") },
 	"create-console-link": func(ctx context.Context, c *Client) error {
@@ -411,6 +412,7 @@ func TestEveryWord(t *testing.T) {
 		{"Webhook", "ordering", []Ordering{Relaxed, PerObject, PerWebhook}},
 		{"WebhookUpdate", "resume", []Resume{ResumeNow, ResumeBacklog}},
 		{"KeyCreate", "scope", []Scope{Read, Write}},
+		{"Caller", "scope", []Scope{Operator, Read, Write}},
 		{"Health", "state", []State{Healthy, Failing, Down}},
 		{"Match", "verdict", []Verdict{Matched, TopicNotSubscribed, FilterFailed, CreatedAfter}},
 		{"ReplayCreate", "only", []Extent{All, OnlyFailed, OnlyUndelivered}},

@@ -88,13 +88,14 @@ const (
 	HTTP11   = hook.HTTP11
 )
 
-// Scope is what a company's key may do.
+// Scope is what a key may do.
 type Scope string
 
-// What a company's key may do.
+// What a key may do. Operator is no scope of a company's key: it may do everything.
 const (
-	Read  Scope = "read"
-	Write Scope = "write"
+	Read     Scope = "read"
+	Write    Scope = "write"
+	Operator Scope = "operator"
 )
 
 // Resume is what becomes of the events that waited while a webhook stood still.

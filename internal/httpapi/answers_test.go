@@ -250,6 +250,7 @@ func (r *recording) walkCompanies() {
 	r.ask("get-company", 200, "c1")
 	r.ask("update-company", 200, "c1", `{"default_signature_scheme":"base64","default_data_format":"object","allow_networks":["10.0.0.0/8"],"max_webhooks":7}`)
 	key := id(r.ask("create-key", 201, "c1", `{"scope":"read","name":"n"}`))
+	r.ask("get-caller", 200)
 	r.ask("list-keys", 200, "c1")
 	r.ask("revoke-key", 204, "c1", key)
 	link := id(r.ask("create-console-link", 201, "c1", `{"read_only":true}`))

@@ -33,6 +33,13 @@ func TestKeys(t *testing.T) {
 	s.as(write).call("GET", "/v1/companies", "").problem(403, "operator_required")
 	s.as(write).call("GET", "/v1/nodes", "").problem(403, "operator_required")
 
+	if a := s.as(read).call("GET", "/v1/caller", "").ok(200); a["company_id"] != "c1" || a["scope"] != "read" {
+		t.Errorf("the caller with a company's key: %v", a)
+	}
+	if a := s.as(operatorKey).call("GET", "/v1/caller", "").ok(200); a["company_id"] != nil || a["scope"] != "operator" {
+		t.Errorf("the caller with the operator's: %v", a)
+	}
+
 	for _, bad := range []string{"", "awo_" + strings.Repeat("x", 40), "awc_unknown", "nonsense", strings.Repeat("x", 300)} {
 		a := s.as(bad).call("GET", path, "")
 		a.problem(401, "unauthorized")

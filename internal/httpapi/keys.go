@@ -29,8 +29,20 @@ type keyPath struct {
 	KeyID string `path:"key_id"`
 }
 
+type callerOut struct{ Body client.Caller }
+
 func (a *API) keyRoutes() {
 	const tag = "Keys"
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/caller", id: "get-caller", tag: tag, need: anyKey,
+		summary: "Whose key this is", description: "What the key of this very request may do, and for which company.",
+	}, func(_ context.Context, x *exchange, _ *struct{}) (*callerOut, error) {
+		out := client.Caller{Actor: x.caller.actor, Scope: client.Scope(x.caller.scope), CompanyID: orNull(x.caller.name)}
+		if end := x.caller.expires; !end.IsZero() {
+			out.ExpiresAt = &end
+		}
+		return &callerOut{out}, nil
+	})
 	handle(a, route{
 		method: http.MethodPost, path: "/v1/companies/{company_id}/keys", id: "create-key", tag: tag, need: pathWrite, status: http.StatusCreated, creates: true,
 		summary: "Create a company key", description: "A company's own write key can create read keys. What a key or a session of the console makes never outlives it: it ends with it, and expires when it does.",
