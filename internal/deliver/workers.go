@@ -2,12 +2,188 @@ package deliver
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
+
+// job is an attempt to make while its context lasts.
+type job struct {
+	ctx   context.Context //nolint:containedctx // workers outlive a lease
+	start start
+}
+
+type result struct {
+	start  start
+	lost   *send.Result // the attempt before, where a kept connection had ended under it; nil for none
+	result send.Result
+}
+
+// crew counts the workers. Those that nobody needed for a while are sent home; a timer of their own
+// would be asked by each of them at every attempt.
+type crew struct {
+	size   int
+	busy   int
+	most   int       // that were busy at once since somebody looked
+	lookAt time.Time // zero: there are none
+}
+
+// lookEvery is how often somebody looks whether there are too many workers.
+const lookEvery = 5 * time.Second
+
+// dispatch gives attempts to workers: to one that waits, else to a new one. Slots bound them.
+func (e *Engine) dispatch() {
+	for _, s := range e.core.starts {
+		k := job{e.attempts, s}
+		select {
+		case e.jobs <- k:
+		default:
+			e.crew.size++
+			e.workers.Go(func() { e.work(k) })
+		}
+	}
+	e.crew.busy += len(e.core.starts)
+	e.crew.most = max(e.crew.most, e.crew.busy)
+	clear(e.core.starts)
+	e.core.starts = e.core.starts[:0]
+}
+
+// dismiss ends the workers that were not needed lately, and says when to look again.
+func (e *Engine) dismiss() time.Time {
+	w := &e.crew
+	if now := e.core.now; w.size > 0 && !now.Before(w.lookAt) {
+		for range w.size - w.most {
+			select {
+			case e.jobs <- job{}:
+				w.size--
+			default: // it is on its way back
+			}
+		}
+		w.most, w.lookAt = w.busy, now.Add(lookEvery)
+	}
+	if w.size == 0 {
+		w.lookAt = time.Time{}
+	}
+	return w.lookAt
+}
+
+// work makes one attempt after another, until there is a job without any.
+func (e *Engine) work(k job) {
+	for ok := true; ok && k.ctx != nil; k, ok = <-e.jobs {
+		r := result{start: k.start}
+		e.attempt(k.ctx, &r)
+		e.finished <- r
+	}
+}
+
+// attempt makes an attempt, and survives what it panics with: that delivery alone has failed. One that
+// was lost with a kept connection is followed at once by another, on a connection of its own: the
+// receiver had closed the kept one while the request was on its way. That one is the last.
+func (e *Engine) attempt(ctx context.Context, r *result) {
+	s := &r.start
+	event := s.payload.Event
+	began := hook.Now(e.Now())
+	defer func() {
+		if v := recover(); v != nil {
+			e.Log.Error("an attempt panicked; it counts as failed", "event", event.ID, "panic", v, "stack", string(debug.Stack()))
+			r.result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
+		}
+	}()
+	q := send.Request{
+		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.Body(s.webhook.Format), Fresh: s.fresh,
+		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
+	}
+	if e.Members != nil {
+		q.May = e.Leased
+	}
+	failpoint.Hit(failpoint.Dial)
+	r.result = e.Sender.Send(ctx, q)
+	if r.result.Lost {
+		lost := r.result
+		r.lost = &lost
+		q.Attempt, q.Fresh = q.Attempt+1, true
+		r.result = e.Sender.Send(ctx, q)
+	}
+}
+
+// ask hands questions to the readers; what they cannot take now is asked in the next round.
+func (e *Engine) ask() {
+	n := 0
+	for n < len(e.core.reads) {
+		select {
+		case e.reads <- e.core.reads[n]:
+			n++
+			continue
+		default:
+		}
+		break
+	}
+	rest := copy(e.core.reads, e.core.reads[n:])
+	clear(e.core.reads[rest:])
+	e.core.reads = e.core.reads[:rest]
+}
+
+// askFilters hands questions to the matcher, which has as many at a time as companies wait for it.
+func (e *Engine) askFilters(ctx context.Context) {
+	for _, a := range e.core.asks {
+		e.matcher.Ask(ctx, a.company, a.questions, func(answers []match.Answer) {
+			select {
+			case e.back <- func(c *core) { a.then(c, answers) }:
+			case <-e.done:
+			}
+		})
+	}
+	clear(e.core.asks)
+	e.core.asks = e.core.asks[:0]
+}
+
+func (e *Engine) read(ctx context.Context) {
+	for r := range e.reads {
+		tell := r.do(ctx, e.Store)
+		select {
+		case e.back <- tell:
+		case <-e.done:
+		}
+	}
+}
+
+// record commits one group after another. A store that cannot commit now is asked again: nothing
+// else may be written before. Any other refusal ends the engine: this node was fenced off, or memory
+// and store disagree, and a new start reads the truth back.
+func (e *Engine) record(ctx context.Context, fenced chan<- error) {
+	for r := range e.records {
+		for {
+			out, err := e.Store.Record(ctx, r)
+			if err == nil {
+				if out.Lost != nil {
+					e.Log.Error("statistics and notices of one record were not kept", "error", out.Lost)
+				}
+				select {
+				case e.back <- func(c *core) { c.recorded(out) }:
+				case <-e.done:
+				}
+				break
+			}
+			if errors.Is(err, store.ErrFenced) || !hook.IsKind(err, hook.KindUnavailable) || ctx.Err() != nil {
+				fenced <- fmt.Errorf("record: %w", err)
+				return
+			}
+			e.Log.Error("record", "error", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
 
 type readKind uint8
 

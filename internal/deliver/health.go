@@ -6,6 +6,9 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
 // Health is what the engine knows of a webhook that the store does not.
@@ -98,3 +101,70 @@ func (e *Engine) within(ctx context.Context, fn func(*core)) error {
 
 // InFlight is how many attempts are under way or not yet recorded.
 func (e *Engine) InFlight() int { return int(e.inFlight.Load()) }
+
+// ownFault is a fault of ours that held deliveries up, by the engine's time.
+type ownFault struct {
+	detail string
+	since  time.Time // when it began: no longer than faultLasts passed between one attempt that met it and the next
+	last   time.Time // when an attempt met it last
+	told   time.Time // when operators were
+}
+
+// faultLasts is how long a fault of ours is thought to go on after an attempt met it. A lane that meets
+// one tries again within [retry.Decide]'s longest wait, which is shorter.
+const faultLasts = time.Minute
+
+// faultOfOurs notes one, and tells operators: at once, and again each minute while it lasts.
+func (c *core) faultOfOurs(l *consumer, r *send.Result) {
+	f := &c.fault
+	if c.now.Sub(f.last) > faultLasts {
+		f.since = c.now
+	}
+	f.last = c.now
+	c.faulty = append(c.faulty, string(r.Phase))
+	if r.Detail == f.detail && c.now.Sub(f.told) < time.Minute {
+		return
+	}
+	f.detail, f.told = r.Detail, c.now
+	c.events = append(c.events, notice{l.Hook.ID, "waits for a fault of ours", r.Detail})
+}
+
+// OwnFault is a fault of this server that holds deliveries up: no attempt that meets it counts.
+type OwnFault struct {
+	Reason string // of the last attempt that met it
+	Since  time.Time
+	LastAt time.Time
+}
+
+// OwnFault returns what attempts met within the last minute; nil when they met none.
+func (e *Engine) OwnFault(ctx context.Context) (found *OwnFault, err error) {
+	err = e.within(ctx, func(c *core) {
+		if f := &c.fault; !f.last.IsZero() && c.now.Sub(f.last) <= faultLasts {
+			found = &OwnFault{Reason: f.detail, Since: c.onWall(f.since), LastAt: c.onWall(f.last)}
+		}
+	})
+	return found, err
+}
+
+// Test makes one attempt beside the lane: signed, sent and classified like any other, but never
+// retried, held, ordered or counted.
+func (e *Engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
+	r := e.Sender.Send(ctx, send.Request{
+		Webhook: w, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: wire.Body(event.Topic, event.Data, w.Format),
+		Attempt: 1, Kind: hook.Test, AllowNetworks: w.AllowNetworks,
+		Fresh: true, // nobody wants to test whether a kept connection still lives
+	})
+	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}
+	if r.HasRetryAfter {
+		answer.RetryAfter = &r.RetryAfter
+	}
+	outcome := retry.Decide(answer, retry.Standing{}, 0).Outcome
+	if outcome != hook.OutcomeDelivered {
+		outcome = hook.OutcomeFailed // there is no second try
+	}
+	return &hook.Attempt{
+		Webhook: w.Key, Number: 1, Kind: hook.Test, Version: w.Version, TimestampText: r.TimestampText, Format: w.Format, StartedAt: r.StartedAt,
+		Phases: r.Phases, Reused: r.Reused, Outcome: outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
+		AnswerHeader: r.AnswerHeader, AnswerBody: r.AnswerBody,
+	}, nil
+}
