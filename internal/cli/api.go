@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
@@ -23,7 +24,7 @@ type caller struct {
 // newCaller makes a client. A person waits for it, so it does not try for long.
 func newCaller(c config.Client) (*caller, error) {
 	if c.APIKey == "" {
-		return nil, &exitError{exitAuth, errors.New("no key: give --api-key or set ATLAS_WEBHOOKS_API_KEY")}
+		return nil, &exitError{exitAuth, errors.New("no key: 'atlas-webhooks login' keeps one; or give --api-key, or set ATLAS_WEBHOOKS_API_KEY")}
 	}
 	api, err := client.New(client.Config{
 		URL: c.URL, Key: c.APIKey.Reveal(), Company: c.Company, Retries: 2, UserAgent: wire.UserAgent(buildVersion()),
@@ -34,9 +35,29 @@ func newCaller(c config.Client) (*caller, error) {
 	return &caller{api, c}, nil
 }
 
+// company is the company that the command acts for: the one that was named, or the key's own.
+func (c *caller) company(ctx context.Context) (string, error) {
+	if c.settings.Company != "" {
+		return c.settings.Company, nil
+	}
+	who, err := c.Caller(ctx)
+	switch {
+	case err == nil && who.CompanyID == nil:
+		return "", errNoCompany
+	case err != nil:
+		return "", err
+	}
+	c.settings.Company = *who.CompanyID
+	return c.settings.Company, nil
+}
+
 // remote makes a command one that calls the API.
 func (p *Program) remote(cmd *cobra.Command, run func(ctx context.Context, api *caller, args []string) error) *cobra.Command {
 	config.ClientFlags(cmd.Flags())
+	_ = cmd.RegisterFlagCompletionFunc("profile", completeProfile)
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = p.complete
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := config.LoadClient(cmd.Flags())
 		if err != nil {
@@ -63,7 +84,15 @@ func group(use, short string, below ...*cobra.Command) *cobra.Command {
 		Use: use, Short: short, Example: below[0].Example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("unknown command %q for %q", args[0], cmd.CommandPath())
+				var known []string
+				for _, c := range cmd.Commands() {
+					known = append(known, c.Name())
+				}
+				mean := ""
+				if near := hook.Nearest(args[0], known); near != "" {
+					mean = "; did you mean " + near + "?"
+				}
+				return usage("unknown command %q for %q%s", args[0], cmd.CommandPath(), mean)
 			}
 			return usage("%q needs one of the commands below it", cmd.CommandPath())
 		},
@@ -117,17 +146,17 @@ func pageSize(limit int) int {
 	return min(limit, 250)
 }
 
-// moment reads a time: RFC 3339, or how long ago it was ("2h", "30m"). No text is no time.
+// moment reads a time: RFC 3339, or how long ago it was ("2h", "7d"). No text is no time.
 func moment(flag, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+	if ago, err := parseSpan(text); err == nil {
 		return time.Now().Add(-ago), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, usage("--%s: %q is neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 2h", flag, text)
+		return at, usage("--%s: %q is neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 2h or 7d", flag, text)
 	}
 	return at, nil
 }

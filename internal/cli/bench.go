@@ -60,11 +60,15 @@ func (p *Program) bench() *cobra.Command {
 			"atlas-webhooks bench -- --max-in-flight 2048",
 			"atlas-webhooks bench --store postgres --nodes 1,2,3",
 			"atlas-webhooks bench --crowd 100000",
-			"atlas-webhooks bench --only single,latency --duration 10s --profile profiles/",
+			"atlas-webhooks bench --only single,latency --duration 10s --cpu-profile profiles/",
 			"atlas-webhooks bench --url http://localhost:8080 --api-key $(cat data/operator.key)",
 		),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := config.LoadClient(cmd.Flags())
+			load := config.LoadLogin // load on a server that was logged in to is asked for by name
+			if cmd.Flags().Changed("profile") {
+				load = config.LoadClient
+			}
+			c, err := load(cmd.Flags())
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
@@ -85,7 +89,7 @@ func (p *Program) bench() *cobra.Command {
 	flags.IntVar(&f.connections, "connections", 0, "how many keep-alive connections publish (default: 128 for single posts, 32 for batches)")
 	flags.Float64Var(&f.load, "load", 0.3, "part of the speed of single posts at which latency is measured")
 	flags.StringSliceVar(&f.only, "only", nil, "`scenarios` to measure: "+strings.Join(load.Names(), ", ")+" (default: all)")
-	flags.StringVar(&f.profile, "profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
+	flags.StringVar(&f.profile, "cpu-profile", "", "write CPU profiles of the own server to this `directory`, one for each scenario")
 	flags.StringVar(&f.dataDir, "data-dir", "", "directory for the own server's data (default: one for temporary files, removed at the end)")
 	flags.StringVar(&f.store, "store", "sqlite", "`store` of the own server: sqlite, or postgres, which must be installed")
 	flags.IntSliceVar(&f.nodes, "nodes", []int{1}, "how many `nodes` on Postgres are measured, one count after the other")
@@ -154,7 +158,7 @@ func (p *Program) runBench(ctx context.Context, c config.Client, f *benchFlags) 
 	}
 	if o.Key != "" {
 		if f.profile != "" || f.dataDir != "" || f.store != "sqlite" || len(f.serve) > 0 {
-			return usage("--profile, --data-dir, --store and flags after -- are for a server of its own, without --api-key")
+			return usage("--cpu-profile, --data-dir, --store and flags after -- are for a server of its own, without --api-key")
 		}
 		o.Servers = []load.Server{{URL: c.URL}}
 		results, err := load.Run(ctx, o)

@@ -16,7 +16,8 @@ func (p *Program) doctor() *cobra.Command {
 	return p.remote(&cobra.Command{
 		Use: "doctor", Short: "Check a server, the key, the clock and the company's webhooks", Args: cobra.NoArgs,
 		Long: "Check that the server can be reached and serves, that the key is valid, that the clocks agree, " +
-			"and, with a company, that its webhooks fare well and every event is accounted for. It fails if something needs attention.",
+			"and that the webhooks of the company fare well and every event is accounted for. With an operator key --company names it. " +
+			"It fails if something needs attention.",
 		Example: example("atlas-webhooks doctor", "atlas-webhooks doctor --company c1 --output json"),
 	}, func(ctx context.Context, api *caller, _ []string) error {
 		return p.runDoctor(ctx, api)
@@ -25,9 +26,21 @@ func (p *Program) doctor() *cobra.Command {
 
 // finding is the result of one check.
 type finding struct {
-	Check  string `json:"check"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
+	Check   string `json:"check"`
+	OK      bool   `json:"ok"`
+	Skipped bool   `json:"skipped,omitempty"` // it was not made, and says why
+	Detail  string `json:"detail"`
+}
+
+// verdict is what a table says of it.
+func (f finding) verdict() string {
+	switch {
+	case f.Skipped:
+		return "-"
+	case f.OK:
+		return "yes"
+	}
+	return "NO"
 }
 
 // examination collects findings. What depends on a check that failed is not checked.
@@ -40,25 +53,29 @@ type examination struct {
 func (x *examination) check(name string, run func() (string, error)) bool {
 	text, err := run()
 	if err != nil {
-		x.list = append(x.list, finding{name, false, err.Error()})
+		x.fail(name, err.Error())
 		return false
 	}
-	x.list = append(x.list, finding{name, true, text})
+	x.list = append(x.list, finding{Check: name, OK: true, Detail: text})
 	return true
+}
+
+func (x *examination) fail(name, detail string) {
+	x.list = append(x.list, finding{Check: name, Detail: detail})
 }
 
 func (p *Program) runDoctor(ctx context.Context, api *caller) error {
 	x := &examination{api: api}
 	if x.check("server", func() (string, error) { return "serves at " + api.settings.URL, api.Ready(ctx) }) {
 		x.check("clock", func() (string, error) { return x.clock(ctx) })
-		if x.check("key", func() (string, error) { return "is valid", discard(api.Topics(ctx)) }) && api.settings.Company != "" {
+		if x.check("key", func() (string, error) { return "is valid", discard(api.Topics(ctx)) }) {
 			x.company(ctx)
 		}
 		x.nodes(ctx)
 		x.eras(ctx)
 	}
 	err := records(p, "CHECK OK DETAIL", x.list, func(f finding) []string {
-		return []string{f.Check, map[bool]string{true: "yes", false: "NO"}[f.OK], f.Detail}
+		return []string{f.Check, f.verdict(), f.Detail}
 	})
 	failed := 0
 	for _, f := range x.list {
@@ -110,7 +127,7 @@ func (x *examination) nodes(ctx context.Context) {
 			continue // another one
 		}
 		if n.HeldSince != nil {
-			x.list = append(x.list, finding{"deliveries", false, "are held back since " + show(n.HeldSince) + ", until a node is started with --resume"})
+			x.fail("deliveries", "are held back since "+show(n.HeldSince)+", until a node is started with --resume")
 		}
 		x.check("authorities", func() (string, error) {
 			switch {
@@ -159,8 +176,18 @@ func judgeEra(e client.Era, now time.Time) (string, error) {
 	return text, nil
 }
 
-// company checks the webhooks and the sums.
+// company checks the webhooks and the sums of the company that is named, or whose key it is.
 func (x *examination) company(ctx context.Context) {
+	switch company, err := x.api.company(ctx); {
+	case errors.Is(err, errNoCompany):
+		x.list = append(x.list, finding{Check: "webhooks", OK: true, Skipped: true, Detail: "no company is named with --company, so none was looked at"})
+		return
+	case err != nil:
+		x.fail("company", err.Error())
+		return
+	default:
+		x.list = append(x.list, finding{Check: "company", OK: true, Detail: company})
+	}
 	active := 0
 	listed := x.check("webhooks", func() (string, error) {
 		for w, err := range x.api.Webhooks(ctx, client.WebhookFilter{PageSize: 250}) {
@@ -193,7 +220,7 @@ func (x *examination) company(ctx context.Context) {
 // webhook notes a webhook that does not fare well.
 func (x *examination) webhook(ctx context.Context, w *client.Webhook) {
 	if w.Status == client.Inactive && w.StatusReason != nil {
-		x.list = append(x.list, finding{w.ID, false, "became INACTIVE: " + *w.StatusReason})
+		x.fail(w.ID, "became INACTIVE: "+*w.StatusReason)
 		return
 	}
 	one, err := x.api.Webhook(ctx, w.ID)
@@ -201,9 +228,9 @@ func (x *examination) webhook(ctx context.Context, w *client.Webhook) {
 		err = fmt.Errorf("is %s since %s: %s", one.Health.State, show(one.Health.Since), show(one.Health.Reason))
 	}
 	if err != nil {
-		x.list = append(x.list, finding{w.ID, false, err.Error()})
+		x.fail(w.ID, err.Error())
 	}
 	if one != nil && one.FilterProblem != nil {
-		x.list = append(x.list, finding{w.ID, false, "its filter cannot be used, so every event of its topics matches; write it anew: " + *one.FilterProblem})
+		x.fail(w.ID, "its filter cannot be used, so every event of its topics matches; write it anew: "+*one.FilterProblem)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -30,7 +31,7 @@ func (p *Program) eventsList() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.Event, "event", "", "only those of this topic")
 	cmd.Flags().StringVar(&f.ObjectID, "object-id", "", "only those about this object")
-	cmd.Flags().StringVar(&from, "from", "", "accepted at or after: a time, or how long ago (2h)")
+	cmd.Flags().StringVar(&from, "from", "", "accepted at or after: a time, or how long ago (2h, 7d)")
 	cmd.Flags().StringVar(&to, "to", "", "accepted before")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most; 0 for all")
 	_ = cmd.RegisterFlagCompletionFunc("event", completeTopic)
@@ -97,13 +98,17 @@ func (p *Program) eventsSend() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		company, err := api.company(ctx)
+		if err != nil && !errors.Is(err, errNoCompany) {
+			return err
+		}
 		var batch []client.Publish
 		size := 0
 		lines := bufio.NewReader(bytes.NewReader(text))
 		for n := 1; ; n++ {
 			line, end := lines.ReadBytes('\n')
 			if line = bytes.TrimSpace(line); len(line) > 0 {
-				e, err := readEvent(line, api.settings.Company)
+				e, err := readEvent(line, company)
 				if err != nil {
 					return usage("line %d: %w", n, err)
 				}

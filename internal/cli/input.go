@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+
+	"golang.org/x/term"
 )
 
 // maxInput bounds what a command reads from a file or from standard input.
@@ -34,4 +38,25 @@ func (p *Program) content(flag, value string) ([]byte, error) {
 		return nil, usage("--%s: %s has more than %d bytes", flag, name, maxInput)
 	}
 	return data, nil
+}
+
+// confirm asks before something is done that cannot be undone. Where nobody can be asked it takes --yes.
+func (p *Program) confirm(yes bool, question string, args ...any) error {
+	if yes {
+		return nil
+	}
+	f, ok := p.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return usage("there is nobody to ask; give --yes")
+	}
+	fmt.Fprintf(p.Stderr, "%s [y/N] ", harmless(fmt.Sprintf(question, args...)))
+	answer, err := bufio.NewReader(p.Stdin).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	if err != nil {
+		fmt.Fprintln(p.Stderr) // the line was not ended
+	}
+	return errors.New("nothing was done")
 }

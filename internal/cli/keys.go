@@ -15,12 +15,12 @@ func (p *Program) keys() *cobra.Command {
 
 func (p *Program) keysList() *cobra.Command {
 	return p.remote(&cobra.Command{
-		Use: "list --company COMPANY", Short: "List a company's keys, newest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List a company's keys, newest first", Args: cobra.NoArgs,
 		Example: example("atlas-webhooks keys list --company c1", "atlas-webhooks keys list --company c1 --output json"),
 	}, func(ctx context.Context, api *caller, _ []string) error {
-		company := api.settings.Company
-		if company == "" {
-			return errNoCompany
+		company, err := api.company(ctx)
+		if err != nil {
+			return err
 		}
 		return listing(p, "ID NAME SCOPE HINT CREATED EXPIRES LAST-USED REVOKED", api.Keys(ctx, company), 0, func(k client.Key) []string {
 			return []string{k.ID, k.Name, string(k.Scope), "…" + k.Hint, when(k.CreatedAt), show(k.ExpiresAt), show(k.LastUsedAt), show(k.RevokedAt)}
@@ -30,28 +30,27 @@ func (p *Program) keysList() *cobra.Command {
 
 func (p *Program) keysCreate() *cobra.Command {
 	var k client.KeyCreate
-	var scope string
-	var expires time.Duration
+	var expires span
 	cmd := &cobra.Command{
-		Use: "create --company COMPANY --scope read|write", Short: "Create a key; its text is shown this once", Args: cobra.NoArgs,
+		Use: "create --scope read|write", Short: "Create a key; its text is shown this once", Args: cobra.NoArgs,
 		Example: example(
 			"atlas-webhooks keys create --company c1 --scope read --name dashboard",
-			"atlas-webhooks keys create --company c1 --scope write --expires-in 720h --output json | jq -r .key",
+			"atlas-webhooks keys create --company c1 --scope write --expires-in 30d --output json | jq -r .key",
 		),
 	}
-	cmd.Flags().StringVar(&scope, "scope", "", "read or write")
+	oneOf(cmd, &k.Scope, "scope", "what it may do", client.Read, client.Write)
 	cmd.Flags().StringVar(&k.Name, "name", "", "what it is for")
-	cmd.Flags().DurationVar(&expires, "expires-in", 0, "how long it is valid (default: until it is revoked)")
+	cmd.Flags().Var(&expires, "expires-in", "how long it is valid, as 30d (default: until it is revoked)")
 	_ = cmd.MarkFlagRequired("scope")
 	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
-		if api.settings.Company == "" {
-			return errNoCompany
+		company, err := api.company(ctx)
+		if err != nil {
+			return err
 		}
-		k.Scope = client.Scope(scope)
 		if expires > 0 {
-			k.ExpiresAt = new(time.Now().Add(expires).UTC())
+			k.ExpiresAt = new(time.Now().Add(time.Duration(expires)).UTC())
 		}
-		made, err := api.CreateKey(ctx, api.settings.Company, k)
+		made, err := api.CreateKey(ctx, company, k)
 		if err != nil {
 			return err
 		}
@@ -61,13 +60,14 @@ func (p *Program) keysCreate() *cobra.Command {
 
 func (p *Program) keysRevoke() *cobra.Command {
 	return p.remote(&cobra.Command{
-		Use: "revoke KEY --company COMPANY", Short: "Revoke a key by its id", Args: cobra.ExactArgs(1),
+		Use: "revoke KEY", Short: "Revoke a key by its id", Args: cobra.ExactArgs(1),
 		Example: example("atlas-webhooks keys revoke key_01h… --company c1", "atlas-webhooks keys revoke key_01h… --company c1 --quiet"),
 	}, func(ctx context.Context, api *caller, args []string) error {
-		if api.settings.Company == "" {
-			return errNoCompany
+		company, err := api.company(ctx)
+		if err != nil {
+			return err
 		}
-		if err := api.RevokeKey(ctx, api.settings.Company, args[0]); err != nil {
+		if err := api.RevokeKey(ctx, company, args[0]); err != nil {
 			return err
 		}
 		p.progress("revoked %s: it opens nothing any more within five seconds", args[0])

@@ -19,18 +19,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
 type listenFlags struct {
-	forward, filter, scheme, format string
-	events                          []string
-	count                           int
+	forward, filter string
+	scheme          client.SignatureScheme
+	format          client.DataFormat
+	events          []string
+	count           int
 }
 
 func (p *Program) listen() *cobra.Command {
-	var f listenFlags
+	f := listenFlags{scheme: client.Hex, format: client.DataString}
 	cmd := &cobra.Command{
 		Use: "listen --forward-to URL", Short: "Forward a company's events to a program on this machine", Args: cobra.NoArgs,
 		Long: "Forward a company's events to a program on this machine, signed, each once, in sequence, until Ctrl-C. " +
@@ -45,10 +48,11 @@ func (p *Program) listen() *cobra.Command {
 	flags.StringVar(&f.forward, "forward-to", "", "where to forward to, as localhost:3000/hooks")
 	flags.StringSliceVar(&f.events, "events", []string{"*"}, "topics, as conversation.status or 'conversation.*'")
 	flags.StringVar(&f.filter, "filter", "", "expression that events must fulfil")
-	flags.StringVar(&f.scheme, "scheme", string(hook.SchemeHex), "signature scheme: hex, base64, base64-dotted or python-dict")
-	flags.StringVar(&f.format, "data-format", string(hook.DataString), "how data stands in the body: string or object")
+	oneOf(cmd, &f.scheme, "scheme", "signature scheme", client.Hex, client.Base64, client.Base64Dotted, client.PythonDict)
+	oneOf(cmd, &f.format, "data-format", "how data stands in the body", client.DataString, client.DataObject)
 	flags.IntVar(&f.count, "count", 0, "end after so many events (default: never)")
 	_ = cmd.MarkFlagRequired("forward-to")
+	_ = cmd.RegisterFlagCompletionFunc("events", completeTopic)
 	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
 		return p.runListen(ctx, api, f)
 	})
@@ -72,7 +76,11 @@ func (p *Program) runListen(ctx context.Context, api *caller, f listenFlags) err
 	if err != nil {
 		return err
 	}
-	l := &listener{program: p, api: api, flags: f, target: target, secret: listenSecret(api), http: &http.Client{
+	company, err := api.company(ctx)
+	if err != nil {
+		return err
+	}
+	l := &listener{program: p, api: api, flags: f, target: target, secret: listenSecret(api.settings.APIKey, company), http: &http.Client{
 		Timeout:       hook.DefaultTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -118,9 +126,9 @@ func localURL(text string) (string, error) {
 }
 
 // listenSecret is the same every time for a key and a company, and tells nothing about the key.
-func listenSecret(api *caller) string {
-	mac := hmac.New(sha256.New, []byte(api.settings.APIKey.Reveal()))
-	mac.Write([]byte("atlas-webhooks listen " + api.settings.Company))
+func listenSecret(key config.Secret, company string) string {
+	mac := hmac.New(sha256.New, []byte(key.Reveal()))
+	mac.Write([]byte("atlas-webhooks listen " + company))
 	return "whsec_" + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -149,7 +157,7 @@ func (l *listener) subscribe(ctx context.Context) error {
 	}
 	w, err := l.api.CreateWebhook(ctx, client.WebhookCreate{
 		Endpoint: l.endpoint(), Events: l.flags.events, Filter: l.flags.filter, Status: client.Paused, SigningSecret: l.secret,
-		Description: "atlas-webhooks listen", SignatureScheme: client.SignatureScheme(l.flags.scheme), DataFormat: client.DataFormat(l.flags.format),
+		Description: "atlas-webhooks listen", SignatureScheme: l.flags.scheme, DataFormat: l.flags.format,
 	})
 	if err != nil {
 		return err
@@ -198,8 +206,8 @@ type forwardRecord struct {
 func (l *listener) post(ctx context.Context, e *client.FedEvent) error {
 	now := time.Now()
 	r := wire.Request{
-		Body: wire.Body(e.Event, e.Data, hook.DataFormat(l.flags.format)), Timestamp: wire.Timestamp(now), Topic: e.Event, EventID: e.EventID,
-		WebhookID: l.webhook, Attempt: 1, Sequence: e.Sequence, Scheme: hook.SignatureScheme(l.flags.scheme), Secret: l.secret,
+		Body: wire.Body(e.Event, e.Data, l.flags.format), Timestamp: wire.Timestamp(now), Topic: e.Event, EventID: e.EventID,
+		WebhookID: l.webhook, Attempt: 1, Sequence: e.Sequence, Scheme: l.flags.scheme, Secret: l.secret,
 		UserAgent: wire.UserAgent(buildVersion()),
 	}
 	if e.ObjectID != nil {

@@ -15,7 +15,8 @@ func (p *Program) replays() *cobra.Command {
 
 func (p *Program) replaysCreate() *cobra.Command {
 	var r client.ReplayCreate
-	var from, to, only string
+	var from, to string
+	r.Only = client.All
 	var dryRun, wait bool
 	cmd := &cobra.Command{
 		Use: "create WEBHOOK --from TIME", Short: "Send again what a webhook has passed since a moment", Args: cobra.ExactArgs(1),
@@ -25,14 +26,15 @@ func (p *Program) replaysCreate() *cobra.Command {
 		),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&from, "from", "", "events accepted at or after: a time, or how long ago (6h)")
+	flags.StringVar(&from, "from", "", "events accepted at or after: a time, or how long ago (6h, 7d)")
 	flags.StringVar(&to, "to", "", "events accepted before (default: now)")
-	flags.StringVar(&only, "only", "all", "all, failed, or undelivered (failed and skipped)")
+	oneOf(cmd, &r.Only, "only", "what of it (undelivered is failed and skipped)", client.All, client.OnlyFailed, client.OnlyUndelivered)
 	flags.StringVar(&r.Event, "event", "", "only events of this topic")
 	flags.Float64Var(&r.RatePerSecond, "rate", 0, "deliveries per second (default: the webhook's own rate)")
 	flags.BoolVar(&dryRun, "dry-run", false, "only count what would be sent")
 	flags.BoolVar(&wait, "wait", false, "show the progress until it is done")
 	_ = cmd.MarkFlagRequired("from")
+	_ = cmd.RegisterFlagCompletionFunc("event", completeTopic)
 	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) (err error) {
 		if r.From, err = moment("from", from); err != nil {
 			return err
@@ -44,7 +46,6 @@ func (p *Program) replaysCreate() *cobra.Command {
 			}
 			r.To = &end
 		}
-		r.Only = client.Extent(only)
 		if dryRun {
 			extent, err := api.MeasureReplay(ctx, args[0], r)
 			if err != nil {

@@ -110,6 +110,7 @@ func (p *Program) root() *cobra.Command {
 		),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
+		Version:           buildVersion(),
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if p.output != "table" && p.output != "json" {
@@ -121,11 +122,14 @@ func (p *Program) root() *cobra.Command {
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
+	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetFlagErrorFunc(misspelt)
 	root.PersistentFlags().StringVarP(&p.output, "output", "o", "table", "form of the output: table, or json (one object a line)")
 	root.PersistentFlags().BoolVarP(&p.quiet, "quiet", "q", false, "no progress on standard error")
 	root.AddCommand(
-		p.completion(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
-		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.keys(), p.audit(), p.conservation(), p.openapi(), p.doctor(), p.listen(),
+		p.completion(), p.man(), p.login(), p.logout(), p.profiles(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
+		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.filters(), p.keys(), p.links(), p.stats(), p.notices(), p.audit(),
+		p.preflight(), p.conservation(), p.openapi(), p.doctor(), p.listen(),
 		p.backup(), p.restore(), p.copyStore(), p.migrate(),
 	)
 	if p.Open != nil {
@@ -134,15 +138,17 @@ func (p *Program) root() *cobra.Command {
 	for _, cmd := range root.Commands() {
 		p.marked(cmd)
 	}
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return root
 }
 
-// marked makes a command note that it runs: cobra checks flags and arguments before, and all its
-// errors are of one type.
+// marked makes a command note that it runs (cobra checks flags and arguments before, and all its
+// errors are of one type), and name its arguments in what it says of them.
 func (p *Program) marked(cmd *cobra.Command) {
 	for _, below := range cmd.Commands() {
 		p.marked(below)
 	}
+	named(cmd)
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.running = true

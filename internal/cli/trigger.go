@@ -73,10 +73,12 @@ func (p *Program) runTrigger(ctx context.Context, api *caller, topic string, f t
 		return err
 	case f.count < 1:
 		return usage("--count: %d is not a number of events", f.count)
-	case api.settings.Company == "":
-		return errNoCompany
 	}
-	publish := client.Publish{CompanyID: api.settings.Company, Event: t.Name, ObjectID: f.object, ID: f.id, Data: json.RawMessage(data)}
+	company, err := api.company(ctx)
+	if err != nil {
+		return err
+	}
+	publish := client.Publish{CompanyID: company, Event: t.Name, ObjectID: f.object, ID: f.id, Data: json.RawMessage(data)}
 	return p.publishAll(ctx, api, publish, f, rate.NewLimiter(limit, 1))
 }
 

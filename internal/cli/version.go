@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -17,13 +18,19 @@ func (p *Program) version() *cobra.Command {
 			"atlas-webhooks version --output json",
 		),
 		RunE: func(*cobra.Command, []string) error {
-			platform := runtime.GOOS + "/" + runtime.GOARCH
 			if p.output == "json" {
-				return p.record(map[string]string{"version": buildVersion(), "go": runtime.Version(), "platform": platform})
+				return p.record(map[string]string{"version": buildVersion(), "go": runtime.Version(), "platform": platform()})
 			}
-			return p.line("atlas-webhooks %s (%s, %s)", buildVersion(), runtime.Version(), platform)
+			return p.line("%s", versionLine())
 		},
 	}
+}
+
+func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
+
+// versionLine is what --version prints, too.
+func versionLine() string {
+	return fmt.Sprintf("atlas-webhooks %s (%s, %s)", buildVersion(), runtime.Version(), platform())
 }
 
 // buildVersion is the module's version as the Go toolchain put it into the binary: a tag where it

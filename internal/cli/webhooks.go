@@ -24,7 +24,6 @@ func (p *Program) webhooks() *cobra.Command {
 
 func (p *Program) webhooksList() *cobra.Command {
 	var f client.WebhookFilter
-	var status string
 	var limit int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List webhooks, newest first", Args: cobra.NoArgs,
@@ -33,11 +32,12 @@ func (p *Program) webhooksList() *cobra.Command {
 			"atlas-webhooks webhooks list --event conversation.status --status ACTIVE --output json",
 		),
 	}
-	cmd.Flags().StringVar(&status, "status", "", "only those that are ACTIVE, PAUSED or INACTIVE")
+	oneOf(cmd, &f.Status, "status", "only those that are", client.Active, client.Paused, client.Inactive)
 	cmd.Flags().StringVar(&f.Event, "event", "", "only those subscribed to this topic")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most; 0 for all")
+	_ = cmd.RegisterFlagCompletionFunc("event", completeTopic)
 	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
-		f.Status, f.PageSize = client.Status(status), pageSize(limit)
+		f.PageSize = pageSize(limit)
 		return listing(p, "ID STATUS EVENTS ENDPOINT DESCRIPTION", api.Webhooks(ctx, f), limit, func(w client.Webhook) []string {
 			return []string{w.ID, string(w.Status), strings.Join(w.Events, ","), w.Endpoint, w.Description}
 		})
@@ -75,19 +75,24 @@ func (p *Program) webhook(w *client.Webhook) error {
 		fields = append(fields, field{"signing secret", w.SigningSecret})
 	}
 	if h := w.Health; h != nil {
-		more := ""
-		if !h.Backlog.Exact {
-			more = "more than "
-		}
 		fields = append(
 			fields,
 			field{"health", strings.TrimSpace(string(h.State) + " " + show(h.Reason))},
-			field{"backlog", fmt.Sprintf("%s%d events, %d waiting for a retry", more, h.Backlog.Count, h.Parked)},
+			field{"backlog", backlog(h)},
 			field{"last success", show(h.LastSuccessAt)},
 			field{"last failure", show(h.LastFailureAt)},
 		)
 	}
 	return p.thing(w, fields...)
+}
+
+// backlog is what waits for a webhook, in words.
+func backlog(h *client.Health) string {
+	more := ""
+	if !h.Backlog.Exact {
+		more = "more than "
+	}
+	return fmt.Sprintf("%s%d events, %d waiting for a retry", more, h.Backlog.Count, h.Parked)
 }
 
 func orNone(s string) string {
@@ -196,11 +201,22 @@ func (p *Program) webhooksUpdate() *cobra.Command {
 }
 
 func (p *Program) webhooksDelete() *cobra.Command {
-	return p.remote(&cobra.Command{
+	var yes bool
+	cmd := &cobra.Command{
 		Use: "delete WEBHOOK…", Short: "Unsubscribe; its history is not found from then on", Args: cobra.MinimumNArgs(1),
-		Example: example("atlas-webhooks webhooks delete wh_01h…", "atlas-webhooks webhooks delete wh_01h… wh_02k… --company c1"),
-	}, func(ctx context.Context, api *caller, args []string) error {
+		Long:    "Unsubscribe. What waits is not sent, and the history is not found from then on. On a terminal it asks first.",
+		Example: example("atlas-webhooks webhooks delete wh_01h…", "atlas-webhooks webhooks delete wh_01h… wh_02k… --company c1 --yes"),
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) error {
 		for _, id := range args {
+			w, err := api.Webhook(ctx, id)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			if err := p.confirm(yes, "Delete %s (%s, %s, %s)? Its history is not found from then on.", id, w.Status, w.Endpoint, backlog(w.Health)); err != nil {
+				return err
+			}
 			if err := api.DeleteWebhook(ctx, id, ""); err != nil {
 				return fmt.Errorf("%s: %w", id, err)
 			}
@@ -276,18 +292,18 @@ func (p *Program) secret(s *client.Secret) error {
 
 func (p *Program) webhooksRotate() *cobra.Command {
 	var r client.Rotate
-	var overlap time.Duration
+	overlap := span(24 * time.Hour)
 	var activate, cancel bool
 	cmd := &cobra.Command{
 		Use: "rotate WEBHOOK", Short: "Replace the signing secret, with an overlap", Args: cobra.ExactArgs(1),
 		Long: "Replace the signing secret. During the overlap the Atlas header is made with the old secret and webhook-signature carries both. " +
 			"--activate switches the Atlas header at once, --cancel keeps the old secret.",
 		Example: example(
-			"atlas-webhooks webhooks rotate wh_01h… --overlap 48h",
+			"atlas-webhooks webhooks rotate wh_01h… --overlap 2d",
 			"atlas-webhooks webhooks rotate wh_01h… --activate",
 		),
 	}
-	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old secret stays in use, at most 168h")
+	cmd.Flags().Var(&overlap, "overlap", "how long the old secret stays in use, at most 7d")
 	cmd.Flags().StringVar(&r.SigningSecret, "secret", "", "the new secret (default: a new one is made)")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "although a rotation is in progress")
 	cmd.Flags().BoolVar(&activate, "activate", false, "end the overlap: sign with the new secret at once")
@@ -302,7 +318,7 @@ func (p *Program) webhooksRotate() *cobra.Command {
 		case cancel:
 			s, err = api.CancelRotation(ctx, args[0])
 		default:
-			r.OverlapSeconds = new(int64(overlap.Seconds()))
+			r.OverlapSeconds = new(int64(time.Duration(overlap).Seconds()))
 			s, err = api.RotateSecret(ctx, args[0], r)
 		}
 		if err != nil {

@@ -14,17 +14,31 @@ type Client struct {
 	URL     string `yaml:"url" default:"http://localhost:8080" doc:"Address of the server, as scheme://host[:port]."`
 	APIKey  Secret `yaml:"api_key" doc:"Operator key (awo_…) or company key (awc_…)."`
 	Company string `yaml:"company" doc:"Company to act for. Needed with an operator key only."`
+	Profile string `yaml:"profile" default:"default" doc:"Login to take address, key and company from. See atlas-webhooks login. It is taken where neither url nor api_key is given; --profile wins over the environment."`
 }
 
-// LoadClient reads a command's client settings (see [ClientFlags]) from its flags and from the
-// environment (ATLAS_WEBHOOKS_URL, ATLAS_WEBHOOKS_API_KEY, ATLAS_WEBHOOKS_COMPANY).
+// LoadClient reads a command's client settings (see [ClientFlags]) from its flags, from the
+// environment (ATLAS_WEBHOOKS_URL, ATLAS_WEBHOOKS_API_KEY, ATLAS_WEBHOOKS_COMPANY,
+// ATLAS_WEBHOOKS_PROFILE) and from the user's profiles.
 func LoadClient(flags *pflag.FlagSet) (Client, error) {
-	return loadClient(flags, os.Environ())
+	profiles, err := ReadProfiles()
+	if err != nil {
+		return Client{}, err
+	}
+	return loadClient(flags, os.Environ(), profiles)
 }
 
-func loadClient(flags *pflag.FlagSet, environ []string) (Client, error) {
+// LoadLogin reads the settings that a profile is to be made of: from flags and environment alone.
+func LoadLogin(flags *pflag.FlagSet) (Client, error) {
+	return loadClient(flags, os.Environ(), nil)
+}
+
+func loadClient(flags *pflag.FlagSet, environ []string, profiles *Profiles) (Client, error) {
 	var c Client
 	layers, err := read(flags, environ, fields(c))
+	if profiles != nil {
+		err = errors.Join(err, layers.profile(profiles))
+	}
 	if err := errors.Join(err, layers.parse(&c)); err != nil {
 		return c, err
 	}

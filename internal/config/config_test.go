@@ -324,14 +324,14 @@ func TestClient(t *testing.T) {
 	if err := fs.Parse([]string{"--company=c1"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := loadClient(fs, []string{"ATLAS_WEBHOOKS_API_KEY=awo_x", "ATLAS_WEBHOOKS_COMPANY=c2", "ATLAS_WEBHOOKS_CONFIG=" + filepath.Join(t.TempDir(), "none")})
+	c, err := loadClient(fs, []string{"ATLAS_WEBHOOKS_API_KEY=awo_x", "ATLAS_WEBHOOKS_COMPANY=c2", "ATLAS_WEBHOOKS_CONFIG=" + filepath.Join(t.TempDir(), "none")}, &Profiles{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Client{URL: "http://localhost:8080", APIKey: "awo_x", Company: "c1"}, c); diff != "" {
+	if diff := cmp.Diff(Client{URL: "http://localhost:8080", APIKey: "awo_x", Company: "c1", Profile: "default"}, c); diff != "" {
 		t.Error(diff)
 	}
-	_, err = loadClient(fs, []string{"ATLAS_WEBHOOKS_URL=localhost:8080"})
+	_, err = loadClient(fs, []string{"ATLAS_WEBHOOKS_URL=localhost:8080"}, &Profiles{})
 	if err == nil || !strings.Contains(err.Error(), "url (from ATLAS_WEBHOOKS_URL)") {
 		t.Error(err)
 	}

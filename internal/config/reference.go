@@ -40,7 +40,8 @@ func Reference() string {
 		}
 		section(&b, f, "`"+f.name+"` in the file")
 	}
-	b.WriteString("\n## Commands that call the API\n\nThese have no key in the file; the commands read them from flags and the environment only.\n")
+	b.WriteString("\n## Commands that call the API\n\nThese have no key in the file. The commands read them from flags, from the environment, and from the\n" +
+		"profiles that `atlas-webhooks login` keeps in the user's configuration directory.\n")
 	for _, f := range fields(Client{}) {
 		section(&b, f, "")
 	}

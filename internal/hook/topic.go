@@ -70,10 +70,19 @@ func MatchTopics(patterns []string) (set TopicSet, unknown string) {
 
 // NearestTopic is the catalogue's name closest to a misspelt one, or "" if none is near.
 func NearestTopic(name string) string {
+	names := make([]string, len(catalogue))
+	for i, t := range catalogue {
+		names[i] = t.Name
+	}
+	return Nearest(name, names)
+}
+
+// Nearest is the name closest to a misspelt one, or "" if none is near.
+func Nearest(name string, names []string) string {
 	best, distance := "", 1+len(name)/2
-	for _, t := range catalogue {
-		if d := editDistance(strings.ToLower(name), t.Name); d < distance {
-			best, distance = t.Name, d
+	for _, n := range names {
+		if d := editDistance(strings.ToLower(name), n); d < distance {
+			best, distance = n, d
 		}
 	}
 	return best
