@@ -22,7 +22,7 @@ build: ## build bin/atlas-webhooks
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/atlas-webhooks ./cmd/atlas-webhooks
 
 .PHONY: test
-test: check unit ## everything that CI runs
+test: check sdk-python unit ## everything that CI runs
 
 .PHONY: browser
 browser: ## install chromium, in which the console is tested, where it is missing (Debian, as root)
@@ -77,6 +77,13 @@ unit: browser postgres poolers languages peers ## the tests alone, with the race
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),$(GO) test -run '^TestSimulation$$' ./internal/deliver)
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m ./...
+
+.PHONY: sdk-python
+sdk-python: ## the tests of sdk/python, in an environment of their own; skipped where there is no Python
+	@command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo "no Python from 3.9 on: sdk/python is not tested"; exit 0; }; \
+		cmp -s sdk/python/requirements-test.txt bin/sdk/python/installed || { rm -rf bin/sdk/python && python3 -m venv bin/sdk/python && \
+		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } && \
+		cd sdk/python && ../../bin/sdk/python/bin/mypy && ../../bin/sdk/python/bin/python -m pytest
 
 .PHONY: test-full
 test-full: tls-stacks ## the long variants of the tests too; minutes to hours

@@ -1,0 +1,34 @@
+"""Receives the webhooks that Atlas sends.
+
+    verifier = Verifier(os.environ["ATLAS_WEBHOOK_SECRET"])
+    event = verifier.verify(request.headers, raw_body)
+    print(event.topic, event.id, event.data)
+
+Four things go wrong. The body must be the raw bytes that arrived. The key is the whole text of the
+secret, ``whsec_`` included. The timestamp is signed as text. And the answer must come soon: take the
+event, answer 2xx, work afterwards; an answer that is late causes the event to be sent again, with the
+same id.
+
+The Atlas header signs the timestamp and the body, hence ``topic``, ``data`` and ``signed_at``. Of the
+headers only the id is signed, by webhook-signature: ``id_verified`` says that this was checked.
+"""
+
+from ._errors import Code, WebhookError
+from ._event import Event, Format
+from ._replay import ReplayGuard
+from ._verify import DEFAULT_MAX_BODY, DEFAULT_TOLERANCE, Scheme, Verifier, verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DEFAULT_MAX_BODY",
+    "DEFAULT_TOLERANCE",
+    "Code",
+    "Event",
+    "Format",
+    "ReplayGuard",
+    "Scheme",
+    "Verifier",
+    "WebhookError",
+    "verify",
+]
