@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -287,9 +288,28 @@ func (s *Server) serve(version string, master []byte) {
 		mux.Handle("GET /metrics", s.metricsHandler())
 	}
 	s.api = &http.Server{
-		Handler: httpapi.BehindProxies(s.cfg.TrustedProxies, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: httpapi.BehindProxies(s.cfg.TrustedProxies, below(s.cfg.PublicPath(), mux)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// below serves what is asked for below a path as if it were asked for without; and without, for whoever
+// asks directly and for proxies that take the path off.
+func below(path string, next http.Handler) http.Handler {
+	if path == "" {
+		return next
+	}
+	stripped := http.StripPrefix(path, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == path:
+			http.Redirect(w, r, path+"/", http.StatusFound)
+		case strings.HasPrefix(r.URL.Path, path+"/"):
+			stripped.ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // Limits of stopping. An attempt that takes longer is given up and made again after the next start.

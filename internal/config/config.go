@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
 
@@ -28,7 +29,7 @@ import (
 type Config struct {
 	Listen        string `yaml:"listen" default:":8080" group:"Addresses" doc:"Address that the API and the console listen on, as host:port. An empty host means every address of the machine; port 0 picks a free one."`
 	MetricsListen string `yaml:"metrics_listen" group:"Addresses" doc:"Address of a listener of its own for /metrics, as host:port. When empty, /metrics is served with the API."`
-	PublicURL     string `yaml:"public_url" group:"Addresses" doc:"Address under which people reach this server, as scheme://host[:port]; console links begin with it. When empty, it is http://localhost with the port of listen."`
+	PublicURL     string `yaml:"public_url" group:"Addresses" doc:"Address under which people reach this server, as scheme://host[:port][/path]; console links begin with it, and forms that its origin's pages send are accepted whatever Host a proxy names. With a path, everything is served below it too, and a proxy may take the path off or leave it. When empty, it is http://localhost with the port of listen."`
 
 	TrustedProxies Networks `yaml:"trusted_proxies" group:"Addresses" doc:"Networks, in CIDR notation, of the proxies in front of this server. Of requests from there the client is the last address of X-Forwarded-For that lies in none of them: it is what the audit log shows and what wrong keys are counted by. Nobody else's X-Forwarded-For is read."`
 
@@ -83,6 +84,7 @@ type Config struct {
 	OTLPEndpoint SecretURL `yaml:"otlp_endpoint" group:"Observation" doc:"Address that traces are sent to by OTLP over HTTP, as http://[user:password@]host:4318. Tracing is off when it is empty."`
 
 	ConsoleFrameAncestors Origins `yaml:"console_frame_ancestors" group:"Console" doc:"Origins whose pages may show the console in a frame, as https://app.example.com. None when empty."`
+	ConsoleSessionHours   int     `yaml:"console_session_hours" default:"8" group:"Console" doc:"Hours that a session of the console may last, 1 to 168. It is prolonged while it is used, and ends after an hour in which it is not."`
 
 	Dev bool `yaml:"dev" default:"false" group:"Trying out" doc:"For trying out on one machine: allows endpoints on loopback addresses and without TLS. Never in production."`
 }
@@ -133,6 +135,15 @@ func (c Config) BaseURL(addr net.Addr) string {
 		return "http://localhost"
 	}
 	return "http://localhost:" + port
+}
+
+// PublicPath is the path of PublicURL, below which people reach the server: "" for the root.
+func (c Config) PublicPath() string {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u.Path
 }
 
 // Warnings are the settings in force that an operator should not overlook, one sentence each. The

@@ -214,7 +214,11 @@ func TestRefusals(t *testing.T) {
 		{name: "bits beyond the length", arg: "--allow-networks=10.0.0.1/8", want: "did you mean 10.0.0.0/8?"},
 		{name: "empty item", arg: "--deny-networks=10.0.0.0/8,", want: "empty item"},
 		{name: "port zero", arg: "--allow-ports=443,0", want: `"0" is not a port`},
-		{name: "public url with a path", arg: "--public-url=https://a.example.com/hooks", want: "public_url"},
+		{name: "public url that ends with a slash", arg: "--public-url=https://a.example.com/hooks/", want: "without a slash at its end"},
+		{name: "public url with a query", arg: "--public-url=https://a.example.com/hooks?x=1", want: "must be scheme://host[:port][/path]"},
+		{name: "public url with a path that must be quoted", arg: "--public-url=https://a.example.com/a%22b", want: "must be scheme://host[:port][/path]"},
+		{name: "public url with dots", arg: "--public-url=https://a.example.com/../x", want: "must be scheme://host[:port][/path]"},
+		{name: "public url with a path of ours", arg: "--public-url=https://a.example.com/v1/hooks", want: "must not have a path that begins with /v1"},
 		{name: "database of another kind", arg: "--database-url=mysql://u:hunter2@db/x", want: "must be a URL that begins with postgres://"},
 		{name: "database without a host", arg: "--database-url=postgres:///x", want: "must be a URL that begins with postgres://"},
 		{name: "short lease", arg: "--lease-seconds=2", want: "2 is not between 3 and 60"},
@@ -313,8 +317,17 @@ func TestBaseURL(t *testing.T) {
 	if got := (Config{}).BaseURL(addr); got != "http://localhost:8181" {
 		t.Error(got)
 	}
-	if got := (Config{PublicURL: "https://h.example.com"}).BaseURL(addr); got != "https://h.example.com" {
-		t.Error(got)
+	for public, path := range map[string]string{"https://h.example.com": "", "https://h.example.com/webhooks": "/webhooks", "http://h.example.com:8080/a/b-1": "/a/b-1"} {
+		c := Config{PublicURL: public}
+		if err := c.WithDefaults().Validate(); err != nil {
+			t.Error(err)
+		}
+		if got := c.BaseURL(addr); got != public {
+			t.Error(got)
+		}
+		if got := c.PublicPath(); got != path {
+			t.Errorf("%s has the path %q", public, got)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (c Config) Validate() error {
 	var all problems
 	all.add("listen", address(c.Listen))
 	all.add("metrics_listen", optional(c.MetricsListen, address))
-	all.add("public_url", optional(c.PublicURL, origin))
+	all.add("public_url", optional(c.PublicURL, publicURL))
 	all.add("node_url", optional(c.NodeURL, origin))
 	if c.DataDir == "" {
 		all.add("data_dir", errors.New("is empty"))
@@ -62,6 +62,7 @@ func (c Config) Validate() error {
 	all.add("max_answer_bytes_per_company", between(c.MaxAnswerBytesPerCompany, 1<<20, 64<<30))
 	all.add("max_streams", between(c.MaxStreams, 1, 100_000))
 	all.add("max_streams_per_company", between(c.MaxStreamsPerCompany, 1, 100_000))
+	all.add("console_session_hours", between(c.ConsoleSessionHours, 1, 168))
 	all.add("log_format", oneOf(c.LogFormat, "auto", "json", "text"))
 	all.add("log_level", oneOf(c.LogLevel, "debug", "info", "warn", "error"))
 	all.add("otlp_endpoint", optional(c.OTLPEndpoint.Reveal(), scheme("http", "https")))
@@ -99,6 +100,28 @@ func origin(s string) error {
 		return errors.New("must be scheme://host[:port] with http or https and nothing after it")
 	}
 	return nil
+}
+
+// publicPath is what a path is that needs no quoting in a page, in a cookie or in an address.
+var publicPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+
+// publicURL checks an origin that may have a path, which does not end with a slash. It begins with none
+// of ours: a proxy may take the path off, and what is left would look as if it had not.
+func publicURL(s string) error {
+	u, err := url.Parse(s)
+	if err == nil {
+		if first, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/"); slices.Contains([]string{"v1", "console", "docs"}, first) {
+			return fmt.Errorf("must not have a path that begins with /%s, which is one of this server's own", first)
+		}
+	}
+	if err == nil && publicPath.MatchString(u.EscapedPath()) {
+		bare := *u
+		bare.Path = ""
+		if isOrigin(&bare) {
+			return nil
+		}
+	}
+	return errors.New("must be scheme://host[:port][/path] with http or https, a path of letters, digits and ._~- without a slash at its end, and nothing after it")
 }
 
 // scheme checks a URL that may hold credentials: what it says does not repeat the URL.

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type Console struct {
 	seal    cipher.AEAD
 	handler http.Handler
 	pace    pace
+	root    string // path of PublicURL, with which the addresses of pages begin
 	policy  string // the Content-Security-Policy of every page
 }
 
@@ -71,8 +73,17 @@ func New(opt Options) *Console {
 		opt.Now = time.Now
 	}
 	c := &Console{opt: opt, seal: newSeal(opt.Key), policy: policy(opt.FrameAncestors)}
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(c.refuseCrossOrigin))
+	if public, err := url.Parse(opt.PublicURL); err == nil && opt.PublicURL != "" {
+		c.root = public.Path
+		// A proxy may say another Host than browsers do, so that their Origin is another one than ours.
+		if err := protection.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
+			panic(err)
+		}
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", http.RedirectHandler("/console/", http.StatusFound))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { c.redirect(w, r, "/console/", http.StatusFound) })
 	mux.HandleFunc("GET /console/assets/{name}", serveAsset)
 	c.sessionRoutes(mux)
 	c.overviewRoutes(mux)
@@ -89,8 +100,6 @@ func New(opt Options) *Console {
 	c.auditRoutes(mux)
 	c.operatorRoutes(mux)
 	c.page(mux, "GET /console/", func(*visit) error { return errNoPage })
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(c.refuseCrossOrigin))
 	c.handler = protection.Handler(mux)
 	return c
 }
@@ -114,12 +123,16 @@ func (c *Console) page(mux *http.ServeMux, pattern string, show func(v *visit) e
 			c.askToSignIn(w, r, err)
 			return
 		}
+		if err := c.prolong(v); err != nil {
+			c.fail(v, err)
+			return
+		}
 		if err := c.pace.take(cmp.Or(v.who.CompanyID, v.who.Actor), c.opt.Now()); err != nil {
 			c.fail(v, err)
 			return
 		}
 		if v.session.Company == "" && !forOperators(r.URL.Path) {
-			http.Redirect(w, r, "/console/companies", http.StatusSeeOther)
+			c.redirect(w, r, "/console/companies", http.StatusSeeOther)
 			return
 		}
 		held, release, err := c.opt.API.HoldPage(r.Context(), w, cmp.Or(v.session.Company, v.who.CompanyID))
@@ -190,12 +203,17 @@ func (v *visit) forms(name string) []string {
 // redirect ends a form: with htmx by asking it to go there.
 func (v *visit) redirect(to string) error {
 	if v.htmx() {
-		v.w.Header().Set("HX-Redirect", to)
+		v.w.Header().Set("HX-Redirect", v.c.root+to)
 		v.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	v.c.redirect(v.w, v.r, to, http.StatusSeeOther)
 	return nil
+}
+
+// redirect leads to a page of ours.
+func (c *Console) redirect(w http.ResponseWriter, r *http.Request, to string, status int) {
+	http.Redirect(w, r, c.root+to, status)
 }
 
 // fail shows an error: what the API said of it, or that it is ours.

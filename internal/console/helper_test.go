@@ -21,6 +21,7 @@ import (
 type person struct {
 	t      testing.TB
 	server *apptest.Server
+	base   string // where it is reached
 	client *http.Client
 }
 
@@ -30,7 +31,7 @@ func visitor(t testing.TB, s *apptest.Server) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &person{t, s, &http.Client{Jar: jar, Timeout: 20 * time.Second}}
+	return &person{t, s, s.URL, &http.Client{Jar: jar, Timeout: 20 * time.Second}}
 }
 
 // signedIn is somebody who signed in with a key; an operator with one who looks at company c1.
@@ -70,7 +71,7 @@ func (p *person) do(r *http.Request) *seen {
 
 func (p *person) request(method, path string, form url.Values) *http.Request {
 	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.server.URL+path, strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -181,7 +182,12 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{Server: apptest.Start(t)}
+	return newWorldOn(t, apptest.Start(t))
+}
+
+func newWorldOn(t testing.TB, s *apptest.Server) *world {
+	t.Helper()
+	w := &world{Server: s}
 	w.receiver = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/bad") {
 			out.Header().Set("X-Reason", "out of order")

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type shown struct {
 	Theme    string
 	Zone     string // how times are shown: utc or local
 	Version  string
+	Root     string    // path before all addresses
 	Now      time.Time // by the server's clock, which browsers need not have
 	Expires  time.Time // of the session
 	Messages []string
@@ -62,44 +64,52 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 // show renders a whole page.
 func (v *visit) show(name string, p page, data any) error {
 	s := v.shown(p, data)
-	return write(v.w, templates()[name], "layout", s)
+	return v.c.write(v.w, templates()[name], "layout", s)
 }
 
 // shownPart renders one template of a page, for htmx.
 func (v *visit) shownPart(name, part string, data any) error {
-	return write(v.w, templates()[name], part, v.shown(page{}, data))
+	return v.c.write(v.w, templates()[name], part, v.shown(page{}, data))
 }
 
 // part renders a template that all pages have, with nothing around its data.
 func (v *visit) part(name string, data any) error {
-	return write(v.w, templates()[""], name, data)
+	return v.c.write(v.w, templates()[""], name, data)
 }
 
 func (v *visit) shown(p page, data any) shown {
 	return shown{
 		page: p, Who: v.who, Company: v.session.Company, Link: v.session.Link, Theme: preference(v.r, themeCookie, "light", "dark"),
-		Zone: preference(v.r, zoneCookie, "utc", "local"), Version: v.c.opt.Version, Now: v.c.opt.Now(), Expires: time.Unix(v.session.Expires, 0).UTC(), D: data,
+		Zone: preference(v.r, zoneCookie, "utc", "local"), Root: v.c.root, Version: v.c.opt.Version, Now: v.c.opt.Now(), Expires: time.Unix(v.session.Expires, 0).UTC(), D: data,
 	}
 }
 
 // showOutside renders a page for somebody who is not signed in.
 func (c *Console) showOutside(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
-	s := shown{page: page{Title: title}, Theme: preference(r, themeCookie, "light", "dark"), Version: c.opt.Version, Now: c.opt.Now(), D: data}
+	s := shown{page: page{Title: title}, Theme: preference(r, themeCookie, "light", "dark"), Root: c.root, Version: c.opt.Version, Now: c.opt.Now(), D: data}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	if err := write(w, templates()[name], "outside", s); err != nil {
+	if err := c.write(w, templates()[name], "outside", s); err != nil {
 		c.opt.Log.Error("render", "error", err)
 	}
 }
 
-// write renders into memory first: an error must not end in the middle of a page.
-func write(w http.ResponseWriter, t *template.Template, name string, data any) error {
+// links are addresses of ours in a page. What others wrote has no quotation marks of its own there.
+var links = regexp.MustCompile(`\b(href|src|action|hx-get|hx-post|data-script|data-look)="/(console/|docs")`)
+
+// write renders into memory first: an error must not end in the middle of a page. Below a path of a
+// proxy the addresses in it begin with that path.
+func (c *Console) write(w http.ResponseWriter, t *template.Template, name string, data any) error {
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, name, data); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, err := w.Write(b.Bytes())
+	page := b.Bytes()
+	if c.root != "" {
+		page = links.ReplaceAll(page, []byte(`$1="`+c.root+`/$2`))
+	}
+	_, err := w.Write(page)
 	if err != nil {
 		return nil //nolint:nilerr // the client has gone
 	}

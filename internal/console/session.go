@@ -11,13 +11,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // session is what the browser keeps, sealed: it can neither read nor change it.
 type session struct {
-	Key     string `json:"k"` // with which the API is asked: a session of its own
-	Company string `json:"c"` // that an operator looks at; "" for none yet
-	Expires int64  `json:"e"` // seconds since 1970
+	Key     string `json:"k"`           // with which the API is asked: a session of its own
+	Company string `json:"c"`           // that an operator looks at; "" for none yet
+	Expires int64  `json:"e"`           // where it is not used; in seconds since 1970, as what follows
+	Ends    int64  `json:"m,omitempty"` // however much it is used
 	Framed  bool   `json:"f,omitempty"`
 	Link    bool   `json:"l,omitempty"` // it began with a link
 }
@@ -69,7 +71,7 @@ func (c *Console) writeSession(w http.ResponseWriter, r *http.Request, s session
 		return err
 	}
 	cookie := &http.Cookie{
-		Name: cookieName, Value: base64.RawURLEncoding.EncodeToString(c.seal.Seal(nil, nil, text, []byte(cookieName))), Path: "/console/",
+		Name: cookieName, Value: base64.RawURLEncoding.EncodeToString(c.seal.Seal(nil, nil, text, []byte(cookieName))), Path: c.root + "/console/",
 		MaxAge: int(s.Expires - c.opt.Now().Unix()), HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode,
 	}
 	if s.Framed {
@@ -77,6 +79,27 @@ func (c *Console) writeSession(w http.ResponseWriter, r *http.Request, s session
 	}
 	http.SetCookie(w, cookie)
 	return nil
+}
+
+// unusedFor is how long a session lasts in which nobody looks at a page.
+const unusedFor = time.Hour
+
+// unused is when a session ends that is not used from now on.
+func (c *Console) unused(ends time.Time) int64 {
+	return min(c.opt.Now().Add(unusedFor).Unix(), ends.Unix())
+}
+
+// prolong lets the session of a visit go on, once half of its time is over. What a page asks by itself
+// is no use of it.
+func (c *Console) prolong(v *visit) error {
+	until := c.unused(time.Unix(v.session.Ends, 0))
+	used := v.r.URL.Path != "/console/figures" && v.r.URL.Path != "/console/stream"
+	due := until-v.session.Expires >= int64(unusedFor.Seconds())/2 || until == v.session.Ends && until > v.session.Expires
+	if !used || !due {
+		return nil
+	}
+	v.session.Expires = until
+	return c.writeSession(v.w, v.r, v.session)
 }
 
 // secure reports whether people reach the console by https, here or at a proxy before it.
@@ -134,11 +157,11 @@ func (c *Console) askToSignIn(w http.ResponseWriter, r *http.Request, err error)
 		to += "?next=" + url.QueryEscape(r.URL.RequestURI())
 	}
 	if r.Header.Get("HX-Request") == "true" {
-		w.Header().Set("HX-Redirect", "/console/sign-in")
+		w.Header().Set("HX-Redirect", c.root+"/console/sign-in")
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	c.redirect(w, r, to, http.StatusSeeOther)
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
@@ -156,12 +179,12 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.endSession(r)
-	begun := session{Key: key, Company: who.CompanyID, Expires: expires.Unix(), Framed: c.framed(r)}
+	begun := session{Key: key, Company: who.CompanyID, Expires: c.unused(expires), Ends: expires.Unix(), Framed: c.framed(r)}
 	if err := c.writeSession(w, r, begun); err != nil {
 		c.showOutside(w, r, http.StatusInternalServerError, "outside-error", "Something is wrong", problemOf(err))
 		return
 	}
-	http.Redirect(w, r, safeNext(s.Next), http.StatusSeeOther)
+	c.redirect(w, r, safeNext(s.Next), http.StatusSeeOther)
 }
 
 // framed reports whether the page that posted says that it is shown in a frame, where that is
@@ -194,12 +217,12 @@ func (c *Console) enter(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.endSession(r)
-	begun := session{Key: key, Expires: expires.Unix(), Framed: c.framed(r), Link: true}
+	begun := session{Key: key, Expires: c.unused(expires), Ends: expires.Unix(), Framed: c.framed(r), Link: true}
 	if err := c.writeSession(w, r, begun); err != nil {
 		c.showOutside(w, r, http.StatusInternalServerError, "outside-error", "Something is wrong", problemOf(err))
 		return
 	}
-	http.Redirect(w, r, "/console/", http.StatusSeeOther)
+	c.redirect(w, r, "/console/", http.StatusSeeOther)
 }
 
 // otherCompany is what somebody is asked who is signed in and opens a link for another company: a link
@@ -242,11 +265,11 @@ func (c *Console) endSession(r *http.Request) {
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	c.endSession(r)
 	for _, framed := range []bool{false, true} {
-		cookie := &http.Cookie{Name: cookieName, Path: "/console/", MaxAge: -1, HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode}
+		cookie := &http.Cookie{Name: cookieName, Path: c.root + "/console/", MaxAge: -1, HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode}
 		if framed {
 			cookie.SameSite, cookie.Secure, cookie.Partitioned = http.SameSiteNoneMode, true, true
 		}
 		http.SetCookie(w, cookie)
 	}
-	http.Redirect(w, r, "/console/sign-in", http.StatusSeeOther)
+	c.redirect(w, r, "/console/sign-in", http.StatusSeeOther)
 }

@@ -14,8 +14,16 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
-// keyring is an API that knows one key and one token, and answers nothing else.
+// keyring is an API that knows one key and one token, and answers nothing else. Its sessions last an hour.
 type keyring struct{ http.Handler }
+
+// enduring is one whose sessions last two.
+type enduring struct{ keyring }
+
+func (e enduring) SignIn(r *http.Request, key string) (string, httpapi.Principal, time.Time, error) {
+	p, err := e.Identify(r, key)
+	return key, p, time.Now().Add(2 * time.Hour), err
+}
 
 func (keyring) Identify(_ *http.Request, key string) (httpapi.Principal, error) {
 	if key != "awc_right" {
@@ -132,6 +140,49 @@ func TestSessionsEnd(t *testing.T) {
 	now = now.Add(time.Minute)
 	if code := visit(c, cookie.Value); code != http.StatusSeeOther {
 		t.Error("it goes on", code)
+	}
+}
+
+// TestSessionIsProlonged while somebody looks at pages, and not by what a page asks by itself; and not for ever.
+func TestSessionIsProlonged(t *testing.T) {
+	begun := time.Now()
+	now := begun
+	c := console.New(console.Options{API: enduring{keyring{topicsOnly}}, Key: make([]byte, 32), Now: func() time.Time { return now }})
+	cookie := cookieOf(t, c, "/console/sign-in", url.Values{"key": {"awc_right"}})
+	visit := func(path string, after time.Duration) (open bool) {
+		t.Helper()
+		now = begun.Add(after)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+		r.AddCookie(cookie)
+		c.ServeHTTP(w, r)
+		for _, renewed := range w.Result().Cookies() {
+			if renewed.MaxAge > 3600 || renewed.MaxAge < 1 {
+				t.Errorf("after %v it is kept for %d s", after, renewed.MaxAge)
+			}
+			cookie = renewed
+		}
+		return w.Code == http.StatusOK
+	}
+	for _, step := range []struct {
+		after time.Duration
+		path  string
+		open  bool
+	}{
+		{50 * time.Minute, "/console/topics", true},
+		{100 * time.Minute, "/console/topics", true},
+		{119 * time.Minute, "/console/topics", true},
+		{120 * time.Minute, "/console/topics", false},
+	} {
+		if open := visit(step.path, step.after); open != step.open {
+			t.Errorf("after %v: open %t", step.after, open)
+		}
+	}
+	cookie = cookieOf(t, c, "/console/sign-in", url.Values{"key": {"awc_right"}})
+	begun = now
+	visit("/console/figures", 55*time.Minute)
+	if visit("/console/topics", 61*time.Minute) {
+		t.Error("a chart prolongs a session that nobody uses")
 	}
 }
 

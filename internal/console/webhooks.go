@@ -116,7 +116,7 @@ func (c *Console) webhookRoutes(mux *http.ServeMux) {
 		}
 		places := make([]place, len(all))
 		for i, w := range all {
-			places[i] = place{w.Endpoint, strings.TrimSpace(w.Description + " " + strings.Join(w.Events, " ")), "/console/webhooks/" + url.PathEscape(w.ID)}
+			places[i] = place{w.Endpoint, strings.TrimSpace(w.Description + " " + strings.Join(w.Events, " ")), v.c.root + webhookPage(w.ID)}
 		}
 		return v.json(places)
 	})

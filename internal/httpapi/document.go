@@ -20,8 +20,8 @@ import (
 
 // document is what the API says about itself, made once from its declarations.
 type document struct {
-	json, yaml, page, front []byte
-	styleHash               string // of the pages' one style element, for their policy
+	json, yaml, page []byte
+	styleHash        string // of the pages' one style element, for their policy
 }
 
 // outline is the document before any route is in it.
@@ -29,8 +29,12 @@ func (a *API) outline() *huma.OpenAPI {
 	schemas := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	schemas.RegisterTypeAlias(reflect.TypeFor[client.Object](), reflect.TypeFor[anyObject]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[problem](), reflect.TypeFor[client.Problem]())
+	var servers []*huma.Server // the root of where the document lies, unless something else is said
+	if a.opt.Config.PublicPath() != "" {
+		servers = []*huma.Server{{URL: a.opt.Config.PublicURL}}
+	}
 	return &huma.OpenAPI{
-		OpenAPI: "3.1.0",
+		OpenAPI: "3.1.0", Servers: servers,
 		Info: &huma.Info{
 			Title: "Atlas Webhooks", Version: apiVersion,
 			Description: "Publish events, subscribe to them, and see what became of each. Errors are application/problem+json with a stable code.",
@@ -87,7 +91,6 @@ func (a *API) render() *document {
 	d.styleHash = base64.StdEncoding.EncodeToString(sum[:])
 	url := cmp.Or(a.opt.Config.PublicURL, "http://localhost:8080")
 	d.page = fill(docsPage, a.docs(url))
-	d.front = fill(frontPage, map[string]any{"Style": template.CSS(docsStyle), "Version": a.opt.Version, "URL": url})
 	return d
 }
 

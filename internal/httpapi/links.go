@@ -38,7 +38,6 @@ const (
 	sessionPrefix  = "aws_" // of a session that a link opened
 	signedInPrefix = "awi_" // of one that began with a key
 	defaultLinkTTL = 5 * time.Minute
-	sessionLength  = time.Hour
 )
 
 func (a *API) linkRoutes() {
@@ -47,7 +46,7 @@ func (a *API) linkRoutes() {
 		method: http.MethodPost, path: "/v1/companies/{company_id}/console-links", id: "create-console-link", tag: tag, need: pathWrite,
 		status: http.StatusCreated, creates: true,
 		summary:     "Create a link that opens the console",
-		description: "For one use, without a sign-in. The link and the session that it opens end with the key that made it; a session lasts an hour at most.",
+		description: "For one use, without a sign-in. The link and the session that it opens end with the key that made it; a session lasts an hour in which it is not used, and as long as console_session_hours allows at most.",
 	}, a.createLink)
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/companies/{company_id}/console-links", id: "list-console-links", tag: tag, need: pathWrite,

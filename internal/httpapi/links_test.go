@@ -82,7 +82,7 @@ func TestConsoleLinkEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.move(time.Hour)
+	s.move(8 * time.Hour)
 	s.as(last).call("GET", "/v1/webhooks", "").problem(401, "unauthorized")
 	s.call("POST", "/v1/companies/c1/console-links", `{"ttl_seconds":3601}`).problem(422, "invalid_value", "ttl_seconds")
 }

@@ -3,9 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
-	"html/template"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -30,7 +28,6 @@ func (a *API) openRoutes() {
 	a.mux.HandleFunc("GET /openapi.json", a.static("application/json", func() []byte { return a.document().json }))
 	a.mux.HandleFunc("GET /openapi.yaml", a.static("application/yaml", func() []byte { return a.document().yaml }))
 	a.mux.HandleFunc("GET /docs", a.page(func() []byte { return a.document().page }))
-	a.mux.HandleFunc("GET /{$}", a.page(func() []byte { return a.document().front }))
 }
 
 // static serves bytes that are made once.
@@ -54,29 +51,3 @@ func (a *API) page(body func() []byte) http.HandlerFunc {
 		serve(w, r)
 	}
 }
-
-// frontPage names the next commands until there is a console.
-var frontPage = template.Must(template.New("front").Parse(strings.TrimSpace(`
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Atlas Webhooks</title>
-<style>{{.Style}}</style>
-<main>
-<h1>Atlas Webhooks</h1>
-<p>This server is running, version {{.Version}}. Next:</p>
-<h2>See what can happen</h2>
-<pre>atlas-webhooks topics</pre>
-<h2>Start a receiver that shows what it gets</h2>
-<pre>atlas-webhooks receiver</pre>
-<h2>Subscribe it</h2>
-<pre>curl -X POST {{.URL}}/v1/webhooks \
-  -H "Authorization: Bearer $ATLAS_WEBHOOKS_API_KEY" -H "X-Atlas-Company-Id: c1" \
-  -H "Content-Type: application/json" \
-  -d '{"endpoint": "https://example.com/hooks", "events": ["conversation.*"]}'</pre>
-<h2>Let something happen</h2>
-<pre>atlas-webhooks trigger conversation.status --company c1 --wait</pre>
-<p>The API: <a href="/docs">/docs</a>, <a href="/openapi.json">/openapi.json</a>.</p>
-</main>
-`)))

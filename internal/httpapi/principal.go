@@ -39,9 +39,15 @@ func (a *API) SignIn(r *http.Request, key string) (session string, p Principal, 
 	if p, err = a.Identify(r, key); err != nil {
 		return "", p, expires, err
 	}
-	session, expires = signedInPrefix+rand.Text()+rand.Text(), a.now().Add(sessionLength)
+	session, expires = signedInPrefix+rand.Text()+rand.Text(), a.now().Add(a.sessionLength())
 	err = a.opt.Store.BeginSession(r.Context(), session, store.Session{Maker: store.KeyHash(key), ExpiresAt: expires})
 	return session, p, expires, err
+}
+
+// sessionLength is how long a session lasts that is used all the time. The console ends it before, when
+// it is not.
+func (a *API) sessionLength() time.Duration {
+	return time.Duration(a.opt.Config.ConsoleSessionHours) * time.Hour
 }
 
 // SignOut ends a session, on all nodes within seconds, and with it what it made.
@@ -75,7 +81,7 @@ func (a *API) Enter(r *http.Request, token string) (session string, expires time
 	if !strings.HasPrefix(token, tokenPrefix) || len(token) > 128 {
 		return "", expires, errLink
 	}
-	session, expires = sessionPrefix+rand.Text()+rand.Text(), a.now().Add(sessionLength)
+	session, expires = sessionPrefix+rand.Text()+rand.Text(), a.now().Add(a.sessionLength())
 	if _, err := a.opt.Store.UseLink(r.Context(), token, session, expires); err != nil {
 		if hook.IsKind(err, hook.KindNotFound) {
 			err = errLink

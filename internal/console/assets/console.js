@@ -3,10 +3,12 @@
 
 // In a frame of another site a cookie is only kept if it says so, and then for that site alone.
 const framed = window.top !== window;
+// The path below which a proxy serves all this.
+const root = document.documentElement.dataset.root;
 const remember = (name, value) => {
   const secure = location.protocol === "https:";
   const site = framed && secure ? "; samesite=none; secure; partitioned" : `; samesite=lax${secure ? "; secure" : ""}`;
-  document.cookie = `${name}=${value}; path=/console/; max-age=31536000${site}`;
+  document.cookie = `${name}=${value}; path=${root}/console/; max-age=31536000${site}`;
 };
 const make = (name, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(name), properties);
@@ -237,7 +239,7 @@ class LiveTail extends HTMLElement {
     const wants = { event: this.dataset.event, object_id: this.dataset.object };
     for (const [field, value] of Object.entries(wants)) if (value && a[field] !== value) return;
     document.getElementById("no-rows")?.remove();
-    const link = make("a", { className: "main mono", href: `/console/webhooks/${encodeURIComponent(a.webhook_id)}/deliveries/${encodeURIComponent(a.event_id)}`, textContent: a.event });
+    const link = make("a", { className: "main mono", href: `${root}/console/webhooks/${encodeURIComponent(a.webhook_id)}/deliveries/${encodeURIComponent(a.event_id)}`, textContent: a.event });
     const time = make("time-ago");
     time.setAttribute("at", a.started_at);
     const good = a.outcome === "delivered";
@@ -257,7 +259,7 @@ class LiveTail extends HTMLElement {
       row.prepend(cell("pick", box));
     }
     if (this.hasAttribute("data-hooks")) {
-      const hook = make("a", { className: "soft clip endpoint", href: `/console/webhooks/${encodeURIComponent(a.webhook_id)}`, textContent: this.name(a.webhook_id) });
+      const hook = make("a", { className: "soft clip endpoint", href: `${root}/console/webhooks/${encodeURIComponent(a.webhook_id)}`, textContent: this.name(a.webhook_id) });
       row.children[this.hasAttribute("data-select") ? 1 : 0].after(cell("less stretch", hook));
     }
     const id = `row-${a.webhook_id}-${a.event_id}`;
@@ -383,7 +385,7 @@ const palette = {
     input.value = "";
     this.places ||= [
       ...[...document.querySelectorAll(".nav a")].map((a) => ({ text: a.textContent.trim(), under: "Go to", href: a.getAttribute("href") })),
-      ...(this.dialog.dataset.writes ? [{ text: "New webhook", under: "Do", href: "/console/webhooks/new" }] : []),
+      ...(this.dialog.dataset.writes ? [{ text: "New webhook", under: "Do", href: root + "/console/webhooks/new" }] : []),
       { text: "Light or dark", under: "Do", press: "theme" },
       { text: "Times in UTC or in your own zone", under: "Do", press: "zone" },
     ];
@@ -391,7 +393,7 @@ const palette = {
     if (!this.webhooks) {
       this.webhooks = [];
       try {
-        const answer = await fetch("/console/palette", { headers: { Accept: "application/json" } });
+        const answer = await fetch(root + "/console/palette", { headers: { Accept: "application/json" } });
         if (answer.ok) this.webhooks = await answer.json();
       } catch { /* only the navigation, then */ }
       this.filter(input.value);
@@ -402,8 +404,8 @@ const palette = {
     const all = [...(this.places || []), ...(this.webhooks || [])];
     this.items = all.filter((item) => words.every((w) => (item.text + " " + item.under).toLowerCase().includes(w))).slice(0, 50);
     const id = text.trim();
-    if (/^wh_\w+$/.test(id)) this.items.unshift({ text: id, under: "Webhook", href: "/console/webhooks/" + encodeURIComponent(id) });
-    else if (/^[A-Za-z0-9_:-]{8,128}$/.test(id)) this.items.push({ text: id, under: "Look for this event", href: "/console/events/" + encodeURIComponent(id) });
+    if (/^wh_\w+$/.test(id)) this.items.unshift({ text: id, under: "Webhook", href: root + "/console/webhooks/" + encodeURIComponent(id) });
+    else if (/^[A-Za-z0-9_:-]{8,128}$/.test(id)) this.items.push({ text: id, under: "Look for this event", href: root + "/console/events/" + encodeURIComponent(id) });
     this.select(0);
   },
   select(n) {
