@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // CopyOptions say what a copy takes along, and whom it tells.
@@ -548,7 +549,7 @@ func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64)
 	}
 	return c.to.write(ctx, func(q tx) error {
 		for rest := batch; len(rest) > 0; {
-			n := chunkOf(len(rest))
+			n := sql.Chunk(len(rest))
 			var args []any
 			for _, row := range rest[:n] {
 				if drop >= 0 {
@@ -556,7 +557,7 @@ func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64)
 				}
 				args = append(args, row...)
 			}
-			if _, err := q.exec(ctx, insertRows(t, n), args...); err != nil {
+			if _, err := q.exec(ctx, insertCopied(t, n), args...); err != nil {
 				return err
 			}
 			rest = rest[n:]
@@ -565,8 +566,8 @@ func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64)
 	})
 }
 
-// insertRows is the text that inserts n rows of a table.
-func insertRows(t *copied, n int) string {
+// insertCopied is the text that inserts n rows of a table.
+func insertCopied(t *copied, n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `INSERT INTO %s (%s) VALUES `, t.name, names(t.columns()))
 	for i := range n * len(t.cols) {

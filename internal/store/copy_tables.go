@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -43,20 +44,30 @@ var tables = []copied{
 		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version tls_compat secret previous_secret
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter leap`, nil),
-	table("cursors", "webhook", "webhook", `webhook=webhook detached offset=offset sequence delivered failed skipped failing_since failing_hours last_failing_hour
-		consecutive_failures last_success_at last_failure_at probe_at probe_step not_before gate_wait_us gate_reason gate_version throttles`, (*copying).mendCursor),
-	table("events", "company", "partition offset", `partition=partition offset=offset id company=company topic object_key data digest occurred_at accepted_at`, nil),
-	table("attempts", "webhook", "webhook offset number", `webhook=webhook offset=offset number sequence kind counted version timestamp_text format replay=replay
-		started_at dns_us connect_us tls_us first_byte_us total_us reused outcome status_code error_class error_detail answer_header answer_body`, nil),
-	table("answers", "webhook", "webhook slot", `webhook=webhook slot offset=offset number header body`, nil),
-	table("parked", "webhook", "webhook kind offset", `webhook=webhook kind offset=offset partition=partition sequence object_key attempts step due_at reason replay=replay parked_at throttles`, nil),
+	table("cursors", "webhook", "webhook", roled(cursorTable.List(), gateTable.List()[1:]), (*copying).mendCursor),
+	table("events", "company", "partition offset", `partition=partition `+roled(eventTable.List()), nil),
+	table("attempts", "webhook", "webhook offset number", roled(attemptTable.List()), nil),
+	table("answers", "webhook", "webhook slot", roled(answerTable.List()), nil),
+	table("parked", "webhook", "webhook kind offset", roled(parkedTable.List()), nil),
 	table("skips", "webhook", "webhook from_offset to_offset", `webhook=webhook from_offset=offset to_offset=offset reason at`, nil),
 	table("unrecordable", "webhook", "webhook offset number", `webhook=webhook offset=offset number at error`, nil),
-	table("stats", "webhook", "webhook bucket", `webhook=webhook bucket delivered failed retried latency arrival`, nil),
+	table("stats", "webhook", "webhook bucket", roled(statTable.List()), nil),
 	table("replays", "webhook", "key", `key=replay id webhook=webhook status from_at to_at from_offset=offset to_offset=offset place=offset covers topic rate
 		started delivered failed created_at finished_at`, nil),
 	table("tests", "webhook", "id", `id webhook=webhook at topic data attempt`, (*copying).mendTest),
 	table("notices", "company", "id", `id company=company webhook=webhook at kind detail`, nil),
+}
+
+// roled gives columns the roles that their names tell.
+func roled(columns ...[]string) string {
+	list := slices.Concat(columns...)
+	for i, name := range list {
+		switch name {
+		case roleCompany, roleWebhook, roleReplay, rolePartition, roleOffset:
+			list[i] = name + "=" + name
+		}
+	}
+	return strings.Join(list, " ")
 }
 
 func table(name, scope, key, columns string, mend func(*copying, *copied, []any, []any) error) copied {

@@ -228,6 +228,12 @@ func (s *statement) blob(v []byte) {
 	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, place(s, v), int32(min(len(v), math.MaxInt32)), 0))
 }
 
+// bytesOf binds a text as a blob.
+func (s *statement) bytesOf(v string) {
+	s.bound++
+	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, place(s, v), int32(min(len(v), math.MaxInt32)), 0))
+}
+
 func (s *statement) blobOrNull(v []byte) {
 	if v == nil {
 		s.null()

@@ -171,9 +171,6 @@ func (s *Store) lastOf(ctx context.Context, q tx, p hook.Partition) (last hook.O
 	return last, err
 }
 
-const cursorColumns = `webhook, detached, "offset", sequence, delivered, failed, skipped, failing_since, failing_hours, last_failing_hour,
-	consecutive_failures, last_success_at, last_failure_at, probe_at, probe_step, not_before, gate_wait_us, gate_reason, gate_version, throttles`
-
 // scanCursor reads cursorColumns, and what stands before them.
 func scanCursor(r rows, before ...any) (c hook.Cursor, err error) {
 	var failing, success, failure, probe, notBefore *int64

@@ -194,9 +194,7 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 		if err := one(ctx, q, `SELECT config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &version); err != nil {
 			return err
 		}
-		r, err := q.query(ctx, `
-			SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
-			FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
+		r, err := q.query(ctx, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
 		if err != nil {
 			return err
 		}
@@ -286,9 +284,7 @@ func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Off
 			return many.listEvents(ctx, p, offsets, scan)
 		}
 		for _, o := range offsets {
-			err := each(ctx, q, `
-				SELECT "offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data
-				FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
+			err := each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
 			if err != nil {
 				return err
 			}

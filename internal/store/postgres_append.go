@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // appendPatience is how long a group is tried again while the database does not answer.
@@ -179,6 +181,7 @@ type appendGroup struct {
 type appendRow struct {
 	event  *hook.Event
 	caller int
+	look   bool // its id may be there
 }
 
 func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
@@ -197,7 +200,7 @@ func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
 			at, twice := g.first[id]
 			if !twice {
 				g.first[id] = len(g.rows)
-				g.rows = append(g.rows, appendRow{e, caller})
+				g.rows = append(g.rows, appendRow{event: e, caller: caller})
 				continue
 			}
 			if before := g.rows[at].event; before.Digest != e.Digest {
@@ -233,74 +236,89 @@ func (k *work) conflicts() bool {
 	return false
 }
 
+// givenTable are the rows of a group as they are given to the database; those that go across partitions
+// name theirs besides.
+var givenTable = sql.Table[appendRow]{Columns: []sql.Column[appendRow]{
+	sql.Ints("caller", func(r appendRow) int64 { return int64(r.caller) }),
+	sql.Ints("company", func(r appendRow) int64 { return int64(r.event.Company) }),
+	sql.Texts("id", func(r appendRow) string { return r.event.ID }),
+	sql.Texts("topic", func(r appendRow) string { return r.event.Topic }),
+	sql.Texts("object_key", func(r appendRow) string { return r.event.ObjectKey }),
+	sql.Blobs("data", func(r appendRow) []byte { return r.event.Data }),
+	sql.Blobs("digest", func(r appendRow) []byte { return r.event.Digest[:] }),
+	sql.Times("occurred_at", func(r appendRow) *time.Time { return r.event.OccurredAt }),
+	sql.Booleans("look", func(r appendRow) bool { return r.look }),
+}}
+
 // appendEvents is what follows the lock, as a statement of its own: it sees all that was committed
 // before the lock was granted. It looks the ids up, numbers and inserts the rest, except for callers
 // of whom an event clashes, and returns both.
-const appendEvents = `
+//
+// appendAcross is the same for events of several partitions, $1, each row with its own.
+var (
+	appendEvents = `
 	WITH g AS MATERIALIZED (
-		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[])
-			WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, n)
-	), known AS MATERIALIZED (
-		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
-		FROM g CROSS JOIN LATERAL (
-			SELECT x.partition, x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
-			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
-		WHERE g.look
-	), last AS MATERIALIZED (
-		SELECT greatest(e."offset", p.base_offset) AS "offset",
-			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
-		FROM partitions p LEFT JOIN LATERAL (
-			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
+		SELECT * FROM ` + givenTable.Unnest(2) + ` WITH ORDINALITY AS g (` + givenTable.Names() + `, n)
+	), ` + knownEvents + `, last AS MATERIALIZED (
+		SELECT greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
+		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
 		WHERE p.id = $1 AND ($12::text = '' OR p.xmin::text = $12)
 	), fresh AS (
-		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
-		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, last.accepted_at
+		INSERT INTO events (partition, ` + eventTable.Names() + `)
+		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), ` + givenValues + `, last.accepted_at
 		FROM g CROSS JOIN last
-		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
+		` + unknown + `
 		RETURNING "offset", id, company, accepted_at
 	), version AS (
 		SELECT config_version FROM owners WHERE partition = $1
 	)
-	SELECT config_version, true AS fresh, $1::bigint AS partition, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
+	SELECT config_version, true AS fresh, $1::bigint AS partition, ` + freshAnswer + `
 	FROM fresh, version
 	UNION ALL
-	SELECT config_version, false, partition, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
+	SELECT config_version, false, partition, ` + knownAnswer + `
 	FROM known, version`
 
-// lockSamePartitions and appendAcross are the same for events of several partitions, $1, each row with its own.
-const (
-	lockSamePartitions = `
-		SELECT p.id FROM partitions p JOIN unnest($1::bigint[], $2::text[]) AS g (id, row) ON g.id = p.id
-		WHERE g.row = '' OR p.xmin::text = g.row ORDER BY p.id FOR UPDATE OF p`
 	appendAcross = `
 	WITH g AS MATERIALIZED (
-		SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bigint[], $10::boolean[], $12::bigint[])
-			WITH ORDINALITY AS g (caller, company, id, topic, object_key, data, digest, occurred_at, look, partition, n)
-	), known AS MATERIALIZED (
+		SELECT * FROM ` + strings.TrimSuffix(givenTable.Unnest(2), ")") + `, $12::bigint[]) WITH ORDINALITY AS g (` + givenTable.Names() + `, partition, n)
+	), ` + knownEvents + `, last AS MATERIALIZED (
+		SELECT p.id AS partition, greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
+		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
+		JOIN unnest($1::bigint[], $13::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
+	), fresh AS (
+		INSERT INTO events (partition, ` + eventTable.Names() + `)
+		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), ` + givenValues + `, last.accepted_at
+		FROM g JOIN last USING (partition)
+		` + unknown + `
+		RETURNING partition, "offset", id, company, accepted_at
+	)
+	SELECT config_version, true AS fresh, f.partition, ` + freshAnswer + `
+	FROM fresh f JOIN owners o ON o.partition = f.partition
+	UNION ALL
+	SELECT config_version, false, k.partition, ` + knownAnswer + `
+	FROM known k JOIN owners o ON o.partition = k.partition`
+)
+
+// What both have in common.
+const (
+	knownEvents = `known AS MATERIALIZED (
 		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
 		FROM g CROSS JOIN LATERAL (
 			SELECT x.partition, x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
 			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
 		WHERE g.look
-	), last AS MATERIALIZED (
-		SELECT p.id AS partition, greatest(e."offset", p.base_offset) AS "offset",
-			greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) AS accepted_at
-		FROM partitions p LEFT JOIN LATERAL (
-			SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1) AS e ON true
-		JOIN unnest($1::bigint[], $13::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
-	), fresh AS (
-		INSERT INTO events (partition, "offset", id, company, topic, object_key, data, digest, occurred_at, accepted_at)
-		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), g.id, g.company, g.topic, g.object_key, g.data, g.digest,
-			g.occurred_at, last.accepted_at
-		FROM g JOIN last USING (partition)
-		WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)
-		RETURNING partition, "offset", id, company, accepted_at
-	)
-	SELECT config_version, true AS fresh, f.partition, "offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at
-	FROM fresh f JOIN owners o ON o.partition = f.partition
-	UNION ALL
-	SELECT config_version, false, k.partition, "offset", id, company, topic, object_key, digest, occurred_at, accepted_at
-	FROM known k JOIN owners o ON o.partition = k.partition`
+	)`
+	unknown     = `WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)`
+	acceptedNow = `greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))`
+	lastEvent   = `SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1`
+	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at`
+	freshAnswer = `"offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at`
+	knownAnswer = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at`
+
+	// lockSamePartitions is lockSamePartition for several.
+	lockSamePartitions = `
+		SELECT p.id FROM partitions p JOIN unnest($1::bigint[], $2::text[]) AS g (id, row) ON g.id = p.id
+		WHERE g.row = '' OR p.xmin::text = g.row ORDER BY p.id FOR UPDATE OF p`
 )
 
 func (g *appendGroup) send(ctx context.Context, e *elephant) error {
@@ -362,14 +380,10 @@ func (e *elephant) acceptance() any {
 }
 
 func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
-	args := []any{
-		int64(g.partition), column(g.rows, func(r appendRow) int64 { return int64(r.caller) }),
-		column(g.rows, func(r appendRow) int64 { return int64(r.event.Company) }), column(g.rows, func(r appendRow) string { return r.event.ID }),
-		column(g.rows, func(r appendRow) string { return r.event.Topic }), column(g.rows, func(r appendRow) string { return r.event.ObjectKey }),
-		column(g.rows, func(r appendRow) []byte { return r.event.Data }), column(g.rows, func(r appendRow) []byte { return r.event.Digest[:] }),
-		column(g.rows, func(r appendRow) *int64 { return microsOrNil(r.event.OccurredAt) }),
-		column(g.rows, func(r appendRow) bool { return !r.event.FreshID || g.again }), e.acceptance(),
+	for i := range g.rows {
+		g.rows[i].look = g.again || !g.rows[i].event.FreshID
 	}
+	args := append(append([]any{int64(g.partition)}, givenTable.Arrays(g.rows)...), e.acceptance())
 	query := appendEvents
 	if g.partition != across {
 		args = append(args, g.row(g.partition))

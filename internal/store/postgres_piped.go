@@ -21,7 +21,7 @@ type piped struct {
 	*recording
 	e     *elephant
 	r     *Record
-	stats []Stat // as they will stand, one for each row
+	stats []*Stat // as they will stand, one for each row
 	at    map[statKey]int
 	steps []step
 }
@@ -83,7 +83,8 @@ func (p *piped) begin() []step {
 			continue
 		}
 		p.at[key] = len(p.stats)
-		p.stats = append(p.stats, *s)
+		sum := *s
+		p.stats = append(p.stats, &sum)
 		webhooks, buckets = append(webhooks, int64(s.Webhook)), append(buckets, s.Bucket)
 	}
 	return []step{{query: begin}, {
@@ -166,7 +167,7 @@ func (p *piped) attempts() {
 		}
 	}
 	if len(attempts) > 0 {
-		p.do(insertAttemptArrays, attemptArrays(attempts)...)
+		p.do(insertAttemptArrays, attemptTable.Arrays(attempts)...)
 	}
 }
 
@@ -192,20 +193,7 @@ func (p *piped) parked() {
 		}
 	}
 	if len(park) > 0 {
-		p.do(`
-			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay, throttles)
-			SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[],
-				$9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[])
-			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET attempts = excluded.attempts, step = excluded.step,
-				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay,
-				throttles = excluded.throttles`,
-			column(park, func(x *hook.Parked) int64 { return int64(x.Webhook) }), column(park, func(x *hook.Parked) string { return string(x.Kind) }),
-			column(park, func(x *hook.Parked) int64 { return int64(x.Offset) }), column(park, func(x *hook.Parked) int64 { return int64(x.Partition) }),
-			column(park, func(x *hook.Parked) int64 { return x.Sequence }), column(park, func(x *hook.Parked) string { return x.ObjectKey }),
-			column(park, func(x *hook.Parked) int64 { return int64(x.Attempts) }), column(park, func(x *hook.Parked) int64 { return int64(x.Step) }),
-			column(park, func(x *hook.Parked) *int64 { return microsOrNil(x.DueAt) }), column(park, func(x *hook.Parked) int64 { return micros(x.ParkedAt) }),
-			column(park, func(x *hook.Parked) string { return x.Reason }),
-			column(park, func(x *hook.Parked) int64 { return x.Replay }), column(park, func(x *hook.Parked) int64 { return int64(x.Throttles) }))
+		p.do(parkArrays, parkedTable.Arrays(park)...)
 	}
 	if len(unpark) > 0 {
 		p.do(`
@@ -270,33 +258,7 @@ func (p *piped) cursors(moves []CursorMove) (more []CursorMove) {
 		met[moves[i].Webhook] = true
 		list = append(list, &moves[i])
 	}
-	webhooks := column(list, func(c *CursorMove) int64 { return int64(c.Webhook) })
-	p.do(`
-		WITH moved AS (
-			UPDATE cursors c SET detached = g.detached, "offset" = g."offset", sequence = g.sequence, delivered = c.delivered + g.delivered,
-				failed = c.failed + g.failed, skipped = c.skipped + g.skipped, failing_since = g.failing_since, failing_hours = g.failing_hours,
-				last_failing_hour = g.last_failing_hour, consecutive_failures = g.consecutive_failures, last_success_at = g.last_success_at,
-				last_failure_at = g.last_failure_at, probe_at = g.probe_at, probe_step = g.probe_step
-			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-				$10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[]) AS g (webhook, detached, "offset", sequence,
-				delivered, failed, skipped, failing_since, failing_hours, last_failing_hour, consecutive_failures, last_success_at, last_failure_at,
-				probe_at, probe_step)
-			WHERE c.webhook = g.webhook AND c."offset" <= g."offset" AND c.sequence <= g.sequence
-			RETURNING 1
-		)
-		SELECT 1 / CASE WHEN (SELECT count(*) FROM moved) = (SELECT count(*) FROM cursors WHERE webhook = ANY($1)) THEN 1 ELSE 0 END`,
-		webhooks, column(list, func(c *CursorMove) int64 { return flag(c.Detached) }),
-		column(list, func(c *CursorMove) int64 { return int64(c.Offset) }), column(list, func(c *CursorMove) int64 { return c.Sequence }),
-		column(list, func(c *CursorMove) int64 { return c.Delivered }), column(list, func(c *CursorMove) int64 { return c.Failed }),
-		column(list, func(c *CursorMove) int64 { return c.Skipped }),
-		column(list, func(c *CursorMove) *int64 { return microsOrNil(c.Health.FailingSince) }),
-		column(list, func(c *CursorMove) int64 { return int64(c.Health.FailingHours) }),
-		column(list, func(c *CursorMove) int64 { return c.Health.LastFailingHour }),
-		column(list, func(c *CursorMove) int64 { return int64(c.Health.ConsecutiveFailures) }),
-		column(list, func(c *CursorMove) *int64 { return microsOrNil(c.Health.LastSuccessAt) }),
-		column(list, func(c *CursorMove) *int64 { return microsOrNil(c.Health.LastFailureAt) }),
-		column(list, func(c *CursorMove) *int64 { return microsOrNil(c.Health.ProbeAt) }),
-		column(list, func(c *CursorMove) int64 { return int64(c.Health.ProbeStep) }))
+	p.do(moveCursorArrays, cursorTable.Arrays(list)...)
 	return more
 }
 
@@ -308,14 +270,7 @@ func (p *piped) gates() {
 	if len(last) == 0 {
 		return
 	}
-	list := slices.Collect(maps.Values(last))
-	p.do(`
-		UPDATE cursors c SET not_before = g.not_before, gate_wait_us = g.wait, gate_reason = g.reason, gate_version = g.version, throttles = g.throttles
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) AS g (webhook, not_before, wait, reason, version, throttles)
-		WHERE c.webhook = g.webhook`,
-		column(list, func(m GateMove) int64 { return int64(m.Webhook) }), column(list, func(m GateMove) *int64 { return microsOrNil(m.Gate.NotBefore) }),
-		column(list, func(m GateMove) int64 { return m.Gate.Wait.Microseconds() }), column(list, func(m GateMove) string { return m.Gate.Reason }),
-		column(list, func(m GateMove) int64 { return m.Gate.EndpointVersion }), column(list, func(m GateMove) int64 { return int64(m.Gate.Throttles) }))
+	p.do(moveGateArrays, gateTable.Arrays(slices.Collect(maps.Values(last)))...)
 }
 
 func (p *piped) swept() {
@@ -390,19 +345,7 @@ func (p *piped) addStats() {
 	if len(p.stats) == 0 {
 		return
 	}
-	histogram := func(h hook.Histogram) []byte {
-		text, _ := h.AppendBinary(nil) // never fails
-		return text
-	}
-	p.do(`
-		INSERT INTO stats (webhook, bucket, delivered, failed, retried, latency, arrival)
-		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bytea[])
-		ON CONFLICT (webhook, bucket) DO UPDATE SET delivered = excluded.delivered, failed = excluded.failed, retried = excluded.retried,
-			latency = excluded.latency, arrival = excluded.arrival`,
-		column(p.stats, func(s Stat) int64 { return int64(s.Webhook) }), column(p.stats, func(s Stat) int64 { return s.Bucket }),
-		column(p.stats, func(s Stat) int64 { return s.Delivered }), column(p.stats, func(s Stat) int64 { return s.Failed }),
-		column(p.stats, func(s Stat) int64 { return s.Retried }), column(p.stats, func(s Stat) []byte { return histogram(s.Latency) }),
-		column(p.stats, func(s Stat) []byte { return histogram(s.Arrival) }))
+	p.do(putStatArrays, statTable.Arrays(p.stats)...)
 }
 
 func (p *piped) answers() {
@@ -410,21 +353,14 @@ func (p *piped) answers() {
 		webhook hook.WebhookKey
 		slot    int
 	}
-	last := map[place]Answer{}
-	for _, a := range p.r.Answers {
+	last := map[place]*Answer{}
+	for i := range p.r.Answers {
+		a := &p.r.Answers[i]
 		last[place{a.Webhook, a.Slot}] = a
 	}
-	if len(last) == 0 {
-		return
+	if len(last) > 0 {
+		p.do(keepAnswerArray, answerTable.Arrays(slices.Collect(maps.Values(last)))...)
 	}
-	list := slices.Collect(maps.Values(last))
-	p.do(`
-		INSERT INTO answers (webhook, slot, "offset", number, header, body)
-		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
-		ON CONFLICT (webhook, slot) DO UPDATE SET "offset" = excluded."offset", number = excluded.number, header = excluded.header, body = excluded.body`,
-		column(list, func(a Answer) int64 { return int64(a.Webhook) }), column(list, func(a Answer) int64 { return int64(a.Slot) }),
-		column(list, func(a Answer) int64 { return int64(a.Offset) }), column(list, func(a Answer) int64 { return int64(a.Number) }),
-		column(list, func(a Answer) []byte { return append([]byte{}, a.Header...) }), column(list, func(a Answer) []byte { return append([]byte{}, a.Body...) }))
 }
 
 func (p *piped) notices() {
@@ -439,29 +375,4 @@ func (p *piped) notices() {
 		micros(p.r.At), column(list, func(Notice) string { return hook.NewID(hook.NoticePrefix, p.r.At) }),
 		column(list, func(n Notice) int64 { return int64(n.Webhook) }), column(list, func(n Notice) string { return n.Kind }),
 		column(list, func(n Notice) string { return n.Detail }))
-}
-
-// insertAttemptArrays takes attemptArrays.
-const insertAttemptArrays = `
-	INSERT INTO attempts (` + attemptColumns + `)
-	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[],
-		$11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::bigint[], $20::text[],
-		$21::bytea[], $22::bytea[], $23::bytea[])`
-
-func attemptArrays(list []*hook.Attempt) []any {
-	type attempt = *hook.Attempt
-	return []any{
-		column(list, func(a attempt) int64 { return int64(a.Webhook) }), column(list, func(a attempt) int64 { return int64(a.Offset) }),
-		column(list, func(a attempt) int64 { return int64(a.Number) }), column(list, func(a attempt) int64 { return a.Sequence }),
-		column(list, func(a attempt) string { return string(a.Kind) }), column(list, func(a attempt) int64 { return flag(a.Counted) }),
-		column(list, func(a attempt) int64 { return a.Version }), column(list, func(a attempt) string { return a.TimestampText }),
-		column(list, func(a attempt) string { return string(a.Format) }), column(list, func(a attempt) int64 { return a.Replay }),
-		column(list, func(a attempt) int64 { return micros(a.StartedAt) }), column(list, func(a attempt) int64 { return a.Phases.DNS.Microseconds() }),
-		column(list, func(a attempt) int64 { return a.Phases.Connect.Microseconds() }), column(list, func(a attempt) int64 { return a.Phases.TLS.Microseconds() }),
-		column(list, func(a attempt) int64 { return a.Phases.FirstByte.Microseconds() }), column(list, func(a attempt) int64 { return a.Phases.Total.Microseconds() }),
-		column(list, func(a attempt) int64 { return flag(a.Reused) }),
-		column(list, func(a attempt) string { return string(a.Outcome) }), column(list, func(a attempt) int64 { return int64(a.StatusCode) }),
-		column(list, func(a attempt) string { return string(a.ErrorClass) }), column(list, func(a attempt) []byte { return []byte(a.ErrorDetail) }),
-		column(list, func(a attempt) []byte { return a.AnswerHeader }), column(list, func(a attempt) []byte { return a.AnswerBody }),
-	}
 }

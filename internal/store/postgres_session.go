@@ -58,7 +58,7 @@ func (s *pgSession) insertAttempts(ctx context.Context, attempts []*hook.Attempt
 	if len(attempts) == 0 {
 		return nil
 	}
-	_, err := s.exec(ctx, insertAttemptArrays, attemptArrays(attempts)...)
+	_, err := s.exec(ctx, insertAttemptArrays, attemptTable.Arrays(attempts)...)
 	return err
 }
 

@@ -231,9 +231,6 @@ func transient(err error) bool {
 		errors.Is(err, errCursorMovedBack) || storeFault(err)
 }
 
-const attemptColumns = `webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at,
-	dns_us, connect_us, tls_us, first_byte_us, total_us, reused, outcome, status_code, error_class, error_detail, answer_header, answer_body`
-
 // recordTx is a transaction that inserts any number of attempts, each engine in its own way.
 type recordTx interface {
 	tx
@@ -261,14 +258,7 @@ func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, ou
 func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
 		failpoint.Hit(failpoint.Park)
-		_, err := q.exec(ctx, `
-			INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay, throttles)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-			ON CONFLICT (webhook, kind, "offset") DO UPDATE SET attempts = excluded.attempts, step = excluded.step,
-				due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason, replay = excluded.replay,
-				throttles = excluded.throttles`,
-			int64(p.Webhook), string(p.Kind), int64(p.Offset), int64(p.Partition), p.Sequence, p.ObjectKey,
-			int64(p.Attempts), int64(p.Step), microsOrNull(p.DueAt), micros(p.ParkedAt), p.Reason, p.Replay, int64(p.Throttles))
+		_, err := q.exec(ctx, parkRow, parkedTable.Args(p)...)
 		if err != nil {
 			return fmt.Errorf("park: %w", err)
 		}
@@ -381,11 +371,7 @@ func recordExtras(ctx context.Context, q tx, r *Record) error {
 		}
 	}
 	for i := range r.Answers {
-		a := &r.Answers[i]
-		if _, err := q.exec(ctx, `
-			INSERT INTO answers (webhook, slot, "offset", number, header, body) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (webhook, slot) DO UPDATE SET "offset" = excluded."offset", number = excluded.number, header = excluded.header, body = excluded.body`,
-			int64(a.Webhook), int64(a.Slot), int64(a.Offset), int64(a.Number), append([]byte{}, a.Header...), append([]byte{}, a.Body...)); err != nil {
+		if _, err := q.exec(ctx, keepAnswerRow, answerTable.Args(&r.Answers[i])...); err != nil {
 			return fmt.Errorf("keep answer: %w", err)
 		}
 	}
@@ -399,15 +385,7 @@ func recordExtras(ctx context.Context, q tx, r *Record) error {
 
 // moveCursor never moves one back: a row that is not there, or is further, is a broken invariant.
 func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
-	n, err := q.exec(ctx, `
-		UPDATE cursors SET detached = $1, "offset" = $2, sequence = $3, delivered = delivered + $4, failed = failed + $5, skipped = skipped + $6,
-			failing_since = $7, failing_hours = $8, last_failing_hour = $9, consecutive_failures = $10,
-			last_success_at = $11, last_failure_at = $12, probe_at = $13, probe_step = $14
-		WHERE webhook = $15 AND "offset" <= $2 AND sequence <= $3`,
-		flag(c.Detached), int64(c.Offset), c.Sequence, c.Delivered, c.Failed, c.Skipped,
-		microsOrNull(c.Health.FailingSince), int64(c.Health.FailingHours), c.Health.LastFailingHour, int64(c.Health.ConsecutiveFailures),
-		microsOrNull(c.Health.LastSuccessAt), microsOrNull(c.Health.LastFailureAt), microsOrNull(c.Health.ProbeAt), int64(c.Health.ProbeStep),
-		int64(c.Webhook))
+	n, err := q.exec(ctx, moveCursorRow, cursorTable.Moved(c)...)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)
 	}
@@ -426,10 +404,7 @@ func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
 
 // moveGate has nothing to move where the webhook was erased while its last attempt ran.
 func moveGate(ctx context.Context, q tx, m GateMove) error {
-	g := m.Gate
-	_, err := q.exec(ctx, `
-		UPDATE cursors SET not_before = $1, gate_wait_us = $2, gate_reason = $3, gate_version = $4, throttles = $5 WHERE webhook = $6`,
-		microsOrNull(g.NotBefore), g.Wait.Microseconds(), g.Reason, g.EndpointVersion, int64(g.Throttles), int64(m.Webhook))
+	_, err := q.exec(ctx, moveGateRow, gateTable.Moved(m)...)
 	if err != nil {
 		return fmt.Errorf("move gate: %w", err)
 	}
@@ -452,13 +427,7 @@ func addStat(ctx context.Context, q tx, s *Stat) error {
 		return fmt.Errorf("read stats: %w", err)
 	}
 	sum.Arrival.Merge(&had)
-	latency, _ = sum.Latency.AppendBinary(nil)
-	arrival, _ = sum.Arrival.AppendBinary(nil)
-	_, err = q.exec(ctx, `
-		INSERT INTO stats (webhook, bucket, delivered, failed, retried, latency, arrival) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (webhook, bucket) DO UPDATE SET delivered = stats.delivered + excluded.delivered, failed = stats.failed + excluded.failed,
-			retried = stats.retried + excluded.retried, latency = excluded.latency, arrival = excluded.arrival`,
-		int64(s.Webhook), s.Bucket, s.Delivered, s.Failed, s.Retried, latency, arrival)
+	_, err = q.exec(ctx, addStatRow, statTable.Args(&sum)...)
 	if err != nil {
 		return fmt.Errorf("add stats: %w", err)
 	}

@@ -152,8 +152,8 @@ func renderedSteps(t *testing.T) string {
 func renderedSQLite() string {
 	var s script
 	for n := 1; n <= 2; n++ {
-		s.add(insertEventTexts[n])
-		s.add(insertAttemptTexts[n])
+		s.add(insertEvents[n])
+		s.add(insertAttempts[n])
 	}
 	return s.String()
 }
@@ -184,7 +184,7 @@ func renderedPostgres() string {
 func renderedCopy() string {
 	var s script
 	for i := range tables {
-		s.add(insertRows(&tables[i], 2))
+		s.add(insertCopied(&tables[i], 2))
 	}
 	return s.String()
 }
