@@ -51,8 +51,8 @@ func (s *simulation) moves() error {
 
 // TestSimulationHandsOver: handovers do take place.
 func TestSimulationHandsOver(t *testing.T) {
-	done := 0
-	for seed := range 20 {
+	done, tried := 0, shareOf(20)
+	for seed := range tried {
 		s := newSimulation(uint64(seed+1), func(string, ...any) {})
 		s.knobs.move = 0.05
 		if err := s.run(simulatedDays); err != nil {
@@ -60,7 +60,7 @@ func TestSimulationHandsOver(t *testing.T) {
 		}
 		done += s.handovers
 	}
-	if done < 20 {
-		t.Errorf("%d handovers in 20 seeds", done)
+	if done < tried {
+		t.Errorf("%d handovers in %d seeds", done, tried)
 	}
 }

@@ -23,11 +23,14 @@ import (
 )
 
 var (
-	seeds    = flag.Int("seeds", simulatedSeeds*simulatedShare, "how many seeds the simulation runs")
+	seeds    = flag.Int("seeds", shareOf(simulatedSeeds), "how many seeds the simulation runs")
 	seedFrom = flag.Int("from", 1, "the first of them")
 	oneSeed  = flag.Uint64("seed", 0, "run only this seed, and tell its steps")
 	simDays  = flag.Float64("days", simulatedDays, "days of chaos for each seed, in its own time")
 )
+
+// shareOf is how many of so many seeds are run here, at least one.
+func shareOf(seeds int) int { return max(int(float64(seeds)*simulatedShare), 1) }
 
 // simulation runs the core under one seeded scheduler: every read, attempt, commit, change, crash and
 // jump of the clock happens when the dice say so. The store is checked after each commit, the core
