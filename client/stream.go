@@ -28,6 +28,7 @@ type StreamEvent struct {
 	StatusCode  *int      `json:"status_code"`
 	ErrorClass  *string   `json:"error_class"`
 	ErrorDetail *string   `json:"error_detail"`
+	Advice      *string   `json:"advice" doc:"What to do about it; null where it delivered."`
 	TotalMS     float64   `json:"total_ms"`
 }
 

@@ -40,7 +40,7 @@ type Webhook struct {
 	CreatedAt              time.Time         `json:"created_at"`
 	UpdatedAt              time.Time         `json:"updated_at"`
 	SecretRotation         *SecretRotation   `json:"secret_rotation,omitempty" doc:"Only while the signing secret is being replaced."`
-	Health                 *Health           `json:"health,omitempty" doc:"Only in the answer about one webhook."`
+	Health                 *Health           `json:"health,omitempty" doc:"In the answers about one webhook and in lists. In a list it is what is stored, and nobody counts what waits: backlog, oldest_pending_at, parked and expires_at are empty."`
 	Warnings               []Warning         `json:"warnings,omitzero" doc:"Only in answers to creating and changing it: what was accepted and probably does not do what was meant."`
 
 	// ETag is the webhook's version, for IfMatch; "" in a list.
@@ -97,13 +97,26 @@ type Health struct {
 	Since               *time.Time `json:"since" doc:"Of the first failure in a row; null when healthy."`
 	ConsecutiveFailures int        `json:"consecutive_failures"`
 	LastSuccessAt       *time.Time `json:"last_success_at"`
-	LastFailureAt       *time.Time `json:"last_failure_at"`
+	LastFailureAt       *time.Time `json:"last_failure_at" doc:"Of the last attempt that did not deliver, whatever the answer said of the endpoint."`
 	NextProbeAt         *time.Time `json:"next_probe_at"`
 	Backlog             Backlog    `json:"backlog"`
 	OldestPendingAt     *time.Time `json:"oldest_pending_at" doc:"Acceptance of the oldest event that is not delivered yet."`
 	Parked              int        `json:"parked" doc:"Deliveries that wait for a retry."`
 	ExpiresAt           *time.Time `json:"expires_at" doc:"When the oldest undelivered event will be given up, if nothing changes."`
 	Live                bool       `json:"live" doc:"False: this node does not run the webhook and tells what is stored."`
+	ThrottledUntil      *time.Time `json:"throttled_until" doc:"Until when nothing is sent, because the endpoint asked for that: 429, 503 or Retry-After."`
+	OwnFault            *string    `json:"own_fault" doc:"A fault of the server's, not of the endpoint, that holds it up now."`
+	LastError           *LastError `json:"last_error" doc:"Of the last attempt that did not deliver, since the endpoint was set; it may have succeeded after."`
+	Sentence            string     `json:"sentence" doc:"How it fares and, where it does not, why and what to do about it, for people."`
+}
+
+// LastError is the last attempt of a webhook that did not deliver, and what to do about it.
+type LastError struct {
+	Class      string    `json:"class" doc:"As error_class of the attempt."`
+	StatusCode *int      `json:"status_code" doc:"Null when no status was received."`
+	Detail     string    `json:"detail"`
+	Advice     string    `json:"advice"`
+	At         time.Time `json:"at"`
 }
 
 // Backlog is how many events wait behind the cursor.

@@ -443,6 +443,13 @@ func (e engine) Health(ctx context.Context, w *hook.Webhook) (client.Health, err
 	out := client.Health{
 		State: client.State(h.State), Since: at(h.Since), ConsecutiveFailures: h.ConsecutiveFailures, LastSuccessAt: at(h.LastSuccessAt),
 		LastFailureAt: at(h.LastFailureAt), NextProbeAt: at(h.NextProbeAt), Live: true,
+		ThrottledUntil: at(h.ThrottledUntil),
+	}
+	if h.OwnFault != "" {
+		out.OwnFault = &h.OwnFault
+	}
+	if h.Failure != nil {
+		out.LastError = httpapi.LastError(h.Failure)
 	}
 	if h.Reason != "" {
 		out.Reason = &h.Reason

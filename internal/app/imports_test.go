@@ -32,6 +32,7 @@ var layers = map[string]layer{
 	"filter":    {"hook", "whether an event matches is a pure function of event and rule"},
 	"change":    {"hook", "topics are derived from two snapshots and nothing else"},
 	"retry":     {"hook", "what happens after an attempt is a pure function, tested without I/O"},
+	"advice":    {"hook", "what people read of a failure is made once, of what an attempt left"},
 	"config":    {"hook", "settings are read before anything else exists"},
 	"failpoint": {"", "a point is no more than a name, so that everybody can mark one"},
 
@@ -47,12 +48,12 @@ var layers = map[string]layer{
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
 	"intake":        {"hook wire filter store", "accepting an event must work while nothing is delivered"},
-	"deliver":       {"hook failpoint wire retry send store deliver/match deliver/lane", "the engine must work while no API is served"},
+	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
 	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook client wire webhook filter change config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"httpapi": {"hook client wire webhook filter change advice config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook client wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},

@@ -75,6 +75,7 @@ type core struct {
 	starts   []start
 	reads    []read
 	events   []notice    // what operators hear of: states that changed
+	disabled []string    // reasons for which webhooks became INACTIVE, since somebody looked
 	attempts []attempted // since somebody looked
 	faulty   []string    // phases in which attempts met a fault of ours, since somebody looked
 }

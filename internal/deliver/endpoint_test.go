@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,6 +258,35 @@ func TestFiveDaysOfFailureDisable(t *testing.T) {
 			t.Fatalf("after five days: %s %q", got.Status, got.StatusReason)
 		}
 		w.balanced()
+	})
+}
+
+// Whoever hears that an endpoint is down hears why, and what to do: in the notice, from the engine, and in
+// the notice that it was given up.
+func TestNoticesNameTheCause(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sender.answer = func(send.Request) send.Result {
+			return send.Result{StatusCode: 401, Class: hook.ErrClientStatus, Detail: "the receiver answered 401 Unauthorized"}
+		}
+		w.start()
+		a := w.webhook(nil)
+		w.publish(20, nil)
+		time.Sleep(time.Minute)
+		h, _, err := w.engine.Health(t.Context(), a.Key)
+		if err != nil || h.State != lane.Down || h.Failure == nil || h.Failure.StatusCode != 401 || !strings.Contains(h.Failure.Advice, "own secret") || h.Failure.At.Before(h.LastFailureAt.Add(-time.Second)) {
+			t.Errorf("%+v, %v", h.Failure, err)
+		}
+		time.Sleep(5*24*time.Hour + 4*time.Hour)
+		list, _, err := w.store.Notices(t.Context(), w.company.Key, store.Page{Limit: 10})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		for _, n := range list {
+			if !strings.Contains(n.Detail, ": the receiver answered 401 Unauthorized. ") || !strings.Contains(n.Detail, "own secret") {
+				t.Errorf("%s: %s", n.Kind, n.Detail)
+			}
+		}
 	})
 }
 

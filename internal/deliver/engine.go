@@ -332,11 +332,14 @@ func (e *Engine) drainInbox() {
 func (e *Engine) tell() {
 	for _, n := range e.core.events {
 		e.Log.Warn("webhook "+n.kind, "webhook_id", n.webhook, "detail", n.detail)
-		if e.Observe != nil && n.kind == "disabled" {
-			e.Observe.Disabled(n.detail)
-		}
 	}
 	e.core.events = e.core.events[:0]
+	if e.Observe != nil {
+		for _, reason := range e.core.disabled {
+			e.Observe.Disabled(reason)
+		}
+	}
+	e.core.disabled = e.core.disabled[:0]
 	if e.Observe != nil {
 		for _, a := range e.core.attempts {
 			e.Observe.Attempt(a.attempt, a.webhook, a.event)

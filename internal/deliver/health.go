@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/retry"
@@ -21,6 +22,9 @@ type Health struct {
 	LastSuccessAt       time.Time
 	LastFailureAt       time.Time
 	NextProbeAt         time.Time
+	ThrottledUntil      time.Time       // zero: the endpoint does not ask to wait
+	OwnFault            string          // of ours, that it waits for now
+	Failure             *advice.Failure // its last attempt that did not deliver; nil: none in this lane's life
 	InFlight            int
 	Window              int
 	Fed                 bool // by the tail: nothing is waiting in the store
@@ -49,6 +53,7 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			Runs: true, State: l.Health.State, Since: at(l.Health.Since), ConsecutiveFailures: l.Health.Failures, LastSuccessAt: at(l.Health.LastSuccess),
 			LastFailureAt: at(l.Health.LastFailure), NextProbeAt: at(l.Health.ProbeAt), InFlight: l.InFlight, Window: l.Window.Limit(l.Hook.MaxConcurrency),
 			Fed: l.Fed, Queued: len(l.Items) - l.Ahead, Place: l.Low, Sequence: l.LowSeq,
+			ThrottledUntil: at(l.Closed(c.now).Until), OwnFault: l.OwnFault(c.now), Failure: l.failure,
 		}
 		if v := l.may(c.now); !v.Start && v.Reason != lane.ReasonIdle {
 			h.Reason = v.Reason

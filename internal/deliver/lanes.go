@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/match"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
@@ -25,11 +26,12 @@ type consumer struct {
 
 	loading, reading, fetching, dueReading, replaying bool // reads under way
 
-	kept        lane.Gate // its endpoint's, as the store has it
-	recording   int       // its news under way to the store
-	dueAsked    uint64    // count of commits when it asked what is due
-	replayAsked uint64    // and what its replay covers
-	inLine      bool      // for a slot
+	kept        lane.Gate       // its endpoint's, as the store has it
+	recording   int             // its news under way to the store
+	dueAsked    uint64          // count of commits when it asked what is due
+	replayAsked uint64          // and what its replay covers
+	failure     *advice.Failure // its last attempt that did not deliver, in this life
+	inLine      bool            // for a slot
 	wake        time.Time
 	wakeIndex   int  // in the heap of timers; −1 when not
 	index       int  // among the consumers that are awake
@@ -187,7 +189,7 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 			c.reorder(l, from.Blocked)
 		}
 		if before.EndpointVersion != l.Hook.EndpointVersion {
-			l.Health = lane.Health{State: lane.Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}
+			l.Health, l.failure = lane.Health{State: lane.Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}, nil
 			l.Gate, l.Fault, l.Throttles, l.OwnFaults, l.Slow, l.Window = lane.Gate{}, lane.Gate{}, 0, 0, false, lane.NewWindow()
 			c.forgetEarly(l)
 			c.mark(l) // a record of meanwhile may have told of the one before

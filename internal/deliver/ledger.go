@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -346,6 +347,7 @@ func (c *core) finished(x *result) {
 		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.Probe && !l.Strict(),
 	}, c.dice.Float64())
 	if l.Hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
+		c.failed(l, &d, s, r)
 		if r.Class == hook.ErrOwnFault && r.Detail != "" {
 			d.Reason = "a fault of ours, not counted: " + r.Detail
 		}
@@ -387,6 +389,29 @@ func (c *core) finished(x *result) {
 	c.touch(l)
 }
 
+// failed remembers the last attempt that did not deliver. Answers that are alike get their advice once.
+func (c *core) failed(l *consumer, d *retry.Decision, s *start, r *send.Result) {
+	if d.Outcome == "" || d.Outcome == hook.OutcomeDelivered {
+		return
+	}
+	if f := l.failure; f != nil && f.Class == r.Class && f.StatusCode == r.StatusCode && f.Detail == r.Detail {
+		f.At = r.StartedAt
+		return
+	}
+	a := attemptOf(s, d, r)
+	a.AnswerHeader, a.AnswerBody = r.AnswerHeader, r.AnswerBody
+	f := advice.FailureOf(a, s.webhook)
+	l.failure = &f
+}
+
+// sentence says how a webhook fares, as the API does.
+func (c *core) sentence(l *consumer) string {
+	return advice.Sentence(&advice.Standing{
+		Status: l.place.status, Failing: l.Health.State == lane.Failing, Down: l.Health.State == lane.Down, Failures: l.Health.Failures,
+		Since: c.onWall(l.Health.Since), LastSuccess: c.onWall(l.Health.LastSuccess), Last: l.failure, Waiting: -1,
+	})
+}
+
 // lost records an attempt that was lost with a kept connection, before the one that followed it at
 // once: it says nothing of the endpoint, uses no step, and is in no statistics. A place in the rate
 // it takes like any other.
@@ -425,20 +450,23 @@ func (c *core) changed(l *consumer, before lane.State) {
 			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
 		}
 	case l.Health.State == lane.Down:
-		c.events = append(c.events, notice{l.Hook.ID, "down", "30 s without a success"})
-		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: "30 s without a success; probing"})
+		why := c.sentence(l)
+		c.events = append(c.events, notice{l.Hook.ID, "down", why})
+		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: why})
 	case l.Health.State == lane.Failing:
-		c.events = append(c.events, notice{l.Hook.ID, "failing", "10 failures in a row"})
+		c.events = append(c.events, notice{l.Hook.ID, "failing", c.sentence(l)})
 	}
 }
 
 // disable makes a webhook INACTIVE: at once in memory, durably with the next record.
 func (c *core) disable(l *consumer, reason string) {
 	l.place.status = hook.Inactive
+	why := advice.Sentence(&advice.Standing{Status: hook.Inactive, StatusReason: reason, Last: l.failure, Waiting: -1})
 	c.ledger.status = append(c.ledger.status, store.StatusChange{
-		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.Hook.EndpointVersion, Status: hook.Inactive, Reason: reason,
+		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.Hook.EndpointVersion, Status: hook.Inactive, Reason: reason, Detail: why,
 	})
-	c.events = append(c.events, notice{l.Hook.ID, "disabled", reason})
+	c.events = append(c.events, notice{l.Hook.ID, "disabled", why})
+	c.disabled = append(c.disabled, reason)
 	c.detach(l)
 }
 

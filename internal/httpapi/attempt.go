@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
@@ -75,7 +76,7 @@ func shapeAttempt(s *sentRequest) client.Attempt {
 		shape.Request.Headers[name] = strings.Join(values, ", ")
 		size += len(name) + len(": \r\n") + len(shape.Request.Headers[name])
 	}
-	shape.Advice = orNull(advice(circumstances{a, s.webhook.Endpoint, s.webhook.Headers, size}))
+	shape.Advice = orNull(advice.Of(advice.Circumstances{Attempt: a, Endpoint: s.webhook.Endpoint, OwnHeaders: s.webhook.Headers, HeaderBytes: size}))
 	if len(r.Body) > shownBody {
 		shape.Request.Body, shape.Request.BodyTruncated = string(r.Body[:shownBody]), true
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -88,6 +89,9 @@ func watch(a *hook.Attempt, w *hook.Webhook, e *hook.Event) *watched {
 	}
 	if a.StatusCode != 0 {
 		shape.StatusCode = new(a.StatusCode)
+	}
+	if a.Outcome != hook.OutcomeDelivered {
+		shape.Advice = orNull(advice.Of(advice.Circumstances{Attempt: a, Endpoint: w.Endpoint, OwnHeaders: w.Headers}))
 	}
 	return &watched{webhook: w.Key, shape: shape, bytes: watchedSize + 2*len(a.ErrorDetail)}
 }

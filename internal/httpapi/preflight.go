@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -61,8 +62,8 @@ func shapePreflight(r *egress.Report, operator bool) client.Preflight {
 	}
 	if f := r.Failure; f != nil {
 		s.Failure = &client.PreflightFailure{
-			ErrorClass: string(f.Class), Detail: text([]byte(f.Detail)), Advice: advice(circumstances{
-				Attempt: &hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: f.Class, ErrorDetail: f.Detail}, endpoint: r.Endpoint,
+			ErrorClass: string(f.Class), Detail: text([]byte(f.Detail)), Advice: advice.Of(advice.Circumstances{
+				Attempt: &hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: f.Class, ErrorDetail: f.Detail}, Endpoint: r.Endpoint,
 			}),
 		}
 	}

@@ -69,6 +69,8 @@ type WebhookStore interface {
 	UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c store.Change) (*hook.Webhook, error)
 	DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a store.Audit) error
 	Standing(ctx context.Context, key hook.WebhookKey) (*store.Standing, error)
+	Fares(ctx context.Context, list []*hook.Webhook) ([]store.Fare, error)
+	LastFailure(ctx context.Context, key hook.WebhookKey) (*hook.Attempt, error)
 	WebhookExists(ctx context.Context, company hook.CompanyKey, id string) (bool, error)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -177,13 +178,21 @@ func TestHealth(t *testing.T) {
 	s.record(id, event, func(a *hook.Attempt, r *store.Record) {
 		failed, until := r.At, r.At.Add(time.Hour)
 		r.Gates = []store.GateMove{{Webhook: a.Webhook, Gate: hook.Gate{NotBefore: &until, Reason: "the endpoint asked us to wait", EndpointVersion: 1}}}
-		a.Outcome, a.ErrorClass = hook.OutcomeRetry, hook.ErrConnect
+		a.Outcome, a.ErrorClass, a.StatusCode, a.ErrorDetail = hook.OutcomeRetry, hook.ErrClientStatus, 401, "the receiver answered 401 Unauthorized"
 		r.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Health: store.Health{
 			FailingSince: &failed, LastFailureAt: &failed, ConsecutiveFailures: 10, ProbeAt: &failed,
 		}}}
 	})
 	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "down" || h["consecutive_failures"] != 10.0 || h["next_probe_at"] == nil || h["reason"] != "the endpoint asked us to wait" {
 		t.Errorf("down: %v", h)
+	}
+	const cause = " the receiver answered 401 Unauthorized. The receiver wants credentials or rejects the signature."
+	if e, _ := h["last_error"].(map[string]any); e == nil || e["class"] != "status_4xx" || e["status_code"] != 401.0 || e["at"] == nil || !strings.Contains(h["sentence"].(string), cause) {
+		t.Errorf("the cause: %v, %v", h["last_error"], h["sentence"])
+	}
+	listed := s.call("GET", "/v1/webhooks", "").ok(200)["data"].([]any)[0].(map[string]any)["health"].(map[string]any)
+	if !reflect.DeepEqual(listed["last_error"], h["last_error"]) || !strings.Contains(listed["sentence"].(string), cause) || listed["state"] != "down" {
+		t.Errorf("in the list: %v", listed)
 	}
 	s.call("GET", "/v1/webhooks/summary?status=ACTIVE", "").problem(400, "unknown_parameter")
 	sum := s.call("GET", "/v1/webhooks/summary", "").ok(200)
@@ -194,6 +203,10 @@ func TestHealth(t *testing.T) {
 		t.Error("it still waits after the time that was asked for")
 	}
 	reason := "connect: refused"
+	s.call("POST", path, `{"endpoint": "https://example.com/moved"}`).ok(200)
+	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["last_error"] != nil {
+		t.Errorf("an error of the endpoint before is the new one's: %v", h["last_error"])
+	}
 	s.engine.health = client.Health{State: "failing", Reason: &reason, Live: true}
 	if h = s.call("GET", path, "").ok(200)["health"].(map[string]any); h["state"] != "failing" || h["reason"] != reason || h["live"] != true {
 		t.Errorf("live: %v", h)

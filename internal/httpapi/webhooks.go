@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/filter"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -147,8 +147,19 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 	out := &listWebhooksOut{}
 	out.Body.Total, out.Body.Cursor, out.Body.Limit = total, in.Cursor, in.Limit
 	out.Body.Data = make([]client.Webhook, len(list))
+	fares, err := a.opt.Store.Fares(ctx, list)
+	if err != nil {
+		return nil, err
+	}
 	for i, w := range list {
 		out.Body.Data[i] = shapeWebhook(w, a.now())
+		h := a.stored(w, &fares[i].Cursor)
+		if last := fares[i].LastFailure; last != nil && !last.StartedAt.Before(w.EndpointSince) {
+			f := advice.FailureOf(last, w)
+			h.LastError = LastError(&f)
+		}
+		h.Sentence = advice.Sentence(standing(w, &h, -1))
+		out.Body.Data[i].Health = &h
 	}
 	return out, nil
 }
@@ -183,46 +194,6 @@ func (a *API) getWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*we
 		out.Body.FilterProblem = &problem
 	}
 	return out, nil
-}
-
-// failingAfter is how many failures in a row make a webhook failing (CONTRACT.md).
-const failingAfter = 10
-
-// health joins what the store knows with what the webhook's lane knows, if it runs here.
-func (a *API) health(ctx context.Context, w *hook.Webhook) (*client.Health, error) {
-	s, err := a.opt.Store.Standing(ctx, w.Key)
-	if err != nil {
-		return nil, err
-	}
-	h := client.Health{
-		State: "healthy", Since: s.Cursor.FailingSince, ConsecutiveFailures: s.Cursor.ConsecutiveFailures, LastSuccessAt: s.Cursor.LastSuccessAt,
-		LastFailureAt: s.Cursor.LastFailureAt, NextProbeAt: s.Cursor.ProbeAt,
-	}
-	switch {
-	case h.NextProbeAt != nil:
-		h.State = "down"
-	case h.ConsecutiveFailures >= failingAfter:
-		h.State = "failing"
-	}
-	if g := &s.Cursor.Gate; g.NotBefore != nil && a.now().Before(*g.NotBefore) && g.EndpointVersion == w.EndpointVersion {
-		h.Reason = &g.Reason
-	}
-	if a.opt.Engine != nil {
-		live, err := a.opt.Engine.Health(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		if live.Live && live.State != "" {
-			h = live
-		}
-		h.Live = live.Live
-	}
-	h.Backlog, h.OldestPendingAt, h.Parked = client.Backlog{Count: s.Backlog, Exact: s.BacklogExact}, s.OldestPendingAt, s.Parked
-	if s.OldestPendingAt != nil && a.opt.Config.RetentionDays > 0 {
-		end := s.OldestPendingAt.Add(time.Duration(a.opt.Config.RetentionDays) * 24 * time.Hour)
-		h.ExpiresAt = &end
-	}
-	return &h, nil
 }
 
 func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*webhookOut, error) {

@@ -332,12 +332,12 @@ func (p *piped) status(c StatusChange) {
 			WHERE key = $4 AND endpoint_version = $5 AND status = 'ACTIVE' AND deleted_at IS NULL
 			RETURNING key, company, id
 		), told AS (
-			INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $6, company, key, $3, 'disabled', $2 FROM ended
+			INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $6, company, key, $3, 'disabled', $9 FROM ended
 		)
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $7, company, $3, 'engine', 'webhook.disabled', id, '', $8 FROM ended`,
 		string(c.Status), c.Reason, micros(p.r.At), int64(c.Webhook), c.EndpointVersion, hook.NewID(hook.NoticePrefix, p.r.At),
-		hook.NewID(hook.AuditPrefix, p.r.At), disabledDetail(c.Reason))
+		hook.NewID(hook.AuditPrefix, p.r.At), disabledDetail(c.Reason), c.Detail)
 	p.do(`UPDATE webhooks SET changed = (SELECT config_version FROM owners WHERE partition = $1) WHERE key = $2`, int64(c.Partition), int64(c.Webhook))
 }
 

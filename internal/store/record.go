@@ -77,6 +77,7 @@ type StatusChange struct {
 	EndpointVersion int64
 	Status          hook.Status
 	Reason          string
+	Detail          string // of the notice
 }
 
 // Stat is what a webhook's minute gained.
@@ -472,7 +473,7 @@ func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error
 		_, err := q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(c.Webhook))
 		return err
 	}
-	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Reason}, at); err != nil {
+	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Detail}, at); err != nil {
 		return err
 	}
 	_, err = q.exec(ctx, `

@@ -81,43 +81,91 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	return &st, nil
 }
 
-// lookedForFailure bounds how many events are read for the latest failure.
-const lookedForFailure = 20
+// How many of the newest events with a failure are looked at for the latest, for one webhook and for
+// each of a list.
+const (
+	lookedForFailure = 20
+	lookedInList     = 3
+)
 
-// LastFailure is the latest attempt that did not deliver, among those of the newest events that have
-// one; nil where there is none.
-func (s *Store) LastFailure(ctx context.Context, key hook.WebhookKey) (last *hook.Attempt, err error) {
+// Fare is how a webhook fares, as far as that costs little to know.
+type Fare struct {
+	Cursor      hook.Cursor
+	LastFailure *hook.Attempt // nil where there is none, or where it succeeded since
+}
+
+// Fares reads how webhooks fare, in their order.
+func (s *Store) Fares(ctx context.Context, list []*hook.Webhook) (fares []Fare, err error) {
 	err = s.read(ctx, func(q tx) error {
-		last = nil
-		var failed []hook.Offset
-		err := each(ctx, q, `SELECT DISTINCT "offset" FROM attempts WHERE webhook = $1 AND outcome <> 'delivered' ORDER BY "offset" DESC LIMIT $2`,
-			[]any{int64(key), int64(lookedForFailure)}, func(r rows) error {
-				var o hook.Offset
-				err := r.Scan(&o)
-				failed = append(failed, o)
-				return err
-			})
-		if err != nil {
-			return err
-		}
-		for _, o := range failed {
-			// The last two: one that delivered is the last of its event, but for a retry by hand.
-			err := each(ctx, q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
-				[]any{int64(key), int64(o)}, func(r rows) error {
-					a, err := scanAttempt(r)
-					if a.Outcome != hook.OutcomeDelivered && (last == nil || a.StartedAt.After(last.StartedAt)) {
-						last = &a
-					}
-					return err
-				})
-			if err != nil {
+		fares = fares[:0]
+		for _, w := range list {
+			c, _, err := cursorOf(ctx, q, w.Key)
+			if err != nil && !hook.IsKind(err, hook.KindNotFound) { // deleted a moment ago
 				return err
 			}
+			f := Fare{Cursor: c}
+			if c.LastFailureAt != nil && (c.LastSuccessAt == nil || !c.LastFailureAt.Before(*c.LastSuccessAt)) {
+				if f.LastFailure, err = lastFailure(ctx, q, w.Key, lookedInList); err != nil {
+					return err
+				}
+			}
+			fares = append(fares, f)
 		}
 		return nil
 	})
 	if err != nil {
+		return nil, fmt.Errorf("read how webhooks fare: %w", err)
+	}
+	return fares, nil
+}
+
+// LastFailure is the latest attempt that did not deliver, among those of the newest events that have one
+// and of the deliveries that wait for a retry; nil where there is none.
+func (s *Store) LastFailure(ctx context.Context, key hook.WebhookKey) (last *hook.Attempt, err error) {
+	err = s.read(ctx, func(q tx) error {
+		last, err = lastFailure(ctx, q, key, lookedForFailure)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read the last failure: %w", err)
+	}
+	return last, nil
+}
+
+func lastFailure(ctx context.Context, q tx, key hook.WebhookKey, among int) (last *hook.Attempt, err error) {
+	var failed []hook.Offset
+	collect := func(r rows) error {
+		var o hook.Offset
+		err := r.Scan(&o)
+		failed = append(failed, o)
+		return err
+	}
+	err = each(ctx, q, `SELECT DISTINCT "offset" FROM attempts WHERE webhook = $1 AND outcome <> 'delivered' ORDER BY "offset" DESC LIMIT $2`,
+		[]any{int64(key), int64(among)}, collect)
+	if err != nil {
+		return nil, err
+	}
+	// The latest may be a retry of any of those that wait, of which there are no more than may be parked.
+	err = each(ctx, q, `
+		SELECT "offset" FROM parked
+		WHERE webhook = $1 AND due_at IS NOT NULL AND parked_at = (SELECT max(x.parked_at) FROM parked x WHERE x.webhook = $1 AND x.due_at IS NOT NULL) LIMIT 1`,
+		[]any{int64(key)}, collect)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range failed {
+		// The last two: one that delivered is the last of its event, but for a retry by hand.
+		err := each(ctx, q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
+			[]any{int64(key), int64(o)}, func(r rows) error {
+				a, err := scanAttempt(r)
+				if a.Outcome != hook.OutcomeDelivered && (last == nil || a.StartedAt.After(last.StartedAt)) {
+					last = &a
+				}
+				return err
+			})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return last, nil
 }

@@ -54,6 +54,14 @@ func (l *Lane) Closed(now time.Time) Gate {
 	return Gate{}
 }
 
+// OwnFault is the fault of ours that makes the lane wait; "" when none does.
+func (l *Lane) OwnFault(now time.Time) string {
+	if now.Before(l.Fault.Until) {
+		return l.Fault.reason
+	}
+	return ""
+}
+
 // Durable is what is stored of a gate; onWall turns the engine's time into the wall's. Rounded up, so
 // that nobody is called a microsecond early.
 func (g *Gate) Durable(onWall func(time.Time) time.Time) hook.Gate {

@@ -34,10 +34,10 @@ type Health struct {
 	several     bool        // they are of at least two events
 	Since       time.Time   // of the first of them; zero when there is none
 	LastSuccess time.Time
-	LastFailure time.Time
-	Hours       int   // distinct hours in which they were seen
-	LastHour    int64 // the last of those
-	Probes      int   // made since it went down
+	LastFailure time.Time // of any attempt that did not deliver
+	Hours       int       // distinct hours in which they were seen
+	LastHour    int64     // the last of those
+	Probes      int       // made since it went down
 	ProbeAt     time.Time
 }
 
@@ -73,11 +73,11 @@ func (h *Health) observe(e retry.Effect, event hook.Offset, probe bool, now time
 	before := h.State
 	switch e {
 	case retry.Success, retry.Alive:
-		last := h.LastSuccess
+		success, failure := h.LastSuccess, now
 		if e == retry.Success {
-			last = now
+			success, failure = now, h.LastFailure
 		}
-		*h = Health{State: Healthy, LastSuccess: last, LastFailure: h.LastFailure}
+		*h = Health{State: Healthy, LastSuccess: success, LastFailure: failure}
 	case retry.Failure:
 		h.failure(event, probe, now)
 	case retry.Neutral:

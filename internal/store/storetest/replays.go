@@ -300,6 +300,24 @@ func lastFailureIsTheLatest(f *fixture) {
 	last, err = f.LastFailure(f.ctx, w.Key)
 	f.must(err)
 	equal(f, "latest", *last, *again)
+
+	// A probe of an event that is older than any that is looked at.
+	f.publishN("x", "conversation", 30)
+	var newer []store.Item
+	for o := hook.Offset(4); o < 34; o++ {
+		newer = append(newer, store.Item{Attempt: f.attempt(w, o, 1, int64(o), hook.OutcomeFailed)})
+	}
+	f.record(store.Record{Items: newer})
+	due = f.advance(time.Minute)
+	probe := f.attempt(w, 1, 3, 1, hook.OutcomeRetry)
+	f.record(store.Record{Items: []store.Item{{Attempt: probe, Park: f.park(w, 1, 1, &due)}}, Cursors: []store.CursorMove{{Webhook: w.Key, Health: store.Health{LastFailureAt: &due}}}})
+	last, err = f.LastFailure(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "probe", *last, *probe)
+	quiet := f.subscribe("customer")
+	fares, err := f.Fares(f.ctx, []*hook.Webhook{quiet, w})
+	f.must(err)
+	equal(f, "fares", []any{fares[0].LastFailure == nil, *fares[1].LastFailure, *fares[1].Cursor.LastFailureAt}, []any{true, *probe, due})
 }
 
 func statsMerge(f *fixture) {

@@ -1,4 +1,4 @@
-package httpapi
+package advice
 
 import (
 	"net/http"
@@ -10,39 +10,39 @@ import (
 
 // Each cause has words of its own; the control is what the advice of the class or status would be.
 func TestAdvice(t *testing.T) {
-	at := func(status int, body string, change ...func(*circumstances)) circumstances {
-		c := circumstances{
+	at := func(status int, body string, change ...func(*Circumstances)) Circumstances {
+		c := Circumstances{
 			Attempt:  &hook.Attempt{Outcome: hook.OutcomeRetry, StatusCode: status, ErrorClass: hook.ErrClientStatus, AnswerBody: []byte(body)},
-			endpoint: "https://example.com/hooks",
+			Endpoint: "https://example.com/hooks",
 		}
 		for _, f := range change {
 			f(&c)
 		}
 		return c
 	}
-	failed := func(class hook.ErrorClass, detail string) circumstances {
-		return circumstances{Attempt: &hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: class, ErrorDetail: detail}, endpoint: "https://example.com/"}
+	failed := func(class hook.ErrorClass, detail string) Circumstances {
+		return Circumstances{Attempt: &hook.Attempt{Outcome: hook.OutcomeRetry, ErrorClass: class, ErrorDetail: detail}, Endpoint: "https://example.com/"}
 	}
 	tests := map[string]struct {
-		c        circumstances
+		c        Circumstances
 		has, not string
 	}{
 		"plain request to nginx":  {at(400, "<title>400 The plain HTTP request was sent to HTTPS port</title>"), "begin with https://", "data_format"},
 		"plain request to Apache": {at(400, "You're speaking plain HTTP to an SSL-enabled server port."), "begin with https://", "data_format"},
 		"plain request to Go":     {at(400, "Client sent an HTTP request to an HTTPS server."), "begin with https://", "data_format"},
 		"answers too early":       {at(400, `<p>Message: Bad request syntax ('POST /hook HTTP/1.1').</p>`), "before it reads the body", "data_format"},
-		"odd characters":          {at(400, "", func(c *circumstances) { c.endpoint = "https://example.com/a|b?c=%5B1" }), "has | %5b in", ""},
+		"odd characters":          {at(400, "", func(c *Circumstances) { c.Endpoint = "https://example.com/a|b?c=%5B1" }), "has | %5b in", ""},
 		"an ordinary 400":         {at(400, "no"), "data_format object", "https://"},
-		"headers too large":       {at(431, "", func(c *circumstances) { c.headerBytes = 4711 }), "4711 bytes", ""},
+		"headers too large":       {at(431, "", func(c *Circumstances) { c.HeaderBytes = 4711 }), "4711 bytes", ""},
 		"body too large":          {at(413, ""), "express.json", ""},
-		"an underscore":           {at(403, "", func(c *circumstances) { c.ownHeaders = []hook.Header{{Name: "X_Key"}} }), "X_Key", "firewall"},
+		"an underscore":           {at(403, "", func(c *Circumstances) { c.OwnHeaders = []hook.Header{{Name: "X_Key"}} }), "X_Key", "firewall"},
 		"no name sent to Apache":  {at(403, "Reason: The client software did not provide a hostname using Server Name Indication (SNI), which is required to access this server."), "Use the name", "firewall"},
 		"hung up at once":         {failed(hook.ErrTLS, "TLS: the receiver ended the connection without an answer to our first message: closed by the receiver"), "serves the endpoint's host name", "Something"},
 		"an ordinary 403":         {at(403, ""), "firewall", ""},
-		"410 of a test":           {at(410, "", func(c *circumstances) { c.Kind = hook.Test }), "A test changes nothing", "is set INACTIVE"},
+		"410 of a test":           {at(410, "", func(c *Circumstances) { c.Kind = hook.Test }), "A test changes nothing", "is set INACTIVE"},
 		"410 of a new endpoint":   {at(410, ""), "five minutes", "is set INACTIVE"},
-		"410":                     {at(410, "", func(c *circumstances) { c.Outcome = hook.OutcomeGone }), "is set INACTIVE", ""},
-		"client certificate": {at(400, "", func(c *circumstances) {
+		"410":                     {at(410, "", func(c *Circumstances) { c.Outcome = hook.OutcomeGone }), "is set INACTIVE", ""},
+		"client certificate": {at(400, "", func(c *Circumstances) {
 			c.ErrorClass, c.ErrorDetail = hook.ErrTLS, "the receiver answered 400 Bad Request; it asked for a client certificate"
 		}), "ssl_verify_client", "malformed"},
 		"own authority":        {failed(hook.ErrTLS, "TLS 1.3: the certificate is signed by Acme CA, which is no known authority"), "not public", "full chain"},
@@ -57,26 +57,26 @@ func TestAdvice(t *testing.T) {
 		"TLS on an http port":  {failed(hook.ErrProtocol, "what came back is not HTTP but TLS: the endpoint must begin with https://"), "speaks TLS", ""},
 	}
 	for name, tt := range tests {
-		got := advice(tt.c)
+		got := Of(tt.c)
 		if !strings.Contains(got, tt.has) || tt.not != "" && strings.Contains(got, tt.not) {
 			t.Errorf("%s: %q, want %q in it and not %q", name, got, tt.has, tt.not)
 		}
 	}
 	plain := failed(hook.ErrReset, "the connection ended before a full answer: closed by the receiver")
-	if strings.Contains(advice(plain), "https://") {
+	if strings.Contains(Of(plain), "https://") {
 		t.Error("control: https is advised to those who have it")
 	}
-	if plain.endpoint = "http://example.com/"; !strings.Contains(advice(plain), "https://") {
+	if plain.Endpoint = "http://example.com/"; !strings.Contains(Of(plain), "https://") {
 		t.Error("http to a port that may speak TLS: https is not advised")
 	}
 }
 
 // A test that Caddy answers for a host that it does not serve looks like a success.
 func TestAdviceOnSuccess(t *testing.T) {
-	c := circumstances{Attempt: &hook.Attempt{
+	c := Circumstances{Attempt: &hook.Attempt{
 		Outcome: hook.OutcomeDelivered, Kind: hook.Test, StatusCode: http.StatusOK, AnswerHeader: []byte("Server: Caddy\r\nContent-Length: 0"),
 	}}
-	if got := advice(c); !strings.Contains(got, "Check that the event arrived") {
+	if got := Of(c); !strings.Contains(got, "Check that the event arrived") {
 		t.Errorf("an empty answer of Caddy: %q", got)
 	}
 	for name, change := range map[string]func(*hook.Attempt){
@@ -86,7 +86,7 @@ func TestAdviceOnSuccess(t *testing.T) {
 		"no test":        func(a *hook.Attempt) { a.Kind = hook.Live },
 	} {
 		other := *c.Attempt
-		if change(&other); advice(circumstances{Attempt: &other}) != "" {
+		if change(&other); Of(Circumstances{Attempt: &other}) != "" {
 			t.Errorf("control: %s is doubted", name)
 		}
 	}

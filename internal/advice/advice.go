@@ -1,4 +1,8 @@
-package httpapi
+// Package advice says in words why a webhook's deliveries fail or wait, and what to do about it.
+//
+// [Of] is about one attempt, [Sentence] about the webhook as a whole. What people read is made here and
+// nowhere else, so that API, log, notices, console and command line say the same.
+package advice
 
 import (
 	"net/http"
@@ -9,34 +13,34 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
-// circumstances are what an attempt's failure is explained by.
-type circumstances struct {
+// Circumstances are what an attempt's failure is explained by.
+type Circumstances struct {
 	*hook.Attempt
-	endpoint    string
-	ownHeaders  []hook.Header // the webhook's
-	headerBytes int           // of the request's headers, 0 where they are not known
+	Endpoint    string
+	OwnHeaders  []hook.Header // the webhook's
+	HeaderBytes int           // of the request's headers, 0 where they are not known
 }
 
-// advice says in plain words what usually causes a failed attempt and what to do about it; "" for
+// Of says in plain words what usually causes a failed attempt and what to do about it; "" for
 // one that delivered, unless its answer is one that says nothing.
-func advice(c circumstances) string {
+func Of(c Circumstances) string {
 	if c.Outcome == hook.OutcomeDelivered {
-		return adviceOnSuccess(c)
+		return onSuccess(c)
 	}
-	if s := adviceByDetail(c); s != "" {
+	if s := byDetail(c); s != "" {
 		return s
 	}
-	if s := adviceByAnswer(c); s != "" {
+	if s := byAnswer(c); s != "" {
 		return s
 	}
-	if s := adviceByStatus[c.StatusCode]; s != "" {
+	if s := byStatus[c.StatusCode]; s != "" {
 		return s
 	}
-	return adviceByClass[c.ErrorClass]
+	return byClass[c.ErrorClass]
 }
 
-// adviceOnSuccess doubts a test's answer that some servers give for every host that they do not serve.
-func adviceOnSuccess(c circumstances) string {
+// onSuccess doubts a test's answer that some servers give for every host that they do not serve.
+func onSuccess(c Circumstances) string {
 	if c.Kind != hook.Test || c.StatusCode != http.StatusOK || len(c.AnswerBody) > 0 || !hasHeader(c.AnswerHeader, "server", "caddy") {
 		return ""
 	}
@@ -55,26 +59,8 @@ func hasHeader(lines []byte, name, value string) bool {
 	return false
 }
 
-// reasons are those of deliveries, where the code with its underscores taken away is not a word.
-var reasons = map[string]string{
-	string(hook.ErrDNS): "no such name", string(hook.ErrConnect): "no connection", string(hook.ErrTLS): "TLS failed", string(hook.ErrTimeout): "time-out",
-	string(hook.ErrReset): "connection reset", string(hook.ErrProtocol): "not HTTP", string(hook.ErrClientStatus): "answered 4xx",
-	string(hook.ErrServerStatus): "answered 5xx", string(hook.ErrOtherStatus): "odd status", string(hook.ErrGone): "endpoint answered 410",
-	string(hook.ErrOwnFault): "fault of ours", string(hook.ErrInternal): "fault of ours",
-	"requested": "asked for", "released": "its turn has come", "resumed_now": "resumed without the backlog",
-	"parked_full": "too many wait to be retried",
-}
-
-// InWords is a delivery's reason as people read it, in the middle of a sentence.
-func InWords(reason string) string {
-	if words, ok := reasons[reason]; ok {
-		return words
-	}
-	return strings.ReplaceAll(reason, "_", " ")
-}
-
-// adviceByStatus is about statuses whose cause is nearly always the same.
-var adviceByStatus = map[int]string{
+// byStatus is about statuses whose cause is nearly always the same.
+var byStatus = map[int]string{
 	http.StatusBadRequest:            "The receiver calls the request malformed. Compare the body with what its code expects: data is a string by default, an object with data_format object.",
 	http.StatusUnauthorized:          "The receiver wants credentials or rejects the signature. Check that it verifies with this webhook's own secret, over the raw body, and that any Authorization header it needs is among the webhook's headers.",
 	http.StatusForbidden:             "The receiver refuses us. Usually a firewall, a bot filter or CSRF protection in front of it: let this path through.",
@@ -90,8 +76,8 @@ var adviceByStatus = map[int]string{
 	http.StatusGone:                  "410 says that the receiver wants no more: the webhook is set INACTIVE. Set it ACTIVE again to go on.",
 }
 
-// adviceByAnswer knows what some answers mean beyond their status.
-func adviceByAnswer(c circumstances) string {
+// byAnswer knows what some answers mean beyond their status.
+func byAnswer(c Circumstances) string {
 	says := func(texts ...string) bool {
 		for _, t := range texts {
 			if strings.Contains(strings.ToLower(string(c.AnswerBody)), t) {
@@ -105,12 +91,12 @@ func adviceByAnswer(c circumstances) string {
 		return "This port speaks TLS. The endpoint must begin with https://."
 	case c.StatusCode == http.StatusBadRequest && says("bad request syntax", "post /", "bad request version"):
 		return "The receiver answers before it reads the body: it could not read the request's first line or headers. Check its path, and what stands in front of it."
-	case c.StatusCode == http.StatusBadRequest && unusual(c.endpoint) != "":
-		return "The receiver calls the request malformed. The endpoint has " + unusual(c.endpoint) + " in its path or query, which many servers refuse; try it without. Else compare the body with what its code expects."
-	case c.StatusCode == http.StatusRequestHeaderFieldsTooLarge && c.headerBytes > 0:
-		return "The receiver takes smaller headers only; ours have some " + strconv.Itoa(c.headerBytes) + " bytes. Servers made with fasthttp take 4096 by default (ReadBufferSize). Raise that, or shorten the webhook's own headers."
-	case (c.StatusCode == http.StatusUnauthorized || c.StatusCode == http.StatusForbidden) && underscored(c.ownHeaders) != "":
-		return "The receiver refuses us. The webhook's header " + underscored(c.ownHeaders) + " has an underscore in its name: nginx and others drop such headers. Write it with a hyphen."
+	case c.StatusCode == http.StatusBadRequest && unusual(c.Endpoint) != "":
+		return "The receiver calls the request malformed. The endpoint has " + unusual(c.Endpoint) + " in its path or query, which many servers refuse; try it without. Else compare the body with what its code expects."
+	case c.StatusCode == http.StatusRequestHeaderFieldsTooLarge && c.HeaderBytes > 0:
+		return "The receiver takes smaller headers only; ours have some " + strconv.Itoa(c.HeaderBytes) + " bytes. Servers made with fasthttp take 4096 by default (ReadBufferSize). Raise that, or shorten the webhook's own headers."
+	case (c.StatusCode == http.StatusUnauthorized || c.StatusCode == http.StatusForbidden) && underscored(c.OwnHeaders) != "":
+		return "The receiver refuses us. The webhook's header " + underscored(c.OwnHeaders) + " has an underscore in its name: nginx and others drop such headers. Write it with a hyphen."
 	case c.StatusCode == http.StatusForbidden && says("server name indication"):
 		return "The receiver chooses its site by name, and with an address in the endpoint no name is sent in the TLS handshake. Use the name in the endpoint."
 	case c.StatusCode == http.StatusGone && c.Outcome != hook.OutcomeGone && c.Kind == hook.Test:
@@ -147,10 +133,10 @@ func underscored(headers []hook.Header) string {
 	return ""
 }
 
-// adviceByDetail knows the commonest causes within a class.
-func adviceByDetail(c circumstances) string {
+// byDetail knows the commonest causes within a class.
+func byDetail(c Circumstances) string {
 	has := func(s string) bool { return strings.Contains(c.ErrorDetail, s) }
-	for _, known := range adviceByWords {
+	for _, known := range byWords {
 		if known.class == c.ErrorClass && has(known.words) {
 			return known.advice
 		}
@@ -158,15 +144,15 @@ func adviceByDetail(c circumstances) string {
 	if c.ErrorClass == hook.ErrReset && c.Reused && !c.Counted {
 		return "Nothing to do: the receiver closed the kept connection (its keep-alive time was over, or it was reloaded) while the request was on its way. It was sent again at once on a new one."
 	}
-	plain := strings.HasPrefix(c.endpoint, "http://")
+	plain := strings.HasPrefix(c.Endpoint, "http://")
 	if plain && c.StatusCode == 0 && (c.ErrorClass == hook.ErrReset || c.ErrorClass == hook.ErrProtocol && has("not HTTP")) {
-		return adviceByClass[c.ErrorClass] + " If this port speaks TLS, the endpoint must begin with https://."
+		return byClass[c.ErrorClass] + " If this port speaks TLS, the endpoint must begin with https://."
 	}
 	return ""
 }
 
-// adviceByWords is looked through in its order: the first whose words are in the detail counts.
-var adviceByWords = []struct {
+// byWords is looked through in its order: the first whose words are in the detail counts.
+var byWords = []struct {
 	class         hook.ErrorClass
 	words, advice string
 }{
@@ -211,8 +197,8 @@ var adviceByWords = []struct {
 	{hook.ErrTimeout, "first byte", "The receiver took the request and did not answer in time. Answer 2xx first and do the work afterwards, or raise timeout_ms."},
 }
 
-// adviceByClass has a sentence for every class, so that no failure goes without.
-var adviceByClass = map[hook.ErrorClass]string{
+// byClass has a sentence for every class, so that no failure goes without.
+var byClass = map[hook.ErrorClass]string{
 	hook.ErrDNS:          "The endpoint's host name does not resolve. Check its spelling and its DNS records.",
 	hook.ErrAddress:      "The endpoint's name leads to an address that we do not connect to (private, reserved or denied). It must resolve to a public address.",
 	hook.ErrConnect:      "No connection could be made. Check that the receiver runs and that its firewall lets us in.",
