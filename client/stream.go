@@ -35,20 +35,26 @@ type StreamEvent struct {
 // ErrGap says that a stream missed attempts: [Client.Deliveries] has them. The stream goes on.
 var ErrGap = errors.New("client: the stream missed attempts")
 
-// StreamAttempts watches attempts as they finish, of one webhook or, with "", of all. It connects
-// again by itself and goes on where it was; it ends with ctx, or with an answer that another try
-// does not change. All errors but [ErrGap] are its last element.
+// StreamAttempts watches attempts as they finish, of one webhook or, with "", of all. Once connected it
+// connects again by itself, however long that takes, and goes on where it was; it ends with ctx, or
+// with an answer that another try does not change. All errors but [ErrGap] are its last element.
 func (c *Client) StreamAttempts(ctx context.Context, webhook string) iter.Seq2[StreamEvent, error] {
 	return func(yield func(StreamEvent, error) bool) {
 		s := stream{header: http.Header{}, yield: yield}
+		connected := false
 		for n := 0; ; n++ {
 			k := get("/v1/stream").with(url.Values(query{}.text("webhook_id", webhook)))
 			k.header = s.header
 			answer, err := c.open(ctx, k)
+			if err != nil && connected && ctx.Err() == nil && judge(err).passing {
+				_ = c.pause(ctx, min(backoff(n), longestAway)) // open says whether ctx ended
+				continue
+			}
 			if err != nil {
 				yield(StreamEvent{}, err)
 				return
 			}
+			connected = true
 			got, err := s.read(answer.Body)
 			answer.Body.Close()
 			switch {
@@ -67,6 +73,9 @@ func (c *Client) StreamAttempts(ctx context.Context, webhook string) iter.Seq2[S
 		}
 	}
 }
+
+// longestAway is how long a stream waits at most before it tries to connect again.
+const longestAway = 5 * time.Second
 
 var errStopped = errors.New("the reader stopped")
 

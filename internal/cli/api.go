@@ -22,12 +22,15 @@ type caller struct {
 }
 
 // newCaller makes a client. A person waits for it, so it does not try for long.
-func newCaller(c config.Client) (*caller, error) {
+func newCaller(c config.Client) (*caller, error) { return callerOver(c, nil) }
+
+func callerOver(c config.Client, transport http.RoundTripper) (*caller, error) {
 	if c.APIKey == "" {
 		return nil, &exitError{exitAuth, errors.New("no key: 'atlas-webhooks login' keeps one; or give --api-key, or set ATLAS_WEBHOOKS_API_KEY")}
 	}
 	api, err := client.New(client.Config{
 		URL: c.URL, Key: c.APIKey.Reveal(), Company: c.Company, Retries: 2, UserAgent: wire.UserAgent(buildVersion()),
+		Transport: transport,
 	})
 	if err != nil {
 		return nil, usage("%w", err)

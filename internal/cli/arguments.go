@@ -124,7 +124,19 @@ func oneOf[T ~string](cmd *cobra.Command, value *T, name, text string, words ...
 // span is a flag that takes a length of time: as Go writes it, and in days too ("7d", "1d12h").
 type span time.Duration
 
-func (s *span) String() string { return time.Duration(*s).String() }
+// String leaves nothing as nothing, so that help names no default.
+func (s *span) String() string {
+	if *s == 0 {
+		return ""
+	}
+	text := time.Duration(*s).String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-len("0s")]
+		}
+	}
+	return text
+}
 
 func (s *span) Type() string { return "duration" }
 

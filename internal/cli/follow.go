@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
@@ -29,14 +32,22 @@ type endRecord struct {
 	LastDurationMS *float64              `json:"last_duration_ms"`
 }
 
-// pair is a delivery that is followed, and the state it was last seen in.
+// pair is a delivery that is followed, and what of it was told.
 type pair struct {
-	webhook, event string
-	seen           client.DeliveryStatus
+	webhook  client.Webhook
+	event    string
+	status   client.DeliveryStatus
+	attempts int
 }
 
-// follow asks for every delivery of the events until each has come to its end, and prints each as it
-// does. It fails if one of them was not delivered.
+// followed counts what became of the deliveries.
+type followed struct {
+	matched, undelivered int
+	still                map[client.Status]int // of webhooks that do not send
+}
+
+// follow asks for every delivery of the events until each has come to its end, or its webhook stands
+// still, and prints each as it does. It fails if one of them was not delivered.
 func (p *Program) follow(ctx context.Context, api *caller, topic string, events []*client.Published) error {
 	webhooks, err := subscribers(ctx, api, topic)
 	if err != nil {
@@ -48,82 +59,148 @@ func (p *Program) follow(ctx context.Context, api *caller, topic string, events 
 			open = append(open, &pair{webhook: w, event: e.ID})
 		}
 	}
-	matched, undelivered := 0, 0
+	sum := followed{still: map[client.Status]int{}}
 	for wait := firstPoll; len(open) > 0; wait = min(2*wait, lastPoll) {
-		var still []*pair
+		var unended []*pair
 		for _, d := range open {
-			now, err := api.Delivery(ctx, d.webhook, d.event)
-			if code, _ := refusalCode(err); code == exitNotFound {
-				continue // not matched: its filter, or it did not exist yet
-			}
+			ended, err := p.look(ctx, api, d, &sum)
 			if err != nil {
-				return err
+				return unfinished(ctx, len(open), err)
 			}
-			if !now.Status.Final() {
-				p.waiting(d, now)
-				still = append(still, d)
-				continue
-			}
-			matched++
-			if now.Status != client.Delivered {
-				undelivered++
-			}
-			if err := p.ended(now); err != nil {
-				return err
+			if !ended {
+				unended = append(unended, d)
 			}
 		}
-		if open = still; len(open) > 0 {
+		if open = unended; len(open) > 0 {
 			if err := pause(ctx, wait); err != nil {
-				return fmt.Errorf("%d deliveries have not come to an end: %w", len(open), err)
+				return unfinished(ctx, len(open), err)
 			}
 		}
 	}
+	return p.followed(sum)
+}
+
+// look asks for one delivery, tells what is new, and reports whether there is nothing more to follow.
+func (p *Program) look(ctx context.Context, api *caller, d *pair, sum *followed) (ended bool, err error) {
+	now, err := api.Delivery(ctx, d.webhook.ID, d.event)
+	if code, _ := refusalCode(err); code == exitNotFound {
+		return true, nil // not matched: its filter, or it did not exist yet
+	}
+	if err != nil {
+		return false, err
+	}
+	p.tell(d, now)
 	switch {
-	case undelivered > 0:
-		return fmt.Errorf("%d of %d deliveries were not delivered", undelivered, matched)
-	case matched == 0:
+	case now.Status.Final():
+		sum.matched++
+		if now.Status != client.Delivered {
+			sum.undelivered++
+		}
+		return true, p.ended(now, show(now.Reason))
+	case d.webhook.Status != client.Active:
+		sum.still[d.webhook.Status]++
+		return true, p.ended(now, "stands still: the webhook is "+string(d.webhook.Status))
+	}
+	return false, nil
+}
+
+// followed says what it came to.
+func (p *Program) followed(sum followed) error {
+	for _, status := range []client.Status{client.Paused, client.Inactive} {
+		if n := sum.still[status]; n > 0 {
+			verb := map[bool]string{true: "stands", false: "stand"}[n == 1]
+			p.progress("%d matched and %s still (%s); 'atlas-webhooks webhooks resume' lets it go on", n, verb, strings.ToLower(string(status)))
+		}
+	}
+	switch {
+	case sum.undelivered > 0:
+		return fmt.Errorf("%d of %d deliveries were not delivered", sum.undelivered, sum.matched)
+	case sum.matched == 0 && len(sum.still) == 0:
 		p.progress("no webhook of the company matched")
 	}
 	return nil
 }
 
-// waiting tells once for each state that a delivery has not come to its end.
-func (p *Program) waiting(d *pair, now *client.DeliveryDetail) {
-	if d.seen == now.Status {
-		return
+// unfinished is the error of following that ended before the deliveries did.
+func unfinished(ctx context.Context, n int, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%d deliveries have not come to an end within --timeout", n)
 	}
-	d.seen = now.Status
-	next := ""
-	if now.NextAttemptAt != nil {
-		next = ", next attempt at " + now.NextAttemptAt.Format(time.RFC3339)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%d deliveries have not come to an end: %w", n, err)
 	}
-	p.progress("%s %s to %s%s", now.Status, d.event, d.webhook, next)
+	return err
 }
 
-func (p *Program) ended(d *client.DeliveryDetail) error {
+// tell tells of every attempt that failed, once, with code and cause; and of a delivery that waits.
+func (p *Program) tell(d *pair, now *client.DeliveryDetail) {
+	next := ""
+	if now.NextAttemptAt != nil {
+		next = "; next attempt at " + now.NextAttemptAt.Format(time.RFC3339)
+	}
+	told := false
+	for i := range now.Attempts {
+		a := &now.Attempts[i]
+		if a.Number <= d.attempts || a.Outcome == client.OutcomeDelivered {
+			continue
+		}
+		d.attempts, told = a.Number, true
+		line := fmt.Sprintf("%s to %s: attempt %d failed: %s", d.event, d.webhook.ID, a.Number, cause(a))
+		if i == len(now.Attempts)-1 {
+			line += next
+		}
+		p.progress("%s", line)
+	}
+	if d.status != now.Status && !told && !now.Status.Final() && d.webhook.Status == client.Active {
+		p.progress("%s to %s: %s%s", d.event, d.webhook.ID, strings.TrimSpace(string(now.Status)+" "+show(now.Reason)), next)
+	}
+	d.status = now.Status
+}
+
+// cause is why an attempt failed: the code, the class, and what is known beyond.
+func cause(a *client.Attempt) string {
+	text := strings.TrimSpace(show(a.StatusCode) + " " + show(a.ErrorClass))
+	if detail := show(a.ErrorDetail); detail != "" {
+		text += ", " + detail
+	}
+	if advice := show(a.Advice); advice != "" {
+		text += " (" + advice + ")"
+	}
+	return text
+}
+
+// ended prints what a delivery came to. The reason stands where there is no answer.
+func (p *Program) ended(d *client.DeliveryDetail, reason string) error {
 	if p.output == "json" {
 		return p.record(endRecord{
-			WebhookID: d.WebhookID, EventID: d.EventID, Event: d.Event, Status: d.Status, Reason: d.Reason, Attempts: len(d.Attempts),
+			WebhookID: d.WebhookID, EventID: d.EventID, Event: d.Event, Status: d.Status, Reason: orNil(reason), Attempts: len(d.Attempts),
 			LastStatusCode: d.LastStatusCode, LastDurationMS: d.LastDurationMS,
 		})
 	}
-	answer := show(d.Reason)
+	answer := reason
 	if d.LastStatusCode != nil && d.LastDurationMS != nil {
 		answer = fmt.Sprintf("%d %.0f ms", *d.LastStatusCode, *d.LastDurationMS)
 	}
 	return p.line("%s %s to %s %s", d.EventID, d.Status, d.WebhookID, answer)
 }
 
-// subscribers lists the ids of the company's ACTIVE webhooks that want a topic.
-func subscribers(ctx context.Context, api *caller, topic string) (ids []string, err error) {
-	for w, err := range api.Webhooks(ctx, client.WebhookFilter{Status: client.Active, Event: topic, PageSize: hook.MaxLimit}) {
+func orNil(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// subscribers lists the company's webhooks that want a topic, also those that do not send now.
+func subscribers(ctx context.Context, api *caller, topic string) (list []client.Webhook, err error) {
+	for w, err := range api.Webhooks(ctx, client.WebhookFilter{Event: topic, PageSize: hook.MaxLimit}) {
 		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, w.ID)
+		list = append(list, w)
 	}
-	slices.Sort(ids)
-	return ids, nil
+	slices.SortFunc(list, func(a, b client.Webhook) int { return cmp.Compare(a.ID, b.ID) })
+	return list, nil
 }
 
 // pause waits, or returns ctx's error.

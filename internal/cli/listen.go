@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -13,7 +14,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,9 +42,9 @@ func (p *Program) listen() *cobra.Command {
 		Use: "listen --forward-to URL", Short: "Forward a company's events to a program on this machine", Args: cobra.NoArgs,
 		Long: "Forward a company's events to a program on this machine, signed, each once, in sequence, until Ctrl-C. " +
 			"A webhook is made for it, which stands still (the events are fetched) and is deleted at the end. " +
-			"After a disconnect it goes on where it was. The secret is the same every time.",
+			"After a disconnect it goes on where it was, and what met a closed port is sent when the program is back. The secret is the same every time.",
 		Example: example(
-			"atlas-webhooks listen --company c1 --forward-to localhost:3000/hooks",
+			"atlas-webhooks listen --company c1 --forward-to 3000/hooks",
 			"atlas-webhooks listen --company c1 --forward-to http://127.0.0.1:3000/ --events 'conversation.*' --scheme base64",
 		),
 	}
@@ -66,18 +70,29 @@ type listener struct {
 	target  string
 	secret  string
 	webhook string
-	after   int64 // the sequence that was forwarded last
-	done    int   // how many were forwarded
+	after   int64            // the sequence that was forwarded last
+	done    int              // how many were forwarded
+	last    *client.FedEvent // the last one that the program here got
+	sent    int              // how often it got that
+	again   <-chan struct{}  // a person wants the last one sent again
 	http    *http.Client
 }
 
 func (p *Program) runListen(ctx context.Context, api *caller, f listenFlags) error {
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	target, err := localURL(f.forward)
 	if err != nil {
 		return err
 	}
 	company, err := api.company(ctx)
 	if err != nil {
+		return err
+	}
+	if api, err = p.untiring(api); err != nil {
 		return err
 	}
 	l := &listener{program: p, api: api, flags: f, target: target, secret: listenSecret(api.settings.APIKey, company), http: &http.Client{
@@ -88,22 +103,35 @@ func (p *Program) runListen(ctx context.Context, api *caller, f listenFlags) err
 		return err
 	}
 	defer l.unsubscribe(ctx)
-	p.progress("Forwarding %s to %s. Signing secret: %s", strings.Join(f.events, ", "), target, l.secret)
+	l.again = p.asked("r")
+	p.progress("Forwarding %s to %s; r and Enter sends the last one again. Signing secret: %s", strings.Join(f.events, ", "), target, l.secret)
+	return l.run(ctx)
+}
+
+// run forwards until it is told to end, or the server has refused it.
+func (l *listener) run(ctx context.Context) error {
 	for {
 		err := l.forward(ctx)
+		problem, refused := errors.AsType[*client.Problem](err)
 		switch {
-		case ctx.Err() != nil || f.count > 0 && l.done >= f.count:
+		case ctx.Err() != nil || l.flags.count > 0 && l.done >= l.flags.count:
 			return nil
 		case errors.Is(err, errOutput):
 			return err
-		case err != nil:
-			if _, refused := refusalCode(err); refused {
-				return err
-			}
-			p.progress("disconnected: %v", err)
+		case refused && problem.Status == http.StatusNotFound:
+			return fmt.Errorf("somebody deleted the webhook %s, which listened here; start again to go on", l.webhook)
+		case refused && problem.Status < http.StatusInternalServerError && problem.Status != http.StatusTooManyRequests:
+			return err
 		}
-		if pause(ctx, pollFeed) != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-l.again:
+			err = l.resend(ctx)
+		case <-time.After(pollFeed):
+		}
+		if errors.Is(err, errOutput) {
+			return err
 		}
 	}
 }
@@ -113,8 +141,26 @@ const pollFeed = 300 * time.Millisecond
 
 var errOutput = errors.New("write the output")
 
-// localURL completes what people type.
+// asked tells of each line on standard input that says just a word.
+func (p *Program) asked(word string) <-chan struct{} {
+	signal.Ignore(syscall.SIGTTIN) // a job in the background is not stopped by this; its read fails
+	c := make(chan struct{})
+	go func() { // ends with the input, or with the process: a read of a terminal cannot be called off
+		for lines := bufio.NewScanner(p.Stdin); lines.Scan(); {
+			if strings.TrimSpace(lines.Text()) == word {
+				c <- struct{}{}
+			}
+		}
+	}()
+	return c
+}
+
+// localURL completes what people type: a bare port is one of this machine.
 func localURL(text string) (string, error) {
+	port, _, _ := strings.Cut(strings.TrimPrefix(text, ":"), "/")
+	if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+		text = "localhost:" + strings.TrimPrefix(text, ":")
+	}
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
@@ -170,7 +216,8 @@ func (l *listener) subscribe(ctx context.Context) error {
 func (l *listener) unsubscribe(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := l.api.DeleteWebhook(ctx, l.webhook, ""); err != nil {
+	err := l.api.DeleteWebhook(ctx, l.webhook, "")
+	if code, _ := refusalCode(err); err != nil && code != exitNotFound {
 		l.program.progress("the webhook %s is still there: %v", l.webhook, err)
 	}
 }
@@ -202,41 +249,88 @@ type forwardRecord struct {
 	DurationMS float64 `json:"duration_ms"`
 }
 
-// post makes one request. A program that is not there is worth a line and no end.
+// retryLocal is how long to wait before a program that was not there is tried again.
+const retryLocal = 500 * time.Millisecond
+
+// post forwards an event. Where nothing listens it waits until something does: a program that is
+// started anew misses nothing.
 func (l *listener) post(ctx context.Context, e *client.FedEvent) error {
+	l.last, l.sent = e, 0
+	if err := l.say("--> %s %s", e.Event, e.EventID); err != nil {
+		return err
+	}
+	for told := false; ; told = true {
+		record, err := l.attempt(ctx, e)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return l.report(record, err)
+		}
+		if !told {
+			l.program.progress("nothing listens at %s; %s is sent again as soon as something does", l.target, e.EventID)
+		}
+		if err := pause(ctx, retryLocal); err != nil {
+			return err
+		}
+	}
+}
+
+// resend sends the last event again.
+func (l *listener) resend(ctx context.Context) error {
+	if l.last == nil {
+		l.program.progress("nothing was sent yet")
+		return nil
+	}
+	if err := l.say("--> %s %s again", l.last.Event, l.last.EventID); err != nil {
+		return err
+	}
+	return l.report(l.attempt(ctx, l.last))
+}
+
+// attempt makes one request, signed anew.
+func (l *listener) attempt(ctx context.Context, e *client.FedEvent) (forwardRecord, error) {
 	now := time.Now()
 	r := wire.Request{
 		Body: wire.Body(e.Event, e.Data, l.flags.format), Timestamp: wire.Timestamp(now), Topic: e.Event, EventID: e.EventID,
-		WebhookID: l.webhook, Attempt: 1, Sequence: e.Sequence, Scheme: l.flags.scheme, Secret: l.secret,
+		WebhookID: l.webhook, Attempt: l.sent + 1, Sequence: e.Sequence, Scheme: l.flags.scheme, Secret: l.secret,
 		UserAgent: wire.UserAgent(buildVersion()),
 	}
 	if e.ObjectID != nil {
 		r.Object = *e.ObjectID
 	}
+	record := forwardRecord{EventID: e.EventID, Event: e.Event, Sequence: e.Sequence}
 	header, err := r.Header()
 	if err != nil {
-		return err
+		return record, err
 	}
-	if l.program.output != "json" {
-		if err := l.program.line("--> %s %s", e.Event, e.EventID); err != nil {
-			return fmt.Errorf("%w: %w", errOutput, err)
-		}
-	}
-	record := forwardRecord{EventID: e.EventID, Event: e.Event, Sequence: e.Sequence}
 	record.StatusCode, err = l.send(ctx, header, r.Body)
-	took := time.Since(now)
-	record.DurationMS = float64(took.Microseconds()) / 1000
+	record.DurationMS = float64(time.Since(now).Microseconds()) / 1000
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		l.sent++
+	}
+	return record, err
+}
+
+// report tells what came of an event. A program that fails is worth a line and no end.
+func (l *listener) report(record forwardRecord, err error) error {
 	answer := fmt.Sprintf("<-- %d %.0f ms", record.StatusCode, record.DurationMS)
 	if err != nil {
 		record.Error = err.Error()
 		answer = "<-- " + plain(record.Error)
 	}
 	if l.program.output == "json" {
-		err = l.program.record(record)
-	} else {
-		err = l.program.line("%s", answer)
+		if err := l.program.record(record); err != nil {
+			return fmt.Errorf("%w: %w", errOutput, err)
+		}
+		return nil
 	}
-	if err != nil {
+	return l.say("%s", answer)
+}
+
+// say writes a line for people.
+func (l *listener) say(format string, args ...any) error {
+	if l.program.output == "json" {
+		return nil
+	}
+	if err := l.program.line(format, args...); err != nil {
 		return fmt.Errorf("%w: %w", errOutput, err)
 	}
 	return nil

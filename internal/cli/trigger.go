@@ -23,6 +23,7 @@ type triggerFlags struct {
 	count  int
 	rate   string
 	wait   bool
+	within span // how long to wait; 0: until it is told to end
 }
 
 func (p *Program) trigger() *cobra.Command {
@@ -31,7 +32,8 @@ func (p *Program) trigger() *cobra.Command {
 		Use:   "trigger TOPIC",
 		Short: "Publish a topic's sample, or data of your own, and follow its deliveries",
 		Long: "Publish events of a topic. Their data is the topic's sample, changed by --set, or what --data gives. " +
-			"--wait follows every delivery to its end and fails if one of them does.",
+			"--wait follows every delivery to its end, tells why attempts fail, and fails if one of the deliveries does. " +
+			"What a PAUSED or INACTIVE webhook matched is counted and not waited for.",
 		Args: cobra.ExactArgs(1),
 		Example: example(
 			"atlas-webhooks trigger conversation.status --company c1 --set status=CLOSED --wait",
@@ -48,6 +50,7 @@ func (p *Program) trigger() *cobra.Command {
 	flags.IntVar(&f.count, "count", 1, "how many events to publish")
 	flags.StringVar(&f.rate, "rate", "", "how fast to publish, as 10/s, 600/m (default: one after the other)")
 	flags.BoolVar(&f.wait, "wait", false, "follow the deliveries to their end")
+	flags.Var(&f.within, "timeout", "with --wait: fail after this long, as 30s (default: never)")
 	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) error {
 		return p.runTrigger(ctx, api, args[0], f)
 	})
@@ -73,6 +76,8 @@ func (p *Program) runTrigger(ctx context.Context, api *caller, topic string, f t
 		return err
 	case f.count < 1:
 		return usage("--count: %d is not a number of events", f.count)
+	case f.within > 0 && !f.wait:
+		return usage("--timeout is for --wait")
 	}
 	company, err := api.company(ctx)
 	if err != nil {
@@ -103,6 +108,11 @@ func (p *Program) publishAll(ctx context.Context, api *caller, publish client.Pu
 	}
 	if !f.wait {
 		return nil
+	}
+	if f.within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(f.within))
+		defer cancel()
 	}
 	return p.follow(ctx, api, publish.Event, all)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -50,7 +49,7 @@ func readProfiles(path string) (*Profiles, error) {
 	if err != nil {
 		return p, fmt.Errorf("profiles: %w", err)
 	}
-	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		return p, fmt.Errorf("profiles: others may read the keys in %s (mode %04o); chmod 600 it", path, info.Mode().Perm())
 	}
 	if err := yaml.Unmarshal(text, &p.list); err != nil {
