@@ -21,7 +21,14 @@ run: build ## build, and start the demo on the embedded store
 
 .PHONY: build
 build: ## build bin/atlas-webhooks
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/atlas-webhooks ./cmd/atlas-webhooks
+	@[ -x bin/atlas-webhooks ] || echo "building bin/atlas-webhooks: seconds, the first time minutes" >&2
+	@CGO_ENABLED=0 $(GO) build -v -trimpath -o bin/atlas-webhooks ./cmd/atlas-webhooks 2>&1 | $(PROGRESS) >&2
+
+# What go build -v says, counted: in place on a terminal, else now and then. What is no name of a package is
+# an error, or a download, and is said as it is.
+PROGRESS = { n=0; while IFS= read -r line; do case "$$line" in *[[:space:]:\#]*) printf '%s\n' "$$line"; continue;; esac; n=$$((n+1)); \
+	if [ -t 2 ]; then printf '\r\033[K  compiled %d packages, now %s' "$$n" "$$line"; elif [ $$((n%100)) = 0 ]; then echo "  compiled $$n packages"; fi; done; \
+	if [ -t 2 ] && [ "$$n" -gt 0 ]; then printf '\r\033[K'; fi; }
 
 .PHONY: test
 test: check sdk-python unit ## everything that CI runs

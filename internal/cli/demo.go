@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -67,6 +68,13 @@ func (p *Program) runDemo(ctx context.Context, cfg config.Config, settings []con
 		defer time.AfterFunc(f.length, end).Stop()
 	}
 	d := &demonstration{program: p, pace: pace, sent: map[string]time.Time{}}
+	if colour(p.Stderr) {
+		d.screen = &screen{w: p.Stderr}
+		p.Stderr = d.screen // the log, too
+	}
+	if cfg.OperatorKey == "" {
+		d.keyFile = filepath.Join(cfg.DataDir, "operator.key")
+	}
 	if err := d.openReceivers(); err != nil {
 		return err
 	}
@@ -85,6 +93,9 @@ func demoConfig(ctx context.Context, cfg config.Config, settings []config.Settin
 	cfg.Dev = true
 	if unset("log_level") {
 		cfg.LogLevel = "warn" // the demo has more to show than the log
+	}
+	if unset("log_format") {
+		cfg.LogFormat = "text" // a person reads it, in a file too
 	}
 	if unset("listen") {
 		cfg.Listen = freeAddress(ctx, "127.0.0.1:8080")
@@ -126,7 +137,6 @@ func (d *demonstration) openReceivers() error {
 		{name: "warehouse", topics: []string{"account.*"}, script: []receiver.Behaviour{{Name: "fail", Status: http.StatusBadGateway}}},
 	} {
 		e.secret = hook.NewSecret()
-		e.open = map[string]bool{}
 		r, err := receiver.New(receiver.Config{
 			Secret: e.secret, Script: e.script, Journal: func(got receiver.Delivery) { d.received(e, got) },
 		})

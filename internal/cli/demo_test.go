@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/webhook"
@@ -54,7 +55,10 @@ func (s *smallServer) Run(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.webhooks = append(s.webhooks, one)
-		fmt.Fprint(w, "{}")
+		fmt.Fprintf(w, `{"id":"wh_%d"}`, len(s.webhooks))
+	})
+	mux.HandleFunc("GET /v1/webhooks/{id}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"health":{"backlog":{"count":40},"parked":2}}`)
 	})
 	mux.HandleFunc("POST /v1/companies/demo/console-links", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"url":"%s/console/enter#awl_x"}`, s.URL())
@@ -116,7 +120,7 @@ func TestDemo(t *testing.T) {
 	if code != exitOK {
 		t.Fatal(code, stdout, stderr)
 	}
-	if c := s.o.Config; !c.Dev || !c.AllowHTTP || !strings.HasPrefix(c.Listen, "127.0.0.1:") || c.LogLevel != "warn" {
+	if c := s.o.Config; !c.Dev || !c.AllowHTTP || !strings.HasPrefix(c.Listen, "127.0.0.1:") || c.LogLevel != "warn" || c.LogFormat != "text" {
 		t.Errorf("%+v", c)
 	}
 	if _, err := os.Stat(s.o.Config.DataDir); !os.IsNotExist(err) || filepath.Dir(s.o.Config.DataDir) != os.TempDir() {
@@ -141,10 +145,13 @@ func TestDemo(t *testing.T) {
 	if healthy.Delivered < 20 || healthy.Refused != 0 || healthy.Forged != 0 {
 		t.Errorf("%+v", healthy)
 	}
+	if dead.Waiting != 42 {
+		t.Errorf("%+v", dead)
+	}
 	if moody.Refused < 12 || moody.Delivered == 0 || moody.Forged != 0 {
 		t.Errorf("%+v", moody)
 	}
-	for _, want := range []string{"The server is at http://127.0.0.1:", "helpdesk", "to be retried", "publish to receive", "/console/enter#awl_"} {
+	for _, want := range []string{"The server is at http://127.0.0.1:", "helpdesk", " delivered, 42 waiting", "operator.key", "publish to receive", "/console/enter#awl_"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("no %q in %s", want, stderr)
 		}
@@ -169,5 +176,21 @@ func TestDemoKeepsWhatIsSet(t *testing.T) {
 func TestDemoControl(t *testing.T) {
 	if code, stdout, stderr, _ := runDemo(t, true); code != exitFailure || !strings.Contains(stderr, "did not verify") {
 		t.Error(code, stdout, stderr)
+	}
+}
+
+// TestBoard: what is drawn again stands where it stood, and what else is said stands above it.
+func TestBoard(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{w: &out}
+	d := &demonstration{published: 7, endpoints: []*endpoint{{name: "helpdesk", delivered: 5, waiting: 2}}}
+	s.draw(d.board(time.Second))
+	fmt.Fprintln(s, "a line of the log")
+	s.draw(d.board(2 * time.Second))
+	s.draw(nil)
+	const board = "   %d s  published 7\n                    delivered  refused  waiting\n        helpdesk            5        0        2\n"
+	want := fmt.Sprintf(board+"\x1b[3A\x1b[Ja line of the log\n"+board+"\x1b[3A\x1b[J\n", 1, 2)
+	if out.String() != want {
+		t.Errorf("%q\n%q", out.String(), want)
 	}
 }

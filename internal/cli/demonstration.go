@@ -24,6 +24,8 @@ import (
 type demonstration struct {
 	program   *Program
 	pace      rate.Limit
+	screen    *screen // nil: nobody watches
+	keyFile   string  // where the operator key is; "" where one was given
 	endpoints []*endpoint
 
 	mu        sync.Mutex // what follows, and the counts of the endpoints
@@ -39,9 +41,10 @@ type endpoint struct {
 	script   []receiver.Behaviour
 	secret   string
 	receiver *receiver.Receiver
+	webhook  string // its id
 
+	waiting                              int // for the server to deliver, as it says
 	requests, delivered, refused, forged int
-	open                                 map[string]bool // ids of events refused and not yet delivered
 }
 
 // run starts the receivers and the server, tells the story, and ends them in the order in which
@@ -78,22 +81,26 @@ func (d *demonstration) tell(ctx context.Context, server Server) error {
 		return err
 	}
 	for _, e := range d.endpoints {
-		_, err := api.CreateWebhook(ctx, client.WebhookCreate{
+		w, err := api.CreateWebhook(ctx, client.WebhookCreate{
 			Endpoint: e.receiver.URL() + e.name, Events: e.topics, Description: "demo: " + e.name,
 			SigningSecret: e.secret, RetryScheduleSeconds: []float64{1, 2, 4, 8, 15, 30, 60},
 		})
 		if err != nil {
 			return fmt.Errorf("subscribe %s: %w", e.name, err)
 		}
+		e.webhook = w.ID
 	}
 	d.program.progress("The server is at %s. Three webhooks are subscribed: helpdesk, which answers everything,\n"+
 		"billing, which fails a dozen requests now and then, and warehouse, which always fails. Ctrl-C ends the demo.\n", server.URL())
+	if d.keyFile != "" {
+		d.program.progress("The operator key is in %s, until the demo ends.\n", d.keyFile)
+	}
 	if err := d.showConsole(ctx, api); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.publish(ctx, api) })
-	group.Go(func() error { return d.show(ctx) })
+	group.Go(func() error { return d.show(ctx, api) })
 	return group.Wait()
 }
 
@@ -148,15 +155,13 @@ func (d *demonstration) received(e *endpoint, got receiver.Delivery) {
 		e.forged++
 	case got.Answer != "200":
 		e.refused++
-		e.open[id] = true
 	default:
 		e.delivered++
-		delete(e.open, id)
 	}
 }
 
-// show prints a line a second.
-func (d *demonstration) show(ctx context.Context) error {
+// show shows every second how it stands: in place on a terminal, else a line.
+func (d *demonstration) show(ctx context.Context, api *caller) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for start := time.Now(); ; {
@@ -164,9 +169,45 @@ func (d *demonstration) show(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			d.program.progress("%4.0f s  %s", now.Sub(start).Seconds(), d.line())
+			d.ask(ctx, api)
+			switch {
+			case d.program.quiet:
+			case d.screen != nil:
+				d.screen.draw(d.board(now.Sub(start)))
+			default:
+				d.program.progress("%4.0f s  %s", now.Sub(start).Seconds(), d.line())
+			}
 		}
 	}
+}
+
+// ask asks the server what waits for each endpoint: one that is down is not tried, so that its receiver
+// cannot know.
+func (d *demonstration) ask(ctx context.Context, api *caller) {
+	for _, e := range d.endpoints {
+		w, err := api.Webhook(ctx, e.webhook)
+		if err != nil || w.Health == nil {
+			continue // it stands as it was
+		}
+		d.mu.Lock()
+		e.waiting = w.Health.Backlog.Count + w.Health.Parked
+		d.mu.Unlock()
+	}
+}
+
+// board is how it stands, as lines of equal columns.
+func (d *demonstration) board(length time.Duration) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	head := fmt.Sprintf("%4.0f s  published %d", length.Seconds(), d.published)
+	if p50 := median(d.took); p50 > 0 {
+		head += fmt.Sprintf(", publish to receive %.1f ms", float64(p50)/float64(time.Millisecond))
+	}
+	lines := []string{head, fmt.Sprintf("        %-10s %10s %8s %8s", "", "delivered", "refused", "waiting")}
+	for _, e := range d.endpoints {
+		lines = append(lines, fmt.Sprintf("        %-10s %10d %8d %8d", e.name, e.delivered, e.refused, e.waiting))
+	}
+	return lines
 }
 
 func (d *demonstration) line() string {
@@ -174,11 +215,7 @@ func (d *demonstration) line() string {
 	defer d.mu.Unlock()
 	parts := []string{fmt.Sprintf("published %d", d.published)}
 	for _, e := range d.endpoints {
-		part := fmt.Sprintf("%s %d delivered", e.name, e.delivered)
-		if len(e.open) > 0 {
-			part += fmt.Sprintf(", %d to be retried", len(e.open))
-		}
-		parts = append(parts, part)
+		parts = append(parts, fmt.Sprintf("%s %d delivered, %d waiting", e.name, e.delivered, e.waiting))
 	}
 	if p50 := median(d.took); p50 > 0 {
 		parts = append(parts, fmt.Sprintf("publish to receive %.1f ms", float64(p50)/float64(time.Millisecond)))
@@ -202,7 +239,7 @@ type endpointRecord struct {
 	Delivered int    `json:"delivered"`
 	Refused   int    `json:"refused"`
 	Forged    int    `json:"not_verified"`
-	Open      int    `json:"to_be_retried"`
+	Waiting   int    `json:"waiting"`
 }
 
 // summary prints what came of it. A signature that did not verify is a failure of ours.
@@ -212,11 +249,11 @@ func (d *demonstration) summary() error {
 	var list []endpointRecord
 	forged := 0
 	for _, e := range d.endpoints {
-		list = append(list, endpointRecord{e.name, e.requests, e.delivered, e.refused, e.forged, len(e.open)})
+		list = append(list, endpointRecord{e.name, e.requests, e.delivered, e.refused, e.forged, e.waiting})
 		forged += e.forged
 	}
-	err := records(d.program, "ENDPOINT REQUESTS DELIVERED REFUSED NOT-VERIFIED TO-BE-RETRIED", list, func(r endpointRecord) []string {
-		return []string{r.Endpoint, fmt.Sprint(r.Requests), fmt.Sprint(r.Delivered), fmt.Sprint(r.Refused), fmt.Sprint(r.Forged), fmt.Sprint(r.Open)}
+	err := records(d.program, "ENDPOINT REQUESTS DELIVERED REFUSED NOT-VERIFIED WAITING", list, func(r endpointRecord) []string {
+		return []string{r.Endpoint, fmt.Sprint(r.Requests), fmt.Sprint(r.Delivered), fmt.Sprint(r.Refused), fmt.Sprint(r.Forged), fmt.Sprint(r.Waiting)}
 	})
 	if forged > 0 {
 		err = errors.Join(err, fmt.Errorf("%d requests did not verify", forged))
