@@ -85,7 +85,10 @@ tls-stacks: ## install the TLS servers that tests deliver to, where they are mis
 unit: browser postgres poolers languages peers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),$(GO) test -run '^TestSimulation' ./internal/deliver)
-	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m ./...
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m $(LONGEST) ./...
+
+# The packages whose tests take longest begin first, so that none of them is alone at the end.
+LONGEST := ./internal/deliver ./internal/proof ./internal/store
 
 .PHONY: sdk-python
 sdk-python: ## the tests of sdk/python, in an environment of their own; skipped where there is no Python
@@ -93,6 +96,18 @@ sdk-python: ## the tests of sdk/python, in an environment of their own; skipped 
 		cmp -s sdk/python/requirements-test.txt bin/sdk/python/installed || { rm -rf bin/sdk/python && python3 -m venv bin/sdk/python && \
 		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } && \
 		cd sdk/python && ../../bin/sdk/python/bin/mypy && ../../bin/sdk/python/bin/python -m pytest
+
+.PHONY: quick
+quick: ## what a change needs, within two minutes: format, vet, import table, tests of the packages that changed (SINCE=HEAD)
+	@files=$$({ git diff --name-only --diff-filter=d $(or $(SINCE),HEAD) -- '*.go'; git ls-files --others --exclude-standard '*.go'; } | sort -u); \
+		[ -n "$$files" ] || { echo "no Go file changed since $(or $(SINCE),HEAD)"; exit 0; }; \
+		unformatted=$$($(TOOL) gofumpt -l $$files); [ -z "$$unformatted" ] || { echo "not formatted, run 'make format':"; echo "$$unformatted"; exit 1; }; \
+		packages=$$(for f in $$files; do echo "./$$(dirname $$f)"; done | sort -u); \
+		$(GO) vet $$packages; \
+		$(GO) test -run '^TestImports' ./internal/app; \
+		long=$$(echo "$$packages" | grep -x ./internal/proof || true); [ -z "$$long" ] || echo "left to 'make test': $$long"; \
+		packages=$$(echo "$$packages" | grep -vx ./internal/proof || true); \
+		[ -z "$$packages" ] || $(GO) test -short -skip '^TestSimulation|^TestPostgres' -timeout 100s $$packages
 
 .PHONY: test-full
 test-full: tls-stacks ## the long variants of the tests too; minutes to hours
