@@ -695,6 +695,7 @@ func (w *world) screens() []screen {
 // phone; and nothing is wider than the screen, whatever that is.
 func TestBrowserAccessible(t *testing.T) {
 	w := newWorld(t)
+	w.publish(t, "conversation.custom_field", map[string]any{"id": "c19a7d78-37a1-4ee4-9e68-aae0d4c93f7e"})
 	b := openTab(t)
 	b.enter(w.Server)
 	for _, s := range w.screens() {
@@ -731,13 +732,23 @@ func (b *tab) everywhere(s screen) {
 	b.accessible(s.name+", on a phone", `{rules: {"color-contrast": {enabled: false}}}`)
 }
 
-// fits fails when a page is wider than the screen.
+// fits fails when a page is wider than the screen, or a cell of a table shows more than its own place.
 func (b *tab) fits(where string, width int64) {
 	b.Helper()
 	if got := eval[int64](b, `document.documentElement.scrollWidth`); got > width {
 		b.Errorf("%s is %d wide on a screen of %d", where, got, width)
 	}
+	for _, text := range eval[[]string](b, overflowing) {
+		b.Errorf("%s, on a screen of %d: a cell is too narrow for %q", where, width, text)
+	}
 }
+
+// overflowing are the texts that stand beyond their cell, or whose cell stands beyond its card.
+const overflowing = `[...document.querySelectorAll("main td")].filter((td) => td.offsetParent).flatMap((td) => {
+	const right = Math.min(td.getBoundingClientRect().right, td.closest(".card").getBoundingClientRect().right) + 1;
+	const hidden = (e) => { for (; e !== td; e = e.parentElement) if (getComputedStyle(e).overflowX !== "visible" || getComputedStyle(e).clipPath !== "none") return true; return false; };
+	return [td, ...td.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > right && (e === td || !hidden(e.parentElement) && !hidden(e))).map((e) => e.textContent.trim().slice(0, 60));
+})`
 
 // TestBrowserAccessibleOperator: the same of the pages that only operators have.
 func TestBrowserAccessibleOperator(t *testing.T) {

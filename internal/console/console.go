@@ -211,6 +211,14 @@ func (v *visit) redirect(to string) error {
 	return nil
 }
 
+// redirectUnless redirects where nothing went wrong.
+func (v *visit) redirectUnless(err error, to string) error {
+	if err != nil {
+		return err
+	}
+	return v.redirect(to)
+}
+
 // redirect leads to a page of ours.
 func (c *Console) redirect(w http.ResponseWriter, r *http.Request, to string, status int) {
 	http.Redirect(w, r, c.root+to, status)

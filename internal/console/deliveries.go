@@ -16,6 +16,20 @@ import (
 type deliveryRow struct {
 	client.Delivery
 	WebhookID, Endpoint string
+	Next                *time.Time // attempt, if one will be made by itself
+}
+
+func rowOf(d client.Delivery, w *client.Webhook) deliveryRow {
+	return deliveryRow{d, w.ID, w.Endpoint, nextAttempt(w, d.NextAttemptAt)}
+}
+
+// nextAttempt is when a delivery is attempted next. A webhook that stands still attempts none, and one
+// that is down is only probed.
+func nextAttempt(w *client.Webhook, at *time.Time) *time.Time {
+	if w.Status != "ACTIVE" || w.Health != nil && w.Health.State == client.Down {
+		return nil
+	}
+	return ahead(at)
 }
 
 // deliveryList is the page of one webhook's deliveries, or of the latest ones of all.
@@ -50,6 +64,11 @@ func (c *Console) deliveryRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return err
 		}
+		if len(l.Rows) == 0 {
+			if to, err := v.soughtEvent(""); err != nil || to != "" {
+				return v.redirectUnless(err, to)
+			}
+		}
 		if v.htmx() {
 			return v.shownPart("deliveries", "delivery-rows", l)
 		}
@@ -59,6 +78,11 @@ func (c *Console) deliveryRoutes(mux *http.ServeMux) {
 		l, err := v.webhookDeliveries()
 		if err != nil {
 			return err
+		}
+		if len(l.Rows) == 0 {
+			if to, err := v.soughtEvent(l.Webhook.ID); err != nil || to != "" {
+				return v.redirectUnless(err, to)
+			}
 		}
 		if v.htmx() {
 			return v.shownPart("webhook-deliveries", "delivery-rows", l)
@@ -134,7 +158,7 @@ func (v *visit) webhookDeliveries() (*deliveryList, error) {
 		return nil, err
 	}
 	for _, d := range list.Data {
-		l.Rows = append(l.Rows, deliveryRow{d, w.ID, w.Endpoint})
+		l.Rows = append(l.Rows, rowOf(d, &w.Webhook))
 	}
 	if cursor != "" {
 		l.Earlier, l.EarlierText = v.with("cursor", ""), "Latest"
@@ -233,6 +257,7 @@ func (c *Console) streamRoutes(mux *http.ServeMux) {
 type deliveryView struct {
 	webhookRow
 	Delivery client.DeliveryDetail
+	Next     *time.Time    // attempt, if one will be made by itself
 	Attempts []attemptView // the latest first
 	Data     string        // the event's document
 	Result   *attemptView  // of a test
@@ -247,6 +272,7 @@ func (v *visit) showDelivery() error {
 	if err := v.get(webhookPath(w.ID, "deliveries", v.r.PathValue("event_id")), nil, &d.Delivery); err != nil {
 		return err
 	}
+	d.Next = nextAttempt(&w.Webhook, d.Delivery.NextAttemptAt)
 	for i, a := range d.Delivery.Attempts {
 		d.Attempts = append(d.Attempts, viewAttempt(a, i == len(d.Delivery.Attempts)-1))
 	}

@@ -41,6 +41,11 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 			return err
 		}
 		l.Rows = list.Data
+		if len(list.Data) == 0 {
+			if to, err := v.soughtEvent(""); err != nil || to != "" {
+				return v.redirectUnless(err, to)
+			}
+		}
 		if cursor != "" {
 			l.Earlier, l.EarlierText = v.with("cursor", ""), "Latest"
 		}
@@ -72,6 +77,29 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 		}
 		return v.show("event", page{Title: e.Event.Event, Nav: "events"}, e)
 	})
+}
+
+// soughtEvent is the page of what was searched for where no object has that id and an event has: of its
+// delivery to a webhook, if one is named that got it. "" where there is no such event.
+func (v *visit) soughtEvent(webhook string) (page string, err error) {
+	id := v.query("object_id")
+	if id == "" {
+		return "", nil
+	}
+	type place struct{ asked, page string }
+	places := []place{{pathOf("/v1/events", id), pathOf("/console/events", id)}}
+	if webhook != "" {
+		places = append([]place{{webhookPath(webhook, "deliveries", id), webhookPage(webhook, "deliveries", id)}}, places...)
+	}
+	for _, p := range places {
+		switch err := v.get(p.asked, nil, nil); {
+		case err == nil:
+			return p.page, nil
+		case problemOf(err).Status != http.StatusNotFound:
+			return "", err
+		}
+	}
+	return "", nil
 }
 
 func (c *Console) topicRoutes(mux *http.ServeMux) {

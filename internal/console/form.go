@@ -398,11 +398,23 @@ func (v *visit) previewFilter() error {
 	if source == "" {
 		return v.shownPart("webhook-new", "filter-preview", nil)
 	}
-	in := map[string]any{"filter": source}
-	if events := v.forms("events"); len(events) > 0 {
+	p := &filterPreview{}
+	if err := v.try(p, &source, v.forms("events")); err != nil {
+		return err
+	}
+	return v.shownPart("webhook-new", "filter-preview", p)
+}
+
+// try asks what a filter makes of the latest events, of some topics or of all.
+func (v *visit) try(p *filterPreview, filter *string, events []string) error {
+	in := map[string]any{"filter": "true"}
+	if filter != nil {
+		in["filter"] = *filter
+	}
+	if len(events) > 0 {
 		in["events"] = events
 	}
-	p := &filterPreview{}
+	*p = filterPreview{}
 	if err := v.post("/v1/filters/preview", in, &p.FilterVerdict); err != nil {
 		return err
 	}
@@ -411,5 +423,5 @@ func (v *visit) previewFilter() error {
 			p.Matched++
 		}
 	}
-	return v.shownPart("webhook-new", "filter-preview", p)
+	return nil
 }

@@ -20,12 +20,12 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"asset": assetAddress, "icon": icon, "ago": ago, "in": until, "exact": exact, "iso": iso, "deref": deref,
+	"asset": assetAddress, "icon": icon, "ago": ago, "ahead": ahead, "exact": exact, "iso": iso, "deref": deref,
 	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
-	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "list": list,
+	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "begins": strings.HasPrefix, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
-	"sum": func(a, b int64) int64 { return a + b }, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
-	"per": per, "details": details, "giveUp": giveUp, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
+	"attempts": attempts, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
+	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
 }
 
 // when renders an instant: the relative text is the page's own until its script keeps it current.
@@ -73,7 +73,13 @@ func ago(t any) string {
 	return span(d) + " ago"
 }
 
-func until(t any) string { return span(time.Until(instant(t))) }
+// ahead is an instant that is still to come, else nil: nothing is announced that is past.
+func ahead(t any) *time.Time {
+	if at := instant(t); at.After(time.Now()) {
+		return &at
+	}
+	return nil
+}
 
 // per is what one point of a chart counts.
 func per(s *client.Stats) string {
@@ -177,6 +183,14 @@ func count(v any) string {
 	return b.String()
 }
 
+// counted is a number and what is counted.
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return count(n) + " " + what
+}
+
 // ms renders milliseconds with three significant digits.
 func ms(v any) string {
 	var f float64
@@ -227,6 +241,12 @@ func percent(part, whole int64) string {
 	}
 	return strconv.FormatFloat(p, 'f', 1, 64) + "\u202f%"
 }
+
+// successRate is which part of the attempts delivered.
+func successRate(f client.Figures) string { return percent(f.Delivered, attempts(f)) }
+
+// attempts are all that were made.
+func attempts(f client.Figures) int64 { return f.Delivered + f.Retried + f.Failed }
 
 // splitEndpoint is a URL in two parts, of which the second is the less important one.
 func splitEndpoint(endpoint string) []string {
@@ -309,7 +329,7 @@ func tone(state any) string {
 	switch fmt.Sprint(state) {
 	case "ACTIVE", "healthy", "delivered", "done", "matched":
 		return "good"
-	case "retrying", "retry", "throttled", "failing", "held", "PAUSED", "expiring":
+	case "retrying", "retry", "throttled", "failing", "refuses", "held", "PAUSED", "expiring":
 		return "warn"
 	case "failed", "gone", "down", "INACTIVE", "disabled", "expired", "unrecordable":
 		return "bad"
@@ -322,7 +342,7 @@ func tone(state any) string {
 // words are states as people read them.
 var words = map[string]string{
 	"ACTIVE": "active", "PAUSED": "paused", "INACTIVE": "inactive", "filter_failed": "filter said no", "created_after": "created later",
-	"retry": "failed, to be retried", "undelivered": "failed and skipped",
+	"refuses": "refuses everything", "retry": "failed, to be retried", "undelivered": "failed and skipped",
 }
 
 // word is a state or a cause in the middle of a sentence.

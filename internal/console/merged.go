@@ -143,7 +143,7 @@ func mergeParts(parts []*part) []deliveryRow {
 	var all []row
 	for _, p := range parts {
 		for _, d := range p.list.Data {
-			all = append(all, row{deliveryRow{d, p.webhook.ID, p.webhook.Endpoint}, p})
+			all = append(all, row{rowOf(d, &p.webhook), p})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b row) int { return b.AcceptedAt.Compare(a.AcceptedAt) })

@@ -26,7 +26,7 @@ type overview struct {
 	Care     []care
 	MoreCare int // that are not shown
 	Notices  []client.Notice
-	Names    map[string]string // endpoints by id
+	Rows     map[string]webhookRow // by id
 	Topics   []client.Topic
 	Base     string
 	Command  string
@@ -37,6 +37,7 @@ type care struct {
 	Tone, Endpoint, What, Detail string
 	To                           string
 	At                           *time.Time
+	Repairs                      []repair
 }
 
 func (c *Console) overviewRoutes(mux *http.ServeMux) {
@@ -98,11 +99,11 @@ func (v *visit) window() string {
 // attention that it lists.
 const (
 	lookedAt  = 100
-	shownCare = 5
+	shownCare = 8
 )
 
 func (v *visit) overview() (*overview, error) {
-	o := &overview{Exact: true, Names: map[string]string{}, Base: v.base()}
+	o := &overview{Exact: true, Rows: map[string]webhookRow{}, Base: v.base()}
 	var err error
 	if o.Window, o.Stats, err = v.figures("/v1/stats"); err != nil {
 		return nil, err
@@ -120,9 +121,12 @@ func (v *visit) overview() (*overview, error) {
 	}
 	for _, w := range rows {
 		if w.Endpoint != "" { // else it was deleted a moment ago
-			o.Names[w.ID] = w.Endpoint
+			o.Rows[w.ID] = w
 			o.add(w)
 		}
+	}
+	if err := v.addExcluded(o, rows); err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(o.Care, func(a, b care) int { return strings.Compare(a.Tone, b.Tone) }) // bad before warn
 	o.MoreCare = max(0, len(o.Care)-shownCare)
@@ -174,24 +178,52 @@ func (o *overview) add(w webhookRow) {
 	to := webhookPage(w.ID)
 	switch {
 	case w.Trouble() == 3:
-		o.Care = append(o.Care, care{"bad", w.Endpoint, "Disabled", sentence(w.Why()) + ". Nothing is lost: it goes on where it stopped.", to, &w.UpdatedAt})
+		o.Care = append(o.Care, care{"bad", w.Endpoint, "", w.Why(), to, &w.UpdatedAt, w.Repairs()})
 	case w.Trouble() == 2:
-		c := care{"bad", w.Endpoint, "Down", sentence(w.Why()) + ". Probed now and then", to, w.Health.Since}
-		if w.Health.Since != nil {
-			c.Detail += "; disabled " + ago(giveUp(w.Health.Since)) + " if that does not change"
+		c := care{"bad", w.Endpoint, "", w.Why(), to, w.Health.Since, w.Repairs()}
+		if w.Health.Since != nil && ahead(giveUp(w.Health.Since)) != nil {
+			c.Detail += " It is disabled " + ago(giveUp(w.Health.Since)) + " if nothing changes."
 		}
 		o.Care = append(o.Care, c)
 	case w.Trouble() == 1:
-		o.Care = append(o.Care, care{"warn", w.Endpoint, "Failing", sentence(w.Why()), to, w.Health.Since})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, w.Health.Since, w.Repairs()})
+	case w.ThrottledUntil() != nil && time.Until(*w.ThrottledUntil()) > worthSaying:
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, nil, nil})
 	}
 	if r := w.SecretRotation; r != nil {
-		c := care{"warn", w.Endpoint, "Its secret changes " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before", webhookPage(w.ID, "secret"), nil}
+		c := care{"warn", w.Endpoint, "Its secret changes " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before.", webhookPage(w.ID, "secret"), nil, []repair{{"See the new secret", webhookPage(w.ID, "secret"), nil}}}
 		if r.Activated {
-			c.Detail = "Requests are signed with the new one already; the old one ends then"
+			c.Detail = "Requests are signed with the new one already; the old one ends then."
 		}
 		o.Care = append(o.Care, c)
 	}
 	if w.Health != nil && w.Health.ExpiresAt != nil && time.Until(*w.Health.ExpiresAt) < 7*24*time.Hour {
-		o.Care = append(o.Care, care{"warn", w.Endpoint, "Will lose events", "The oldest undelivered event expires " + ago(*w.Health.ExpiresAt), to, nil})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "Will lose events", "The oldest undelivered event expires " + ago(*w.Health.ExpiresAt) + ".", to, nil, nil})
 	}
+}
+
+// worthSaying is the shortest pause that an endpoint asked for which needs attention.
+const worthSaying = time.Hour
+
+// lookedInto is how many webhooks that got nothing are asked whether their own rule is why.
+const lookedInto = 8
+
+// addExcluded adds those webhooks that nothing reaches because of their own rule.
+func (v *visit) addExcluded(o *overview, rows []webhookRow) error {
+	looked := 0
+	for i := range rows {
+		w := &rows[i]
+		if w.Endpoint == "" || w.Status != "ACTIVE" || w.Stats == nil || attempts(w.Stats.Total) > 0 || looked == lookedInto {
+			continue
+		}
+		looked++
+		why, err := v.excluded(w)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			o.Care = append(o.Care, care{"warn", w.Endpoint, "Gets nothing", why, webhookPage(w.ID), nil, []repair{{"Change the rule", webhookPage(w.ID, "settings") + "#what", nil}}})
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/errgroup"
@@ -20,13 +21,12 @@ type webhookRow struct {
 	Stats *client.Stats // of the last 24 hours; nil where they were not asked for
 }
 
-// Rate is which part of the settled deliveries was delivered.
+// Rate is which part of the attempts delivered.
 func (w webhookRow) Rate() string {
 	if w.Stats == nil {
 		return "–"
 	}
-	t := w.Stats.Total
-	return percent(t.Delivered, t.Delivered+t.Failed)
+	return successRate(w.Stats.Total)
 }
 
 // HasMetadata reports whether its owner noted something.
@@ -39,34 +39,100 @@ func (w webhookRow) Trouble() int {
 		return 3
 	case w.Health != nil && w.Health.State == "down":
 		return 2
-	case w.Health != nil && w.Health.State == "failing":
+	case w.Health != nil && w.Health.State == "failing", w.Refuses():
 		return 1
 	}
 	return 0
 }
 
+// refusals are how many attempts since the last success must have failed for it to be said.
+const refusals = 5
+
+// Refuses reports that the endpoint answers and takes nothing: all attempts since the last success
+// failed, although none of them says that it is down.
+func (w webhookRow) Refuses() bool {
+	h := w.Health
+	if w.Stats == nil || w.Status != "ACTIVE" || h == nil || h.State != "healthy" || h.LastError == nil || h.LastSuccessAt != nil && h.LastError.At.Before(*h.LastSuccessAt) {
+		return false
+	}
+	var n int64
+	for _, b := range w.Stats.Data {
+		if h.LastSuccessAt == nil || b.At.After(*h.LastSuccessAt) {
+			n += b.Failed + b.Retried
+		}
+	}
+	return n >= refusals
+}
+
+// ThrottledUntil is until when the endpoint asked for nothing to be sent; nil when it does not.
+func (w webhookRow) ThrottledUntil() *time.Time {
+	if w.Status != "ACTIVE" || w.Health == nil {
+		return nil
+	}
+	return ahead(w.Health.ThrottledUntil)
+}
+
 // State is the one word that says most about a webhook.
 func (w webhookRow) State() string {
-	if w.Status == "ACTIVE" && w.Health != nil && w.Health.State != "healthy" {
+	switch {
+	case w.Status == "ACTIVE" && w.Health != nil && w.Health.State != "healthy":
 		return string(w.Health.State)
+	case w.Refuses():
+		return "refuses"
+	case w.ThrottledUntil() != nil:
+		return "throttled"
 	}
 	return string(w.Status)
 }
 
-// Why says why it is in that state, in words.
+// Why says in a sentence or two what is the matter and what to do about it; "" where nothing is.
 func (w webhookRow) Why() string {
-	if w.StatusReason != nil {
-		return map[string]string{"gone": "the endpoint answered 410", "failing": "five days without a success"}[*w.StatusReason]
-	}
-	h := w.Health
-	if h == nil || h.State == "healthy" || w.Status != "ACTIVE" {
+	if w.Health == nil || w.Trouble() == 0 && w.ThrottledUntil() == nil {
 		return ""
 	}
-	why := count(h.ConsecutiveFailures) + " failures in a row"
-	if h.LastSuccessAt != nil {
-		return why + ", last success " + ago(h.LastSuccessAt)
+	if w.Refuses() {
+		since := "Nothing was ever taken. "
+		if w.Health.LastSuccessAt != nil {
+			since = "Refuses everything since the last success, " + ago(w.Health.LastSuccessAt) + ". "
+		}
+		return since + w.Health.Sentence
 	}
-	return why + ", never a success"
+	return w.Health.Sentence
+}
+
+// repair is a step that mends a webhook, one click away: a page, or what is posted to one.
+type repair struct {
+	Text, To string
+	Fields   map[string]string // that are posted; none for a page
+}
+
+// Repairs are what to do about its trouble, the likeliest first.
+func (w webhookRow) Repairs() (list []repair) {
+	if w.Trouble() == 0 {
+		return nil
+	}
+	if h := w.Health; h != nil && h.LastError != nil {
+		list = append(list, mending(w.ID, h.LastError))
+	}
+	if w.Status == "INACTIVE" {
+		list = append(list, repair{"Resume", webhookPage(w.ID, "status"), map[string]string{"status": "ACTIVE", "resume": "backlog"}})
+	}
+	return list
+}
+
+// mending is where to look because of what a webhook's last failure was.
+func mending(id string, e *client.LastError) repair {
+	code := 0
+	if e.StatusCode != nil {
+		code = *e.StatusCode
+	}
+	switch {
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return repair{"Compare the secret", webhookPage(id, "secret"), nil}
+	case slices.Contains([]string{"dns", "address", "redirect"}, e.Class), slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone}, code):
+		return repair{"Change the endpoint", webhookPage(id, "settings"), nil}
+	}
+	return repair{"Test it when it is mended", webhookPage(id, "test"), nil}
 }
 
 // Limits of the list: a company has a few dozen webhooks as a rule.
@@ -240,15 +306,11 @@ func (v *visit) rows(list []client.Webhook) ([]webhookRow, error) {
 	for i := range list {
 		rows[i].Webhook = list[i]
 		group.Go(func() error {
-			path := webhookPath(list[i].ID)
-			if err := v.get(path, nil, &rows[i].Webhook); err != nil {
-				if problemOf(err).Status == http.StatusNotFound {
-					return nil // deleted a moment ago
-				}
-				return err
+			err := v.look(&rows[i])
+			if err != nil && problemOf(err).Status == http.StatusNotFound {
+				return nil // deleted a moment ago
 			}
-			rows[i].Stats = &client.Stats{}
-			return v.get(path+"/stats", url.Values{"window": {"24h"}}, rows[i].Stats)
+			return err
 		})
 	}
 	return rows, group.Wait()
@@ -275,12 +337,19 @@ func (v *visit) changeSeveral() error {
 // webhookView is what all pages of a webhook show.
 type webhookView struct {
 	webhookRow
-	Tab    string
-	Window string
-	Figure chartView
-	Codes  []codeCount
-	Cause  *attemptView // the last attempt of one that fails; nil where there is none
-	D      any          // the tab's own
+	Tab      string
+	Window   string
+	Figure   chartView
+	Codes    []codeCount
+	Cause    *failure // of one that is in trouble; nil where nothing is known
+	Excluded string   // why nothing reaches it, where that is its rule's doing
+	D        any      // the tab's own
+}
+
+// failure is the answer that speaks for a webhook's trouble.
+type failure struct {
+	attemptView
+	Page string // of its delivery
 }
 
 // chartView is a chart and where its figures come from.
@@ -300,8 +369,18 @@ type codeCount struct {
 // webhook reads the webhook that a page is about.
 func (v *visit) webhook(tab string) (*webhookView, error) {
 	w := &webhookView{Tab: tab}
-	err := v.get(webhookPath(v.r.PathValue("id")), nil, &w.Webhook)
-	return w, err
+	w.ID = v.r.PathValue("id")
+	return w, v.look(&w.webhookRow)
+}
+
+// look asks how a webhook fares and what it did in the last 24 hours.
+func (v *visit) look(w *webhookRow) error {
+	path := webhookPath(w.ID)
+	if err := v.get(path, nil, &w.Webhook); err != nil {
+		return err
+	}
+	w.Stats = &client.Stats{}
+	return v.get(path+"/stats", url.Values{"window": {"24h"}}, w.Stats)
 }
 
 func (v *visit) showWebhook() error {
@@ -309,36 +388,67 @@ func (v *visit) showWebhook() error {
 	if err != nil {
 		return err
 	}
-	if w.Window, w.Stats, err = v.figures(webhookPath(w.ID) + "/stats"); err != nil {
+	var figures *client.Stats
+	if w.Window, figures, err = v.figures(webhookPath(w.ID) + "/stats"); err != nil {
 		return err
 	}
-	w.Figure = chartView{"/console/figures?webhook=" + url.QueryEscape(w.ID) + "&window=" + w.Window, w.Stats}
+	w.Figure = chartView{"/console/figures?webhook=" + url.QueryEscape(w.ID) + "&window=" + w.Window, figures}
 	latest, err := v.deliveries(w.ID, url.Values{"limit": {"200"}})
 	if err != nil {
 		return err
 	}
 	w.Codes = countCodes(latest.Data)
 	w.D = latest.Data[:min(len(latest.Data), 8)]
-	if w.Trouble() == 1 || w.Trouble() == 2 {
-		if w.Cause, err = v.cause(w.ID); err != nil {
+	if w.Trouble() > 0 {
+		if w.Cause, err = v.cause(w.ID, latest.Data); err != nil {
 			return err
 		}
+	}
+	if w.Excluded, err = v.excluded(&w.webhookRow); err != nil {
+		return err
 	}
 	return v.show("webhook", page{Title: w.Endpoint, Nav: "webhooks"}, w)
 }
 
-// cause is the last attempt of the latest delivery that waits for a retry.
-func (v *visit) cause(id string) (*attemptView, error) {
-	list, err := v.deliveries(id, url.Values{"status": {"retrying"}, "limit": {"1"}})
-	if err != nil || len(list.Data) == 0 {
-		return nil, err
+// cause is the attempt that failed last, among the latest deliveries.
+func (v *visit) cause(id string, latest []client.Delivery) (*failure, error) {
+	var last *client.Delivery
+	for i := range latest {
+		if d := &latest[i]; d.LastAttemptAt != nil && d.Status != "delivered" && (last == nil || d.LastAttemptAt.After(*last.LastAttemptAt)) {
+			last = d
+		}
+	}
+	if last == nil {
+		return nil, nil //nolint:nilnil // nothing is known
 	}
 	var d client.DeliveryDetail
-	if err := v.get(webhookPath(id, "deliveries", list.Data[0].EventID), nil, &d); err != nil || len(d.Attempts) == 0 {
+	if err := v.get(webhookPath(id, "deliveries", last.EventID), nil, &d); err != nil || len(d.Attempts) == 0 {
 		return nil, err
 	}
-	last := viewAttempt(d.Attempts[len(d.Attempts)-1], false)
-	return &last, nil
+	return &failure{viewAttempt(d.Attempts[len(d.Attempts)-1], false), webhookPage(id, "deliveries", last.EventID)}, nil
+}
+
+// excluded says why nothing reached a webhook that is well in 24 hours, where its own rule keeps all of
+// the latest events from it; "" where it does not.
+func (v *visit) excluded(w *webhookRow) (string, error) {
+	h := w.Health
+	if w.Status != "ACTIVE" || h == nil || h.Backlog.Count > 0 || w.Stats == nil || attempts(w.Stats.Total) > 0 {
+		return "", nil
+	}
+	var p filterPreview
+	if err := v.try(&p, w.Filter, w.Events); err != nil || p.Matched > 0 {
+		return "", err
+	}
+	if n := len(p.Data); n > 0 {
+		return "Its filter excludes " + counted(n, "event") + " of its topics, all of the latest ones.", nil
+	}
+	if h.LastSuccessAt != nil || h.LastFailureAt != nil {
+		return "", nil // its topics are rare
+	}
+	if err := v.try(&p, nil, nil); err != nil || len(p.Data) == 0 {
+		return "", err
+	}
+	return "None of its topics is among the latest events, which are " + counted(len(p.Data), "event") + " of others.", nil
 }
 
 // countCodes says how the latest deliveries ended, the commonest first.

@@ -44,7 +44,7 @@ class TimeAgo extends HTMLElement {
   update() {
     const at = new Date(this.getAttribute("at"));
     if (isNaN(at)) return;
-    const text = this.hasAttribute("data-exact") ? exact(at) : this.hasAttribute("data-short") ? exact(at).slice(0, 16) : ago(at);
+    const text = this.hasAttribute("data-next") && at <= now() ? "now" : this.hasAttribute("data-exact") ? exact(at) : this.hasAttribute("data-short") ? exact(at).slice(0, 16) : ago(at);
     if (this.textContent !== text) this.textContent = text;
     this.title = exact(at);
   }
@@ -171,13 +171,15 @@ class TimeChart extends HTMLElement {
     const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
     const fade = (name, part) => { probe.style.color = `color-mix(in srgb, var(${name}) ${part}%, transparent)`; return getComputedStyle(probe).color; };
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui", size: 32 };
-    const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (_, v, series, i) => i == null ? "–" : String(v ?? 0) });
+    // Where nobody points at a moment the legend has the sums of all.
+    const sum = (values) => values.reduce((all, v) => all + (v ?? 0), 0).toLocaleString("en").replaceAll(",", "\u202f");
+    const line = (label, name) => ({ label, stroke: colour(name), fill: fade(name, 16), width: 1.5, points: { show: false }, value: (plot, v, series, i) => i == null ? sum(plot.data[series]) : String(v ?? 0) });
     const options = {
-      width: this.clientWidth, height: 200, padding: [8, 4, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
+      width: this.clientWidth, height: 200, padding: [8, 16, 0, 0], cursor: { y: false, points: { size: 6 } }, legend: { live: true },
       tzDate: (seconds) => zone() === "utc" ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000),
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 4)] } },
       axes: [{ ...axis, values: (_, at) => at.map((s) => this.label(s)) }, { ...axis, size: 44 }],
-      series: [{ label: "Time", value: (_, v) => v == null ? "–" : exact(new Date(v * 1000)).slice(0, 16) }, line("Delivered", "--good-fill"), line("Retried", "--warn-fill"), line("Failed", "--bad-fill")],
+      series: [{ label: "Time", value: (_, v) => v == null ? "all" : exact(new Date(v * 1000)).slice(0, 16) }, line("Delivered", "--good-fill"), line("Retried", "--warn-fill"), line("Failed", "--bad-fill")],
     };
     probe.remove();
     this.replaceChildren();
@@ -400,6 +402,7 @@ const palette = {
     }
   },
   filter(text) {
+    this.sought = text.trim();
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const all = [...(this.places || []), ...(this.webhooks || [])];
     this.items = all.filter((item) => words.every((w) => (item.text + " " + item.under).toLowerCase().includes(w))).slice(0, 50);
@@ -418,6 +421,12 @@ const palette = {
       row.addEventListener("click", () => this.go(item));
       return row;
     }));
+    if (!this.items.length) {
+      list.append(make("li", { className: "none", textContent: `Nothing found for “${this.sought}”` }));
+      list.firstElementChild.setAttribute("role", "option");
+      list.firstElementChild.setAttribute("aria-disabled", "true");
+      say("Nothing found");
+    }
     this.dialog.querySelector("input").setAttribute("aria-activedescendant", this.items.length ? "palette-" + this.chosen : "");
     list.children[this.chosen]?.scrollIntoView({ block: "nearest" });
   },

@@ -1,0 +1,194 @@
+package console_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/app/apptest"
+)
+
+// expiredServer is a receiver whose certificate is over.
+func expiredServer(t *testing.T) *httptest.Server {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-25 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, of, of, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// card is a part of a page that a heading names.
+func card(t testing.TB, page, heading string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page, ">"+heading+"</h2>")
+	if !ok {
+		t.Fatalf("no card %q on %s", heading, plain(page))
+	}
+	text, _, _ := strings.Cut(rest, "</section>")
+	return text
+}
+
+// TestWhyOnTheFirstScreen: whatever keeps events from a receiver is on the overview, on the list and on the
+// webhook's page, in words, with the repair one click away.
+func TestWhyOnTheFirstScreen(t *testing.T) {
+	dir := t.TempDir()
+	s := apptest.Start(t, dir)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/secret":
+			http.Error(w, "bad signature", http.StatusUnauthorized)
+		case "/deployed":
+			http.NotFound(w, r)
+		case "/days", "/gone":
+			http.Error(w, "no such tenant", http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	hook := func(endpoint string, more map[string]any) string {
+		in := map[string]any{"endpoint": endpoint, "events": []string{"customer.*"}, "retry_schedule_seconds": []int{}}
+		for name, value := range more {
+			in[name] = value
+		}
+		return call(t, s, "POST", "/v1/webhooks", in)["id"].(string)
+	}
+	ids := map[string]string{
+		"wrong secret": hook(receiver.URL+"/secret", nil), "expired": hook(expiredServer(t).URL, nil), "404": hook(receiver.URL+"/deployed", nil),
+		"filter": hook(receiver.URL+"/filter", map[string]any{"filter": `data.status == "NEVER"`}), "topics": hook(receiver.URL+"/topics", map[string]any{"events": []string{"account.customer.linked"}}),
+		"days": hook(receiver.URL+"/days", map[string]any{"retry_schedule_seconds": []int{3600}}), "gone": hook(receiver.URL+"/gone", map[string]any{"retry_schedule_seconds": []int{3600}}),
+		"well": hook(receiver.URL+"/well", nil),
+	}
+	w := &world{Server: s}
+	var events []string
+	for n := range 6 {
+		events = append(events, w.publish(t, "customer.created", map[string]any{"id": fmt.Sprint(n), "status": "NEW"}))
+	}
+	for name, status := range map[string]string{"wrong secret": "failed", "expired": "failed", "404": "failed", "days": "retrying", "gone": "retrying", "well": "delivered"} {
+		for _, event := range events {
+			w.settled(t, ids[name], event, status)
+		}
+	}
+	for _, name := range []string{"wrong secret", "expired", "404"} {
+		eventually(t, func() error { // figures come a moment later
+			if n := call(t, s, "GET", "/v1/webhooks/"+ids[name]+"/stats", nil)["total"].(map[string]any)["failed"]; n != 6.0 {
+				return fmt.Errorf("%s: %v failed", name, n)
+			}
+			return nil
+		})
+	}
+	p := signedIn(t, s, s.Key)
+	needs := p.causes(ids, map[string]cause{
+		"wrong secret": {[]string{"Nothing was ever taken", "rejects the signature"}, `href="/console/webhooks/ID/secret"`},
+		"expired":      {[]string{"certificate", "expired"}, `href="/console/webhooks/ID/test"`},
+		"404":          {[]string{"nothing at this path"}, `href="/console/webhooks/ID/settings"`},
+		"filter":       {[]string{"excludes 6 events of its topics"}, `href="/console/webhooks/ID/settings#what"`},
+		"topics":       {[]string{"None of its topics is among the latest events"}, `href="/console/webhooks/ID/settings#what"`},
+	})
+	if entry := entryOf(needs, ids["well"]); entry != "" {
+		t.Errorf("control: one that is well needs attention: %s", said(entry))
+	}
+
+	s.Stop()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "atlas-webhooks.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, reason := range map[string]string{"days": "failing", "gone": "gone"} {
+		if _, err := db.ExecContext(t.Context(), `UPDATE webhooks SET status = 'INACTIVE', status_reason = $1 WHERE id = $2`, reason, ids[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = apptest.Start(t, dir)
+	p = signedIn(t, s, s.Key)
+	p.causes(ids, map[string]cause{
+		"days": {[]string{"five days without a success", "answered 500", "6 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
+		"gone": {[]string{"INACTIVE", "6 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
+	})
+	p.get("/console/webhooks/"+ids["days"]).has("no such tenant", "The endpoint answered 500").hasNot("data-next", "Next probe", "if nothing changes")
+	p.get("/console/webhooks/" + ids["days"] + "/deliveries").has("Retrying").hasNot(">next ")
+	// The repair: one click sends all that waits.
+	p.post("/console/webhooks/"+ids["days"]+"/status", map[string][]string{"status": {"ACTIVE"}, "resume": {"backlog"}}).status(200)
+	if got := call(t, s, "GET", "/v1/webhooks/"+ids["days"], nil)["status"]; got != "ACTIVE" {
+		t.Error(got)
+	}
+}
+
+// cause is what is said of a webhook, and the form or page that mends it.
+type cause struct {
+	says   []string
+	repair string
+}
+
+// causes looks for them on the overview, on the list and on the webhook's page. It returns what needs
+// attention.
+func (p *person) causes(ids map[string]string, cases map[string]cause) string {
+	t := p.t
+	t.Helper()
+	overview, list := p.get("/console/").status(200).text, p.get("/console/webhooks").status(200).text
+	needs := card(t, overview, "Needs attention")
+	for name, want := range cases {
+		page := p.get("/console/webhooks/" + ids[name]).status(200)
+		entry := entryOf(needs, ids[name])
+		for _, text := range want.says {
+			for where, got := range map[string]string{"the overview": entry, "its page": page.text} {
+				if !strings.Contains(got, text) {
+					t.Errorf("%s: %s does not say %q: %s", name, where, text, said(got))
+				}
+			}
+			if !strings.Contains(list, text) && name != "filter" && name != "topics" {
+				t.Errorf("%s: the list does not say %q", name, text)
+			}
+		}
+		repair := strings.ReplaceAll(want.repair, "ID", ids[name])
+		for where, got := range map[string]string{"the overview": entry, "its page": page.text} {
+			if !strings.Contains(got, repair) {
+				t.Errorf("%s: %s has no %s", name, where, repair)
+			}
+		}
+		if pill := regexp.MustCompile(`pill (?:good|info)"`).FindString(page.text); pill != "" && name != "filter" && name != "topics" {
+			t.Errorf("%s: its page has a %s", name, pill)
+		}
+	}
+	return needs
+}
+
+// entryOf is the entry of a list that is about a webhook.
+func entryOf(list, id string) string {
+	for _, entry := range strings.Split(list, "<li>") {
+		if strings.Contains(entry, id) {
+			return entry
+		}
+	}
+	return ""
+}
