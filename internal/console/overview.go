@@ -27,9 +27,24 @@ type overview struct {
 	MoreCare int // that are not shown
 	Notices  []client.Notice
 	Rows     map[string]webhookRow // by id
-	Topics   []client.Topic
-	Base     string
-	Command  string
+	Steps    steps
+}
+
+// steps are what is filled into the first three, which run as printed.
+type steps struct {
+	Base  string // address of this server
+	Local bool   // it sends to receivers on its own machine
+}
+
+func (v *visit) steps() (s steps, err error) {
+	s.Base = v.base()
+	var p client.Preflight
+	err = v.post("/v1/webhooks/preflight", map[string]any{"endpoint": "http://127.0.0.1:3000/"}, &p)
+	if problem := problemOf(err); err != nil && problem.Status < http.StatusInternalServerError {
+		return s, nil // it is not for readers, or was asked too often
+	}
+	s.Local = len(p.Refused) == 0
+	return s, err
 }
 
 // care is something that needs attention.
@@ -103,7 +118,7 @@ const (
 )
 
 func (v *visit) overview() (*overview, error) {
-	o := &overview{Exact: true, Rows: map[string]webhookRow{}, Base: v.base()}
+	o := &overview{Exact: true, Rows: map[string]webhookRow{}}
 	var err error
 	if o.Window, o.Stats, err = v.figures("/v1/stats"); err != nil {
 		return nil, err
@@ -111,6 +126,11 @@ func (v *visit) overview() (*overview, error) {
 	o.Figure = chartView{"/console/figures?window=" + o.Window, o.Stats}
 	if err := v.get("/v1/webhooks/summary", nil, &o.All); err != nil {
 		return nil, err
+	}
+	if o.All.Total == 0 {
+		if o.Steps, err = v.steps(); err != nil {
+			return nil, err
+		}
 	}
 	rows, err := v.closely(&o.All)
 	if err != nil {

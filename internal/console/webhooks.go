@@ -144,18 +144,18 @@ const (
 
 // webhookList is the page.
 type webhookList struct {
-	Rows          []webhookRow
-	Q, Status     string
-	Event         string
-	Any           bool // the company has webhooks at all
-	Found         int  // webhooks that match
-	Text          string
-	Earlier       string
-	Later         string
-	EarlierText   string
-	LaterText     string
-	Topics        []client.Topic
-	Base, Command string
+	Rows        []webhookRow
+	Q, Status   string
+	Event       string
+	Any         bool // the company has webhooks at all
+	Found       int  // webhooks that match
+	Text        string
+	Earlier     string
+	Later       string
+	EarlierText string
+	LaterText   string
+	Topics      []client.Topic
+	Steps       steps
 }
 
 func (c *Console) webhookRoutes(mux *http.ServeMux) {
@@ -244,7 +244,7 @@ func (v *visit) allWebhooks(query url.Values) (all []client.Webhook, err error) 
 }
 
 func (v *visit) webhookList() (*webhookList, error) {
-	l := &webhookList{Q: v.query("q"), Status: v.query("status"), Event: v.query("event"), Base: v.base()}
+	l := &webhookList{Q: v.query("q"), Status: v.query("status"), Event: v.query("event")}
 	filter := url.Values{}
 	for name, value := range map[string]string{"status": l.Status, "event": l.Event} {
 		if value != "" {
@@ -255,7 +255,11 @@ func (v *visit) webhookList() (*webhookList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Any = len(all) > 0 || l.Status != "" || l.Event != "" || l.Q != ""
+	if l.Any = len(all) > 0 || l.Status != "" || l.Event != "" || l.Q != ""; !l.Any {
+		if l.Steps, err = v.steps(); err != nil {
+			return nil, err
+		}
+	}
 	if words := strings.Fields(strings.ToLower(l.Q)); len(words) > 0 {
 		all = slices.DeleteFunc(all, func(w client.Webhook) bool {
 			text := strings.ToLower(w.Endpoint + " " + w.Description + " " + w.ID + " " + strings.Join(w.Events, " "))
