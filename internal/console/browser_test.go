@@ -32,24 +32,49 @@ type tab struct {
 	errors []string // that the page wrote to its console: among them what the policy refused
 }
 
-// openTab starts a browser with a profile of its own. Without one the test is skipped; `make
-// browser` installs it.
-func openTab(t *testing.T, flags ...chromedp.ExecAllocatorOption) *tab {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed: make browser")
-	}
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun)
+// startBrowser starts one; it is there with the first tab.
+func startBrowser(flags ...chromedp.ExecAllocatorOption) (ctx context.Context, end func()) {
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun)
 	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
 	ctx, closeBrowser := chromedp.NewExecAllocator(context.Background(), append(options, flags...)...)
 	ctx, closeTab := chromedp.NewContext(ctx)
-	t.Cleanup(func() { closeTab(); closeBrowser() })
+	return ctx, func() { closeTab(); closeBrowser() }
+}
+
+// shared is the browser of all tests that want nothing special of it; endShared ends it, if it was started.
+var (
+	endShared = func() {}
+	shared    = sync.OnceValues(func() (context.Context, error) {
+		ctx, end := startBrowser()
+		endShared = end
+		return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	})
+)
+
+// openTab opens a tab that has cookies and storage of its own; with flags in a browser of its own. Without
+// a browser the test is skipped; `make browser` installs it.
+func openTab(t *testing.T, flags ...chromedp.ExecAllocatorOption) *tab {
+	t.Helper()
+	if _, err := exec.LookPath("chromium"); err != nil {
+		t.Skip("chromium is not installed: make browser")
+	}
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	var ctx context.Context
+	var end context.CancelFunc
+	if len(flags) > 0 {
+		ctx, end = startBrowser(flags...)
+	} else {
+		browser, err := shared()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, end = chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	}
+	t.Cleanup(end)
 	b := &tab{T: t, ctx: ctx}
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,6 @@ import (
 // person is somebody with a browser in front of a real server.
 type person struct {
 	t      testing.TB
-	server *apptest.Server
 	base   string // where it is reached
 	client *http.Client
 }
@@ -31,7 +30,7 @@ func visitor(t testing.TB, s *apptest.Server) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &person{t, s, s.URL, &http.Client{Jar: jar, Timeout: 20 * time.Second}}
+	return &person{t, s.URL, &http.Client{Jar: jar, Timeout: 20 * time.Second}}
 }
 
 // signedIn is somebody who signed in with a key; an operator with one who looks at company c1.

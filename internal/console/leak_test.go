@@ -68,9 +68,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 
 	browser := func() *person {
 		p := visitor(t, s)
-		front := *s
-		front.URL = f.URL
-		p.server = &front
+		p.base = f.URL
 		p.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // our own front
 		t.Cleanup(p.client.CloseIdleConnections)
 		return p

@@ -18,14 +18,17 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/cli"
 )
 
-// TestMain is the command line where it is called by its name: the tests run what pages print.
+// TestMain is the command line where it is called by its name: the tests run what pages print. It ends the
+// browser that they share.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "atlas-webhooks" {
 		os.Exit(cli.Main(&cli.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: func(context.Context, cli.ServerOptions) (cli.Server, error) {
 			return nil, errors.ErrUnsupported
 		}}))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	endShared()
+	os.Exit(code)
 }
 
 // TestFirstSteps runs the three steps of an empty console as they are printed, for a company and for an
