@@ -45,10 +45,10 @@ func (p *Problem) Error() string {
 		b.WriteString(": " + p.Detail)
 	}
 	for i, f := range p.Errors {
-		if i == 0 && p.Detail == f.Field+": "+f.Detail {
+		if i == 0 && p.Detail == f.String() {
 			continue // the detail repeats the first
 		}
-		b.WriteString("; " + f.Field + ": " + f.Detail)
+		b.WriteString("; " + f.String())
 	}
 	if p.RequestID != "" {
 		b.WriteString(" [request " + p.RequestID + "]")

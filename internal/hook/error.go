@@ -43,6 +43,14 @@ type FieldError struct {
 	Hint   string `json:"-"` // more, for an operator's eyes alone; "" for none
 }
 
+// String names the field where there is one, and says what is wrong.
+func (f FieldError) String() string {
+	if f.Field == "" {
+		return f.Detail
+	}
+	return f.Field + ": " + f.Detail
+}
+
 func (e *Error) Error() string {
 	var s strings.Builder
 	s.WriteString(e.Code)
@@ -50,7 +58,7 @@ func (e *Error) Error() string {
 		s.WriteString(": " + e.Detail)
 	}
 	for _, f := range e.Fields {
-		fmt.Fprintf(&s, "; %s: %s", f.Field, f.Detail)
+		s.WriteString("; " + f.String())
 	}
 	if e.Err != nil {
 		s.WriteString(": " + e.Err.Error())
@@ -67,7 +75,7 @@ func Invalid(field, code, format string, args ...any) *Error {
 
 // InvalidFields is a refusal of several fields. Its code is that of the first.
 func InvalidFields(fields ...FieldError) *Error {
-	return &Error{Kind: KindInvalid, Code: fields[0].Code, Detail: fields[0].Field + ": " + fields[0].Detail, Fields: fields}
+	return &Error{Kind: KindInvalid, Code: fields[0].Code, Detail: fields[0].String(), Fields: fields}
 }
 
 // Refuse is an error of a kind with a stable code and a sentence.

@@ -121,7 +121,7 @@ func humaProblem(status int, msg string, errs []error, requestID string) *client
 		}
 		p.Code = "invalid"
 		if len(p.Errors) > 0 {
-			p.Code, p.Detail = p.Errors[0].Code, p.Errors[0].Field+": "+p.Errors[0].Detail
+			p.Code, p.Detail = p.Errors[0].Code, p.Errors[0].String()
 		}
 	}
 	p.Title = http.StatusText(p.Status)
