@@ -60,12 +60,8 @@ func (m *made) table() string {
 	return "links"
 }
 
-// recordsKept is how long Postgres keeps the trace of a record that nobody took away: long after
-// whoever might ask for its outcome.
-const recordsKept = 24 * time.Hour
-
-// PurgePastStep deletes, of each kind, at most limit entries of the audit log from before a time, keys
-// that were over then, and traces of records that nobody asks about any more.
+// PurgePastStep deletes, of each kind, at most limit entries of the audit log from before a time, and keys
+// that were over then.
 func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
 	statements := []string{
 		`DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)`,
@@ -81,16 +77,28 @@ func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) 
 			}
 			n += int(gone)
 		}
-		if _, ok := s.engine.(*elephant); ok {
-			gone, err := q.exec(ctx, `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE made_at < now() - make_interval(secs => $1) LIMIT $2)`,
-				recordsKept.Seconds(), int64(limit))
-			n += int(gone)
-			return err
-		}
 		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("purge the past: %w", err)
+	}
+	return n, nil
+}
+
+// PurgeTracesStep deletes at most limit traces of records that are as old as kept, by the database's clock.
+// Only Postgres has any: those that no later record took away.
+func (s *Store) PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (n int, err error) {
+	if _, ok := s.engine.(*elephant); !ok {
+		return 0, nil
+	}
+	err = s.write(ctx, func(q tx) error {
+		gone, err := q.exec(ctx, `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE made_at < now() - make_interval(secs => $1) LIMIT $2)`,
+			kept.Seconds(), int64(limit))
+		n = int(gone)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge traces of records: %w", err)
 	}
 	return n, nil
 }

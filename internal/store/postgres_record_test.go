@@ -301,3 +301,20 @@ func TestPostgresFence(t *testing.T) {
 		t.Error("nothing was written by a node that lives")
 	}
 }
+
+// TestTracesArePurged: of records that nobody asks about any more, whether they were committed or not.
+func TestTracesArePurged(t *testing.T) {
+	b := newBroken(t)
+	c := session(t, b.url)
+	run(t, c, `INSERT INTO records (id, void, made_at) VALUES ('old', false, now() - interval '25 hours'), ('void', true, now() - interval '25 hours'), ('young', true, now() - interval '23 hours')`)
+	for _, x := range []struct {
+		limit, gone int
+	}{{1, 1}, {10, 1}, {10, 0}} {
+		if n, err := b.store.PurgeTracesStep(t.Context(), 24*time.Hour, x.limit); err != nil || n != x.gone {
+			t.Errorf("%d traces went, %v; want %d", n, err, x.gone)
+		}
+	}
+	if id := value[string](t, c, `SELECT string_agg(id, ',') FROM records`); id != "young" {
+		t.Errorf("left are %s", id)
+	}
+}

@@ -30,6 +30,8 @@ const (
 	pages     = 100 // of one partition in one round
 	// Of answers to POSTs: what the API promises. They can hold secrets.
 	answersKept = 24 * time.Hour
+	// Of traces of records: long after whoever might ask for an outcome.
+	tracesKept = 24 * time.Hour
 )
 
 // Store is what upkeep works on.
@@ -42,6 +44,7 @@ type Store interface {
 	PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
 	PurgeAgedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgePastStep(ctx context.Context, before time.Time, limit int) (int, error)
+	PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (int, error)
 	PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (int, error)
 	EraseDeletedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	ExpireSecrets(ctx context.Context, now time.Time, limit int) (int, error)
@@ -98,6 +101,7 @@ func (u *Upkeep) round(ctx context.Context) error {
 			}
 			return u.Store.PurgePastStep(ctx, now.Add(-u.Past), stepRows)
 		}),
+		u.steps(ctx, func() (int, error) { return u.Store.PurgeTracesStep(ctx, tracesKept, stepRows) }),
 		u.steps(ctx, func() (int, error) { return u.Store.EraseDeletedStep(ctx, now.Add(-grace), stepRows) }),
 		u.warn(ctx, now),
 		u.events(ctx, now),

@@ -16,6 +16,7 @@ type counting struct {
 	*store.Store
 	calls     int
 	companies map[hook.CompanyKey]bool // that were visited
+	traces    time.Duration            // how old those were that were asked to go
 }
 
 func (c *counting) visit(key hook.CompanyKey) {
@@ -46,6 +47,54 @@ func (c *counting) ExpireStep(ctx context.Context, key hook.CompanyKey, before t
 func (c *counting) PurgeCompanyStep(ctx context.Context, key hook.CompanyKey, before time.Time, limit int) (int, error) {
 	c.visit(key)
 	return c.Store.PurgeCompanyStep(ctx, key, before, limit)
+}
+
+func (c *counting) PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (int, error) {
+	c.traces = kept
+	return c.Store.PurgeTracesStep(ctx, kept, limit)
+}
+
+// Answers that were kept for an Idempotency-Key go after a day, whatever the retention: they can hold
+// secrets. So do traces of records, also where the audit log is kept for ever.
+func TestAnswersEndAfterADay(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	s, err := store.OpenSQLite(t.Context(), store.Options{
+		Dir: t.TempDir(), MasterKey: make([]byte, 32), MinFreeDisk: -1, UnsafeNoSync: true, Now: func() time.Time { return now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	company, err := s.EnsureCompany(t.Context(), "c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := store.SavedAnswer{Company: company.Key, Key: "k1", Route: "POST /v1/webhooks", Status: 201, Body: []byte(`{"signing_secret":"whsec_x"}`)}
+	if err := s.SaveAnswer(t.Context(), answer); err != nil {
+		t.Fatal(err)
+	}
+	ever := now.Add(-time.Hour) // so that an answer is given as long as it is there
+	c := &counting{Store: s, companies: map[hook.CompanyKey]bool{}}
+	u := Upkeep{Store: c, Log: slog.New(slog.DiscardHandler), Retention: 90 * 24 * time.Hour, Now: func() time.Time { return now }}
+	for _, x := range []struct {
+		after time.Duration
+		there bool
+	}{{24 * time.Hour, true}, {time.Second, false}} {
+		now = now.Add(x.after)
+		if err := u.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		saved, err := s.ReserveAnswer(t.Context(), store.SavedAnswer{Company: company.Key, Key: "k1", Route: answer.Route}, ever)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there := saved != nil; there != x.there {
+			t.Errorf("at %s the answer is there: %t, want %t", now.Sub(ever), there, x.there)
+		}
+	}
+	if c.traces != 24*time.Hour {
+		t.Errorf("traces of records are kept for %s", c.traces)
+	}
 }
 
 // A round costs by what is due: of 2,000 companies with an event each, whose webhooks have nothing
