@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -309,6 +310,39 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 	if got := settings["database_url"].Value; got != "postgres://db" {
 		t.Error(got)
+	}
+}
+
+// Whatever setting takes a URL with a password, it does not come out again: not from the configuration
+// where the URL is taken, not from what is said where it is refused.
+func TestPasswordsInURLsStayHidden(t *testing.T) {
+	const password = "p4ssw0rd"
+	var taken []string
+	for _, f := range fields(Config{}) {
+		if f.name == "data_dir" || f.name == "egress_ca_file" {
+			continue // any text is a path
+		}
+		takes := false
+		for _, text := range []string{"http://", "https://", "postgres://", "ftp://", "http://%"} {
+			text += "user:" + password + "@example.com:1234"
+			c, settings, err := loadWith(t, "", []string{f.env() + "=" + text}, nil)
+			said := fmt.Sprint(err)
+			if err == nil {
+				takes = true
+				text, err := json.Marshal(c)
+				said = fmt.Sprintf("%+v %#v %v %s %v", c, c, settings, text, err)
+			}
+			_, secret := reflect.ValueOf(c).Field(f.index).Interface().(SecretURL)
+			if (err == nil || secret) && strings.Contains(said, password) {
+				t.Errorf("%s=%s is told in %s", f.name, text, said)
+			}
+		}
+		if takes {
+			taken = append(taken, f.name)
+		}
+	}
+	if want := []string{"database_url", "egress_proxy", "otlp_endpoint"}; !slices.Equal(taken, want) {
+		t.Errorf("a URL with a password is taken by %q, want %q", taken, want)
 	}
 }
 

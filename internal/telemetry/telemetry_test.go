@@ -178,10 +178,11 @@ func TestTracing(t *testing.T) {
 	bodies := make(chan string, 10)
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		bodies <- r.URL.Path + " " + string(body)
+		user, password, _ := r.BasicAuth()
+		bodies <- r.URL.Path + " " + user + " " + password + " " + string(body)
 	}))
 	defer collector.Close()
-	tracing, err := NewTracing(t.Context(), collector.URL, "v1", slog.New(slog.DiscardHandler))
+	tracing, err := NewTracing(t.Context(), strings.Replace(collector.URL, "//", "//otel:p%40ss@", 1), "v1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func TestTracing(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-bodies
-	if !strings.HasPrefix(got, "/v1/traces ") || !strings.Contains(got, "attempt") || !strings.Contains(got, "https://example.com") {
+	if !strings.HasPrefix(got, "/v1/traces otel p@ss ") || !strings.Contains(got, "attempt") || !strings.Contains(got, "https://example.com") {
 		t.Errorf("%q", got)
 	}
 	if strings.Contains(got, "CANARY") {
