@@ -5,9 +5,11 @@ import "sync"
 // MaxCached bounds what a [Cache] holds, in bytes, about.
 const MaxCached = 24 << 20
 
-// Cache compiles each expression once, whoever uses it. Its zero value works, and it is safe for
-// concurrent use.
+// Cache compiles each expression once, whoever uses it, and remembers what was dear to find out. Its zero
+// value works, and it is safe for concurrent use.
 type Cache struct {
+	memory memory
+
 	mu       sync.RWMutex
 	programs map[string]compiled
 	weight   int

@@ -125,7 +125,20 @@ func (r *reader) container(open byte, depth int) bool {
 
 func (r *reader) string() bool {
 	start := r.at
-	for r.at++; r.at < len(r.text); r.at++ {
+	r.at++
+	rest := r.text[r.at:]
+	quote := strings.IndexByte(rest, '"')
+	if quote < 0 {
+		return false
+	}
+	escape := strings.IndexByte(rest[:quote], '\\')
+	if escape < 0 { // as most are
+		r.at += quote + 1
+		r.leaf(start)
+		return true
+	}
+	r.at += escape
+	for ; r.at < len(r.text); r.at++ {
 		switch r.text[r.at] {
 		case '\\':
 			r.at++
@@ -140,8 +153,12 @@ func (r *reader) string() bool {
 
 func (r *reader) scalar() bool {
 	start := r.at
-	for r.at < len(r.text) && !strings.ContainsRune(",:]} \n\t\r", rune(r.text[r.at])) {
-		r.at++
+	for ; r.at < len(r.text); r.at++ {
+		switch r.text[r.at] {
+		case ',', ':', ']', '}', ' ', '\n', '\t', '\r':
+			r.leaf(start)
+			return true
+		}
 	}
 	r.leaf(start)
 	return true

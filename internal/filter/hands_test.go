@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,56 @@ func TestJudgesRefuseLateTurns(t *testing.T) {
 			t.Error("turns of nobody are kept")
 		}
 	})
+}
+
+// TestDearVerdictsAreRemembered: what was dear to find out of an event of the log is not found out again,
+// whoever asks; of other filters, another event, and one of no log, it is. What is remembered is bounded.
+func TestDearVerdictsAreRemembered(t *testing.T) {
+	var c Cache
+	engine, reads := NewJudges(&c, NewHands(), false), NewJudges(&c, NewHands(), true)
+	var filters []string
+	for i := range 100 {
+		filters = append(filters, fmt.Sprintf(`count(data.l, # == %d) == 1 or event == %q`, i, strings.Repeat("x", 1500)))
+	}
+	ask := func(j *Judges, offset hook.Offset, elements int, filters []string) []hook.Judged {
+		t.Helper()
+		e := &hook.Event{Company: 1, Offset: offset, Topic: "conversation", Data: []byte(`{"l": [` + strings.Repeat("1000, ", elements) + `7]}`)}
+		judged, err := j.Judge(t.Context(), 1, e, filters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return judged
+	}
+	first := ask(engine, 5, 2000, filters)
+	if !first[7].Matched || first[8].Matched {
+		t.Fatalf("%+v", first[:9])
+	}
+	// Had it to be asked again, another document would be seen.
+	if again := ask(reads, 5, 1, filters); !slices.Equal(again, first) {
+		t.Errorf("asked again it said %+v", again[:9])
+	}
+	more := ask(reads, 5, 1, append([]string{"true"}, filters...))
+	if !more[0].Matched || !slices.Equal(more[1:], first) {
+		t.Errorf("beside another filter: %+v", more[:9])
+	}
+	for what, steps := range map[string]int{
+		"another event":  ask(reads, 6, 1, filters)[0].Steps,
+		"what was cheap": ask(reads, 6, 2, filters)[0].Steps - ask(reads, 7, 2, filters)[0].Steps + 1,
+		"of no log":      ask(reads, 0, 2000, filters)[0].Steps - ask(reads, 0, 1000, filters)[0].Steps,
+	} {
+		if steps <= 0 || steps == first[0].Steps {
+			t.Errorf("%s: %d steps", what, steps)
+		}
+	}
+	for offset := range hook.Offset(40) {
+		ask(engine, 100+offset, 500, filters)
+	}
+	if n := len(c.memory.events); c.memory.size > maxRemembered || n < 10 || n > 35 {
+		t.Errorf("%d bytes of %d events", c.memory.size, n)
+	}
+	if again := ask(reads, 5, 1, filters); again[0].Steps == first[0].Steps {
+		t.Error("the first event is still remembered")
+	}
 }
 
 // TestDearNumbers: what computes in more than 64 bits costs as many steps as it takes time.

@@ -42,6 +42,11 @@ func NewJudges(c *Cache, h *Hands, fair bool) *Judges {
 
 // Judge is a [hook.Judge].
 func (j *Judges) Judge(ctx context.Context, company hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
+	judged := make([]hook.Judged, len(filters))
+	rest := j.cache.memory.recall(e, filters, judged)
+	if len(rest) == 0 {
+		return judged, ctx.Err()
+	}
 	if j.fair {
 		leave, err := j.enter(ctx, company)
 		if err != nil {
@@ -62,16 +67,19 @@ func (j *Judges) Judge(ctx context.Context, company hook.CompanyKey, e *hook.Eve
 		return nil, err
 	}
 	defer p.give()
-	judged := make([]hook.Judged, len(filters))
+	if rest = j.cache.memory.recall(e, filters, judged); len(rest) == 0 { // somebody asked meanwhile
+		return judged, nil
+	}
 	d, broken := Decode(e.Data)
-	for i, source := range filters {
+	for _, i := range rest {
 		var err error
 		if broken != nil {
 			judged[i] = hook.Judged{Matched: true, Problem: broken.Error()}
-		} else if judged[i], err = j.one(source, e.Topic, d, &p); err != nil {
+		} else if judged[i], err = j.one(filters[i], e.Topic, d, &p); err != nil {
 			return nil, err
 		}
 	}
+	j.cache.memory.remember(e, filters, judged, rest)
 	return judged, nil
 }
 
