@@ -14,6 +14,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -78,29 +79,37 @@ type Sender struct {
 	door      Door
 	userAgent string
 	panicked  func(value any, stack []byte)
+	turns     chan struct{} // of those that sign large bodies
 }
+
+// large is from how many bytes signing a body takes a turn. It takes some milliseconds a mebibyte, in which
+// nobody else has the core: of a thousand such attempts, due at once, all cores would be busy with a queue
+// of one webhook's company, and everybody else's events stood behind it. Half the cores are left to them.
+const large = 64 << 10
 
 // New makes a sender. The version goes into the User-Agent. The panicked function is told of panics
 // that were contained, for the log; nil is allowed.
 func New(door Door, version string, panicked func(value any, stack []byte)) *Sender {
-	return &Sender{door: door, userAgent: wire.UserAgent(version), panicked: panicked}
+	return &Sender{
+		door: door, userAgent: wire.UserAgent(version), panicked: panicked, turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+	}
 }
 
 // Send makes the attempt. It returns within the webhook's timeout (and a moment), or earlier when
 // ctx ends, which counts as a fault of ours.
 func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
-	start := time.Now()
-	result.StartedAt = hook.Now(start)
 	defer func() {
 		if v := recover(); v != nil {
 			result = s.contain(v, result)
 		}
 	}()
-	result.TimestampText = wire.Timestamp(start)
 	header := headers.Get().(*[]byte)
 	defer headers.Put(header)
-	var err error
-	if *header, err = s.sign((*header)[:0], &r, start, result.TimestampText); err != nil {
+	start, err := s.sign(ctx, header, &r, &result)
+	switch {
+	case errors.Is(err, errBrokenOff):
+		return refuse(result, hook.ErrOwnFault, err.Error())
+	case err != nil:
 		return refuse(result, hook.ErrInternal, "the request could not be signed: "+err.Error())
 	}
 	timeout := r.Webhook.Timeout
@@ -122,15 +131,32 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 // headers are the memory that requests' headers are written into, used again.
 var headers = sync.Pool{New: func() any { return new([]byte) }}
 
-// sign appends the request's headers.
-func (s *Sender) sign(to []byte, r *Request, now time.Time, timestamp string) ([]byte, error) {
+var errBrokenOff = errors.New("the attempt was broken off by this server")
+
+// sign writes the request's headers, as of the time that it returns and notes. A large body waits for its
+// turn, unless ctx ends before.
+func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Result) (now time.Time, err error) {
+	if len(r.Body) >= large {
+		select {
+		case s.turns <- struct{}{}:
+			defer func() { <-s.turns }()
+		case <-ctx.Done():
+			err = errBrokenOff
+		}
+	}
+	now = time.Now()
+	result.StartedAt, result.TimestampText = hook.Now(now), wire.Timestamp(now)
+	if err != nil {
+		return now, err
+	}
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
-		Body: r.Body, Timestamp: timestamp, Topic: r.Topic, EventID: r.EventID, Object: r.Object, WebhookID: r.Webhook.ID,
+		Body: r.Body, Timestamp: result.TimestampText, Topic: r.Topic, EventID: r.EventID, Object: r.Object, WebhookID: r.Webhook.ID,
 		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}
-	return request.AppendHeader(to)
+	*to, err = request.AppendHeader((*to)[:0])
+	return now, err
 }
 
 // failed describes an attempt without an answer.

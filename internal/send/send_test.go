@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -307,3 +308,52 @@ func TestMissingClientCertificate(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeBodiesTakeTurns: while others sign, a large body waits, is signed as of when its turn comes, and
+// gives up when the server ends; a small one, of which signing takes microseconds, goes by.
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		went := make(chan int, 10)
+		s := New(doorFunc(func(r *egress.Request) (egress.Answer, error) {
+			went <- len(r.Body)
+			return egress.Answer{Status: 204}, nil
+		}), "test", nil)
+		for range cap(s.turns) {
+			s.turns <- struct{}{}
+		}
+		begin := func(ctx context.Context, bytes int) <-chan Result {
+			done := make(chan Result, 1)
+			go func() {
+				done <- s.Send(ctx, Request{Webhook: &hook.Webhook{Secrets: hook.Secrets{Current: secret}}, Body: make([]byte, bytes)})
+			}()
+			synctest.Wait()
+			return done
+		}
+		waits := begin(t.Context(), large)
+		ctx, end := context.WithCancel(t.Context())
+		leaves := begin(ctx, large)
+		if r := <-begin(t.Context(), large-1); !r.Delivered() || <-went != large-1 {
+			t.Errorf("a small body: %+v", r)
+		}
+		end()
+		if r := <-leaves; r.Class != hook.ErrOwnFault || r.TimestampText == "" {
+			t.Errorf("when the server ended: %+v", r)
+		}
+		time.Sleep(time.Second)
+		if len(went) > 0 {
+			t.Fatal("a large body did not wait")
+		}
+		before := time.Now()
+		<-s.turns
+		if r := <-waits; !r.Delivered() || !r.StartedAt.Equal(hook.Now(before)) || <-went != large {
+			t.Errorf("when its turn came, at %s: %+v", before, r)
+		}
+		if len(s.turns) != cap(s.turns)-1 {
+			t.Errorf("%d turns are taken", len(s.turns))
+		}
+	})
+}
+
+type doorFunc func(r *egress.Request) (egress.Answer, error)
+
+func (f doorFunc) Do(_ context.Context, r *egress.Request) (egress.Answer, error) { return f(r) }
