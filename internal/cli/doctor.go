@@ -217,20 +217,47 @@ func (x *examination) company(ctx context.Context) {
 	})
 }
 
-// webhook notes a webhook that does not fare well.
+// webhook notes a webhook that does not fare well: the cause, and the command that repairs it.
 func (x *examination) webhook(ctx context.Context, w *client.Webhook) {
-	if w.Status == client.Inactive && w.StatusReason != nil {
-		x.fail(w.ID, "became INACTIVE: "+*w.StatusReason)
-		return
-	}
 	one, err := x.api.Webhook(ctx, w.ID)
-	if err == nil && one.Health.State != client.Healthy {
-		err = fmt.Errorf("is %s since %s: %s", one.Health.State, show(one.Health.Since), show(one.Health.Reason))
-	}
 	if err != nil {
 		x.fail(w.ID, err.Error())
+		return
 	}
-	if one != nil && one.FilterProblem != nil {
+	if text := ails(one); text != "" {
+		x.fail(w.ID, w.Endpoint+": "+text)
+	}
+	if one.FilterProblem != nil {
 		x.fail(w.ID, "its filter cannot be used, so every event of its topics matches; write it anew: "+*one.FilterProblem)
+	} else if one.Filter != nil {
+		x.filter(ctx, one)
 	}
+}
+
+// ails says what is wrong with a webhook and what to type; "" where it fares well.
+func ails(w *client.Webhook) string {
+	h := w.Health
+	refused := h.LastError != nil && (h.LastSuccessAt == nil || h.LastError.At.After(*h.LastSuccessAt))
+	switch {
+	case w.Status == client.Inactive && w.StatusReason != nil:
+		return h.Sentence + " Mended? 'atlas-webhooks webhooks resume " + w.ID + "'"
+	case w.Status == client.Active && (h.State != client.Healthy || refused):
+		return h.Sentence + " Mended? 'atlas-webhooks webhooks test " + w.ID + "'"
+	}
+	return ""
+}
+
+// filter notes a filter that lets nothing pass of what the webhook's topics brought lately.
+func (x *examination) filter(ctx context.Context, w *client.Webhook) {
+	v, err := x.api.PreviewFilter(ctx, client.FilterPreview{Filter: *w.Filter, Events: w.Events})
+	if err != nil || len(v.Data) == 0 {
+		return // no event, no verdict
+	}
+	for _, one := range v.Data {
+		if one.Matched {
+			return
+		}
+	}
+	x.fail(w.ID, fmt.Sprintf("its filter excludes each of the latest %d events of its topics (%s is not true). 'atlas-webhooks filters preview' tries another, 'webhooks update %s --filter …' sets it",
+		len(v.Data), show(v.Data[0].Failed), w.ID))
 }

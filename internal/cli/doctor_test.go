@@ -31,3 +31,26 @@ func TestJudgeEra(t *testing.T) {
 		}
 	}
 }
+
+// TestAils: what needs attention is said with the cause and the command, and what does not is not.
+func TestAils(t *testing.T) {
+	now := time.Now()
+	before := now.Add(-time.Minute)
+	gone, failed := "gone", &client.LastError{At: now}
+	for _, c := range []struct {
+		name, want string
+		w          client.Webhook
+	}{
+		{"healthy", "", client.Webhook{Status: client.Active, Health: &client.Health{State: client.Healthy, LastSuccessAt: &now, LastError: &client.LastError{At: before}}}},
+		{"its last attempt failed", "S. Mended? 'atlas-webhooks webhooks test wh_1'", client.Webhook{ID: "wh_1", Status: client.Active, Health: &client.Health{State: client.Healthy, LastSuccessAt: &before, LastError: failed, Sentence: "S."}}},
+		{"it never took one", "S. Mended? 'atlas-webhooks webhooks test wh_1'", client.Webhook{ID: "wh_1", Status: client.Active, Health: &client.Health{State: client.Healthy, LastError: failed, Sentence: "S."}}},
+		{"down", "S. Mended? 'atlas-webhooks webhooks test wh_1'", client.Webhook{ID: "wh_1", Status: client.Active, Health: &client.Health{State: client.Down, Sentence: "S."}}},
+		{"disabled by the server", "S. Mended? 'atlas-webhooks webhooks resume wh_1'", client.Webhook{ID: "wh_1", Status: client.Inactive, StatusReason: &gone, Health: &client.Health{State: client.Healthy, Sentence: "S."}}},
+		{"switched off", "", client.Webhook{Status: client.Inactive, Health: &client.Health{State: client.Healthy, LastError: failed}}},
+		{"paused", "", client.Webhook{Status: client.Paused, Health: &client.Health{State: client.Healthy, LastError: failed}}},
+	} {
+		if got := ails(&c.w); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

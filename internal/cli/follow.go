@@ -99,6 +99,9 @@ func (p *Program) look(ctx context.Context, api *caller, d *pair, sum *followed)
 		return true, p.ended(now, show(now.Reason))
 	case d.webhook.Status != client.Active:
 		sum.still[d.webhook.Status]++
+		if text := sentence(&d.webhook); text != "" {
+			p.progress("%s: %s", d.webhook.ID, text)
+		}
 		return true, p.ended(now, "stands still: the webhook is "+string(d.webhook.Status))
 	}
 	return false, nil

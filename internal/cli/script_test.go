@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 }
 
 // newReceiver answers by path: /ok with 204, /fails with 500, /flaky with 400 to the first attempt at
-// each event and then with 200, anything else with 404.
+// each event and then with 200, /gone with 410, /refuses with 401, anything else with 404.
 func newReceiver(t *testing.T) *httptest.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ok", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
@@ -60,6 +60,8 @@ func newReceiver(t *testing.T) *httptest.Server {
 		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(w, "\x1b[31mno")
 	})
+	mux.HandleFunc("/gone", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
+	mux.HandleFunc("/refuses", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	mux.HandleFunc("/flaky", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Atlas-Webhook-Attempt") == "1" {
 			w.WriteHeader(http.StatusBadRequest)

@@ -38,8 +38,8 @@ func (p *Program) webhooksList() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("event", completeTopic)
 	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
 		f.PageSize = pageSize(limit)
-		return listing(p, "ID STATUS EVENTS ENDPOINT DESCRIPTION", api.Webhooks(ctx, f), limit, func(w client.Webhook) []string {
-			return []string{w.ID, string(w.Status), strings.Join(w.Events, ","), w.Endpoint, w.Description}
+		return listing(p, "ID STATUS EVENTS ENDPOINT DESCRIPTION HEALTH", api.Webhooks(ctx, f), limit, func(w client.Webhook) []string {
+			return []string{w.ID, string(w.Status), strings.Join(w.Events, ","), w.Endpoint, w.Description, sentence(&w)}
 		})
 	})
 }
@@ -77,13 +77,22 @@ func (p *Program) webhook(w *client.Webhook) error {
 	if h := w.Health; h != nil {
 		fields = append(
 			fields,
-			field{"health", strings.TrimSpace(string(h.State) + " " + show(h.Reason))},
+			field{"health", h.Sentence},
 			field{"backlog", backlog(h)},
 			field{"last success", show(h.LastSuccessAt)},
 			field{"last failure", show(h.LastFailureAt)},
+			field{"next probe", show(h.NextProbeAt)},
 		)
 	}
 	return p.thing(w, fields...)
+}
+
+// sentence says how a webhook fares.
+func sentence(w *client.Webhook) string {
+	if w.Health == nil {
+		return ""
+	}
+	return w.Health.Sentence
 }
 
 // backlog is what waits for a webhook, in words.
