@@ -754,8 +754,13 @@ func (b *tab) everywhere(s screen) {
 	b.fits(s.name, 1024)
 	b.size(390)
 	b.fits(s.name, 390)
-	b.accessible(s.name+", on a phone", `{rules: {"color-contrast": {enabled: false}}}`)
+	b.accessible(s.name+", on a phone", onPhones)
 }
+
+// onPhones are the rules whose findings depend on the size of the screen: on what is hidden there, can be
+// scrolled, or has become a table of another shape.
+const onPhones = `{runOnly: {type: "rule", values: ["target-size", "scrollable-region-focusable", "aria-hidden-focus", "button-name", "link-name", "label",
+	"select-name", "nested-interactive", "aria-required-children", "aria-required-parent"]}}`
 
 // fits fails when a page is wider than the screen, or a cell of a table shows more than its own place.
 func (b *tab) fits(where string, width int64) {
