@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"html"
-	"net/http"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,9 +56,9 @@ func TestFirstSteps(t *testing.T) {
 			}
 			go func() { _ = receiver.Wait(); got <- out.String() }()
 			eventually(t, func() error {
-				answer, err := http.Get("http://127.0.0.1:" + port)
+				conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 				if err == nil {
-					_ = answer.Body.Close()
+					_ = conn.Close()
 				}
 				return err
 			})

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -75,9 +76,7 @@ func TestWhyOnTheFirstScreen(t *testing.T) {
 	t.Cleanup(receiver.Close)
 	hook := func(endpoint string, more map[string]any) string {
 		in := map[string]any{"endpoint": endpoint, "events": []string{"customer.*"}, "retry_schedule_seconds": []int{}}
-		for name, value := range more {
-			in[name] = value
-		}
+		maps.Copy(in, more)
 		return call(t, s, "POST", "/v1/webhooks", in)["id"].(string)
 	}
 	ids := map[string]string{
@@ -185,7 +184,7 @@ func (p *person) causes(ids map[string]string, cases map[string]cause) string {
 
 // entryOf is the entry of a list that is about a webhook.
 func entryOf(list, id string) string {
-	for _, entry := range strings.Split(list, "<li>") {
+	for entry := range strings.SplitSeq(list, "<li>") {
 		if strings.Contains(entry, id) {
 			return entry
 		}
