@@ -63,6 +63,49 @@ type BatchItem struct {
 	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
 
+// ObjectChange is what became of an object: its document before, and after. docs/api.md says what is
+// derived.
+type ObjectChange struct {
+	CompanyID  string `json:"company_id"`
+	ObjectType string `json:"object_type"` // conversation, customer, customer_note or account
+	// ID makes publishing again harmless. One is made if there is none; give one that you can make
+	// again after a crash.
+	ID         string     `json:"id,omitempty"`
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	// Before is nil for an object that was created, After for one that was deleted. A [json.RawMessage]
+	// reaches the receivers as it is written, anything else as encoding/json writes it.
+	Before any `json:"before"`
+	After  any `json:"after"`
+}
+
+// PublishedChange is the answer to a change: the events that it means, which are on disk. There are none
+// where the documents do not differ.
+type PublishedChange struct {
+	Data []ChangeEvent `json:"data"`
+}
+
+// ChangeEvent is one event that a change means.
+type ChangeEvent struct {
+	ID        string    `json:"id" doc:"The change's id, a colon and the topic."`
+	Event     string    `json:"event"`
+	Duplicate bool      `json:"duplicate" doc:"The same change was published before."`
+	Changed   []string  `json:"changed" nullable:"false" doc:"What differs, as JSON pointers (RFC 6901), at most 100; empty for an object that was created or deleted, and for links of accounts."`
+	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
+}
+
+// PublishChange publishes what a change of an object means, in one transaction. It needs an operator
+// key.
+func (c *Client) PublishChange(ctx context.Context, change ObjectChange) (*PublishedChange, error) {
+	if change.ID == "" {
+		change.ID = hook.NewID(hook.ChangePrefix, time.Now())
+	}
+	body, err := encode(change)
+	if err != nil {
+		return nil, fmt.Errorf("client: change: %w", err)
+	}
+	return fetch[PublishedChange](ctx, c, post("/v1/changes", body).again())
+}
+
 // PublishEvent publishes an event. It needs an operator key.
 func (c *Client) PublishEvent(ctx context.Context, e Publish) (*Published, error) {
 	body, err := e.encode(time.Now())

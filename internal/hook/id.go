@@ -21,6 +21,7 @@ const (
 	AuditPrefix   = "aud"
 	NoticePrefix  = "ntc"
 	TestPrefix    = "tst"
+	ChangePrefix  = "chg"
 )
 
 var ids struct {

@@ -192,6 +192,7 @@ func (r *recording) walkEvents() (webhook, event string) {
 	event = id(r.ask("publish-event", 202, `{"company_id":"c1","event":"customer","data":{"id":"7", "n": 12345678901234567890},"occurred_at":"2026-03-02T09:00:00.5Z"}`))
 	r.ask("publish-event", 202, `{"company_id":"c1","event":"conversation","data":null}`)
 	r.ask("publish-batch", 202, `[{"company_id":"c1","event":"customer","id":"mine","data":[1e3, "\\u0041"]},{"company_id":"c1","event":"customer","id":"mine","data":[1e3, "\\u0041"]}]`)
+	r.ask("publish-change", 202, `{"company_id":"c3","object_type":"conversation","id":"chg","before":{"id":"7","status":"OPEN"},"after":{"id":"7","status":"CLOSED"}}`)
 	r.ask("list-events", 200, "?limit=2")
 	r.ask("get-event", 200, event)
 	r.ask("explain-event", 200, event)

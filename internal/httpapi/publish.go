@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -26,11 +27,22 @@ type Publish struct {
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
 }
 
+// Change is what became of an object, as package intake reads it; here it only makes the document.
+type Change struct {
+	CompanyID  string     `json:"company_id" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1"`
+	ObjectType string     `json:"object_type" enum:"conversation,customer,customer_note,account"`
+	Before     Document   `json:"before" doc:"The object's document before the change; null says that it was created."`
+	After      Document   `json:"after" doc:"The document after the change; null says that it was deleted. Its text is kept."`
+	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,96}$" doc:"The change's id. When left out, it is the Idempotency-Key, or a new one."`
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+}
+
 const ndjson = "application/x-ndjson"
 
 func (a *API) publishRoutes() {
 	a.mux.HandleFunc("POST /v1/events", a.hot(a.publish))
 	a.mux.HandleFunc("POST /v1/events/batch", a.hot(a.publishBatch))
+	a.mux.HandleFunc("POST /v1/changes", a.hot(a.publishChange))
 	a.describePublish(route{
 		method: http.MethodPost, path: "/v1/events", id: "publish-event", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
 		summary:     "Publish an event",
@@ -41,9 +53,15 @@ func (a *API) publishRoutes() {
 		summary:     "Publish up to 1,000 events",
 		description: "An array, or one event a line (application/x-ndjson). All are accepted or none, of however many companies they are. At most 8 MiB. Events without an id get one made of the Idempotency-Key and their place, so that the same request, sent again with the same key, doubles nothing.",
 	}, []Publish{}, client.PublishedBatch{})
+	a.describePublish(route{
+		method: http.MethodPost, path: "/v1/changes", id: "publish-change", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
+		summary: "Publish what a change of an object means",
+		description: "Takes an object's document before and after, and publishes an event of each topic that they differ in, in one transaction, in the order of the catalogue; none where they do not differ. " +
+			"Numbers are compared as numbers, tags and an account's customers as sets, names in snake_case and camelCase as one, and null as absent. An event's id is the change's id, a colon and the topic. docs/api.md has the table.",
+	}, Change{}, client.PublishedChange{})
 }
 
-// hot is the frame of the two hot routes: what [handle] does, without reflection.
+// hot is the frame of the routes that publish: what [handle] does, without reflection.
 func (a *API) hot(fn func(x *exchange) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		x := w.(*exchange)
@@ -96,6 +114,39 @@ func (a *API) publishBatch(x *exchange) error {
 		return err
 	}
 	x.answerAccepted(appendBatch(make([]byte, 0, 64+64*len(accepted)), accepted))
+	return nil
+}
+
+func (a *API) publishChange(x *exchange) error {
+	p, err := publishing(x.r)
+	switch {
+	case err != nil:
+		return err
+	case p.Lines:
+		return errNotJSON
+	case p.AllowStringData: // a document of an object is none
+		return badParameter("allow_string_data", "unknown_parameter", "unknown query parameter")
+	}
+	body, err := a.opt.Intake.ReadBatch(x.r.Body, x.r.ContentLength)
+	if err != nil {
+		return err
+	}
+	defer body.Release()
+	changed, err := a.opt.Intake.PublishChange(x.r.Context(), body.Bytes, p)
+	if err != nil {
+		return err
+	}
+	answer := client.PublishedChange{Data: []client.ChangeEvent{}}
+	for _, c := range changed {
+		answer.Data = append(answer.Data, client.ChangeEvent{
+			ID: c.Event.ID, Event: c.Event.Topic, Duplicate: c.Duplicate, Changed: c.Pointers, Warnings: c.Findings,
+		})
+	}
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("change: %w", err)
+	}
+	x.answerAccepted(append(text, '\n'))
 	return nil
 }
 
@@ -232,10 +283,13 @@ func appendBatch(b []byte, accepted []intake.Accepted) []byte {
 func (a *API) describePublish(r route, in, out any) {
 	op := a.operation(r)
 	op.Errors = append(op.Errors, http.StatusUnprocessableEntity, http.StatusInternalServerError)
+	if _, change := in.(Change); !change {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: "allow_string_data", In: "query", Schema: &huma.Schema{Type: "boolean"},
+			Description: "Accept data that is a string holding JSON. Without it such data is refused as encoded twice.",
+		})
+	}
 	op.Parameters = append(op.Parameters, &huma.Param{
-		Name: "allow_string_data", In: "query", Schema: &huma.Schema{Type: "boolean"},
-		Description: "Accept data that is a string holding JSON. Without it such data is refused as encoded twice.",
-	}, &huma.Param{
 		Name: "lint", In: "query", Schema: &huma.Schema{Type: "boolean"},
 		Description: "Answer with warnings: what in the data some receivers cannot read. The event is accepted all the same.",
 	})

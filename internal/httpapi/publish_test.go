@@ -115,6 +115,49 @@ func TestPublishBatch(t *testing.T) {
 	lines.call("POST", "/v1/events/batch", strings.Repeat("\n", 9<<20)).problem(413, "body_too_large")
 }
 
+func TestPublishChange(t *testing.T) {
+	s := newServer(t)
+	const body = `{"company_id":"c1","object_type":"conversation","id":"chg-1","before":{"id":"conv-1","status":"OPEN","tags":["a"]},"after":{"id":"conv-1","status":"CLOSED","tags":["a"]}}`
+	const want = "[map[changed:[/status] duplicate:%[1]v event:conversation id:chg-1:conversation] map[changed:[/status] duplicate:%[1]v event:conversation.status id:chg-1:conversation.status]]"
+	for _, duplicate := range []bool{false, true} {
+		if got := fmt.Sprint(s.call("POST", "/v1/changes", body).ok(202)["data"]); got != fmt.Sprintf(want, duplicate) {
+			t.Errorf("got %s", got)
+		}
+	}
+	e := s.call("GET", "/v1/events/chg-1:conversation.status", "").ok(200)
+	if got := fmt.Sprint(e["object_id"], " ", e["data"]); got != "conv-1 map[id:conv-1 status:CLOSED tags:[a]]" {
+		t.Errorf("the event: %v", e)
+	}
+	// The same change with another document before it is another change.
+	s.call("POST", "/v1/changes", strings.Replace(body, "OPEN", "SNOOZED", 1)).problem(409, "event_conflict", "[0].id")
+	same := strings.NewReplacer("OPEN", "CLOSED", "chg-1", "chg-2").Replace(body)
+	if got := s.call("POST", "/v1/changes", same).ok(202)["data"].([]any); len(got) != 0 {
+		t.Errorf("nothing changed: %v", got)
+	}
+	s.call("GET", "/v1/events/chg-2:conversation", "").problem(404, "not_found")
+	const created = `{"company_id":"c1","object_type":"customer","before":null,"after":{"id":7,"n":12345678901234567890}}`
+	data := s.with("Idempotency-Key", "key-1").call("POST", "/v1/changes?lint=true", created).ok(202)["data"].([]any)
+	if got := fmt.Sprint(data); !strings.Contains(got, "id:key-1:customer.created") || !strings.Contains(got, "integer") {
+		t.Errorf("created: %s", got)
+	}
+	if got := fmt.Sprint(s.call("POST", "/v1/changes", created).ok(202)["data"]); !strings.Contains(got, "id:chg_") {
+		t.Errorf("without an id: %s", got)
+	}
+
+	post := func(body string) *answer { return s.call("POST", "/v1/changes", body) }
+	post(`{}`).problem(422, "required", "company_id", "object_type", "before", "after")
+	post(`{"company_id":"c1","object_type":"ticket","before":null,"after":{"id":1}}`).problem(422, "invalid_object_type", "object_type")
+	post(strings.Replace(body, `"before"`, `"event":1,"before"`, 1)).problem(422, "unknown_field", "event")
+	post(strings.Replace(body, `"before"`, `"after":null,"before"`, 1)).problem(400, "duplicate_field")
+	post(strings.Replace(body, "chg-1", "a.b", 1)).problem(422, "invalid_change_id", "id")
+	post(strings.Replace(body, "chg-1", strings.Repeat("x", 97), 1)).problem(422, "invalid_change_id", "id")
+	post(strings.Replace(body, "conv-1", "conv-2", 1)).problem(422, "another_object", "after.id")
+	post(strings.Replace(created, "12345678901234567890", `"`+strings.Repeat("x", 1<<20)+`"`, 1)).problem(413, "event_too_large")
+	post(strings.Replace(created, "12345678901234567890", strings.Repeat("[", 65)+strings.Repeat("]", 65), 1)).problem(400, "too_deep")
+	s.call("POST", "/v1/changes?allow_string_data=true", created).problem(400, "unknown_parameter", "allow_string_data")
+	s.with("Content-Type", "application/x-ndjson").call("POST", "/v1/changes", created).problem(415, "unsupported_media_type")
+}
+
 // Bombs are refused, a thousand at once, and leave no memory behind (K3).
 func TestBombs(t *testing.T) {
 	s := newServer(t)

@@ -62,7 +62,7 @@ func (b *batchReader) array(r *reader, body []byte) error {
 	}
 	for n := 0; r.dec.PeekKind() != ']'; n++ {
 		start := r.dec.StackDepth()
-		env, err := r.envelope()
+		env, err := r.envelope(eventMembers)
 		if err := b.add(n, &env, err); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (b *batchReader) lines(r *reader, body []byte) error {
 		if len(line) == 0 {
 			continue
 		}
-		env, err := r.single(line)
+		env, err := r.single(line, eventMembers)
 		if err := b.add(n, &env, err); err != nil {
 			return err
 		}

@@ -15,26 +15,39 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
-// envelope is a publish as its producer wrote it. Missing members are empty.
+// envelope is a publish, or a change, as its producer wrote it. Missing members are empty.
 type envelope struct {
-	seen                       uint8
-	company, topic, id, object string
-	occurredAt                 *time.Time
-	data                       []byte // within the request's body
+	seen               members
+	company, topic, id string
+	object             string // its id; of a change, its type
+	occurredAt         *time.Time
+	data               []byte // within the request's body
+	before, after      []byte // of a change
 }
 
-// The members of an envelope, as bits of envelope.seen.
+// members is a set of an envelope's members.
+type members uint16
+
+// The members of an envelope.
 const (
-	memberCompany = 1 << iota
+	memberCompany members = 1 << iota
 	memberTopic
 	memberData
 	memberID
 	memberObject
 	memberOccurredAt
+	memberObjectType
+	memberBefore
+	memberAfter
+)
+
+var (
+	eventMembers  = memberCompany | memberTopic | memberData | memberID | memberObject | memberOccurredAt
+	changeMembers = memberCompany | memberObjectType | memberBefore | memberAfter | memberID | memberOccurredAt
 )
 
 // member returns the bit of a name as it is quoted in the text, 0 for an unknown one.
-func member(quoted []byte) uint8 {
+func member(quoted []byte) members {
 	switch string(quoted) {
 	case `"company_id"`:
 		return memberCompany
@@ -48,6 +61,12 @@ func member(quoted []byte) uint8 {
 		return memberObject
 	case `"occurred_at"`:
 		return memberOccurredAt
+	case `"object_type"`:
+		return memberObjectType
+	case `"before"`:
+		return memberBefore
+	case `"after"`:
+		return memberAfter
 	}
 	return 0
 }
@@ -76,8 +95,8 @@ func (r *reader) release() {
 	readers.Put(r)
 }
 
-// single reads a text that is one envelope.
-func (r *reader) single(text []byte) (envelope, error) {
+// single reads a text that is one envelope, of these members.
+func (r *reader) single(text []byte, known members) (envelope, error) {
 	if err := checkDepth(text); err != nil {
 		return envelope{}, err
 	}
@@ -85,7 +104,7 @@ func (r *reader) single(text []byte) (envelope, error) {
 		return envelope{}, hook.Invalid("", "invalid_type", "an event is an object; an array of events goes to POST /v1/events/batch")
 	}
 	r.reset(text)
-	env, err := r.envelope()
+	env, err := r.envelope(known)
 	if err == nil {
 		err = r.end()
 	}
@@ -146,7 +165,7 @@ func (r *reader) end() error {
 }
 
 // envelope reads one envelope from where the decoder stands.
-func (r *reader) envelope() (env envelope, err error) {
+func (r *reader) envelope(known members) (env envelope, err error) {
 	if kind := r.dec.PeekKind(); kind != '{' {
 		if kind == jsontext.KindInvalid {
 			_, err := r.dec.ReadToken()
@@ -165,9 +184,9 @@ func (r *reader) envelope() (env envelope, err error) {
 		if err != nil {
 			return env, syntax(err)
 		}
-		bit := member(name)
+		bit := member(name) & known
 		if bit == 0 {
-			if bit, err = spelled(name); err != nil {
+			if bit, err = spelled(name, known); err != nil {
 				return env, err
 			}
 		}
@@ -188,19 +207,23 @@ func (r *reader) envelope() (env envelope, err error) {
 }
 
 // spelled resolves a name that is written with escapes, and refuses one that is unknown.
-func spelled(quoted []byte) (uint8, error) {
+func spelled(quoted []byte, known members) (members, error) {
 	name, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil {
 		return 0, malformed("a member's name is not valid UTF-8")
 	}
-	if bit := member(strconv.AppendQuote(nil, string(name))); bit != 0 {
+	if bit := member(strconv.AppendQuote(nil, string(name))) & known; bit != 0 {
 		return bit, nil
 	}
-	return 0, hook.Invalid(clip(string(name)), "unknown_field", "an event has no such field; known are company_id, event, data, id, object_id, occurred_at")
+	detail := "an event has no such field; known are company_id, event, data, id, object_id, occurred_at"
+	if known == changeMembers {
+		detail = "a change has no such field; known are company_id, object_type, before, after, id, occurred_at"
+	}
+	return 0, hook.Invalid(clip(string(name)), "unknown_field", "%s", detail)
 }
 
 // set takes a member's value.
-func (env *envelope) set(bit uint8, value []byte) error {
+func (env *envelope) set(bit members, value []byte) error {
 	switch bit {
 	case memberCompany:
 		return text("company_id", value, &env.company)
@@ -212,6 +235,12 @@ func (env *envelope) set(bit uint8, value []byte) error {
 		return text("id", value, &env.id)
 	case memberObject:
 		return text("object_id", value, &env.object)
+	case memberObjectType:
+		return text("object_type", value, &env.object)
+	case memberBefore:
+		env.before = value
+	case memberAfter:
+		env.after = value
 	case memberOccurredAt:
 		var s string
 		if err := text("occurred_at", value, &s); err != nil {

@@ -6,7 +6,7 @@
 // refused, because a typo would otherwise lose what its author meant. The document inside is not
 // ours: its text is kept (see package wire), and only what a receiver could not be sent is refused.
 //
-// [Intake.Publish] and [Intake.PublishBatch] return after the commit: an answer means that the
+// [Intake.Publish], [Intake.PublishBatch] and [Intake.PublishChange] return after the commit: an answer means that the
 // event is on disk. Every refusal is an [*hook.Error]; those of one field name it as the producer
 // wrote it, in a batch as "[3].event". Nothing is half done: a batch is accepted whole or not at
 // all.
@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,7 @@ type Intake struct {
 	log   Log
 	opt   Options
 	bytes atomic.Int64     // of requests that are being read or committed
+	turns chan struct{}    // one for each change that is being compared
 	lines [64]atomic.Int64 // what waits for a commit, by partition
 }
 
@@ -88,7 +90,7 @@ func New(log Log, opt Options) *Intake {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	return &Intake{log: log, opt: opt}
+	return &Intake{log: log, opt: opt, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // Publishing is how a request wants its events to be read.
@@ -117,7 +119,7 @@ type Accepted struct {
 func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accepted, error) {
 	r := readers.Get().(*reader)
 	defer r.release()
-	env, err := r.single(body)
+	env, err := r.single(body, eventMembers)
 	if err != nil {
 		return Accepted{}, err
 	}
@@ -159,6 +161,11 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 	if err != nil {
 		return nil, err
 	}
+	return in.append(ctx, events, p.Lint)
+}
+
+// append commits events, all or none.
+func (in *Intake) append(ctx context.Context, events []*hook.Event, lint bool) ([]Accepted, error) {
 	byPartition, err := in.place(ctx, events)
 	if err != nil {
 		return nil, err
@@ -185,7 +192,7 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 	accepted := make([]Accepted, len(events))
 	for i, a := range batch.Appended {
 		accepted[i] = Accepted{a.Event, events[i].CompanyID, a.Duplicate, nil}
-		if p.Lint {
+		if lint {
 			accepted[i].Findings = Lint(events[i].Data)
 		}
 	}

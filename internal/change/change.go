@@ -1,0 +1,417 @@
+// Package change derives events from what became of an object: its document before, and after.
+//
+// A producer who keeps objects often does not know what a change of one means for the catalogue, and
+// must not forget one of the events that it means. It gives both documents, and [Derive] says which
+// topics they differ in. The derivation is a pure function of the two: the same for the same documents,
+// whenever it is asked.
+//
+// Two documents differ where their values do, not where their texts do: 1, 1.0 and 1e0 are one number,
+// "A" may be written as an escape, the order of an object's names means nothing, and a name that is
+// absent is one whose value is null. Names of an object's own fields may be written as assigned_agent or
+// as assignedAgent, in one document so and in the other otherwise. Tags and an account's customers are
+// sets.
+package change
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+// ObjectType is a kind of object whose changes are understood.
+type ObjectType string
+
+// The kinds of objects.
+const (
+	Conversation ObjectType = "conversation"
+	Customer     ObjectType = "customer"
+	CustomerNote ObjectType = "customer_note"
+	Account      ObjectType = "account"
+)
+
+// ObjectTypes are all of them.
+func ObjectTypes() []ObjectType { return []ObjectType{Conversation, Customer, CustomerNote, Account} }
+
+// MaxChanged bounds how many places [Event.Changed] names.
+const MaxChanged = 100
+
+// Event is one event that a change means.
+type Event struct {
+	Topic string
+	// Data is the document after the change, as it was given; of an object that was deleted the one
+	// before.
+	Data []byte
+	// Changed are the places that differ and that the topic is about, as JSON pointers (RFC 6901) with the
+	// names of the document after, or of the one before where only that has them; at most [MaxChanged].
+	// Empty for an object that was created or deleted.
+	Changed []string
+}
+
+// Derive returns the events that a change means, in the order of the catalogue, the general topic first;
+// none where the documents do not differ. A document that is nil or null stands for an object that does
+// not exist: before its creation, after its deletion.
+func Derive(t ObjectType, before, after []byte) ([]Event, error) {
+	if !slices.Contains(ObjectTypes(), t) {
+		return nil, hook.Invalid("object_type", "invalid_object_type", "must be conversation, customer, customer_note or account")
+	}
+	c := change{texts: [2][]byte{before, after}, data: after}
+	var err error
+	if c.before, err = parse("before", before); err != nil {
+		return nil, err
+	}
+	if c.after, err = parse("after", after); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.before == nil && c.after == nil:
+		return nil, hook.Invalid("after", "no_object", "before and after are both null: there is no object that changed")
+	case c.after == nil:
+		c.data = before
+	}
+	if err := c.sameObject(); err != nil {
+		return nil, err
+	}
+	c.pairs = pair(c.before, c.after)
+	switch t {
+	case Conversation:
+		c.conversation()
+	case Customer:
+		c.customer()
+	case CustomerNote:
+		c.note()
+	case Account:
+		c.account()
+	}
+	return c.events, nil
+}
+
+// change is one call of [Derive].
+type change struct {
+	before, after object // nil for an object that does not exist
+	pairs         []member
+	texts         [2][]byte // of both
+	data          []byte    // of after, or of before where the object was deleted
+	events        []Event
+}
+
+// updated says that the object exists before and after.
+func (c *change) updated() bool { return c.before != nil && c.after != nil }
+
+func (c *change) add(topic string, changed []string) {
+	c.events = append(c.events, Event{Topic: topic, Data: c.data, Changed: changed})
+}
+
+// field adds an event of the topic where one of the fields differs between two documents of an object
+// that exists in both: a creation is told by the general topic alone.
+func (c *change) field(topic string, names ...string) {
+	if changed := c.differences(names...); c.updated() && len(changed) > 0 {
+		c.add(topic, changed)
+	}
+}
+
+// general adds an event of the topic for an object that differs in any way, appeared or went.
+func (c *change) general(topic string) bool {
+	changed := c.differences()
+	if c.updated() && len(changed) == 0 {
+		return false
+	}
+	c.add(topic, changed)
+	return true
+}
+
+// The fields that topics are about, as [plain] writes their names.
+var (
+	agentFields  = []string{"agent", "agentid", "assignedagent", "assignedagentid", "assignee", "assigneeid"}
+	tagFields    = []string{"tags", "tagids"}
+	customFields = []string{"customfields", "customfield"}
+	externalIDs  = []string{"externalid", "externaluserid"}
+	anonymous    = []string{"anonymous", "isanonymous"}
+	customerSets = []string{"customers", "customerids"}
+)
+
+func (c *change) conversation() {
+	if !c.general("conversation") {
+		return
+	}
+	c.field("conversation.agent", agentFields...)
+	c.field("conversation.tags", tagFields...)
+	c.field("conversation.custom_field", customFields...)
+	c.field("conversation.status", "status")
+	c.field("conversation.priority", "priority")
+}
+
+func (c *change) customer() {
+	if !c.general("customer") {
+		return
+	}
+	if c.updated() && c.identified() {
+		c.add("customer.identify", c.differences(slices.Concat(externalIDs, anonymous)...))
+	}
+	switch {
+	case c.before == nil:
+		c.add("customer.created", nil)
+	case c.after != nil:
+		c.add("customer.updated", c.differences())
+	}
+	c.field("customer.custom_fields", customFields...)
+}
+
+// identified says that an anonymous customer became a known one, or a known one somebody else.
+func (c *change) identified() bool {
+	for _, m := range c.pairs {
+		name := plain(m.name)
+		switch {
+		case slices.Contains(externalIDs, name) && m.after != nil && !equal(m.before, m.after):
+			return true
+		case slices.Contains(anonymous, name) && m.before == true && m.after != true:
+			return true
+		}
+	}
+	return false
+}
+
+func (c *change) note() {
+	if c.after == nil {
+		c.add("customer_notes.deleted", nil)
+		return
+	}
+	c.general("customer_notes")
+}
+
+// account tells which customers were linked to an account and which unlinked. An account's own fields
+// have no topic. Where the object is itself a link, of one account and one customer, the link is the
+// event's data; else that names the account's id, the customers, and holds the account.
+func (c *change) account() {
+	before, after := link(c.before), link(c.after)
+	if before != nil || after != nil {
+		if equal(before, after) {
+			return
+		}
+		if after != nil {
+			c.events = append(c.events, Event{Topic: "account.customer.linked", Data: c.texts[1]})
+		}
+		if before != nil {
+			c.events = append(c.events, Event{Topic: "account.customer.unlinked", Data: c.texts[0]})
+		}
+		return
+	}
+	b, a := customers(c.before), customers(c.after)
+	c.customers("account.customer.linked", without(a, b))
+	c.customers("account.customer.unlinked", without(b, a))
+}
+
+// link is the customer of a document that is about one account and one customer, else nil.
+func link(o object) value {
+	if o.first("account", "accountid") == nil {
+		return nil
+	}
+	return identity(o.first("customer", "customerid"))
+}
+
+func (c *change) customers(topic string, ids []value) {
+	if len(ids) == 0 {
+		return
+	}
+	object := c.after
+	if object == nil {
+		object = c.before
+	}
+	data := append([]byte(`{"id":`), raw(object["id"])...)
+	data = append(append(data, `,"customer_ids":`...), raw(ids)...)
+	data = append(append(data, `,"account":`...), c.data...)
+	c.events = append(c.events, Event{Topic: topic, Data: append(data, '}')})
+}
+
+// sameObject refuses two documents of different objects, and one of an object without an id, whose
+// events would have no order.
+func (c *change) sameObject() error {
+	var ids []value
+	for _, d := range []struct {
+		field string
+		o     object
+	}{{"before", c.before}, {"after", c.after}} {
+		if d.o == nil {
+			continue
+		}
+		switch id := d.o["id"].(type) {
+		case text, number:
+			ids = append(ids, id)
+		case nil:
+			return hook.Invalid(d.field+".id", "required", "the object has an id, a string or a number, by which its changes are kept in order")
+		default:
+			return hook.Invalid(d.field+".id", "invalid_type", "must be a string or a number")
+		}
+	}
+	if len(ids) == 2 && !equal(ids[0], ids[1]) {
+		return hook.Invalid("after.id", "another_object", "is not the id of before: two documents of one object are compared")
+	}
+	return nil
+}
+
+// differences are the pointers to what differs in the fields of these names, or in all where none are
+// given.
+func (c *change) differences(names ...string) (found []string) {
+	if !c.updated() {
+		return nil
+	}
+	d := differ{}
+	for _, m := range c.pairs {
+		name := plain(m.name)
+		switch {
+		case names != nil && !slices.Contains(names, name), equal(m.before, m.after):
+		case slices.Contains(agentFields, name) && identity(m.before) != nil && equal(identity(m.before), identity(m.after)) && names != nil:
+			// The same agent, of whom something else changed.
+		case slices.Contains(tagFields, name) && isSet(m.before) && isSet(m.after):
+			if len(without(set(m.before), set(m.after)))+len(without(set(m.after), set(m.before))) > 0 {
+				d.found = append(d.found, "/"+escape(m.name))
+			}
+		default:
+			d.walk("/"+escape(m.name), m.before, m.after)
+		}
+	}
+	return d.found[:min(len(d.found), MaxChanged)]
+}
+
+// member is one field of both documents.
+type member struct {
+	name          string
+	before, after value
+}
+
+// pair finds the fields of two documents that belong together: of one name, or of names that differ in
+// their spelling only.
+func pair(before, after object) []member {
+	spelled := make(map[string]string) // what only before has, by its plain name
+	for name := range before {
+		if _, both := after[name]; !both {
+			spelled[plain(name)] = name
+		}
+	}
+	var pairs []member
+	for name, v := range after {
+		other, both := before[name], false
+		if _, both = before[name]; !both {
+			if old, ok := spelled[plain(name)]; ok {
+				other = before[old]
+				delete(spelled, plain(name))
+			}
+		}
+		pairs = append(pairs, member{name, other, v})
+	}
+	for _, name := range spelled {
+		pairs = append(pairs, member{name, before[name], nil})
+	}
+	slices.SortFunc(pairs, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	return pairs
+}
+
+// plain is a field's name without what differs between snake_case and camelCase.
+func plain(name string) string {
+	return strings.ToLower(strings.ReplaceAll(name, "_", ""))
+}
+
+// differ collects pointers to what differs.
+type differ struct{ found []string }
+
+// maxPointer bounds a pointer, beyond which what differs is named as a whole.
+const maxPointer = 512
+
+// walk looks for what differs within two values that do.
+func (d *differ) walk(at string, before, after value) {
+	b, okB := before.(object)
+	a, okA := after.(object)
+	if !okB || !okA || len(at) > maxPointer {
+		d.found = append(d.found, at)
+		return
+	}
+	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if len(d.found) == MaxChanged {
+			return
+		}
+		if !equal(b[name], a[name]) {
+			d.walk(at+"/"+escape(name), b[name], a[name])
+		}
+	}
+}
+
+// escape writes a name into a JSON pointer.
+func escape(name string) string {
+	return string(jsontext.Pointer("").AppendToken(name))[1:]
+}
+
+// customers are the ids of an account's customers.
+func customers(o object) []value {
+	for _, name := range customerSets {
+		if v, ok := o.first(name).([]value); ok {
+			return set(v)
+		}
+	}
+	return nil
+}
+
+// identity is what tells one thing from another: its id, or itself where it is one.
+func identity(v value) value {
+	o, ok := v.(object)
+	if !ok {
+		return v
+	}
+	return o.first("id")
+}
+
+func isSet(v value) bool {
+	_, list := v.([]value)
+	return list || v == nil
+}
+
+// set are the identities of a list's elements, each once, in order of their first mention. An element
+// without an id, such as a tag that has only a name, is its own.
+func set(v value) (ids []value) {
+	list, _ := v.([]value)
+	seen := make(map[string]bool, len(list))
+	for _, e := range list {
+		id := identity(e)
+		if id == nil {
+			id = e
+		}
+		if key := string(raw(id)); !seen[key] {
+			seen[key] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// without are the elements of a that b lacks.
+func without(a, b []value) (rest []value) {
+	has := make(map[string]bool, len(b))
+	for _, v := range b {
+		has[string(raw(v))] = true
+	}
+	for _, v := range a {
+		if !has[string(raw(v))] {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// first is the value of the first of these fields, by their plain names, that is there and not null.
+func (o object) first(names ...string) value {
+	for _, want := range names {
+		if v := o[want]; v != nil {
+			return v
+		}
+		for _, name := range slices.Sorted(maps.Keys(o)) {
+			if v := o[name]; v != nil && plain(name) == want {
+				return v
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package intake
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/change"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
+)
+
+// maxChangeID bounds a change's id, so that those of its events, which end in their topic, are no longer
+// than any event's.
+const maxChangeID = 96
+
+// Changed is one event that a change means.
+type Changed struct {
+	Accepted
+	Pointers []string // to what differs, see [change.Event]
+}
+
+// PublishChange accepts the events that a change of an object means: all in one transaction, in the order
+// of the catalogue, or none. None is needed where the documents do not differ. An event's id is the
+// change's, a colon and the topic, so that the same change, published again, doubles nothing. The events
+// do not keep body.
+func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) ([]Changed, error) {
+	r := readers.Get().(*reader)
+	defer r.release()
+	env, err := r.single(body, changeMembers)
+	if err != nil {
+		return nil, err
+	}
+	derived, err := in.derive(ctx, &env, p.Key)
+	if err != nil || len(derived) == 0 {
+		return nil, err
+	}
+	events := make([]*hook.Event, len(derived))
+	for i, d := range derived {
+		if events[i], err = in.derived(&env, d); err != nil {
+			return nil, err
+		}
+	}
+	accepted, err := in.append(ctx, events, p.Lint)
+	if err != nil {
+		return nil, err
+	}
+	changed := make([]Changed, len(accepted))
+	for i, a := range accepted {
+		changed[i] = Changed{a, derived[i].Changed}
+	}
+	return changed, nil
+}
+
+// derive checks the envelope and compares its documents. Both are in memory as values meanwhile, many
+// times their size: no more are compared at once than there are processors.
+func (in *Intake) derive(ctx context.Context, env *envelope, key string) ([]change.Event, error) {
+	var wrong []hook.FieldError
+	refuse := func(field, code, detail string) {
+		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
+	}
+	switch {
+	case env.seen&memberCompany == 0:
+		refuse("company_id", "required", "every change belongs to a company")
+	case !hook.ValidCompanyID(env.company):
+		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
+	}
+	if env.seen&memberObjectType == 0 {
+		refuse("object_type", "required", "conversation, customer, customer_note or account")
+	}
+	if env.seen&memberBefore == 0 {
+		refuse("before", "required", "the document before the change; null says that the object was created")
+	}
+	if env.seen&memberAfter == 0 {
+		refuse("after", "required", "the document after the change; null says that the object was deleted")
+	}
+	field := "id"
+	if env.seen&memberID == 0 {
+		field, env.id = "Idempotency-Key", key
+	}
+	if env.id == "" && env.seen&memberID == 0 {
+		env.id = hook.NewID(hook.ChangePrefix, in.opt.Now())
+	} else if !hook.ValidEventID(env.id) || len(env.id) > maxChangeID {
+		refuse(field, "invalid_change_id", "must be 1–96 of A-Z a-z 0-9 _ : -; each event's id is this one, a colon and the topic")
+	}
+	if wrong != nil {
+		return nil, hook.InvalidFields(wrong...)
+	}
+	for _, text := range []*[]byte{&env.before, &env.after} {
+		doc, err := wire.Parse(*text)
+		if err != nil {
+			return nil, err
+		}
+		if err := in.checkSize("", doc.Text); err != nil {
+			return nil, err
+		}
+		*text = bytes.Clone(doc.Text) // once, for all events
+	}
+	select {
+	case in.turns <- struct{}{}:
+		defer func() { <-in.turns }()
+	case <-ctx.Done():
+		return nil, full()
+	}
+	return change.Derive(change.ObjectType(env.object), env.before, env.after)
+}
+
+// derived makes an event of what a change means.
+func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
+	doc, err := wire.Parse(d.Data)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.checkSize(d.Topic, doc.Text); err != nil {
+		return nil, err
+	}
+	e := in.assemble(&envelope{company: env.company, topic: d.Topic, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, &doc)
+	// Two changes of one id are the same if both documents are: the one before decides which events there
+	// are.
+	before, after := sha256.Sum256(env.before), sha256.Sum256(env.after)
+	e.Digest = hook.EventDigest(e.Topic, e.ObjectKey, append(before[:], after[:]...))
+	return e, nil
+}
