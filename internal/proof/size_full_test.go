@@ -9,9 +9,8 @@ const rigLasts = 2 * time.Hour
 var crashes = campaign{events: 50_000, webhooks: 200, companies: 20, kills: 100, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {
-	ids, postgres, atOnce, publishers int
-	within                            time.Duration
-}{1000, 1000, 10, 100, 30 * time.Millisecond}
+	ids, postgres, atOnce, publishers, mostKills int
+}{1000, 1000, 10, 100, 200}
 
 const (
 	postgresCuts = 10

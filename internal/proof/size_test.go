@@ -13,9 +13,8 @@ const rigLasts = 4 * time.Minute
 var crashes = campaign{events: 5000, webhooks: 20, companies: 4, kills: 10, perSecond: 400, between: 1500 * time.Millisecond}
 
 var once = struct {
-	ids, postgres, atOnce, publishers int
-	within                            time.Duration
-}{1000, 400, 25, 10, 15 * time.Millisecond}
+	ids, postgres, atOnce, publishers, mostKills int
+}{1000, 400, 25, 10, 60}
 
 const (
 	postgresCuts = 2
