@@ -31,7 +31,7 @@ PROGRESS = { n=0; while IFS= read -r line; do case "$$line" in *[[:space:]:\#]*)
 	if [ -t 2 ] && [ "$$n" -gt 0 ]; then printf '\r\033[K'; fi; }
 
 .PHONY: test
-test: check sdk-python unit ## everything that CI runs
+test: check sdk-python sdk-typescript unit ## everything that CI runs
 
 .PHONY: browser
 browser: ## install chromium, in which the console is tested, where it is missing (Debian, as root)
@@ -96,6 +96,12 @@ sdk-python: ## the tests of sdk/python, in an environment of their own; skipped 
 		cmp -s sdk/python/requirements-test.txt bin/sdk/python/installed || { rm -rf bin/sdk/python && python3 -m venv bin/sdk/python && \
 		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } && \
 		cd sdk/python && ../../bin/sdk/python/bin/mypy && ../../bin/sdk/python/bin/python -m pytest
+
+.PHONY: sdk-typescript
+sdk-typescript: ## the tests of sdk/typescript, with what they need from the registry; skipped where there is no npm
+	@command -v npm >/dev/null && node -e 'process.exit(+(parseInt(process.versions.node) < 18))' || { echo "no npm, or Node.js before 18: sdk/typescript is not tested"; exit 0; }; \
+		cd sdk/typescript && { cmp -s package-lock.json node_modules/installed || { npm ci --silent --ignore-scripts && cp package-lock.json node_modules/installed; }; } && \
+		npm test --silent
 
 .PHONY: quick
 quick: ## what a change needs, within two minutes: format, vet, import table, tests of the packages that changed (SINCE=HEAD)
