@@ -9,12 +9,16 @@ secret, ``whsec_`` included. The timestamp is signed as text. And the answer mus
 event, answer 2xx, work afterwards; an answer that is late causes the event to be sent again, with the
 same id.
 
+The modules ``flask``, ``django``, ``fastapi``, ``starlette`` and ``aiohttp`` of this package make a view of
+a handler of events.
+
 The Atlas header signs the timestamp and the body, hence ``topic``, ``data`` and ``signed_at``. Of the
 headers only the id is signed, by webhook-signature: ``id_verified`` says that this was checked.
 """
 
 from ._errors import Code, WebhookError
 from ._event import Event, Format
+from ._receive import Full
 from ._replay import ReplayGuard
 from ._verify import DEFAULT_MAX_BODY, DEFAULT_TOLERANCE, Scheme, Verifier, verify
 
@@ -26,6 +30,7 @@ __all__ = [
     "Code",
     "Event",
     "Format",
+    "Full",
     "ReplayGuard",
     "Scheme",
     "Verifier",
