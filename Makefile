@@ -90,8 +90,14 @@ unit: browser postgres poolers languages peers ## the tests alone, with the race
 # The packages whose tests take longest begin first, so that none of them is alone at the end.
 LONGEST := ./internal/deliver ./internal/proof ./internal/store
 
+.PHONY: redis
+redis: ## install Redis, in which receivers remember in tests, where it is missing (Debian, as root)
+	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; } || \
+		echo "no redis: the tests that need it are skipped"
+
 .PHONY: sdk-python
-sdk-python: ## the tests of sdk/python, in an environment of their own; skipped where there is no Python
+sdk-python: redis ## the tests of sdk/python, in an environment of their own; skipped where there is no Python
 	@command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo "no Python from 3.9 on: sdk/python is not tested"; exit 0; }; \
 		cmp -s sdk/python/requirements-test.txt bin/sdk/python/installed || { rm -rf bin/sdk/python && python3 -m venv bin/sdk/python && \
 		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } && \

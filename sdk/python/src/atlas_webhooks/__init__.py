@@ -16,8 +16,10 @@ The Atlas header signs the timestamp and the body, hence ``topic``, ``data`` and
 headers only the id is signed, by webhook-signature: ``id_verified`` says that this was checked.
 """
 
+from ._client import AsyncClient, Client, FedEvent, Problem, Publish, Published
 from ._errors import Code, WebhookError
 from ._event import Event, Format
+from ._inbox import Gap, Inbox, Store
 from ._receive import Full
 from ._replay import ReplayGuard
 from ._verify import DEFAULT_MAX_BODY, DEFAULT_TOLERANCE, Scheme, Verifier, verify
@@ -27,12 +29,21 @@ __version__ = "0.1.0"
 __all__ = [
     "DEFAULT_MAX_BODY",
     "DEFAULT_TOLERANCE",
+    "AsyncClient",
+    "Client",
     "Code",
     "Event",
+    "FedEvent",
     "Format",
     "Full",
+    "Gap",
+    "Inbox",
+    "Problem",
+    "Publish",
+    "Published",
     "ReplayGuard",
     "Scheme",
+    "Store",
     "Verifier",
     "WebhookError",
     "verify",

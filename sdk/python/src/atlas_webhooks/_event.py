@@ -75,16 +75,19 @@ def _integer(text: str) -> Union[int, float]:
 
 # json.loads without the three numbers that JSON does not have, and with integers of any length.
 _json = json.JSONDecoder(parse_constant=_constant, parse_int=_integer)
+
+parse_json = _json.decode
+parse_json_at = _json.raw_decode  # gives the value at a place of a text, and where it ends
 _SPACE = " \t\r\n"
 
 
 def parse_body(body: bytes, format: Optional[Format]) -> tuple[str, Any, str]:
     """Reads topic, data and the data's text of a body that was verified."""
     try:
-        members = _members(body.decode())
+        envelope = members(body.decode())
     except (ValueError, RecursionError) as error:
         raise WebhookError("body_malformed", "the body is genuine but no JSON object with event and data") from error
-    topic, data = members.get("event"), members.get("data")
+    topic, data = envelope.get("event"), envelope.get("data")
     if topic is None or data is None or not isinstance(topic[0], str):
         raise WebhookError("body_malformed", "the body is genuine but has no event or no data")
     value, text = data
@@ -92,7 +95,7 @@ def parse_body(body: bytes, format: Optional[Format]) -> tuple[str, Any, str]:
         return topic[0], value, text
     if isinstance(value, str):
         try:
-            return topic[0], _json.decode(value), value
+            return topic[0], parse_json(value), value
         except (ValueError, RecursionError):
             pass
     if format == "string":
@@ -100,25 +103,25 @@ def parse_body(body: bytes, format: Optional[Format]) -> tuple[str, Any, str]:
     return topic[0], value, text
 
 
-def _members(text: str) -> dict[str, tuple[Any, str]]:
+def members(text: str) -> dict[str, tuple[Any, str]]:
     """The members of a JSON object, each with its own text. Of several with one name the last counts."""
-    members: dict[str, tuple[Any, str]] = {}
+    found: dict[str, tuple[Any, str]] = {}
     at, separator = _skip(text, 0), "{"
     while text[at : at + 1] == separator:
         at = _skip(text, at + 1)
         if separator == "{" and text[at : at + 1] == "}":
             break
-        name, at = _json.raw_decode(text, at)
+        name, at = parse_json_at(text, at)
         at = _skip(text, at)
         if not isinstance(name, str) or text[at : at + 1] != ":":
             raise ValueError("a member's name is expected")
         start = _skip(text, at + 1)
-        value, end = _json.raw_decode(text, start)
-        members[name] = value, text[start:end]
+        value, end = parse_json_at(text, start)
+        found[name] = value, text[start:end]
         at, separator = _skip(text, end), ","
     if text[at : at + 1] != "}" or _skip(text, at + 1) != len(text):
         raise ValueError("the end of an object is expected")
-    return members
+    return found
 
 
 def _skip(text: str, at: int) -> int:
