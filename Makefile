@@ -104,7 +104,7 @@ sdk-python: redis ## the tests of sdk/python, in an environment of their own; sk
 		cd sdk/python && ../../bin/sdk/python/bin/mypy && ../../bin/sdk/python/bin/python -m pytest
 
 .PHONY: sdk-typescript
-sdk-typescript: ## the tests of sdk/typescript, with what they need from the registry; skipped where there is no npm
+sdk-typescript: redis ## the tests of sdk/typescript, with what they need from the registry; skipped where there is no npm
 	@command -v npm >/dev/null && node -e 'process.exit(+(parseInt(process.versions.node) < 18))' || { echo "no npm, or Node.js before 18: sdk/typescript is not tested"; exit 0; }; \
 		cd sdk/typescript && { cmp -s package-lock.json node_modules/installed || { npm ci --silent --ignore-scripts && cp package-lock.json node_modules/installed; }; } && \
 		npm test --silent
