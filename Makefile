@@ -109,6 +109,14 @@ sdk-typescript: redis ## the tests of sdk/typescript, with what they need from t
 		cd sdk/typescript && { cmp -s package-lock.json node_modules/installed || { npm ci --silent --ignore-scripts && cp package-lock.json node_modules/installed; }; } && \
 		npm test --silent
 
+.PHONY: sdk
+sdk: sdk-python sdk-typescript ## build the packages of Python (sdist, wheel) and npm (tarball) into bin/sdk/dist, and use what was built
+	rm -rf bin/sdk/dist && mkdir -p bin/sdk/dist
+	bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile build==1.3.0 flit_core==3.12.0
+	bin/sdk/python/bin/python -m build --no-isolation --outdir bin/sdk/dist sdk/python >/dev/null
+	cd sdk/typescript && npm pack --silent --pack-destination ../../bin/sdk/dist
+	sh sdk/use.sh bin/sdk/dist bin/sdk/python/bin/python
+
 .PHONY: quick
 quick: ## what a change needs, within two minutes: format, vet, import table, tests of the packages that changed (SINCE=HEAD)
 	@files=$$({ git diff --name-only --diff-filter=d $(or $(SINCE),HEAD) -- '*.go'; git ls-files --others --exclude-standard '*.go'; } | sort -u); \
