@@ -118,7 +118,7 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 			}
 		},
 		"an event stops its webhook": func(s *simulation, r *store.Record) {
-			s.knobs.stubborn, s.knobs.parked = max(s.knobs.stubborn, 0.05), 10_000 // so that there are such events
+			s.knobs.stubborn, s.knobs.parked = max(s.knobs.stubborn, 0.4), 10_000 // so that there are such events
 			for _, l := range s.core.lanes {
 				for _, it := range l.Items {
 					it.Throttles = 0
