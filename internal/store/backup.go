@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Backup writes everything that the store holds into a file, which must not exist, while the store is
@@ -134,9 +136,9 @@ func copyFile(from, to string) error {
 
 // sound refuses a file that was damaged or cut.
 func (s *Store) sound(ctx context.Context) error {
-	return s.snapshot(ctx, func(q tx) error {
+	return s.snapshot(ctx, func(q sql.Tx) error {
 		var first string
-		if err := one(ctx, q, `PRAGMA quick_check(1)`, nil, &first); err != nil {
+		if err := sql.One(ctx, q, `PRAGMA quick_check(1)`, nil, &first); err != nil {
 			return err
 		}
 		if first != "ok" {
@@ -151,7 +153,7 @@ const metaHeld = "held since"
 
 // restored begins an era, and keeps the store from delivering.
 func (s *Store) restored(ctx context.Context) error {
-	return s.write(ctx, func(q tx) error {
+	return s.write(ctx, func(q sql.Tx) error {
 		_, err := s.beginEra(ctx, q, setback{cause: causeRestored, hold: true})
 		return err
 	})
@@ -160,16 +162,16 @@ func (s *Store) restored(ctx context.Context) error {
 // HeldSince says since when a restored store waits for an operator; nil when it does not.
 func (s *Store) HeldSince(ctx context.Context) (*time.Time, error) {
 	var since *int64
-	err := s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{metaHeld}, &since)
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{metaHeld}, &since)
 	})
-	return fromMicrosOrNull(since), err
+	return sql.FromMicrosOrNull(since), err
 }
 
 // Resume lets a restored store deliver.
 func (s *Store) Resume(ctx context.Context) error {
-	return s.write(ctx, func(q tx) error {
-		_, err := q.exec(ctx, `DELETE FROM meta WHERE name = $1`, metaHeld)
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1`, metaHeld)
 		return err
 	})
 }

@@ -3,7 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
+	stdsql "database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -14,6 +14,8 @@ import (
 	"modernc.org/libc"
 	"modernc.org/sqlite"
 	capi "modernc.org/sqlite/lib"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // direct is a connection to SQLite by its C interface (https://sqlite.org/c3ref/intro.html), with its
@@ -49,7 +51,7 @@ func openDirect(ctx context.Context, path string, pragmas []string) (*direct, er
 	}
 	capi.Xsqlite3_extended_result_codes(d.tls, d.db, 1)
 	for _, pragma := range pragmas {
-		if _, err := d.exec(ctx, "PRAGMA "+pragma); err != nil {
+		if _, err := d.Exec(ctx, "PRAGMA "+pragma); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", pragma, err), d.close())
 		}
 	}
@@ -96,7 +98,7 @@ func sqliteCode(err error) (code int, ok bool) {
 	return 0, false
 }
 
-func (d *direct) exec(_ context.Context, query string, args ...any) (affected int64, err error) {
+func (d *direct) Exec(_ context.Context, query string, args ...any) (affected int64, err error) {
 	s, err := d.statement(query)
 	if err != nil {
 		return 0, err
@@ -110,7 +112,7 @@ func (d *direct) exec(_ context.Context, query string, args ...any) (affected in
 	return capi.Xsqlite3_changes64(d.tls, d.db), nil
 }
 
-func (d *direct) query(_ context.Context, query string, args ...any) (rows, error) {
+func (d *direct) Query(_ context.Context, query string, args ...any) (sql.Rows, error) {
 	s, err := d.statement(query)
 	if err != nil {
 		return nil, err
@@ -290,7 +292,7 @@ func (s *statement) converted(v reflect.Value) error {
 	case v.CanInt():
 		s.int(v.Int())
 	case v.Kind() == reflect.Bool:
-		s.int(flag(v.Bool()))
+		s.int(sql.Flag(v.Bool()))
 	case v.Kind() == reflect.String:
 		s.text(v.String())
 	case v.CanFloat():
@@ -383,7 +385,7 @@ func (s *statement) scan(i int32, into any) error {
 	case *[]byte:
 		*to = bytes.Clone(s.bytes(i))
 		return nil
-	case *sql.RawBytes: // valid until the next step
+	case *stdsql.RawBytes: // valid until the next step
 		*to = s.bytes(i)
 		return nil
 	case *int64:

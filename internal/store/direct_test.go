@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"database/sql"
+	stdsql "database/sql"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 func newDirect(t *testing.T) *direct {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "test.db")
-	made, err := sql.Open("sqlite", path)
+	made, err := stdsql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ type row struct {
 
 func rowsOf(t *testing.T, d *direct) (all []row) {
 	t.Helper()
-	err := each(t.Context(), d, `SELECT a, b, c, d FROM t ORDER BY a`, nil, func(r rows) error {
+	err := sql.Each(t.Context(), d, `SELECT a, b, c, d FROM t ORDER BY a`, nil, func(r sql.Rows) error {
 		var x row
 		err := r.Scan(&x.A, &x.B, &x.C, &x.D)
 		all = append(all, x)
@@ -72,7 +73,7 @@ func TestDirectValues(t *testing.T) {
 		{int64(1) << 62, "a\x00b", large, &half},
 		{&one, "x", nil, nil}, // a pointer to a key that is there
 	} {
-		n, err := d.exec(t.Context(), insertT, args...)
+		n, err := d.Exec(t.Context(), insertT, args...)
 		if refused := err != nil; refused != (i == 4) || !refused && n != 1 {
 			t.Errorf("%d: %d rows, %v", i, n, err)
 		}
@@ -94,24 +95,24 @@ func TestDirectValues(t *testing.T) {
 
 func read1(t *testing.T, d *direct, query string, into ...any) error {
 	t.Helper()
-	return one(t.Context(), d, query, nil, into...)
+	return sql.One(t.Context(), d, query, nil, into...)
 }
 
 // Parameters take the argument of their number, wherever they stand and however often.
 func TestDirectParameters(t *testing.T) {
 	d := newDirect(t)
 	var got string
-	err := one(t.Context(), d, `SELECT $2 || $1 || $2`, []any{"a", "b"}, &got)
+	err := sql.One(t.Context(), d, `SELECT $2 || $1 || $2`, []any{"a", "b"}, &got)
 	if err != nil || got != "bab" {
 		t.Errorf("%s, %v", got, err)
 	}
-	if _, err := d.exec(t.Context(), insertT, 1, "x"); err == nil || !strings.Contains(err.Error(), "argument 3 is missing") {
+	if _, err := d.Exec(t.Context(), insertT, 1, "x"); err == nil || !strings.Contains(err.Error(), "argument 3 is missing") {
 		t.Error(err)
 	}
-	if _, err := d.exec(t.Context(), insertT, 1, "x", struct{}{}, nil); err == nil || !strings.Contains(err.Error(), "argument 3") {
+	if _, err := d.Exec(t.Context(), insertT, 1, "x", struct{}{}, nil); err == nil || !strings.Contains(err.Error(), "argument 3") {
 		t.Error(err)
 	}
-	if _, err := d.exec(t.Context(), insertT, 1, "x", nil, nil); err != nil {
+	if _, err := d.Exec(t.Context(), insertT, 1, "x", nil, nil); err != nil {
 		t.Errorf("after what was refused: %v", err)
 	}
 }
@@ -119,7 +120,7 @@ func TestDirectParameters(t *testing.T) {
 func TestDirectErrors(t *testing.T) {
 	d := newDirect(t)
 	insert := func(args ...any) error {
-		_, err := d.exec(t.Context(), insertT, args...)
+		_, err := d.Exec(t.Context(), insertT, args...)
 		return err
 	}
 	if err := insert(1, "x", nil, nil); err != nil {
@@ -151,29 +152,29 @@ func TestDirectErrors(t *testing.T) {
 func TestDirectRowsBesideOthers(t *testing.T) {
 	d := newDirect(t)
 	for i := range 20 {
-		if _, err := d.exec(t.Context(), insertT, i, strings.Repeat("x", i), nil, nil); err != nil {
+		if _, err := d.Exec(t.Context(), insertT, i, strings.Repeat("x", i), nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	n := 0
-	err := each(t.Context(), d, `SELECT a FROM t WHERE b <> $1 ORDER BY a`, []any{"xxx"}, func(r rows) error {
+	err := sql.Each(t.Context(), d, `SELECT a FROM t WHERE b <> $1 ORDER BY a`, []any{"xxx"}, func(r sql.Rows) error {
 		var a int64
 		if err := r.Scan(&a); err != nil {
 			return err
 		}
 		n++
-		_, err := d.exec(t.Context(), `UPDATE t SET c = $1 WHERE a = $2`, []byte("seen"), a)
+		_, err := d.Exec(t.Context(), `UPDATE t SET c = $1 WHERE a = $2`, []byte("seen"), a)
 		return err
 	})
 	if err != nil || n != 19 {
 		t.Errorf("%d rows, %v", n, err)
 	}
-	changed, err := d.exec(t.Context(), `UPDATE t SET c = NULL WHERE c IS NOT NULL`)
+	changed, err := d.Exec(t.Context(), `UPDATE t SET c = NULL WHERE c IS NOT NULL`)
 	if err != nil || changed != 19 {
 		t.Errorf("%d rows changed, %v", changed, err)
 	}
 	var returned int64
-	if err := one(t.Context(), d, `INSERT INTO t (b) VALUES ($1) RETURNING a`, []any{"new"}, &returned); err != nil || returned != 20 {
+	if err := sql.One(t.Context(), d, `INSERT INTO t (b) VALUES ($1) RETURNING a`, []any{"new"}, &returned); err != nil || returned != 20 {
 		t.Errorf("%d, %v", returned, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Era is a time in which the store never went back. Another one begins when it turns out to be older
@@ -44,7 +45,7 @@ const NoticeWentBack = "went_back"
 
 // Eras lists them, the newest first.
 func (s *Store) Eras(ctx context.Context, p Page) (list []Era, more string, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		list = list[:0]
 		before := int64(1) << 62
 		if p.Before != "" {
@@ -52,7 +53,7 @@ func (s *Store) Eras(ctx context.Context, p Page) (list []Era, more string, err 
 				return hook.Refuse(hook.KindMalformed, "invalid_cursor", "cursor: is not one of this list")
 			}
 		}
-		return each(ctx, q, `SELECT `+eraColumns+` FROM eras WHERE number < $1 ORDER BY number DESC LIMIT $2`, []any{before, int64(p.Limit + 1)}, func(r rows) error {
+		return sql.Each(ctx, q, `SELECT `+eraColumns+` FROM eras WHERE number < $1 ORDER BY number DESC LIMIT $2`, []any{before, int64(p.Limit + 1)}, func(r sql.Rows) error {
 			e, err := scanEra(r)
 			list = append(list, e)
 			return err
@@ -67,17 +68,17 @@ func (s *Store) Eras(ctx context.Context, p Page) (list []Era, more string, err 
 
 const eraColumns = `number, id, began_at, cause, missing_from, missing_to, system, timeline, database, written`
 
-func scanEra(r rows) (e Era, err error) {
+func scanEra(r sql.Rows) (e Era, err error) {
 	var began int64
 	var from, to *int64
 	err = r.Scan(&e.Number, &e.id, &began, &e.Cause, &from, &to, &e.origin.System, &e.origin.Timeline, &e.origin.Database, &e.origin.written)
-	e.BeganAt, e.MissingFrom, e.MissingTo = fromMicros(began), fromMicrosOrNull(from), fromMicrosOrNull(to)
+	e.BeganAt, e.MissingFrom, e.MissingTo = sql.FromMicros(began), sql.FromMicrosOrNull(from), sql.FromMicrosOrNull(to)
 	return e, err
 }
 
 // lastEra reads the era that lasts; its number is 0 where none has begun.
-func lastEra(ctx context.Context, q tx) (e Era, err error) {
-	err = each(ctx, q, `SELECT `+eraColumns+` FROM eras ORDER BY number DESC LIMIT 1`, nil, func(r rows) error {
+func lastEra(ctx context.Context, q sql.Tx) (e Era, err error) {
+	err = sql.Each(ctx, q, `SELECT `+eraColumns+` FROM eras ORDER BY number DESC LIMIT 1`, nil, func(r sql.Rows) error {
 		e, err = scanEra(r)
 		return err
 	})
@@ -89,7 +90,7 @@ func (s *Store) EraBegun() *Era { return s.begun }
 
 // enter finds the embedded store's era, and begins one where somebody says that it was restored.
 func (s *Store) enter(ctx context.Context, opt Options) error {
-	return s.write(ctx, func(q tx) error {
+	return s.write(ctx, func(q sql.Tx) error {
 		e, err := lastEra(ctx, q)
 		if err != nil || e.Number > 0 && !opt.Restored {
 			return err
@@ -120,7 +121,7 @@ const (
 // beginEra makes everything that is given out from now on lie far above whatever may have been given
 // out in the time that is lost, and writes down what may be missing. What was known of the store before
 // means nothing any more. The caller keeps others from it.
-func (s *Store) beginEra(ctx context.Context, q tx, b setback) (*Era, error) {
+func (s *Store) beginEra(ctx context.Context, q sql.Tx, b setback) (*Era, error) {
 	e, err := lastEra(ctx, q)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func (s *Store) beginEra(ctx context.Context, q tx, b setback) (*Era, error) {
 		e.MissingFrom, e.MissingTo = nil, nil
 	}
 	e.Cause, e.origin = b.cause, origin{}
-	if _, err := q.exec(ctx, `UPDATE meta SET value = (value / $1 + 1) * $1 WHERE name IN ('company_key', 'webhook_key', 'replay_key')`, int64(leap)); err != nil {
+	if _, err := q.Exec(ctx, `UPDATE meta SET value = (value / $1 + 1) * $1 WHERE name IN ('company_key', 'webhook_key', 'replay_key')`, int64(leap)); err != nil {
 		return nil, err
 	}
 	for p := range s.partitions() {
@@ -144,11 +145,11 @@ func (s *Store) beginEra(ctx context.Context, q tx, b setback) (*Era, error) {
 			return nil, err
 		}
 	}
-	if _, err := q.exec(ctx, `UPDATE webhooks SET version = version + $1 WHERE deleted_at IS NULL`, int64(versionLeap)); err != nil {
+	if _, err := q.Exec(ctx, `UPDATE webhooks SET version = version + $1 WHERE deleted_at IS NULL`, int64(versionLeap)); err != nil {
 		return nil, err
 	}
 	if b.hold {
-		if err := setMeta(ctx, q, metaHeld, micros(now)); err != nil {
+		if err := sql.SetMeta(ctx, q, metaHeld, sql.Micros(now)); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +160,7 @@ func (s *Store) beginEra(ctx context.Context, q tx, b setback) (*Era, error) {
 }
 
 // leapLog lets a partition's offsets begin anew, and with them the numbers of all webhooks.
-func (s *Store) leapLog(ctx context.Context, q tx, p hook.Partition) error {
+func (s *Store) leapLog(ctx context.Context, q sql.Tx, p hook.Partition) error {
 	head, err := s.lockLog(ctx, q, p)
 	if err != nil {
 		return err
@@ -168,7 +169,7 @@ func (s *Store) leapLog(ctx context.Context, q tx, p hook.Partition) error {
 	if err := s.beginAfter(ctx, q, p, base); err != nil {
 		return err
 	}
-	_, err = q.exec(ctx, `
+	_, err = q.Exec(ctx, `
 		INSERT INTO rules (webhook, from_offset, topics, filter, leap)
 		SELECT r.webhook, $1, r.topics, r.filter, r.leap + $2 FROM webhooks w JOIN rules r ON r.webhook = w.key
 		WHERE w.partition = $3 AND r.from_offset = (SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key)`, base+1, int64(leap), int64(p))
@@ -177,41 +178,41 @@ func (s *Store) leapLog(ctx context.Context, q tx, p hook.Partition) error {
 
 // lastKnown is the time of the last that the store knows of: everything that was acknowledged before is
 // there.
-func (s *Store) lastKnown(ctx context.Context, q tx, began time.Time) (time.Time, error) {
-	last := micros(began)
+func (s *Store) lastKnown(ctx context.Context, q sql.Tx, began time.Time) (time.Time, error) {
+	last := sql.Micros(began)
 	for p := range s.partitions() {
 		var at int64
-		err := one(ctx, q, `SELECT coalesce((SELECT accepted_at FROM events WHERE `+s.slice(hook.Partition(p))+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &at)
+		err := sql.One(ctx, q, `SELECT coalesce((SELECT accepted_at FROM events WHERE `+s.slice(hook.Partition(p))+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &at)
 		if err != nil {
 			return time.Time{}, err
 		}
 		last = max(last, at)
 	}
 	beat, err := s.lastBeat(ctx, q)
-	return fromMicros(max(last, beat)), err
+	return sql.FromMicros(max(last, beat)), err
 }
 
 // addEra writes the next era down.
-func (s *Store) addEra(ctx context.Context, q tx, e *Era) error {
+func (s *Store) addEra(ctx context.Context, q sql.Tx, e *Era) error {
 	e.Number, e.id, e.BeganAt = e.Number+1, rand.Text(), hook.Now(s.now())
-	_, err := q.exec(ctx, `
+	_, err := q.Exec(ctx, `
 		INSERT INTO eras (number, id, began_at, cause, missing_from, missing_to, system, timeline, database, written)
-		VALUES ($1, $2, $3, $4, $5, $6, '', 0, 0, 0)`, e.Number, e.id, micros(e.BeganAt), e.Cause, microsOrNull(e.MissingFrom), microsOrNull(e.MissingTo))
+		VALUES ($1, $2, $3, $4, $5, $6, '', 0, 0, 0)`, e.Number, e.id, sql.Micros(e.BeganAt), e.Cause, sql.MicrosOrNull(e.MissingFrom), sql.MicrosOrNull(e.MissingTo))
 	return err
 }
 
 // tellAll leaves a notice for every company that has webhooks, if something may be missing. Their ids
 // are in the order of time, as all are.
-func (s *Store) tellAll(ctx context.Context, q tx, e *Era) error {
+func (s *Store) tellAll(ctx context.Context, q sql.Tx, e *Era) error {
 	if e.MissingFrom == nil {
 		return nil
 	}
 	id := hook.NewID(hook.NoticePrefix, e.BeganAt)
-	_, err := q.exec(ctx, `
+	_, err := q.Exec(ctx, `
 		INSERT INTO notices (id, company, webhook, at, kind, detail)
 		SELECT $1 || substr('0000000000000000' || CAST(c.key AS TEXT), length(CAST(c.key AS TEXT)) + 1), c.key, 0, $2, $3, $4
 		FROM companies c WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.company = c.key AND w.deleted_at IS NULL)`,
-		id[:len(id)-16], micros(e.BeganAt), NoticeWentBack, e.Missing())
+		id[:len(id)-16], sql.Micros(e.BeganAt), NoticeWentBack, e.Missing())
 	if err != nil {
 		return fmt.Errorf("tell companies: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Texts are the statements that the open store has prepared.
@@ -23,8 +25,8 @@ func (s *Store) Explain(ctx context.Context, text string) (plan string, err erro
 	for i := 1; strings.Contains(text, fmt.Sprintf("$%d", i)); i++ {
 		args = append(args, nil)
 	}
-	err = s.read(ctx, func(q tx) error {
-		return each(ctx, q, "EXPLAIN QUERY PLAN "+text, args, func(r rows) error {
+	err = s.read(ctx, func(q sql.Tx) error {
+		return sql.Each(ctx, q, "EXPLAIN QUERY PLAN "+text, args, func(r sql.Rows) error {
 			var id, parent, unused int
 			var detail string
 			err := r.Scan(&id, &parent, &unused, &detail)
@@ -37,15 +39,15 @@ func (s *Store) Explain(ctx context.Context, text string) (plan string, err erro
 
 // LimitPages makes the database full at so many pages more than it has; 0 takes the limit away.
 func (s *Store) LimitPages(ctx context.Context, more int) error {
-	return s.write(ctx, func(q tx) error {
+	return s.write(ctx, func(q sql.Tx) error {
 		var pages, limit int
-		if err := one(ctx, q, `PRAGMA page_count`, nil, &pages); err != nil {
+		if err := sql.One(ctx, q, `PRAGMA page_count`, nil, &pages); err != nil {
 			return err
 		}
 		if limit = pages + more; more == 0 {
 			limit = 1 << 30
 		}
-		return one(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
+		return sql.One(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
 	})
 }
 

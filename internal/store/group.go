@@ -9,6 +9,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Limits of one group commit.
@@ -26,7 +27,7 @@ const (
 type work struct {
 	events []*hook.Event
 	record *Record
-	fn     func(tx) error
+	fn     func(sql.Tx) error
 	here   *here // the database as who asks knew it; on Postgres
 
 	batch    Batch
@@ -86,11 +87,11 @@ func newWriter(ctx context.Context, l *lite) (*writer, error) {
 	if err := guard(ctx, w, l.opt.UnsafeNoSync); err != nil {
 		return nil, errors.Join(err, conn.close())
 	}
-	err = one(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
+	err = sql.One(ctx, w, `SELECT coalesce(max("offset"), 0), coalesce(max(accepted_at), 0) FROM (SELECT "offset", accepted_at FROM events ORDER BY "offset" DESC LIMIT 1)`, nil, &w.head, &w.last)
 	if err == nil {
 		// A purge may have emptied the log; no offset is ever given twice.
 		var swept int64
-		err = one(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
+		err = sql.One(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
 		w.head = max(w.head, hook.Offset(swept))
 	}
 	if err != nil {
@@ -250,13 +251,13 @@ func (w *writer) transaction(group []*work) (err error) {
 	head, last := w.head, w.last
 	w.fresh = w.fresh[:0:0]
 	clear(w.seen)
-	if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := w.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return w.fatal(err)
 	}
 	defer func() {
 		if err != nil {
 			w.head, w.last = head, last
-			_, _ = w.exec(ctx, "ROLLBACK") // fails when SQLite has rolled back already
+			_, _ = w.Exec(ctx, "ROLLBACK") // fails when SQLite has rolled back already
 		}
 	}()
 	if err := w.appendAll(ctx, group); err != nil {
@@ -270,7 +271,7 @@ func (w *writer) transaction(group []*work) (err error) {
 			k.recorded, k.err = writeRecord(ctx, w, k.record)
 		case k.fn != nil:
 			mutated = true
-			k.err = savepoint(ctx, w, func() error { return k.fn(w) })
+			k.err = sql.Savepoint(ctx, w, func() error { return k.fn(w) })
 		}
 		if k.err != nil && storeFault(k.err) {
 			// SQLite may have rolled everything back by itself (https://sqlite.org/lang_transaction.html,
@@ -281,12 +282,12 @@ func (w *writer) transaction(group []*work) (err error) {
 	}
 	version := w.version
 	if mutated {
-		if err := one(ctx, w, `SELECT config_version FROM owners WHERE partition = 0`, nil, &version); err != nil {
+		if err := sql.One(ctx, w, `SELECT config_version FROM owners WHERE partition = 0`, nil, &version); err != nil {
 			return w.fatal(err)
 		}
 	}
 	failpoint.Hit(failpoint.BeforeCommit)
-	if _, err := w.exec(ctx, "COMMIT"); err != nil {
+	if _, err := w.Exec(ctx, "COMMIT"); err != nil {
 		return w.fatal(err)
 	}
 	w.version = version
@@ -320,19 +321,4 @@ func (w *writer) fatal(err error) error {
 func (w *writer) isFatal(err error) bool {
 	code, ok := sqliteCode(err)
 	return ok && code&0xff == sqliteIOErr
-}
-
-// savepoint runs fn so that its failure undoes only what fn did.
-func savepoint(ctx context.Context, q tx, fn func() error) error {
-	if _, err := q.exec(ctx, "SAVEPOINT one"); err != nil {
-		return err
-	}
-	err := fn()
-	if err != nil {
-		if _, undo := q.exec(ctx, "ROLLBACK TO one"); undo != nil {
-			return errors.Join(err, undo)
-		}
-	}
-	_, release := q.exec(ctx, "RELEASE one")
-	return errors.Join(err, release)
 }

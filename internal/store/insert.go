@@ -63,7 +63,7 @@ func bindRow[R any](s *statement, t *sql.Table[R], r R) {
 			if at := c.Time(r); at == nil {
 				s.null()
 			} else {
-				s.int(micros(*at))
+				s.int(sql.Micros(*at))
 			}
 		case sql.Text:
 			s.text(c.Text(r))
@@ -74,7 +74,7 @@ func bindRow[R any](s *statement, t *sql.Table[R], r R) {
 		case sql.BlobOrNull:
 			s.blobOrNull(c.Blob(r))
 		case sql.Boolean:
-			s.int(flag(c.Bool(r)))
+			s.int(sql.Flag(c.Bool(r)))
 		}
 	}
 }

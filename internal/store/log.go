@@ -2,11 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	stdsql "database/sql"
 	"fmt"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Batch is what an append answers.
@@ -42,7 +43,7 @@ func (s *Store) OnAppend(fn func(p hook.Partition, events []*hook.Event, configV
 // there is none, which the index of ids finds out anyway: so it is asked first only while duplicates
 // come, and otherwise when it refuses one.
 func (w *writer) appendAll(ctx context.Context, group []*work) error {
-	w.last = max(w.last, micros(w.l.opt.Now()))
+	w.last = max(w.last, sql.Micros(w.l.opt.Now()))
 	if !w.repeats {
 		head := w.head
 		err := w.insertNew(group)
@@ -50,10 +51,10 @@ func (w *writer) appendAll(ctx context.Context, group []*work) error {
 			return err
 		}
 		// The group's transaction holds nothing else yet.
-		if _, err := w.exec(ctx, "ROLLBACK"); err != nil {
+		if _, err := w.Exec(ctx, "ROLLBACK"); err != nil {
 			return err
 		}
-		if _, err := w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		if _, err := w.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return err
 		}
 		w.head, w.fresh = head, w.fresh[:0]
@@ -107,7 +108,7 @@ func (w *writer) insertUnknown(group []*work) error {
 // number gives an event its place in the log.
 func (w *writer) number(e *hook.Event) {
 	w.head++
-	e.Offset, e.AcceptedAt = w.head, fromMicros(w.last)
+	e.Offset, e.AcceptedAt = w.head, sql.FromMicros(w.last)
 	w.fresh = append(w.fresh, e)
 }
 
@@ -148,7 +149,7 @@ func (w *writer) known(ctx context.Context, group []*work) error {
 		n := len(args) / 2
 		query := `SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
 			strings.Repeat("(?,?),", n-1) + `(?,?)) AS v JOIN events e ON e.company = v.column1 AND e.id = v.column2`
-		err := each(ctx, w, query, args, func(r rows) error {
+		err := sql.Each(ctx, w, query, args, func(r sql.Rows) error {
 			e, err := scanEventHead(r)
 			if err == nil {
 				w.seen[eventID{e.Company, e.ID}] = e
@@ -174,27 +175,27 @@ func (w *writer) known(ctx context.Context, group []*work) error {
 	return flush()
 }
 
-func scanEventHead(r rows) (*hook.Event, error) {
+func scanEventHead(r sql.Rows) (*hook.Event, error) {
 	e := &hook.Event{}
-	var digest sql.RawBytes
+	var digest stdsql.RawBytes
 	var occurred *int64
 	var accepted int64
 	if err := r.Scan(&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted); err != nil {
 		return nil, err
 	}
 	copy(e.Digest[:], digest)
-	e.OccurredAt, e.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+	e.OccurredAt, e.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
 	return e, nil
 }
 
 // Tail reads committed events after an offset, with their data, until the limits are reached
 // (always at least one), and the configuration version that they were read under.
 func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, limit, maxBytes int) (events []*hook.Event, version int64, err error) {
-	err = s.read(ctx, func(q tx) error {
-		if err := one(ctx, q, `SELECT config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &version); err != nil {
+	err = s.read(ctx, func(q sql.Tx) error {
+		if err := sql.One(ctx, q, `SELECT config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &version); err != nil {
 			return err
 		}
-		r, err := q.query(ctx, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
+		r, err := q.Query(ctx, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
 		if err != nil {
 			return err
 		}
@@ -215,7 +216,7 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 	return events, version, nil
 }
 
-func scanEvent(r rows) (*hook.Event, error) {
+func scanEvent(r sql.Rows) (*hook.Event, error) {
 	e := &hook.Event{}
 	var digest []byte
 	var occurred *int64
@@ -224,13 +225,13 @@ func scanEvent(r rows) (*hook.Event, error) {
 		return nil, err
 	}
 	copy(e.Digest[:], digest)
-	e.OccurredAt, e.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+	e.OccurredAt, e.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
 	return e, nil
 }
 
 // Head is the last offset of a partition.
 func (s *Store) Head(ctx context.Context, p hook.Partition) (head hook.Offset, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		head, err = s.head(ctx, q, p)
 		return err
 	})
@@ -246,11 +247,11 @@ type Ref struct {
 
 // Backlog reads a company's events after an offset and up to a last one, without payloads.
 func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook.Offset, limit int) (refs []Ref, err error) {
-	err = s.look(ctx, func(q tx) error {
-		return each(ctx, q, `
+	err = s.look(ctx, func(q sql.Tx) error {
+		return sql.Each(ctx, q, `
 			SELECT "offset", topic, object_key FROM events
 			WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
-			[]any{int64(c), int64(after), int64(upTo), int64(limit)}, func(r rows) error {
+			[]any{int64(c), int64(after), int64(upTo), int64(limit)}, func(r sql.Rows) error {
 				var e Ref
 				if err := r.Scan(&e.Offset, &e.Topic, &e.ObjectKey); err != nil {
 					return err
@@ -267,24 +268,24 @@ func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook
 
 // eventLister is a snapshot that reads any number of events in one statement.
 type eventLister interface {
-	listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(rows) error) error
+	listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error
 }
 
 // Events reads the events at the given offsets, in that order; purged ones are left out.
 func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) (events []*hook.Event, err error) {
-	scan := func(r rows) error {
+	scan := func(r sql.Rows) error {
 		e, err := scanEvent(r)
 		if err == nil {
 			events = append(events, e)
 		}
 		return err
 	}
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		if many, ok := q.(eventLister); ok {
 			return many.listEvents(ctx, p, offsets, scan)
 		}
 		for _, o := range offsets {
-			err := each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
+			err := sql.Each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+s.slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	stdsql "database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,7 +62,7 @@ func migrateSQLiteAt(ctx context.Context, opt Options, apply bool) ([]Migration,
 		}
 		defer l.lock.Close()
 	}
-	db, err := sql.Open("sqlite", l.dsn([]string{"synchronous(FULL)", busyTimeout}))
+	db, err := stdsql.Open("sqlite", l.dsn([]string{"synchronous(FULL)", busyTimeout}))
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func migrateSQLiteAt(ctx context.Context, opt Options, apply bool) ([]Migration,
 	return migrateBy(ctx, p, apply)
 }
 
-func sqliteProvider(db *sql.DB) (*goose.Provider, error) {
+func sqliteProvider(db *stdsql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (e *elephant) migrations(ctx context.Context, c *pgx.ConnConfig, apply bool
 const waitsLong = 2 * time.Second
 
 // ownSchema makes the schema that the URL names first in its search path.
-func (e *elephant) ownSchema(ctx context.Context, db *sql.DB) error {
+func (e *elephant) ownSchema(ctx context.Context, db *stdsql.DB) error {
 	first, _, _ := strings.Cut(e.set["search_path"], ",")
 	if first = strings.Trim(strings.TrimSpace(first), `"`); first == "" || strings.HasPrefix(first, "$") {
 		return nil
@@ -148,7 +148,7 @@ func (e *elephant) ownSchema(ctx context.Context, db *sql.DB) error {
 
 // adoptSteps returns the table of the steps taken. A store that was made when it still had the library's
 // name for it gets its own, if apply is set; the other one is left to whoever uses it.
-func adoptSteps(ctx context.Context, db *sql.DB, apply bool) (table string, err error) {
+func adoptSteps(ctx context.Context, db *stdsql.DB, apply bool) (table string, err error) {
 	const shared = "goose_db_version"
 	var own, others, ours bool
 	err = db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL, to_regclass('owners') IS NOT NULL AND to_regclass('partitions') IS NOT NULL`,

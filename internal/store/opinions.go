@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // opinions are what filters say about events, as far as somebody has asked them. What a company wrote
@@ -99,19 +100,19 @@ func notJudged(err error) error {
 }
 
 // readOpinions is read for a function that may need to know what filters say.
-func (s *Store) readOpinions(ctx context.Context, fn func(q tx, k *opinions) error) error {
+func (s *Store) readOpinions(ctx context.Context, fn func(q sql.Tx, k *opinions) error) error {
 	return s.decided(ctx, s.read, fn)
 }
 
 // writeOpinions is write for such a function.
-func (s *Store) writeOpinions(ctx context.Context, fn func(q tx, k *opinions) error) error {
+func (s *Store) writeOpinions(ctx context.Context, fn func(q sql.Tx, k *opinions) error) error {
 	return s.decided(ctx, s.write, fn)
 }
 
-func (s *Store) decided(ctx context.Context, transact func(context.Context, func(tx) error) error, fn func(q tx, k *opinions) error) error {
+func (s *Store) decided(ctx context.Context, transact func(context.Context, func(sql.Tx) error) error, fn func(q sql.Tx, k *opinions) error) error {
 	k := &opinions{}
 	for {
-		err := transact(ctx, func(q tx) error {
+		err := transact(ctx, func(q sql.Tx) error {
 			k.asked, k.bytes = nil, 0
 			return fn(q, k)
 		})

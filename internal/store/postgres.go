@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 //go:embed migrations/postgres/*.sql
@@ -123,7 +124,7 @@ func (e *elephant) slice(p hook.Partition) string { return fmt.Sprintf(`partitio
 
 func (e *elephant) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
 
-func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
+func (e *elephant) read(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		s := snapshot{c: c}
 		if err := fn(&pgSession{ctx: ctx, e: e, tx: &s}); err != nil {
@@ -133,7 +134,7 @@ func (e *elephant) read(ctx context.Context, fn func(tx) error) error {
 	})
 }
 
-func (e *elephant) look(ctx context.Context, fn func(tx) error) error {
+func (e *elephant) look(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error { return fn(&pgSession{ctx: ctx, e: e, tx: c}) })
 }
 
@@ -151,7 +152,7 @@ func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Co
 
 // write makes configuration changes take turns, so that what fn has looked up still holds when it
 // writes. Appends and records go on beside it.
-func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
+func (e *elephant) write(ctx context.Context, fn func(sql.Tx) error) error {
 	k, err := e.mayWrite(ctx)
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (e *elephant) write(ctx context.Context, fn func(tx) error) error {
 	err = e.again(ctx, func(ctx context.Context) error {
 		return pgx.BeginTxFunc(ctx, e.pool, readCommitted, func(t pgx.Tx) error {
 			s = &pgSession{ctx: ctx, e: e, tx: t}
-			if _, err := s.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
+			if _, err := s.Exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
 				return err
 			}
 			if err := e.still(ctx, s, k); err != nil {
@@ -195,8 +196,8 @@ func (e *elephant) again(ctx context.Context, transaction func(context.Context) 
 
 // lockLog locks the partition's row. The last offset is read by a statement of its own: one that
 // waited for the lock would still see what was there before.
-func (e *elephant) lockLog(ctx context.Context, q tx, p hook.Partition) (hook.Offset, error) {
-	if _, err := q.exec(ctx, lockPartition, int64(p)); err != nil {
+func (e *elephant) lockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
+	if _, err := q.Exec(ctx, lockPartition, int64(p)); err != nil {
 		return 0, err
 	}
 	return e.head(ctx, q, p)
@@ -209,8 +210,8 @@ const (
 	lockSamePartition = `SELECT id FROM partitions WHERE id = $1 AND ($2::text = '' OR xmin::text = $2) FOR UPDATE`
 )
 
-func (e *elephant) head(ctx context.Context, q tx, p hook.Partition) (head hook.Offset, err error) {
-	err = one(ctx, q, `
+func (e *elephant) head(ctx context.Context, q sql.Tx, p hook.Partition) (head hook.Offset, err error) {
+	err = sql.One(ctx, q, `
 		SELECT greatest((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
 		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
 	return head, err

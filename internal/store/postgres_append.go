@@ -358,7 +358,7 @@ func (g *appendGroup) row(p hook.Partition) string {
 }
 
 func (g *appendGroup) rowsOf(partitions []int64) []string {
-	return column(partitions, func(p int64) string { return g.row(hook.Partition(p)) })
+	return sql.Array(partitions, func(p int64) string { return g.row(hook.Partition(p)) })
 }
 
 // counted counts the rows of an answer.
@@ -376,7 +376,7 @@ func (e *elephant) acceptance() any {
 	if e.opt.Now == nil {
 		return nil
 	}
-	return micros(e.opt.Now())
+	return sql.Micros(e.opt.Now())
 }
 
 func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
@@ -390,7 +390,7 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 	} else {
 		all := g.partitions()
 		query, args[0] = appendAcross, all
-		args = append(args, column(g.rows, func(r appendRow) int64 { return int64(r.event.Partition) }), g.rowsOf(all))
+		args = append(args, sql.Array(g.rows, func(r appendRow) int64 { return int64(r.event.Partition) }), g.rowsOf(all))
 	}
 	return step{query, args, func(r pgx.Rows) error {
 		for r.Next() {
@@ -405,7 +405,7 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 			}
 			g.versions[x.Partition] = version
 			copy(x.Digest[:], digest)
-			x.OccurredAt, x.AcceptedAt = fromMicrosOrNull(occurred), fromMicros(accepted)
+			x.OccurredAt, x.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
 			if fresh {
 				placed[eventID{x.Company, x.ID}] = x
 			} else {

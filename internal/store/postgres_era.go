@@ -16,6 +16,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // A database goes back when a standby is promoted that had not received everything, when a copy of it
@@ -366,7 +367,7 @@ type settlement struct {
 func (x *settlement) do(ctx context.Context) error {
 	x.begun, x.now = nil, here{}
 	// Other changes of the configuration wait, and so do other nodes that settle.
-	if _, err := x.q.exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
+	if _, err := x.q.Exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
 		return err
 	}
 	era, err := lastEra(ctx, x.q)
@@ -443,16 +444,16 @@ func (x *settlement) begin(ctx context.Context, why string) error {
 	b := setback{cause: why, hold: x.e.opt.HoldWhenBack}
 	node, _ := x.e.present.beats.ask()
 	var others int64
-	err := one(ctx, x.q, `SELECT count(*) FROM nodes WHERE NOT dead AND id <> $1`, []any{node}, &others)
+	err := sql.One(ctx, x.q, `SELECT count(*) FROM nodes WHERE NOT dead AND id <> $1`, []any{node}, &others)
 	if err != nil {
 		return err
 	}
 	b.whole = x.was != nil && x.lost == "" && x.checked && others == 0 && node != ""
 	// A record that has begun is waited for; none follows it.
-	if _, err := x.q.exec(ctx, `UPDATE nodes SET dead = true WHERE NOT dead`); err != nil {
+	if _, err := x.q.Exec(ctx, `UPDATE nodes SET dead = true WHERE NOT dead`); err != nil {
 		return err
 	}
-	if _, err := x.q.exec(ctx, `UPDATE owners SET node_id = ''`); err != nil {
+	if _, err := x.q.Exec(ctx, `UPDATE owners SET node_id = ''`); err != nil {
 		return err
 	}
 	x.begun, err = x.s.beginEra(ctx, x.q, b)
@@ -462,17 +463,17 @@ func (x *settlement) begin(ctx context.Context, why string) error {
 // certify writes down which server the era is on, and that the row was written here.
 func (x *settlement) certify(ctx context.Context, era *Era) error {
 	o := x.is
-	if err := one(ctx, x.q, `SELECT txid_current()`, nil, &o.written); err != nil {
+	if err := sql.One(ctx, x.q, `SELECT txid_current()`, nil, &o.written); err != nil {
 		return err
 	}
-	_, err := x.q.exec(ctx, `UPDATE eras SET system = $1, timeline = $2, database = $3, written = $4 WHERE number = $5`, o.System, o.Timeline, o.Database, o.written, era.Number)
+	_, err := x.q.Exec(ctx, `UPDATE eras SET system = $1, timeline = $2, database = $3, written = $4 WHERE number = $5`, o.System, o.Timeline, o.Database, o.written, era.Number)
 	era.origin = o
 	return err
 }
 
 // eraRow is what wrote an era's row; "" when there is none.
 func (x *settlement) eraRow(ctx context.Context, number int64) (row string, err error) {
-	err = one(ctx, x.q, `SELECT coalesce((SELECT xmin::text FROM eras WHERE number = $1), '')`, []any{number}, &row)
+	err = sql.One(ctx, x.q, `SELECT coalesce((SELECT xmin::text FROM eras WHERE number = $1), '')`, []any{number}, &row)
 	return row, err
 }
 
@@ -482,7 +483,7 @@ func (x *settlement) look(ctx context.Context, era Era) (err error) {
 	if x.now.row, err = x.eraRow(ctx, era.Number); err != nil {
 		return err
 	}
-	err = each(ctx, x.q, `SELECT id, xmin::text FROM partitions WHERE id < $1`, []any{int64(postgresPartitions)}, func(r rows) error {
+	err = sql.Each(ctx, x.q, `SELECT id, xmin::text FROM partitions WHERE id < $1`, []any{int64(postgresPartitions)}, func(r sql.Rows) error {
 		var p int64
 		var row string
 		err := r.Scan(&p, &row)
@@ -495,7 +496,7 @@ func (x *settlement) look(ctx context.Context, era Era) (err error) {
 		return err
 	}
 	x.before = nil
-	return each(ctx, x.q, `SELECT id FROM eras WHERE number < $1`, []any{era.Number}, func(r rows) error {
+	return sql.Each(ctx, x.q, `SELECT id FROM eras WHERE number < $1`, []any{era.Number}, func(r sql.Rows) error {
 		var id string
 		err := r.Scan(&id)
 		x.before = append(x.before, id)
@@ -562,8 +563,8 @@ func ownTables() []string {
 	return list
 }
 
-func (e *elephant) lastBeat(ctx context.Context, q tx) (at int64, err error) {
-	err = one(ctx, q, `SELECT coalesce(max(beat_at), 0) FROM nodes`, nil, &at)
+func (e *elephant) lastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {
+	err = sql.One(ctx, q, `SELECT coalesce(max(beat_at), 0) FROM nodes`, nil, &at)
 	return at, err
 }
 
@@ -583,11 +584,11 @@ func (n *Nodes) Settle(ctx context.Context) (*Era, error) { return n.e.settle(ct
 
 // still looks, after the lock that changes of the configuration take, whether the database is the one
 // that is known: a statement of its own sees what was committed before the lock was granted.
-func (e *elephant) still(ctx context.Context, q tx, k *here) error {
+func (e *elephant) still(ctx context.Context, q sql.Tx, k *here) error {
 	if k == nil {
 		return nil
 	}
-	n, err := q.exec(ctx, `SELECT 1 FROM eras WHERE number = $1 AND xmin::text = $2 AND number = (SELECT max(number) FROM eras)`, k.era.Number, k.row)
+	n, err := q.Exec(ctx, `SELECT 1 FROM eras WHERE number = $1 AND xmin::text = $2 AND number = (SELECT max(number) FROM eras)`, k.era.Number, k.row)
 	if err == nil && n == 0 {
 		err = e.noticed(k, "its rows are not those that this node knows")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Node is one process that serves the store.
@@ -74,7 +75,7 @@ func (n *Nodes) Join(ctx context.Context, x Node, lease time.Duration) error {
 		SELECT $1, $2, $3, $4, clock_timestamp() + $5::interval, 0, false, false, $9, $6, `+sqlNow+`
 		WHERE (SELECT max(number) FROM eras) = $7 AND EXISTS (`+sameEra+`)
 		ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until WHERE NOT nodes.dead`,
-		x.ID, x.URL, x.Version, micros(x.StartedAt), lease, beat, k.era.Number, k.row, x.Process)
+		x.ID, x.URL, x.Version, sql.Micros(x.StartedAt), lease, beat, k.era.Number, k.row, x.Process)
 	if err != nil {
 		return fmt.Errorf("join: %w", n.e.mapError(err))
 	}
@@ -158,7 +159,7 @@ func (m *Members) queue(b *pgx.Batch) {
 			if err := r.Scan(&x.ID, &x.URL, &x.Version, &started, &x.LeaseUntil, &x.Expired, &x.InFlight, &x.Leaving, &x.Process); err != nil {
 				return err
 			}
-			x.StartedAt = fromMicros(started)
+			x.StartedAt = sql.FromMicros(started)
 			m.Nodes = append(m.Nodes, x)
 		}
 		return r.Err()

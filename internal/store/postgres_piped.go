@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // piped is a record as it goes to the database: in two turns, the first of which takes no lock. It
@@ -149,16 +150,6 @@ func (p *piped) ask(read func(pgx.Rows) error, query string, args ...any) {
 	p.steps = append(p.steps, step{query, args, read})
 }
 
-// column is one column of some rows, as an array for unnest: one text and one plan, whatever the
-// number of rows.
-func column[R, T any](rows []R, of func(R) T) []T {
-	list := make([]T, len(rows))
-	for i, r := range rows {
-		list[i] = of(r)
-	}
-	return list
-}
-
 func (p *piped) attempts() {
 	attempts := make([]*hook.Attempt, 0, len(p.r.Items))
 	for i := range p.r.Items {
@@ -199,8 +190,8 @@ func (p *piped) parked() {
 		p.do(`
 			DELETE FROM parked USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS g (webhook, kind, "offset")
 			WHERE parked.webhook = g.webhook AND parked.kind = g.kind AND parked."offset" = g."offset"`,
-			column(unpark, func(k ParkedKey) int64 { return int64(k.Webhook) }), column(unpark, func(k ParkedKey) string { return string(k.Kind) }),
-			column(unpark, func(k ParkedKey) int64 { return int64(k.Offset) }))
+			sql.Array(unpark, func(k ParkedKey) int64 { return int64(k.Webhook) }), sql.Array(unpark, func(k ParkedKey) string { return string(k.Kind) }),
+			sql.Array(unpark, func(k ParkedKey) int64 { return int64(k.Offset) }))
 	}
 }
 
@@ -220,8 +211,8 @@ func (p *piped) releases() {
 		p.ask(p.released, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+parkedColumns, micros(p.r.At), column(free, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
-			column(free, func(k *ParkedKey) int64 { return int64(k.Offset) }))
+			RETURNING `+parkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
+			sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Offset) }))
 	}
 	if len(release) > 0 {
 		p.ask(p.released, `
@@ -229,8 +220,8 @@ func (p *piped) releases() {
 				SELECT DISTINCT g.of, f.at FROM unnest($2::bigint[], $3::text[]) AS g (of, object) CROSS JOIN LATERAL (
 					SELECT min(e."offset") AS at FROM parked e WHERE e.webhook = g.of AND e.object_key = g.object AND e.kind = 'live') AS f) AS g
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+parkedColumns, micros(p.r.At), column(release, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
-			column(release, func(k *ParkedKey) string { return k.Object }))
+			RETURNING `+parkedColumns, sql.Micros(p.r.At), sql.Array(release, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
+			sql.Array(release, func(k *ParkedKey) string { return k.Object }))
 	}
 }
 
@@ -281,8 +272,8 @@ func (p *piped) swept() {
 	p.do(`
 		UPDATE owners o SET swept = g.swept FROM unnest($1::bigint[], $2::bigint[]) AS g (partition, swept)
 		WHERE o.partition = g.partition AND o.swept < g.swept`,
-		column(partitions, func(x hook.Partition) int64 { return int64(x) }),
-		column(partitions, func(x hook.Partition) int64 { return int64(p.r.Swept[x]) }))
+		sql.Array(partitions, func(x hook.Partition) int64 { return int64(x) }),
+		sql.Array(partitions, func(x hook.Partition) int64 { return int64(p.r.Swept[x]) }))
 }
 
 func (p *piped) rewinds() {
@@ -293,7 +284,7 @@ func (p *piped) rewinds() {
 			}
 			return r.Err()
 		}
-		p.ask(read, rewindParked, micros(p.r.At), int64(x), micros(p.r.At.Add(rewindFurther)), int64(rewindRows))
+		p.ask(read, rewindParked, sql.Micros(p.r.At), int64(x), sql.Micros(p.r.At.Add(rewindFurther)), int64(rewindRows))
 	}
 }
 
@@ -308,9 +299,9 @@ func (p *piped) replays() {
 			finished_at = CASE WHEN g.done AND r.status = 'running' THEN $1 ELSE r.finished_at END
 		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[]) AS g (key, place, started, delivered, failed, done)
 		WHERE r.key = g.key`,
-		micros(p.r.At), column(list, func(m ReplayMove) int64 { return m.Key }), column(list, func(m ReplayMove) int64 { return int64(m.Place) }),
-		column(list, func(m ReplayMove) int64 { return m.Started }), column(list, func(m ReplayMove) int64 { return m.Delivered }),
-		column(list, func(m ReplayMove) int64 { return m.Failed }), column(list, func(m ReplayMove) bool { return m.Done }))
+		sql.Micros(p.r.At), sql.Array(list, func(m ReplayMove) int64 { return m.Key }), sql.Array(list, func(m ReplayMove) int64 { return int64(m.Place) }),
+		sql.Array(list, func(m ReplayMove) int64 { return m.Started }), sql.Array(list, func(m ReplayMove) int64 { return m.Delivered }),
+		sql.Array(list, func(m ReplayMove) int64 { return m.Failed }), sql.Array(list, func(m ReplayMove) bool { return m.Done }))
 }
 
 // status is about one endpoint version: a late 410 of an old endpoint must not hit the new one.
@@ -336,7 +327,7 @@ func (p *piped) status(c StatusChange) {
 		)
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $7, company, $3, 'engine', 'webhook.disabled', id, '', $8 FROM ended`,
-		string(c.Status), c.Reason, micros(p.r.At), int64(c.Webhook), c.EndpointVersion, hook.NewID(hook.NoticePrefix, p.r.At),
+		string(c.Status), c.Reason, sql.Micros(p.r.At), int64(c.Webhook), c.EndpointVersion, hook.NewID(hook.NoticePrefix, p.r.At),
 		hook.NewID(hook.AuditPrefix, p.r.At), disabledDetail(c.Reason), c.Detail)
 	p.do(`UPDATE webhooks SET changed = (SELECT config_version FROM owners WHERE partition = $1) WHERE key = $2`, int64(c.Partition), int64(c.Webhook))
 }
@@ -372,7 +363,7 @@ func (p *piped) notices() {
 		INSERT INTO notices (id, company, webhook, at, kind, detail)
 		SELECT g.id, w.company, w.key, $1, g.kind, g.detail
 		FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) AS g (id, webhook, kind, detail) JOIN webhooks w ON w.key = g.webhook`,
-		micros(p.r.At), column(list, func(Notice) string { return hook.NewID(hook.NoticePrefix, p.r.At) }),
-		column(list, func(n Notice) int64 { return int64(n.Webhook) }), column(list, func(n Notice) string { return n.Kind }),
-		column(list, func(n Notice) string { return n.Detail }))
+		sql.Micros(p.r.At), sql.Array(list, func(Notice) string { return hook.NewID(hook.NoticePrefix, p.r.At) }),
+		sql.Array(list, func(n Notice) int64 { return int64(n.Webhook) }), sql.Array(list, func(n Notice) string { return n.Kind }),
+		sql.Array(list, func(n Notice) string { return n.Detail }))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // pgSession is a transaction on Postgres. Its statements run under the transaction's own context,
@@ -22,12 +23,12 @@ type pgSession struct {
 	versions map[hook.Partition]int64 // of the configuration, after the commit
 }
 
-func (s *pgSession) exec(_ context.Context, query string, args ...any) (int64, error) {
+func (s *pgSession) Exec(_ context.Context, query string, args ...any) (int64, error) {
 	tag, err := s.tx.Exec(s.ctx, query, args...)
 	return tag.RowsAffected(), s.e.mapError(err)
 }
 
-func (s *pgSession) query(_ context.Context, query string, args ...any) (rows, error) {
+func (s *pgSession) Query(_ context.Context, query string, args ...any) (sql.Rows, error) {
 	r, err := s.tx.Query(s.ctx, query, args...)
 	if err != nil {
 		return nil, s.e.mapError(err)
@@ -58,16 +59,16 @@ func (s *pgSession) insertAttempts(ctx context.Context, attempts []*hook.Attempt
 	if len(attempts) == 0 {
 		return nil
 	}
-	_, err := s.exec(ctx, insertAttemptArrays, attemptTable.Arrays(attempts)...)
+	_, err := s.Exec(ctx, insertAttemptArrays, attemptTable.Arrays(attempts)...)
 	return err
 }
 
 // listEvents reads any number in one statement, in the order of the offsets.
-func (s *pgSession) listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(rows) error) error {
-	return each(ctx, s, `
+func (s *pgSession) listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error {
+	return sql.Each(ctx, s, `
 		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at, e.data
 		FROM unnest($2::bigint[]) WITH ORDINALITY AS g (at, n) JOIN events e ON e.partition = $1 AND e."offset" = g.at ORDER BY g.n`,
-		[]any{int64(p), column(offsets, func(o hook.Offset) int64 { return int64(o) })}, scan)
+		[]any{int64(p), sql.Array(offsets, func(o hook.Offset) int64 { return int64(o) })}, scan)
 }
 
 // snapshot is a transaction that reads. It begins together with its first question: a turn less.

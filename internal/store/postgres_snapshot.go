@@ -6,11 +6,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // snapshot reads in a session of its own, which may take as long as it must. What it sees, Postgres
 // keeps until it ends.
-func (e *elephant) snapshot(ctx context.Context, fn func(tx) error) error {
+func (e *elephant) snapshot(ctx context.Context, fn func(sql.Tx) error) error {
 	c, err := pgx.ConnectConfig(ctx, e.patient(e.pool.Config().ConnConfig))
 	if err != nil {
 		return e.mapError(err)
@@ -22,14 +23,14 @@ func (e *elephant) snapshot(ctx context.Context, fn func(tx) error) error {
 }
 
 // served looks for nodes whose lease has not run out, by the database's clock.
-func (e *elephant) served(ctx context.Context, q tx) (bool, error) {
+func (e *elephant) served(ctx context.Context, q sql.Tx) (bool, error) {
 	var n int64
-	err := one(ctx, q, `SELECT count(*) FROM nodes WHERE NOT dead AND lease_until > now()`, nil, &n)
+	err := sql.One(ctx, q, `SELECT count(*) FROM nodes WHERE NOT dead AND lease_until > now()`, nil, &n)
 	return n > 0, err
 }
 
 // beginAfter is the only writer of a row that is otherwise locked and never updated.
-func (e *elephant) beginAfter(ctx context.Context, q tx, p hook.Partition, o int64) error {
-	_, err := q.exec(ctx, `UPDATE partitions SET base_offset = greatest(base_offset, $1) WHERE id = $2`, o, int64(p))
+func (e *elephant) beginAfter(ctx context.Context, q sql.Tx, p hook.Partition, o int64) error {
+	_, err := q.Exec(ctx, `UPDATE partitions SET base_offset = greatest(base_offset, $1) WHERE id = $2`, o, int64(p))
 	return err
 }

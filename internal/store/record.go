@@ -8,6 +8,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Record is everything that the engine found out since its last record: one transaction.
@@ -143,7 +144,7 @@ func writeRecord(ctx context.Context, q recordTx, r *Record) (out Recorded, err 
 		}
 	}
 	if len(r.Stats)+len(r.Answers)+len(r.Notices) > 0 {
-		out.Lost = savepoint(ctx, q, func() error { return recordExtras(ctx, q, r) })
+		out.Lost = sql.Savepoint(ctx, q, func() error { return recordExtras(ctx, q, r) })
 		if out.Lost != nil && transient(out.Lost) {
 			return out, out.Lost
 		}
@@ -152,7 +153,7 @@ func writeRecord(ctx context.Context, q recordTx, r *Record) (out Recorded, err 
 }
 
 func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded, err error) {
-	err = savepoint(ctx, q, func() error {
+	err = sql.Savepoint(ctx, q, func() error {
 		if err := recordItems(ctx, q, r.Items, r.At, &out); err != nil {
 			return err
 		}
@@ -162,7 +163,7 @@ func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded,
 		return out, err
 	}
 	out = Recorded{}
-	err = savepoint(ctx, q, func() error {
+	err = sql.Savepoint(ctx, q, func() error {
 		if err := recordHalves(ctx, q, r.Items, r.At, &out); err != nil {
 			return err
 		}
@@ -173,7 +174,7 @@ func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded,
 
 func recordHalves(ctx context.Context, q recordTx, items []Item, at time.Time, out *Recorded) error {
 	var part Recorded
-	err := savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
+	err := sql.Savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
 	switch {
 	case err == nil:
 		out.Released = append(out.Released, part.Released...)
@@ -204,14 +205,14 @@ func setAside(ctx context.Context, q recordTx, item Item, at time.Time, cause er
 		var part Recorded
 		one := item
 		one.Attempt = try
-		err := savepoint(ctx, q, func() error {
+		err := sql.Savepoint(ctx, q, func() error {
 			if err := recordItems(ctx, q, []Item{one}, at, &part); err != nil {
 				return err
 			}
-			_, err := q.exec(ctx, `
+			_, err := q.Exec(ctx, `
 				INSERT INTO unrecordable (webhook, "offset", number, at, error) VALUES ($1, $2, $3, $4, $5)
 				ON CONFLICT (webhook, "offset", number) DO NOTHING`,
-				int64(a.Webhook), int64(a.Offset), int64(a.Number), micros(at), []byte(cause.Error()))
+				int64(a.Webhook), int64(a.Offset), int64(a.Number), sql.Micros(at), []byte(cause.Error()))
 			return err
 		})
 		if err == nil {
@@ -234,7 +235,7 @@ func transient(err error) bool {
 
 // recordTx is a transaction that inserts any number of attempts, each engine in its own way.
 type recordTx interface {
-	tx
+	sql.Tx
 	insertAttempts(ctx context.Context, attempts []*hook.Attempt) error
 }
 
@@ -256,23 +257,23 @@ func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, ou
 	return nil
 }
 
-func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Recorded) error {
+func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
 		failpoint.Hit(failpoint.Park)
-		_, err := q.exec(ctx, parkRow, parkedTable.Args(p)...)
+		_, err := q.Exec(ctx, parkRow, parkedTable.Args(p)...)
 		if err != nil {
 			return fmt.Errorf("park: %w", err)
 		}
 	}
 	if k := item.Unpark; k != nil {
-		if _, err := q.exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND "offset" = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
+		if _, err := q.Exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND "offset" = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
 			return fmt.Errorf("unpark: %w", err)
 		}
 	}
 	if k := item.Free; k != nil {
-		err := each(ctx, q, `
+		err := sql.Each(ctx, q, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
-			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), int64(k.Offset)}, func(r rows) error {
+			RETURNING `+parkedColumns, []any{sql.Micros(at), int64(k.Webhook), int64(k.Offset)}, func(r sql.Rows) error {
 			p, err := scanParked(r)
 			out.Released = append(out.Released, p)
 			return err
@@ -282,10 +283,10 @@ func recordParked(ctx context.Context, q tx, item *Item, at time.Time, out *Reco
 		}
 	}
 	if k := item.Release; k != nil {
-		return each(ctx, q, `
+		return sql.Each(ctx, q, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
 				(SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
-			RETURNING `+parkedColumns, []any{micros(at), int64(k.Webhook), k.Object}, func(r rows) error {
+			RETURNING `+parkedColumns, []any{sql.Micros(at), int64(k.Webhook), k.Object}, func(r sql.Rows) error {
 			p, err := scanParked(r)
 			out.Released = append(out.Released, p)
 			return err
@@ -299,19 +300,19 @@ const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key,
 	CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay,
 	(SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")`
 
-func scanParked(r rows) (p hook.Parked, err error) {
+func scanParked(r sql.Rows) (p hook.Parked, err error) {
 	var due *int64
 	var at int64
 	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &p.Throttles, &due, &at, &p.Reason,
 		&p.Replay, &p.Number)
-	p.DueAt, p.ParkedAt = fromMicrosOrNull(due), fromMicros(at)
+	p.DueAt, p.ParkedAt = sql.FromMicrosOrNull(due), sql.FromMicros(at)
 	return p, err
 }
 
 var errCursorMovedBack = errors.New("a cursor would move back")
 
 // recordRest writes what is not about one delivery.
-func recordRest(ctx context.Context, q tx, r *Record) error {
+func recordRest(ctx context.Context, q sql.Tx, r *Record) error {
 	for i := range r.Cursors {
 		if err := moveCursor(ctx, q, &r.Cursors[i]); err != nil {
 			return err
@@ -323,7 +324,7 @@ func recordRest(ctx context.Context, q tx, r *Record) error {
 		}
 	}
 	for p, swept := range r.Swept {
-		if _, err := q.exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(swept), int64(p)); err != nil {
+		if _, err := q.Exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(swept), int64(p)); err != nil {
 			return fmt.Errorf("move swept: %w", err)
 		}
 	}
@@ -353,8 +354,8 @@ const rewindParked = `
 
 // rewind lets deliveries that were parked in what is now the future wait from now on: otherwise a
 // clock that was set back would be waited for in addition.
-func rewind(ctx context.Context, q tx, p hook.Partition, now time.Time, out *Recorded) error {
-	n, err := q.exec(ctx, rewindParked, micros(now), int64(p), micros(now.Add(rewindFurther)), int64(rewindRows))
+func rewind(ctx context.Context, q sql.Tx, p hook.Partition, now time.Time, out *Recorded) error {
+	n, err := q.Exec(ctx, rewindParked, sql.Micros(now), int64(p), sql.Micros(now.Add(rewindFurther)), int64(rewindRows))
 	if err != nil {
 		return fmt.Errorf("rewind: %w", err)
 	}
@@ -365,14 +366,14 @@ func rewind(ctx context.Context, q tx, p hook.Partition, now time.Time, out *Rec
 }
 
 // recordExtras writes what nobody's delivery depends on.
-func recordExtras(ctx context.Context, q tx, r *Record) error {
+func recordExtras(ctx context.Context, q sql.Tx, r *Record) error {
 	for i := range r.Stats {
 		if err := addStat(ctx, q, &r.Stats[i]); err != nil {
 			return err
 		}
 	}
 	for i := range r.Answers {
-		if _, err := q.exec(ctx, keepAnswerRow, answerTable.Args(&r.Answers[i])...); err != nil {
+		if _, err := q.Exec(ctx, keepAnswerRow, answerTable.Args(&r.Answers[i])...); err != nil {
 			return fmt.Errorf("keep answer: %w", err)
 		}
 	}
@@ -385,14 +386,14 @@ func recordExtras(ctx context.Context, q tx, r *Record) error {
 }
 
 // moveCursor never moves one back: a row that is not there, or is further, is a broken invariant.
-func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
-	n, err := q.exec(ctx, moveCursorRow, cursorTable.Moved(c)...)
+func moveCursor(ctx context.Context, q sql.Tx, c *CursorMove) error {
+	n, err := q.Exec(ctx, moveCursorRow, cursorTable.Moved(c)...)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)
 	}
 	if n == 0 {
 		var erased int64
-		if err := one(ctx, q, `SELECT count(*) FROM cursors WHERE webhook = $1`, []any{int64(c.Webhook)}, &erased); err != nil {
+		if err := sql.One(ctx, q, `SELECT count(*) FROM cursors WHERE webhook = $1`, []any{int64(c.Webhook)}, &erased); err != nil {
 			return err
 		}
 		if erased == 0 {
@@ -404,18 +405,18 @@ func moveCursor(ctx context.Context, q tx, c *CursorMove) error {
 }
 
 // moveGate has nothing to move where the webhook was erased while its last attempt ran.
-func moveGate(ctx context.Context, q tx, m GateMove) error {
-	_, err := q.exec(ctx, moveGateRow, gateTable.Moved(m)...)
+func moveGate(ctx context.Context, q sql.Tx, m GateMove) error {
+	_, err := q.Exec(ctx, moveGateRow, gateTable.Moved(m)...)
 	if err != nil {
 		return fmt.Errorf("move gate: %w", err)
 	}
 	return nil
 }
 
-func addStat(ctx context.Context, q tx, s *Stat) error {
+func addStat(ctx context.Context, q sql.Tx, s *Stat) error {
 	var latency, arrival []byte
-	err := one(ctx, q, `SELECT latency, arrival FROM stats WHERE webhook = $1 AND bucket = $2`, []any{int64(s.Webhook), s.Bucket}, &latency, &arrival)
-	if err != nil && !errors.Is(err, errNoRow) {
+	err := sql.One(ctx, q, `SELECT latency, arrival FROM stats WHERE webhook = $1 AND bucket = $2`, []any{int64(s.Webhook), s.Bucket}, &latency, &arrival)
+	if err != nil && !errors.Is(err, sql.ErrNoRow) {
 		return fmt.Errorf("read stats: %w", err)
 	}
 	sum := *s
@@ -428,7 +429,7 @@ func addStat(ctx context.Context, q tx, s *Stat) error {
 		return fmt.Errorf("read stats: %w", err)
 	}
 	sum.Arrival.Merge(&had)
-	_, err = q.exec(ctx, addStatRow, statTable.Args(&sum)...)
+	_, err = q.Exec(ctx, addStatRow, statTable.Args(&sum)...)
 	if err != nil {
 		return fmt.Errorf("add stats: %w", err)
 	}
@@ -440,15 +441,15 @@ func addStat(ctx context.Context, q tx, s *Stat) error {
 const freeCancelled = `
 	DELETE FROM parked WHERE kind = 'replay' AND replay = $1 AND webhook = (SELECT webhook FROM replays WHERE key = $1 AND status = 'cancelled')`
 
-func moveReplay(ctx context.Context, q tx, m ReplayMove, at time.Time) error {
-	_, err := q.exec(ctx, `
+func moveReplay(ctx context.Context, q sql.Tx, m ReplayMove, at time.Time) error {
+	_, err := q.Exec(ctx, `
 		UPDATE replays SET place = CASE WHEN place < $1 THEN $1 ELSE place END, started = started + $2, delivered = delivered + $3, failed = failed + $4
 		WHERE key = $5`, int64(m.Place), m.Started, m.Delivered, m.Failed, m.Key)
 	if err == nil && m.Done {
-		_, err = q.exec(ctx, `UPDATE replays SET status = 'done', finished_at = $1 WHERE key = $2 AND status = 'running'`, micros(at), m.Key)
+		_, err = q.Exec(ctx, `UPDATE replays SET status = 'done', finished_at = $1 WHERE key = $2 AND status = 'running'`, sql.Micros(at), m.Key)
 	}
 	if err == nil {
-		_, err = q.exec(ctx, freeCancelled, m.Key)
+		_, err = q.Exec(ctx, freeCancelled, m.Key)
 	}
 	if err != nil {
 		return fmt.Errorf("move replay: %w", err)
@@ -457,29 +458,29 @@ func moveReplay(ctx context.Context, q tx, m ReplayMove, at time.Time) error {
 }
 
 // changeStatus is about one endpoint version: a late 410 of an old endpoint must not hit the new one.
-func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error {
+func changeStatus(ctx context.Context, q sql.Tx, c StatusChange, at time.Time) error {
 	version, err := bumpConfig(ctx, q, c.Partition)
 	if err != nil {
 		return err
 	}
-	n, err := q.exec(ctx, `
+	n, err := q.Exec(ctx, `
 		UPDATE webhooks SET status = $1, status_reason = $2, version = version + 1, changed = $3, updated_at = $4
 		WHERE key = $5 AND endpoint_version = $6 AND status = 'ACTIVE' AND deleted_at IS NULL`,
-		string(c.Status), c.Reason, version, micros(at), int64(c.Webhook), c.EndpointVersion)
+		string(c.Status), c.Reason, version, sql.Micros(at), int64(c.Webhook), c.EndpointVersion)
 	if err != nil {
 		return fmt.Errorf("change status: %w", err)
 	}
 	if n == 0 { // the owner was faster; the engine reads how it stands
-		_, err := q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(c.Webhook))
+		_, err := q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(c.Webhook))
 		return err
 	}
 	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Detail}, at); err != nil {
 		return err
 	}
-	_, err = q.exec(ctx, `
+	_, err = q.Exec(ctx, `
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $1, company, $2, 'engine', 'webhook.disabled', id, '', $3 FROM webhooks WHERE key = $4`,
-		hook.NewID(hook.AuditPrefix, at), micros(at), disabledDetail(c.Reason), int64(c.Webhook))
+		hook.NewID(hook.AuditPrefix, at), sql.Micros(at), disabledDetail(c.Reason), int64(c.Webhook))
 	if err != nil {
 		return fmt.Errorf("audit status: %w", err)
 	}
@@ -488,10 +489,10 @@ func changeStatus(ctx context.Context, q tx, c StatusChange, at time.Time) error
 
 func disabledDetail(reason string) string { return fmt.Sprintf(`{"reason":%q}`, reason) }
 
-func addNotice(ctx context.Context, q tx, n Notice, at time.Time) error {
-	_, err := q.exec(ctx, `
+func addNotice(ctx context.Context, q sql.Tx, n Notice, at time.Time) error {
+	_, err := q.Exec(ctx, `
 		INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $1, company, key, $2, $3, $4 FROM webhooks WHERE key = $5`,
-		hook.NewID(hook.NoticePrefix, at), micros(at), n.Kind, n.Detail, int64(n.Webhook))
+		hook.NewID(hook.NoticePrefix, at), sql.Micros(at), n.Kind, n.Detail, int64(n.Webhook))
 	if err != nil {
 		return fmt.Errorf("add notice: %w", err)
 	}
@@ -499,8 +500,8 @@ func addNotice(ctx context.Context, q tx, n Notice, at time.Time) error {
 }
 
 // bumpConfig counts a configuration change of a partition; its owner notices by the count.
-func bumpConfig(ctx context.Context, q tx, p hook.Partition) (version int64, err error) {
-	err = one(ctx, q, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, []any{int64(p)}, &version)
+func bumpConfig(ctx context.Context, q sql.Tx, p hook.Partition) (version int64, err error) {
+	err = sql.One(ctx, q, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, []any{int64(p)}, &version)
 	if err != nil {
 		return 0, fmt.Errorf("count configuration change: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 var update = flags.Bool("update", false, "write the golden files anew")
@@ -117,12 +118,12 @@ func plain(v reflect.Value) string {
 	return "[" + strings.Join(parts, " ") + "]"
 }
 
-func (s *script) exec(_ context.Context, query string, args ...any) (int64, error) {
+func (s *script) Exec(_ context.Context, query string, args ...any) (int64, error) {
 	s.add(query, args...)
 	return 1, nil
 }
 
-func (s *script) query(_ context.Context, query string, args ...any) (rows, error) {
+func (s *script) Query(_ context.Context, query string, args ...any) (sql.Rows, error) {
 	s.add(query, args...)
 	return &noRows{}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // RequestRetry wishes for an attempt at a delivery now, and returns the delivery as it was.
@@ -14,7 +15,7 @@ import (
 // must not overtake: the earliest delivery of its object becomes due now, and this one follows as
 // soon as that is settled. What is settled gets one more attempt beside the schedule.
 func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
-	err = s.writeOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.writeOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -52,11 +53,11 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 }
 
 func (v *view) makeDue(ctx context.Context, d *Delivery) error {
-	now := micros(v.s.now())
-	n, err := v.q.exec(ctx, `
+	now := sql.Micros(v.s.now())
+	n, err := v.q.Exec(ctx, `
 		UPDATE parked SET due_at = $1, parked_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
 			CASE WHEN $3 = 1 THEN (SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $4 AND kind = 'live') ELSE $5 END`,
-		now, int64(v.key), flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset))
+		now, int64(v.key), sql.Flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset))
 	if err != nil || n > 0 {
 		return err
 	}
@@ -68,7 +69,7 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 	if d.Sequence != nil {
 		sequence = *d.Sequence
 	}
-	_, err = v.q.exec(ctx, `
+	_, err = v.q.Exec(ctx, `
 		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
 		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $7, $7, 'requested', 0)
 		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason`,
@@ -83,6 +84,6 @@ func (v *view) touch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
+	_, err = v.q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
 	return err
 }

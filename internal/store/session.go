@@ -2,24 +2,26 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	stdsql "database/sql"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // session is one connection to SQLite with its prepared statements: each text is prepared once, on
 // the connection that runs it. It belongs to one goroutine at a time.
 type session struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	conn  *stdsql.Conn
+	stmts map[string]*stdsql.Stmt
 }
 
-func newSession(conn *sql.Conn) *session {
-	return &session{conn: conn, stmts: map[string]*sql.Stmt{}}
+func newSession(conn *stdsql.Conn) *session {
+	return &session{conn: conn, stmts: map[string]*stdsql.Stmt{}}
 }
 
-func (s *session) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+func (s *session) prepared(ctx context.Context, query string) (*stdsql.Stmt, error) {
 	if stmt, ok := s.stmts[query]; ok {
 		return stmt, nil
 	}
@@ -31,7 +33,7 @@ func (s *session) prepared(ctx context.Context, query string) (*sql.Stmt, error)
 	return stmt, nil
 }
 
-func (s *session) exec(ctx context.Context, query string, args ...any) (int64, error) {
+func (s *session) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	stmt, err := s.prepared(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
 	if err != nil {
 		return 0, err
@@ -43,7 +45,7 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (int64, e
 	return r.RowsAffected()
 }
 
-func (s *session) query(ctx context.Context, query string, args ...any) (rows, error) {
+func (s *session) Query(ctx context.Context, query string, args ...any) (sql.Rows, error) {
 	stmt, err := s.prepared(ctx, query) //nolint:sqlclosecheck // kept for the life of the connection
 	if err != nil {
 		return nil, err
@@ -63,7 +65,7 @@ func (s *session) close() error {
 // waits for nothing else meanwhile. The one that was used last is used next: when little is read,
 // few hold a cache.
 type readers struct {
-	db   *sql.DB
+	db   *stdsql.DB
 	turn chan struct{} // holds one for each connection that is not in use
 	quit chan struct{} // closed when no reader is let in any more
 
@@ -71,7 +73,7 @@ type readers struct {
 	idle []*session // open ones, the last used last
 }
 
-func newReaders(db *sql.DB, n int) *readers {
+func newReaders(db *stdsql.DB, n int) *readers {
 	db.SetMaxOpenConns(n)
 	r := &readers{db: db, turn: make(chan struct{}, n), quit: make(chan struct{})}
 	for range n {
@@ -81,7 +83,7 @@ func newReaders(db *sql.DB, n int) *readers {
 }
 
 // read runs fn on a snapshot. The statements of a cancelled caller are interrupted.
-func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
+func (r *readers) read(ctx context.Context, fn func(sql.Tx) error) (err error) {
 	select {
 	case <-r.turn:
 	case <-r.quit:
@@ -94,11 +96,11 @@ func (r *readers) read(ctx context.Context, fn func(tx) error) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := s.exec(ctx, "BEGIN"); err != nil {
+	if _, err := s.Exec(ctx, "BEGIN"); err != nil {
 		return errors.Join(err, s.close()) // it may have begun nevertheless
 	}
 	defer func() {
-		if _, end := s.exec(context.WithoutCancel(ctx), "ROLLBACK"); end != nil {
+		if _, end := s.Exec(context.WithoutCancel(ctx), "ROLLBACK"); end != nil {
 			s.close() // nothing is known of this connection any more
 			err = errors.Join(err, end)
 			return

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // readsOfOne is how many reads for one company may run at once; more of them wait for each other, and
@@ -64,7 +65,7 @@ func (s *shares) enter(ctx context.Context) (leave func(), err error) {
 }
 
 // read runs fn on one consistent snapshot, in its turn.
-func (s *Store) read(ctx context.Context, fn func(tx) error) error {
+func (s *Store) read(ctx context.Context, fn func(sql.Tx) error) error {
 	leave, err := s.shares.enter(ctx)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (s *Store) read(ctx context.Context, fn func(tx) error) error {
 }
 
 // look is read for a function that asks once.
-func (s *Store) look(ctx context.Context, fn func(tx) error) error {
+func (s *Store) look(ctx context.Context, fn func(sql.Tx) error) error {
 	leave, err := s.shares.enter(ctx)
 	if err != nil {
 		return err

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	stdsql "database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 //go:embed migrations/sqlite/*.sql
@@ -42,7 +43,7 @@ type lite struct {
 	path    string
 	lock    *os.File // flock: one process per file
 	writer  *writer
-	copyDB  *sql.DB // migrates; then it copies the log back, on one connection
+	copyDB  *stdsql.DB // migrates; then it copies the log back, on one connection
 	readers *readers
 	gate    sync.RWMutex
 	stop    context.CancelFunc
@@ -97,14 +98,14 @@ func (l *lite) open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if l.copyDB, err = sql.Open("sqlite", l.dsn(l.writePragmas())); err != nil {
+	if l.copyDB, err = stdsql.Open("sqlite", l.dsn(l.writePragmas())); err != nil {
 		return err
 	}
 	l.copyDB.SetMaxOpenConns(1)
 	if err := l.migrate(ctx); err != nil {
 		return err
 	}
-	readDB, err := sql.Open("sqlite", l.dsn([]string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", busyTimeout}))
+	readDB, err := stdsql.Open("sqlite", l.dsn([]string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", busyTimeout}))
 	if err != nil {
 		return err
 	}
@@ -169,10 +170,10 @@ func (l *lite) private() error {
 }
 
 // guard refuses to run on an engine that could lose what it acknowledged.
-func guard(ctx context.Context, q tx, unsafeNoSync bool) error {
+func guard(ctx context.Context, q sql.Tx, unsafeNoSync bool) error {
 	var version, journal string
 	var sync int
-	err := one(ctx, q, `SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`, nil, &version, &journal, &sync)
+	err := sql.One(ctx, q, `SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`, nil, &version, &journal, &sync)
 	if err != nil {
 		return err
 	}
@@ -210,7 +211,7 @@ func (l *lite) migrate(ctx context.Context) error {
 	return migrateSQLite(ctx, l.copyDB)
 }
 
-func migrateSQLite(ctx context.Context, db *sql.DB) error {
+func migrateSQLite(ctx context.Context, db *stdsql.DB) error {
 	p, err := sqliteProvider(db)
 	if err == nil {
 		_, err = migrateBy(ctx, p, true)
@@ -229,42 +230,42 @@ func (l *lite) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { l.write
 
 // read runs fn in a read transaction. The gate closes for the moment in which a checkpoint needs
 // every reader gone.
-func (l *lite) read(ctx context.Context, fn func(tx) error) error {
+func (l *lite) read(ctx context.Context, fn func(sql.Tx) error) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()
 	return l.mapError(l.readers.read(ctx, fn))
 }
 
-func (l *lite) look(ctx context.Context, fn func(tx) error) error { return l.read(ctx, fn) }
+func (l *lite) look(ctx context.Context, fn func(sql.Tx) error) error { return l.read(ctx, fn) }
 
-func (l *lite) write(ctx context.Context, fn func(tx) error) error {
+func (l *lite) write(ctx context.Context, fn func(sql.Tx) error) error {
 	w := work{fn: fn}
 	return l.writer.do(ctx, &w)
 }
 
 // lockLog: the single writer is the append lock.
-func (l *lite) lockLog(context.Context, tx, hook.Partition) (hook.Offset, error) {
+func (l *lite) lockLog(context.Context, sql.Tx, hook.Partition) (hook.Offset, error) {
 	return l.writer.head, nil
 }
 
-func (l *lite) head(ctx context.Context, q tx, _ hook.Partition) (head hook.Offset, err error) {
-	err = one(ctx, q, `SELECT max(coalesce((SELECT max("offset") FROM events), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0))`, nil, &head)
+func (l *lite) head(ctx context.Context, q sql.Tx, _ hook.Partition) (head hook.Offset, err error) {
+	err = sql.One(ctx, q, `SELECT max(coalesce((SELECT max("offset") FROM events), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0))`, nil, &head)
 	return head, err
 }
 
 // beginAfter runs on the writer.
-func (l *lite) beginAfter(ctx context.Context, q tx, _ hook.Partition, o int64) error {
+func (l *lite) beginAfter(ctx context.Context, q sql.Tx, _ hook.Partition, o int64) error {
 	l.writer.head = max(l.writer.head, hook.Offset(o))
-	return setMeta(ctx, q, "base_offset", int64(l.writer.head))
+	return sql.SetMeta(ctx, q, "base_offset", int64(l.writer.head))
 }
 
 // lastBeat: the only process says nothing to others.
-func (l *lite) lastBeat(context.Context, tx) (int64, error) { return 0, nil }
+func (l *lite) lastBeat(context.Context, sql.Tx) (int64, error) { return 0, nil }
 
 // served: whoever has this file open has it alone.
-func (l *lite) served(context.Context, tx) (bool, error) { return false, nil }
+func (l *lite) served(context.Context, sql.Tx) (bool, error) { return false, nil }
 
-func (l *lite) snapshot(ctx context.Context, fn func(tx) error) error { return l.read(ctx, fn) }
+func (l *lite) snapshot(ctx context.Context, fn func(sql.Tx) error) error { return l.read(ctx, fn) }
 
 // appendAcross has one partition to go to.
 func (l *lite) appendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {

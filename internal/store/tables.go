@@ -18,7 +18,7 @@ var eventTable = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*h
 	sql.Blobs("data", func(e *hook.Event) []byte { return e.Data }),
 	sql.Blobs("digest", func(e *hook.Event) []byte { return e.Digest[:] }),
 	sql.Times("occurred_at", func(e *hook.Event) *time.Time { return e.OccurredAt }),
-	sql.Ints("accepted_at", func(e *hook.Event) int64 { return micros(e.AcceptedAt) }),
+	sql.Ints("accepted_at", func(e *hook.Event) int64 { return sql.Micros(e.AcceptedAt) }),
 }}
 
 var attemptTable = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Column[*hook.Attempt]{
@@ -32,7 +32,7 @@ var attemptTable = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Col
 	sql.Texts("timestamp_text", func(a *hook.Attempt) string { return a.TimestampText }),
 	sql.Texts("format", func(a *hook.Attempt) string { return string(a.Format) }),
 	sql.Ints("replay", func(a *hook.Attempt) int64 { return a.Replay }),
-	sql.Ints("started_at", func(a *hook.Attempt) int64 { return micros(a.StartedAt) }),
+	sql.Ints("started_at", func(a *hook.Attempt) int64 { return sql.Micros(a.StartedAt) }),
 	sql.Ints("dns_us", func(a *hook.Attempt) int64 { return a.Phases.DNS.Microseconds() }),
 	sql.Ints("connect_us", func(a *hook.Attempt) int64 { return a.Phases.Connect.Microseconds() }),
 	sql.Ints("tls_us", func(a *hook.Attempt) int64 { return a.Phases.TLS.Microseconds() }),
@@ -57,7 +57,7 @@ var parkedTable = sql.Table[*hook.Parked]{Name: "parked", Key: []string{"webhook
 	sql.Ints("attempts", func(p *hook.Parked) int64 { return int64(p.Attempts) }),
 	sql.Ints("step", func(p *hook.Parked) int64 { return int64(p.Step) }),
 	sql.Times("due_at", func(p *hook.Parked) *time.Time { return p.DueAt }),
-	sql.Ints("parked_at", func(p *hook.Parked) int64 { return micros(p.ParkedAt) }),
+	sql.Ints("parked_at", func(p *hook.Parked) int64 { return sql.Micros(p.ParkedAt) }),
 	sql.Texts("reason", func(p *hook.Parked) string { return p.Reason }),
 	sql.Ints("replay", func(p *hook.Parked) int64 { return p.Replay }),
 	sql.Ints("throttles", func(p *hook.Parked) int64 { return int64(p.Throttles) }),
