@@ -27,7 +27,7 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 	err = s.read(ctx, func(q sql.Tx) error {
 		a = Aged{UpTo: after}
 		var accepted int64
-		err := sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT 1`,
+		err := sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT 1`,
 			[]any{int64(after)}, &a.First, &accepted)
 		if errors.Is(err, sql.ErrNoRow) {
 			return nil
@@ -44,7 +44,7 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 			return err
 		}
 		seen := map[hook.CompanyKey]bool{}
-		return sql.Each(ctx, q, `SELECT "offset", company FROM events WHERE `+s.slice(p)+` AND "offset" > $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+		return sql.Each(ctx, q, `SELECT "offset", company FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
 			[]any{int64(after), int64(bound), int64(limit)}, func(r sql.Rows) error {
 				var key hook.CompanyKey
 				err := r.Scan(&a.UpTo, &key)
@@ -70,7 +70,7 @@ func (s *Store) lastBefore(ctx context.Context, q sql.Tx, p hook.Partition, firs
 		middle := low + (high-low)/2
 		var o hook.Offset
 		var accepted int64
-		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.slice(p)+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`,
+		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.engine.Slice(p)+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`,
 			[]any{int64(middle)}, &o, &accepted)
 		if err == nil && accepted < sql.Micros(before) && o < high {
 			low = o + 1

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Backup writes everything that the store holds into a file, which must not exist, while the store is
@@ -24,10 +25,14 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	defer os.RemoveAll(part)
 	err := errors.Join(os.RemoveAll(part), os.Mkdir(part, 0o700))
 	if err == nil {
-		err = s.engine.backup(ctx, s, filepath.Join(part, databaseName))
+		if e, ok := s.engine.(*sqlite.Engine); ok {
+			err = e.Backup(ctx, filepath.Join(part, sqlite.FileName))
+		} else {
+			err = s.backupAcross(ctx, part)
+		}
 	}
 	if err == nil {
-		err = settleFile(filepath.Join(part, databaseName), path)
+		err = settleFile(filepath.Join(part, sqlite.FileName), path)
 	}
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -35,9 +40,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	return nil
 }
 
-// backup copies everything as it is now into a store of the embedded kind.
-func (e *elephant) backup(ctx context.Context, s *Store, path string) error {
-	to, err := OpenSQLite(ctx, Options{Dir: filepath.Dir(path), MasterKey: e.opt.MasterKey, Now: e.opt.Now, UnsafeNoSync: true, Unfinished: true})
+// backupAcross copies everything as it is now into a store of the embedded kind.
+func (s *Store) backupAcross(ctx context.Context, dir string) error {
+	to, err := OpenSQLite(ctx, Options{Dir: dir, MasterKey: s.key, Now: s.now, UnsafeNoSync: true, Unfinished: true})
 	if err != nil {
 		return err
 	}
@@ -67,7 +72,7 @@ func syncPath(path string) error {
 // RestoreSQLite makes the embedded store of opt.Dir from a backup. There must be none yet. The restored
 // store delivers nothing until [Store.Resume].
 func RestoreSQLite(ctx context.Context, backup string, opt Options) error {
-	path := filepath.Join(opt.Dir, databaseName)
+	path := filepath.Join(opt.Dir, sqlite.FileName)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("restore: %w", errors.Join(err, fmt.Errorf("%s: %w", path, fs.ErrExist)))
 	}
@@ -102,7 +107,7 @@ func withCopyOf(ctx context.Context, backup string, opt Options, use func(*Store
 		return err
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, databaseName)
+	file := filepath.Join(dir, sqlite.FileName)
 	if err := copyFile(backup, file); err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func copyFile(from, to string) error {
 
 // sound refuses a file that was damaged or cut.
 func (s *Store) sound(ctx context.Context) error {
-	return s.snapshot(ctx, func(q sql.Tx) error {
+	return s.engine.Snapshot(ctx, func(q sql.Tx) error {
 		var first string
 		if err := sql.One(ctx, q, `PRAGMA quick_check(1)`, nil, &first); err != nil {
 			return err

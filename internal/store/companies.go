@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -148,7 +149,7 @@ func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Compa
 			return err
 		}
 		// What its endpoints may reach is in force for the next attempt of each of its webhooks.
-		version, err := bumpConfig(ctx, q, c.Partition)
+		version, err := log.CountChange(ctx, q, c.Partition)
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ type Copied struct {
 // store with others gets keys and offsets behind theirs.
 func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err error) {
 	c := &copying{from: from, to: to, o: o, done: Copied{Rows: map[string]int64{}}}
-	err = from.snapshot(ctx, func(q sql.Tx) error {
+	err = from.engine.Snapshot(ctx, func(q sql.Tx) error {
 		c.q = q
 		for _, step := range []func(context.Context) error{c.look, c.begin, c.rows, c.check, c.end} {
 			if err := step(ctx); err != nil {
@@ -106,12 +106,12 @@ const (
 
 // look learns what the source holds.
 func (c *copying) look(ctx context.Context) error {
-	n := c.from.partitions()
+	n := c.from.engine.Partitions()
 	c.heads, c.swept = make([]hook.Offset, n), make([]hook.Offset, n)
 	c.companies, c.webhooks = map[int64]tenant{}, map[int64]int64{}
 	for p := range n {
 		var err error
-		if c.heads[p], err = c.from.head(ctx, c.q, hook.Partition(p)); err != nil {
+		if c.heads[p], err = c.from.engine.Head(ctx, c.q, hook.Partition(p)); err != nil {
 			return err
 		}
 	}
@@ -196,8 +196,8 @@ func (c *copying) print(ctx context.Context) error {
 // begin finds the copy that was broken off, or makes room for a new one.
 func (c *copying) begin(ctx context.Context) error {
 	c.shift = make([]int64, len(c.heads))
-	return c.to.write(ctx, func(q sql.Tx) error {
-		if busy, err := c.to.served(ctx, q); err != nil || busy {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
+		if busy, err := c.to.engine.Served(ctx, q); err != nil || busy {
 			return errors.Join(err, errServed)
 		}
 		var stamp int64
@@ -269,7 +269,7 @@ func (c *copying) reserve(ctx context.Context, q sql.Tx) (err error) {
 			return err
 		}
 		for _, target := range base.targets {
-			if err := c.to.beginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
+			if err := c.to.engine.BeginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
 				return err
 			}
 		}
@@ -292,12 +292,12 @@ func (c *copying) bases(ctx context.Context, q sql.Tx) (bases []base, err error)
 	var sum int64
 	for p := range c.heads {
 		b := base{}
-		switch n := c.to.partitions(); {
+		switch n := c.to.engine.Partitions(); {
 		case c.o.Company != "":
 			for _, t := range c.companies {
 				if t.id == c.o.Company && int(t.partition) == p {
 					b.targets = []hook.Partition{c.hashed(t.id, hook.Partition(p))}
-					head, err := c.to.lockLog(ctx, q, b.targets[0])
+					head, err := c.to.engine.LockLog(ctx, q, b.targets[0])
 					if err != nil {
 						return nil, err
 					}
@@ -327,10 +327,10 @@ func (c *copying) place(p hook.Partition, company int64) hook.Partition {
 }
 
 func (c *copying) hashed(id string, p hook.Partition) hook.Partition {
-	if c.to.partitions() == len(c.heads) {
+	if c.to.engine.Partitions() == len(c.heads) {
 		return p
 	}
-	return partitionOf(id, c.to.partitions())
+	return partitionOf(id, c.to.engine.Partitions())
 }
 
 // partitionOf is where a company is put at its first mention: a stable hash of its id.
@@ -375,7 +375,7 @@ func (c *copying) rows(ctx context.Context) error {
 
 // source is a table as the source has it.
 func (c *copying) source(t *copied) *copied {
-	if t.name == "events" && c.from.partitions() == 1 {
+	if t.name == "events" && c.from.engine.Partitions() == 1 {
 		s := *t
 		s.key = []string{"offset"}
 		return &s
@@ -486,7 +486,7 @@ func (c *copying) keyAt(ctx context.Context, t *copied, scope, n int64) ([]any, 
 // batch reads and translates the next rows after a key.
 func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any) (batch [][]any, last []any, err error) {
 	columns := names(t.columns())
-	if c.from.partitions() == 1 && t.name == "events" {
+	if c.from.engine.Partitions() == 1 && t.name == "events" {
 		columns = `0, ` + names(t.without("partition").columns())
 	}
 	query := `SELECT ` + columns + ` FROM ` + t.name + ` WHERE ` + where(t, scope)
@@ -538,11 +538,11 @@ func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any
 // put writes rows, and how many of their table are there now.
 func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64) error {
 	drop := -1
-	if c.to.partitions() == 1 && t.name == "events" {
+	if c.to.engine.Partitions() == 1 && t.name == "events" {
 		drop = t.at("partition")
 		t = t.without("partition")
 	}
-	return c.to.write(ctx, func(q sql.Tx) error {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
 		for rest := batch; len(rest) > 0; {
 			n := sql.Chunk(len(rest))
 			var args []any
@@ -582,7 +582,7 @@ func insertCopied(t *copied, n int) string {
 
 // check compares rows and sums.
 func (c *copying) check(ctx context.Context) error {
-	err := c.to.snapshot(ctx, func(q sql.Tx) error {
+	err := c.to.engine.Snapshot(ctx, func(q sql.Tx) error {
 		for i := range tables {
 			t := &tables[i]
 			scopes := slices.Clone(c.scopes(t))
@@ -652,10 +652,10 @@ func sums(b Balance) Balance {
 
 // end makes the target a store like any other.
 func (c *copying) end(ctx context.Context) error {
-	return c.to.write(ctx, func(q sql.Tx) error {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
 		if c.o.Company == "" {
-			for p := range c.to.partitions() {
-				head, err := c.to.head(ctx, q, hook.Partition(p))
+			for p := range c.to.engine.Partitions() {
+				head, err := c.to.engine.Head(ctx, q, hook.Partition(p))
 				if err != nil {
 					return err
 				}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -212,7 +213,7 @@ func (v *view) one(ctx context.Context, e *hook.Event) (*Delivery, error) {
 }
 
 func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
-	err := sql.Each(ctx, v.q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT $3`,
+	err := sql.Each(ctx, v.q, `SELECT `+log.AttemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT $3`,
 		[]any{int64(v.key), int64(d.Offset), int64(historyShown + 1)}, func(r sql.Rows) error {
 			a, err := scanAttempt(r)
 			d.History = append(d.History, a)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -38,9 +39,9 @@ func (v *view) history(ctx context.Context, o hook.Offset) (h history, err error
 
 // waiting are the parked rows of a delivery, by kind.
 func (v *view) waiting(ctx context.Context, o hook.Offset) (parked map[hook.Kind]hook.Parked, err error) {
-	err = sql.Each(ctx, v.q, `SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2`,
+	err = sql.Each(ctx, v.q, `SELECT `+log.ParkedColumns+` FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2`,
 		[]any{int64(v.key), int64(o)}, func(r sql.Rows) error {
-			p, err := scanParked(r)
+			p, err := log.ScanParked(r)
 			if parked == nil {
 				parked = map[hook.Kind]hook.Parked{}
 			}

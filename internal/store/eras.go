@@ -140,7 +140,7 @@ func (s *Store) beginEra(ctx context.Context, q sql.Tx, b setback) (*Era, error)
 	if _, err := q.Exec(ctx, `UPDATE meta SET value = (value / $1 + 1) * $1 WHERE name IN ('company_key', 'webhook_key', 'replay_key')`, int64(leap)); err != nil {
 		return nil, err
 	}
-	for p := range s.partitions() {
+	for p := range s.engine.Partitions() {
 		if err := s.leapLog(ctx, q, hook.Partition(p)); err != nil {
 			return nil, err
 		}
@@ -166,7 +166,7 @@ func (s *Store) leapLog(ctx context.Context, q sql.Tx, p hook.Partition) error {
 		return err
 	}
 	base := (int64(head)/leap + 1) * leap
-	if err := s.beginAfter(ctx, q, p, base); err != nil {
+	if err := s.engine.BeginAfter(ctx, q, p, base); err != nil {
 		return err
 	}
 	_, err = q.Exec(ctx, `
@@ -180,15 +180,15 @@ func (s *Store) leapLog(ctx context.Context, q sql.Tx, p hook.Partition) error {
 // there.
 func (s *Store) lastKnown(ctx context.Context, q sql.Tx, began time.Time) (time.Time, error) {
 	last := sql.Micros(began)
-	for p := range s.partitions() {
+	for p := range s.engine.Partitions() {
 		var at int64
-		err := sql.One(ctx, q, `SELECT coalesce((SELECT accepted_at FROM events WHERE `+s.slice(hook.Partition(p))+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &at)
+		err := sql.One(ctx, q, `SELECT coalesce((SELECT accepted_at FROM events WHERE `+s.engine.Slice(hook.Partition(p))+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &at)
 		if err != nil {
 			return time.Time{}, err
 		}
 		last = max(last, at)
 	}
-	beat, err := s.lastBeat(ctx, q)
+	beat, err := s.engine.LastBeat(ctx, q)
 	return sql.FromMicros(max(last, beat)), err
 }
 
@@ -241,6 +241,6 @@ func (wentBackError) Error() string {
 func (wentBackError) Is(target error) bool { return target == ErrFenced }
 
 // gone is the same to callers of the API, who may try again.
-func gone() error { return unavailable("store_busy", ErrWentBack) }
+func gone() error { return sql.Unavailable("store_busy", ErrWentBack) }
 
 var errNotWhole = errors.New("tables or keys are missing: it is being restored")

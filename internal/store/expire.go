@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -59,7 +60,7 @@ func (s *Store) WarnExpiring(ctx context.Context, company hook.CompanyKey, befor
 				continue
 			}
 			n++
-			if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: "expiring", Detail: "undelivered events will be given up from " + expires.Format(time.RFC3339)}, now); err != nil {
+			if err := log.AddNotice(ctx, q, Notice{Webhook: u.webhook, Kind: "expiring", Detail: "undelivered events will be given up from " + expires.Format(time.RFC3339)}, now); err != nil {
 				return err
 			}
 		}
@@ -152,10 +153,10 @@ func (u *unresolved) expire(ctx context.Context, q sql.Tx, now time.Time, limit 
 		}
 		n += int(rows)
 	}
-	if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
+	if err := log.AddNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
 		return 0, err
 	}
-	version, err := bumpConfig(ctx, q, u.partition)
+	version, err := log.CountChange(ctx, q, u.partition)
 	if err != nil {
 		return 0, err
 	}

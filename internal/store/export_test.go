@@ -3,21 +3,14 @@ package store
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Texts are the statements that the open store has prepared.
-func (s *Store) Texts() (texts []string) {
-	l := s.engine.(*lite)
-	for _, r := range l.readers.idle {
-		texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
-	}
-	return slices.AppendSeq(texts, maps.Keys(l.writer.stmts))
-}
+func (s *Store) Texts() []string { return s.engine.(*sqlite.Engine).Texts() }
 
 // Explain says how SQLite runs a statement, a step a line.
 func (s *Store) Explain(ctx context.Context, text string) (plan string, err error) {

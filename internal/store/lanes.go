@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -49,7 +50,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 		where += ` AND w.changed <= $3`
 		args := []any{int64(p), since, version}
 		err = sql.Each(ctx, q, `
-			SELECT w.company, w.status, w.deleted_at IS NOT NULL, w.version, `+cursorColumns+`
+			SELECT w.company, w.status, w.deleted_at IS NOT NULL, w.version, `+log.CursorColumns+`
 			FROM webhooks w CROSS JOIN cursors`+where+` AND webhook = w.key ORDER BY w.changed`, args, func(r sql.Rows) error {
 			x := Place{Partition: p}
 			var err error
@@ -158,21 +159,21 @@ func (s *Store) howFar(ctx context.Context, q sql.Tx, p *Progress) (err error) {
 		return nil
 	}
 	var before hook.Offset // the last event of the eras that came before
-	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p.Partition)+` AND "offset" <= $1 ORDER BY "offset" DESC LIMIT 1), 0)`, []any{int64(base)}, &before)
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.engine.Slice(p.Partition)+` AND "offset" <= $1 ORDER BY "offset" DESC LIMIT 1), 0)`, []any{int64(base)}, &before)
 	p.Lag += max(0, Behind(before, p.Swept))
 	return err
 }
 
 // lastOf is the offset of a partition's last event, where there is one: the next may lie far above it.
 func (s *Store) lastOf(ctx context.Context, q sql.Tx, p hook.Partition) (last hook.Offset, err error) {
-	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p)+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &last)
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.engine.Slice(p)+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &last)
 	if err == nil && last == 0 {
 		return s.head(ctx, q, p)
 	}
 	return last, err
 }
 
-// scanCursor reads cursorColumns, and what stands before them.
+// scanCursor reads log.CursorColumns, and what stands before them.
 func scanCursor(r sql.Rows, before ...any) (c hook.Cursor, err error) {
 	var failing, success, failure, probe, notBefore *int64
 	var wait int64
@@ -307,11 +308,11 @@ type DuePlace struct {
 func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now time.Time, limit int) (due []hook.Parked, next *time.Time, err error) {
 	err = s.read(ctx, func(q sql.Tx) error {
 		err := sql.Each(ctx, q, `
-			SELECT `+parkedColumns+` FROM parked
+			SELECT `+log.ParkedColumns+` FROM parked
 			WHERE partition = $1 AND due_at IS NOT NULL AND due_at >= $2 AND due_at <= $3 AND (due_at, webhook, kind, "offset") > ($2, $4, $5, $6)
 			ORDER BY due_at, webhook, kind, "offset" LIMIT $7`,
 			[]any{int64(p), sql.Micros(after.DueAt), sql.Micros(now), int64(after.Webhook), string(after.Kind), int64(after.Offset), int64(limit)}, func(r sql.Rows) error {
-				x, err := scanParked(r)
+				x, err := log.ScanParked(r)
 				due = append(due, x)
 				return err
 			})
@@ -338,10 +339,10 @@ func (s *Store) DueOf(ctx context.Context, key hook.WebhookKey, now time.Time, p
 	}
 	err = s.look(ctx, func(q sql.Tx) error {
 		return sql.Each(ctx, q, `
-			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
+			SELECT `+log.ParkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
 			ORDER BY due_at LIMIT $3`,
 			[]any{int64(key), dueBy, int64(limit)}, func(r sql.Rows) error {
-				x, err := scanParked(r)
+				x, err := log.ScanParked(r)
 				due = append(due, x)
 				return err
 			})

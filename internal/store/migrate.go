@@ -3,11 +3,8 @@ package store
 import (
 	"context"
 	stdsql "database/sql"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,15 +13,12 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/schema"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Migration is a step of the schema.
-type Migration struct {
-	Version   int64      `json:"version"`
-	Name      string     `json:"name"`       // of its file
-	AppliedAt *time.Time `json:"applied_at"` // nil: not yet
-}
+type Migration = schema.Step
 
 // Migrate brings the schema of the store that opt names up to date if apply is set, and lists its
 // steps. The code runs before and after each step, so that nodes of this version and of the one before
@@ -33,7 +27,7 @@ func Migrate(ctx context.Context, opt Options, apply bool) (list []Migration, er
 	if opt.DatabaseURL != "" {
 		list, err = migratePostgresAt(ctx, opt, apply)
 	} else {
-		list, err = migrateSQLiteAt(ctx, opt, apply)
+		list, err = sqlite.Migrate(ctx, opt.sqlite(), apply)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
@@ -49,37 +43,6 @@ func migratePostgresAt(ctx context.Context, opt Options, apply bool) ([]Migratio
 	}
 	list, err := e.migrations(ctx, c.ConnConfig, apply)
 	return list, plainly(err)
-}
-
-func migrateSQLiteAt(ctx context.Context, opt Options, apply bool) ([]Migration, error) {
-	l := &lite{opt: opt, path: filepath.Join(opt.Dir, databaseName)}
-	if _, err := os.Stat(l.path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w; the first start makes it", l.path, fs.ErrNotExist)
-	}
-	if apply {
-		if err := l.lockFile(); err != nil {
-			return nil, err
-		}
-		defer l.lock.Close()
-	}
-	db, err := stdsql.Open("sqlite", l.dsn([]string{"synchronous(FULL)", busyTimeout}))
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	p, err := sqliteProvider(db)
-	if err != nil {
-		return nil, err
-	}
-	return migrateBy(ctx, p, apply)
-}
-
-func sqliteProvider(db *stdsql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithVerbose(false))
 }
 
 // Tables of ours that say which steps were taken, and whose turn it is to take them. Another program on
@@ -104,7 +67,7 @@ func (e *elephant) migrations(ctx context.Context, c *pgx.ConnConfig, apply bool
 	if err != nil {
 		return nil, err
 	}
-	files, err := fs.Sub(postgresMigrations, "migrations/postgres")
+	files, err := fs.Sub(postgresMigrations, "postgres/migrations")
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +87,7 @@ func (e *elephant) migrations(ctx context.Context, c *pgx.ConnConfig, apply bool
 			e.opt.Log.Info("waiting for the schema: it is being brought up to date, by this node or by another that has begun")
 		}).Stop()
 	}
-	return migrateBy(ctx, p, apply)
+	return schema.Migrate(ctx, p, apply)
 }
 
 // waitsLong is how long nothing is said of a wait.
@@ -177,37 +140,4 @@ func adoptSteps(ctx context.Context, db *stdsql.DB, apply bool) (table string, e
 		}
 	}
 	return stepsTable, t.Commit()
-}
-
-// migrateBy refuses a schema that is newer than this program.
-func migrateBy(ctx context.Context, p *goose.Provider, apply bool) ([]Migration, error) {
-	have, want, err := p.GetVersions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if have > want {
-		return nil, fmt.Errorf("the schema is at version %d, this program knows %d: it was written by a newer version", have, want)
-	}
-	for apply && have < want {
-		failpoint.Hit(failpoint.Migration)
-		if _, err := p.UpByOne(ctx); errors.Is(err, goose.ErrNoNextVersion) {
-			break // another node was faster
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	steps, err := p.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []Migration
-	for _, s := range steps {
-		m := Migration{Version: s.Source.Version, Name: filepath.Base(s.Source.Path)}
-		if s.State == goose.StateApplied {
-			at := s.AppliedAt.UTC()
-			m.AppliedAt = &at
-		}
-		list = append(list, m)
-	}
-	return list, nil
 }

@@ -72,7 +72,7 @@ func (k *opinions) lastAsked(o hook.Offset) *hook.Event {
 // answer asks the filters what was noted.
 func (k *opinions) answer(ctx context.Context, judge hook.Judge) error {
 	if k.rounds++; k.rounds > readAgain {
-		return unavailable("store_busy", errors.New("a read could not be finished: too many filters had to be asked"))
+		return sql.Unavailable("store_busy", errors.New("a read could not be finished: too many filters had to be asked"))
 	}
 	if k.known == nil {
 		k.known = map[opinion]verdictOf{}
@@ -96,7 +96,7 @@ func notJudged(err error) error {
 	if hook.IsKind(err, hook.KindUnavailable) {
 		return err
 	}
-	return unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
+	return sql.Unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
 }
 
 // readOpinions is read for a function that may need to know what filters say.

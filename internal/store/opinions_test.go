@@ -9,6 +9,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // asked is a store whose filters look whether somebody holds a reader or the writer while they run.
@@ -19,8 +20,8 @@ func asked(t *testing.T) (*Store, *Company, *int) {
 	s, err := OpenSQLite(t.Context(), Options{
 		Dir: t.TempDir(), MasterKey: make([]byte, 32), MinFreeDisk: -1, UnsafeNoSync: true,
 		Judge: func(ctx context.Context, _ hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
-			if free := len(s.engine.(*lite).readers.turn); free != readersOpen {
-				t.Errorf("a filter runs while %d readers are held", readersOpen-free)
+			if free := s.engine.(*sqlite.Engine).FreeReaders(); free != sqlite.Readers {
+				t.Errorf("a filter runs while %d readers are held", sqlite.Readers-free)
 			}
 			free, end := context.WithTimeout(ctx, 10*time.Second)
 			defer end()
@@ -144,7 +145,7 @@ func TestFiltersRunInNoTransaction(t *testing.T) {
 	}
 	// The control: inside a read it would be noticed.
 	held := 0
-	if err := s.read(t.Context(), func(sql.Tx) error { held = readersOpen - len(s.engine.(*lite).readers.turn); return nil }); err != nil || held != 1 {
+	if err := s.read(t.Context(), func(sql.Tx) error { held = sqlite.Readers - s.engine.(*sqlite.Engine).FreeReaders(); return nil }); err != nil || held != 1 {
 		t.Errorf("control: %d readers are held inside a read, %v", held, err)
 	}
 }
@@ -281,10 +282,10 @@ func TestReadersAreShared(t *testing.T) {
 	}
 	// The control: without shares they take every reader.
 	release = make(chan struct{})
-	for range readersOpen {
+	for range sqlite.Readers {
 		go read(t.Context())
 	}
-	for range readersOpen {
+	for range sqlite.Readers {
 		<-inside
 	}
 	brief, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -293,7 +294,7 @@ func TestReadersAreShared(t *testing.T) {
 		t.Errorf("control: a ninth read: %v", err)
 	}
 	close(release)
-	for range readersOpen {
+	for range sqlite.Readers {
 		<-ended
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-//go:embed migrations/postgres/*.sql
+//go:embed postgres/migrations/*.sql
 var postgresMigrations embed.FS
 
 // postgresPartitions is how many partitions a log in Postgres has.
@@ -66,16 +66,16 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 		opt.Now = time.Now
 	}
 	if err := e.open(ctx); err != nil {
-		e.close()
+		e.Close()
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
+	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, key: opt.MasterKey, judge: opt.Judge}
 	err = s.checkOpened(ctx, opt)
 	if err == nil && !opt.Unfinished {
 		s.begun, err = e.settle(ctx, s, opt.Restored)
 	}
 	if err != nil {
-		e.close()
+		e.Close()
 		return nil, err
 	}
 	return s, nil
@@ -118,13 +118,13 @@ func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
 	return nil
 }
 
-func (e *elephant) partitions() int { return postgresPartitions }
+func (e *elephant) Partitions() int { return postgresPartitions }
 
-func (e *elephant) slice(p hook.Partition) string { return fmt.Sprintf(`partition = %d`, p) }
+func (e *elephant) Slice(p hook.Partition) string { return fmt.Sprintf(`partition = %d`, p) }
 
-func (e *elephant) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
+func (e *elephant) OnAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
 
-func (e *elephant) read(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *elephant) Read(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		s := snapshot{c: c}
 		if err := fn(&pgSession{ctx: ctx, e: e, tx: &s}); err != nil {
@@ -134,7 +134,7 @@ func (e *elephant) read(ctx context.Context, fn func(sql.Tx) error) error {
 	})
 }
 
-func (e *elephant) look(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *elephant) Look(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error { return fn(&pgSession{ctx: ctx, e: e, tx: c}) })
 }
 
@@ -152,7 +152,7 @@ func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Co
 
 // write makes configuration changes take turns, so that what fn has looked up still holds when it
 // writes. Appends and records go on beside it.
-func (e *elephant) write(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *elephant) Write(ctx context.Context, fn func(sql.Tx) error) error {
 	k, err := e.mayWrite(ctx)
 	if err != nil {
 		return err
@@ -196,11 +196,11 @@ func (e *elephant) again(ctx context.Context, transaction func(context.Context) 
 
 // lockLog locks the partition's row. The last offset is read by a statement of its own: one that
 // waited for the lock would still see what was there before.
-func (e *elephant) lockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
+func (e *elephant) LockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
 	if _, err := q.Exec(ctx, lockPartition, int64(p)); err != nil {
 		return 0, err
 	}
-	return e.head(ctx, q, p)
+	return e.Head(ctx, q, p)
 }
 
 const (
@@ -210,19 +210,19 @@ const (
 	lockSamePartition = `SELECT id FROM partitions WHERE id = $1 AND ($2::text = '' OR xmin::text = $2) FOR UPDATE`
 )
 
-func (e *elephant) head(ctx context.Context, q sql.Tx, p hook.Partition) (head hook.Offset, err error) {
+func (e *elephant) Head(ctx context.Context, q sql.Tx, p hook.Partition) (head hook.Offset, err error) {
 	err = sql.One(ctx, q, `
 		SELECT greatest((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
 		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
 	return head, err
 }
 
-func (e *elephant) close() error {
+func (e *elephant) Close() error {
 	e.once.Do(func() {
 		e.ending.Store(true)
 		for _, a := range e.lines {
 			if a != nil {
-				a.stop()
+				a.Stop()
 			}
 		}
 		e.done.Wait()
@@ -242,28 +242,28 @@ func (e *elephant) mapError(err error) error {
 	case err == nil, errors.As(err, &known):
 		return err
 	case errors.Is(err, errStandby), errors.Is(err, errReplaced):
-		return unavailable("store_busy", err)
+		return sql.Unavailable("store_busy", err)
 	case e.ending.Load():
-		return unavailable("store_closed", err)
+		return sql.Unavailable("store_closed", err)
 	}
 	if _, outside := errors.AsType[*pgconn.ConnectError](err); outside {
 		e.doors.shut(e.opt.Log, err)
-		return unavailable("store_busy", err) // whatever the server says: it is not about what was asked
+		return sql.Unavailable("store_busy", err) // whatever the server says: it is not about what was asked
 	}
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case x.Code == "53100":
-			return unavailable("disk_full", err)
+			return sql.Unavailable("disk_full", err)
 		case away(x.Code):
-			return unavailable("store_busy", err)
+			return sql.Unavailable("store_busy", err)
 		}
 		if e.present.here.Load() != nil && (x.Code == "42P01" || x.Code == "42P10") { // tables and keys that were there: it is being restored
-			return unavailable("store_busy", err)
+			return sql.Unavailable("store_busy", err)
 		}
 		return err
 	}
 	if lost(err) {
-		return unavailable("store_busy", err)
+		return sql.Unavailable("store_busy", err)
 	}
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/group"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -22,54 +24,37 @@ const across hook.Partition = postgresPartitions
 
 // appender commits the appends of one partition in groups, or those that go across.
 type appender struct {
-	line
+	group.Line
 	e         *elephant
 	partition hook.Partition
-	later     []*work // name an id that the group before them brought
+	later     []*group.Work // name an id that the group before them brought
 }
 
 func newAppender(e *elephant, p hook.Partition) *appender {
-	return &appender{line: newLine(), e: e, partition: p}
+	return &appender{Line: group.NewLine(), e: e, partition: p}
 }
 
-func (e *elephant) append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
+func (e *elephant) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
 	k, err := e.mayWrite(ctx)
 	if err != nil {
 		return Batch{}, err
 	}
-	w := work{events: events, here: k}
-	if err := e.lines[p].do(ctx, &w); err != nil {
+	w := group.Work{Events: events, Era: k.id()}
+	if err := e.lines[p].Do(ctx, &w); err != nil {
 		return Batch{}, err // the appender may still be at it
 	}
-	return w.batch, nil
+	return w.Batch, nil
 }
 
 // appendAcross commits in a transaction that locks its partitions one after another, as everybody does who
 // locks several. Meanwhile nothing else is appended to them: such batches share their commits, too.
-func (e *elephant) appendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
-	return e.append(ctx, across, events)
+func (e *elephant) AppendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
+	return e.Append(ctx, across, events)
 }
 
-func (a *appender) run() {
-	defer close(a.ended)
-	for {
-		select {
-		case k := <-a.queue:
-			a.commitAll(a.gather(k))
-		case <-a.quit:
-			for {
-				select {
-				case k := <-a.queue:
-					a.commitAll(a.gather(k))
-				default:
-					return
-				}
-			}
-		}
-	}
-}
+func (a *appender) run() { a.Run(nil, a.commitAll) }
 
-func (a *appender) commitAll(works []*work) {
+func (a *appender) commitAll(works []*group.Work) {
 	for len(works) > 0 {
 		a.later = nil
 		a.commit(works)
@@ -78,7 +63,7 @@ func (a *appender) commitAll(works []*work) {
 }
 
 // commit does a group and answers its callers. A group that fails by the fault of one is halved.
-func (a *appender) commit(works []*work) {
+func (a *appender) commit(works []*group.Work) {
 	start := time.Now()
 	k, works := a.present(works)
 	g := newAppendGroup(a.partition, works)
@@ -97,10 +82,10 @@ func (a *appender) commit(works []*work) {
 			a.e.notify(p, fresh, g.versions[p])
 		}
 	}
-	took := a.committed(start, works)
+	took := a.Committed(start, works)
 	for _, k := range g.works {
-		k.err = err
-		close(k.done)
+		k.Err = err
+		k.Answer()
 	}
 	if a.e.opt.Committed != nil && err == nil {
 		a.e.opt.Committed(len(g.works), took)
@@ -109,20 +94,20 @@ func (a *appender) commit(works []*work) {
 
 // present refuses those who asked before the database went back: what they know of it is not so any
 // more.
-func (a *appender) present(works []*work) (*here, []*work) {
+func (a *appender) present(works []*group.Work) (*here, []*group.Work) {
 	k, err := a.e.at()
-	kept := make([]*work, 0, len(works))
+	kept := make([]*group.Work, 0, len(works))
 	for _, w := range works {
 		switch {
 		case err != nil:
-			w.err = err
-		case w.here != nil && (k == nil || w.here.era.id != k.era.id):
-			w.err = gone()
+			w.Err = err
+		case w.Era != "" && w.Era != k.id():
+			w.Err = gone()
 		default:
 			kept = append(kept, w)
 			continue
 		}
-		close(w.done)
+		w.Answer()
 	}
 	return k, kept
 }
@@ -150,7 +135,7 @@ func (a *appender) try(g *appendGroup) error {
 		case <-time.After(wait):
 			continue
 		case <-ctx.Done():
-		case <-a.quit:
+		case <-a.Quit:
 		}
 		if g.again {
 			return &hook.Error{
@@ -166,14 +151,14 @@ func (a *appender) try(g *appendGroup) error {
 // same id.
 type appendGroup struct {
 	partition hook.Partition
-	works     []*work
-	later     []*work
+	works     []*group.Work
+	later     []*group.Work
 	again     bool  // an earlier try may have been committed
 	here      *here // the database as it is known; nil where nobody looks
 	rows      []appendRow
-	first     map[eventID]int // row by id
+	first     map[log.EventID]int // row by id
 
-	known    map[eventID]*hook.Event
+	known    map[log.EventID]*hook.Event
 	fresh    map[hook.Partition][]*hook.Event
 	versions map[hook.Partition]int64 // of the configuration
 }
@@ -184,8 +169,8 @@ type appendRow struct {
 	look   bool // its id may be there
 }
 
-func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
-	g := &appendGroup{partition: p, first: map[eventID]int{}}
+func newAppendGroup(p hook.Partition, works []*group.Work) *appendGroup {
+	g := &appendGroup{partition: p, first: map[log.EventID]int{}}
 	for _, k := range works {
 		if g.meets(k) {
 			g.later = append(g.later, k)
@@ -193,10 +178,10 @@ func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
 		}
 		caller := len(g.works)
 		g.works = append(g.works, k)
-		k.batch.Appended = make([]hook.Appended, len(k.events))
+		k.Batch.Appended = make([]hook.Appended, len(k.Events))
 		begin := len(g.rows)
-		for i, e := range k.events {
-			id := eventID{e.Company, e.ID}
+		for i, e := range k.Events {
+			id := log.ID(e)
 			at, twice := g.first[id]
 			if !twice {
 				g.first[id] = len(g.rows)
@@ -204,12 +189,12 @@ func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
 				continue
 			}
 			if before := g.rows[at].event; before.Digest != e.Digest {
-				k.batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
+				k.Batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
 			}
 		}
-		if k.conflicts() { // with itself: all or nothing
+		if conflicts(k) { // with itself: all or nothing
 			for _, r := range g.rows[begin:] {
-				delete(g.first, eventID{r.event.Company, r.event.ID})
+				delete(g.first, log.ID(r.event))
 			}
 			g.rows = g.rows[:begin]
 		}
@@ -218,17 +203,17 @@ func newAppendGroup(p hook.Partition, works []*work) *appendGroup {
 }
 
 // meets reports whether some id of a caller is another's in the group.
-func (g *appendGroup) meets(k *work) bool {
-	for _, e := range k.events {
-		if _, ok := g.first[eventID{e.Company, e.ID}]; ok {
+func (g *appendGroup) meets(k *group.Work) bool {
+	for _, e := range k.Events {
+		if _, ok := g.first[log.ID(e)]; ok {
 			return true
 		}
 	}
 	return false
 }
 
-func (k *work) conflicts() bool {
-	for _, a := range k.batch.Appended {
+func conflicts(k *group.Work) bool {
+	for _, a := range k.Batch.Appended {
 		if a.Conflict {
 			return true
 		}
@@ -264,7 +249,7 @@ var (
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
 		WHERE p.id = $1 AND ($12::text = '' OR p.xmin::text = $12)
 	), fresh AS (
-		INSERT INTO events (partition, ` + eventTable.Names() + `)
+		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), ` + givenValues + `, last.accepted_at
 		FROM g CROSS JOIN last
 		` + unknown + `
@@ -286,7 +271,7 @@ var (
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
 		JOIN unnest($1::bigint[], $13::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
 	), fresh AS (
-		INSERT INTO events (partition, ` + eventTable.Names() + `)
+		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), ` + givenValues + `, last.accepted_at
 		FROM g JOIN last USING (partition)
 		` + unknown + `
@@ -322,8 +307,8 @@ const (
 )
 
 func (g *appendGroup) send(ctx context.Context, e *elephant) error {
-	g.known, g.fresh, g.versions = map[eventID]*hook.Event{}, map[hook.Partition][]*hook.Event{}, map[hook.Partition]int64{}
-	placed := map[eventID]*hook.Event{}
+	g.known, g.fresh, g.versions = map[log.EventID]*hook.Event{}, map[hook.Partition][]*hook.Event{}, map[hook.Partition]int64{}
+	placed := map[log.EventID]*hook.Event{}
 	if len(g.rows) > 0 { // else every caller clashes with itself
 		held := 0
 		lock := step{lockSamePartition, []any{int64(g.partition), g.row(g.partition)}, counted(&held)}
@@ -379,7 +364,7 @@ func (e *elephant) acceptance() any {
 	return sql.Micros(e.opt.Now())
 }
 
-func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) step {
+func (g *appendGroup) insertion(e *elephant, placed map[log.EventID]*hook.Event) step {
 	for i := range g.rows {
 		g.rows[i].look = g.again || !g.rows[i].event.FreshID
 	}
@@ -407,9 +392,9 @@ func (g *appendGroup) insertion(e *elephant, placed map[eventID]*hook.Event) ste
 			copy(x.Digest[:], digest)
 			x.OccurredAt, x.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
 			if fresh {
-				placed[eventID{x.Company, x.ID}] = x
+				placed[log.ID(x)] = x
 			} else {
-				g.known[eventID{x.Company, x.ID}] = x
+				g.known[log.ID(x)] = x
 			}
 		}
 		return r.Err()
@@ -427,30 +412,30 @@ func (g *appendGroup) partitions() (list []int64) {
 }
 
 // answer tells the callers, after the commit, what became of their events.
-func (g *appendGroup) answer(placed map[eventID]*hook.Event) {
+func (g *appendGroup) answer(placed map[log.EventID]*hook.Event) {
 	for _, r := range g.rows { // in the order of the offsets
-		if at, ok := placed[eventID{r.event.Company, r.event.ID}]; ok {
+		if at, ok := placed[log.ID(r.event)]; ok {
 			r.event.Offset, r.event.AcceptedAt = at.Offset, at.AcceptedAt
 			g.fresh[at.Partition] = append(g.fresh[at.Partition], r.event)
 		}
 	}
 	for _, k := range g.works {
-		k.batch.ConfigVersion = g.versions[g.partition]
-		if k.conflicts() {
+		k.Batch.ConfigVersion = g.versions[g.partition]
+		if conflicts(k) {
 			continue
 		}
-		met := map[eventID]bool{}
-		for i, x := range k.events {
-			id := eventID{x.Company, x.ID}
+		met := map[log.EventID]bool{}
+		for i, x := range k.Events {
+			id := log.ID(x)
 			before := g.known[id]
 			switch {
 			case before == nil:
-				k.batch.Appended[i] = hook.Appended{Event: g.rows[g.first[id]].event, Duplicate: met[id]}
+				k.Batch.Appended[i] = hook.Appended{Event: g.rows[g.first[id]].event, Duplicate: met[id]}
 			case before.Digest != x.Digest:
-				k.batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
+				k.Batch.Appended[i] = hook.Appended{Event: before, Conflict: true}
 			default:
 				// What carries an id of ours was appended by the try before.
-				k.batch.Appended[i] = hook.Appended{Event: before, Duplicate: met[id] || !x.FreshID}
+				k.Batch.Appended[i] = hook.Appended{Event: before, Duplicate: met[id] || !x.FreshID}
 			}
 			met[id] = true
 		}

@@ -54,6 +54,14 @@ type here struct {
 	rows [postgresPartitions]string // and those of partitions
 }
 
+// id is the era's, "" where nobody looks.
+func (k *here) id() string {
+	if k == nil {
+		return ""
+	}
+	return k.era.id
+}
+
 // acked is the last append of this process that was acknowledged.
 type acked struct {
 	era       string
@@ -318,7 +326,7 @@ func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era,
 	defer c.Close(context.WithoutCancel(ctx))
 	o, err := originOf(ctx, c.PgConn())
 	if err != nil {
-		return nil, unavailable("store_busy", err)
+		return nil, sql.Unavailable("store_busy", err)
 	}
 	if err := e.whole(ctx, c); err != nil {
 		return nil, err
@@ -326,7 +334,7 @@ func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era,
 	x := settlement{e: e, s: s, is: o, was: e.present.here.Load()}
 	if x.was != nil {
 		if err := e.migrate(ctx, own); err != nil { // what was restored may be older than this program
-			return nil, unavailable("store_busy", err)
+			return nil, sql.Unavailable("store_busy", err)
 		}
 		if x.lost, err = e.lost(ctx, c.PgConn()); err != nil {
 			return nil, e.mapError(err)
@@ -390,7 +398,7 @@ func (x *settlement) do(ctx context.Context) error {
 			era = *x.begun
 		}
 	case x.replaced(era, row):
-		return unavailable("store_busy", errReplaced)
+		return sql.Unavailable("store_busy", errReplaced)
 	}
 	if why := x.wentBack(era, row); why != "" {
 		if err := x.begin(ctx, why); err != nil {
@@ -549,7 +557,7 @@ func (e *elephant) whole(ctx context.Context, c *pgx.Conn) error {
 		return e.mapError(err)
 	}
 	if keyed < there || !counted {
-		return unavailable("store_busy", errNotWhole)
+		return sql.Unavailable("store_busy", errNotWhole)
 	}
 	return nil
 }
@@ -563,7 +571,7 @@ func ownTables() []string {
 	return list
 }
 
-func (e *elephant) lastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {
+func (e *elephant) LastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {
 	err = sql.One(ctx, q, `SELECT coalesce(max(beat_at), 0) FROM nodes`, nil, &at)
 	return at, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -80,7 +81,7 @@ func (p *piped) begin() []step {
 		s := &p.r.Stats[i]
 		key := statKey{s.Webhook, s.Bucket}
 		if j, twice := p.at[key]; twice {
-			p.stats[j].add(s)
+			p.stats[j].Add(s)
 			continue
 		}
 		p.at[key] = len(p.stats)
@@ -107,16 +108,9 @@ func (p *piped) readStats(r pgx.Rows) error {
 		if err := errors.Join(had.Latency.UnmarshalBinary(latency), had.Arrival.UnmarshalBinary(arrival)); err != nil {
 			return err
 		}
-		p.stats[p.at[statKey{had.Webhook, had.Bucket}]].add(&had)
+		p.stats[p.at[statKey{had.Webhook, had.Bucket}]].Add(&had)
 	}
 	return r.Err()
-}
-
-// add adds another one's figures.
-func (s *Stat) add(o *Stat) {
-	s.Delivered, s.Failed, s.Retried = s.Delivered+o.Delivered, s.Failed+o.Failed, s.Retried+o.Retried
-	s.Latency.Merge(&o.Latency)
-	s.Arrival.Merge(&o.Arrival)
 }
 
 // news says everything that a record says. What is parked in the end comes before what that
@@ -132,7 +126,7 @@ func (p *piped) news() {
 	p.gates()
 	p.swept()
 	for _, m := range p.r.Replays {
-		p.do(freeCancelled, m.Key)
+		p.do(log.FreeCancelled, m.Key)
 	}
 	p.rewinds()
 	for _, c := range p.r.Status {
@@ -158,7 +152,7 @@ func (p *piped) attempts() {
 		}
 	}
 	if len(attempts) > 0 {
-		p.do(insertAttemptArrays, attemptTable.Arrays(attempts)...)
+		p.do(log.InsertAttemptArrays, log.Attempts.Arrays(attempts)...)
 	}
 }
 
@@ -184,7 +178,7 @@ func (p *piped) parked() {
 		}
 	}
 	if len(park) > 0 {
-		p.do(parkArrays, parkedTable.Arrays(park)...)
+		p.do(log.ParkArrays, log.Parked.Arrays(park)...)
 	}
 	if len(unpark) > 0 {
 		p.do(`
@@ -211,7 +205,7 @@ func (p *piped) releases() {
 		p.ask(p.released, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+parkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
+			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
 			sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Offset) }))
 	}
 	if len(release) > 0 {
@@ -220,14 +214,14 @@ func (p *piped) releases() {
 				SELECT DISTINCT g.of, f.at FROM unnest($2::bigint[], $3::text[]) AS g (of, object) CROSS JOIN LATERAL (
 					SELECT min(e."offset") AS at FROM parked e WHERE e.webhook = g.of AND e.object_key = g.object AND e.kind = 'live') AS f) AS g
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+parkedColumns, sql.Micros(p.r.At), sql.Array(release, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
+			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(release, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
 			sql.Array(release, func(k *ParkedKey) string { return k.Object }))
 	}
 }
 
 func (p *piped) released(r pgx.Rows) error {
 	for r.Next() {
-		x, err := scanParked(&answer{r, p.e})
+		x, err := log.ScanParked(&answer{r, p.e})
 		if err != nil {
 			return err
 		}
@@ -249,7 +243,7 @@ func (p *piped) cursors(moves []CursorMove) (more []CursorMove) {
 		met[moves[i].Webhook] = true
 		list = append(list, &moves[i])
 	}
-	p.do(moveCursorArrays, cursorTable.Arrays(list)...)
+	p.do(log.MoveCursorArrays, log.Cursors.Arrays(list)...)
 	return more
 }
 
@@ -261,7 +255,7 @@ func (p *piped) gates() {
 	if len(last) == 0 {
 		return
 	}
-	p.do(moveGateArrays, gateTable.Arrays(slices.Collect(maps.Values(last)))...)
+	p.do(log.MoveGateArrays, log.Gates.Arrays(slices.Collect(maps.Values(last)))...)
 }
 
 func (p *piped) swept() {
@@ -284,7 +278,7 @@ func (p *piped) rewinds() {
 			}
 			return r.Err()
 		}
-		p.ask(read, rewindParked, sql.Micros(p.r.At), int64(x), sql.Micros(p.r.At.Add(rewindFurther)), int64(rewindRows))
+		p.ask(read, log.RewindParked, sql.Micros(p.r.At), int64(x), sql.Micros(p.r.At.Add(log.RewindFurther)), int64(log.RewindRows))
 	}
 }
 
@@ -313,7 +307,7 @@ func (p *piped) status(c StatusChange) {
 			return r.Err()
 		}
 		err := r.Scan(&version)
-		p.session.changed(c.Partition, version)
+		p.session.Changed(c.Partition, version)
 		return err
 	}
 	p.ask(count, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, int64(c.Partition))
@@ -328,7 +322,7 @@ func (p *piped) status(c StatusChange) {
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $7, company, $3, 'engine', 'webhook.disabled', id, '', $8 FROM ended`,
 		string(c.Status), c.Reason, sql.Micros(p.r.At), int64(c.Webhook), c.EndpointVersion, hook.NewID(hook.NoticePrefix, p.r.At),
-		hook.NewID(hook.AuditPrefix, p.r.At), disabledDetail(c.Reason), c.Detail)
+		hook.NewID(hook.AuditPrefix, p.r.At), log.DisabledDetail(c.Reason), c.Detail)
 	p.do(`UPDATE webhooks SET changed = (SELECT config_version FROM owners WHERE partition = $1) WHERE key = $2`, int64(c.Partition), int64(c.Webhook))
 }
 
@@ -336,7 +330,7 @@ func (p *piped) addStats() {
 	if len(p.stats) == 0 {
 		return
 	}
-	p.do(putStatArrays, statTable.Arrays(p.stats)...)
+	p.do(log.PutStatArrays, log.Stats.Arrays(p.stats)...)
 }
 
 func (p *piped) answers() {
@@ -350,7 +344,7 @@ func (p *piped) answers() {
 		last[place{a.Webhook, a.Slot}] = a
 	}
 	if len(last) > 0 {
-		p.do(keepAnswerArray, answerTable.Arrays(slices.Collect(maps.Values(last)))...)
+		p.do(log.KeepAnswerArrays, log.Answers.Arrays(slices.Collect(maps.Values(last)))...)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 )
 
 // recording is a record under way.
@@ -33,7 +35,7 @@ var errCommit = errors.New("commit")
 
 // record commits behind the fence. What the database refuses for its values is written once more in
 // small steps, which find the item that is at fault.
-func (e *elephant) record(ctx context.Context, r *Record) (Recorded, error) {
+func (e *elephant) Record(ctx context.Context, r *Record) (Recorded, error) {
 	out, err := e.recordBy(ctx, e.pipelined, r)
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok && ownFault(x) {
 		out, err = e.recordBy(ctx, e.stepwise, r)
@@ -131,7 +133,7 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 	if _, err := t.Exec(ctx, forgetRecords, done.settled); err != nil {
 		return err
 	}
-	if done.out, err = writeRecord(ctx, &done.session, r); err != nil {
+	if done.out, err = log.Write(ctx, &done.session, r); err != nil {
 		return err
 	}
 	if err := t.Commit(ctx); err != nil {

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -37,7 +39,7 @@ func (s *pgSession) Query(_ context.Context, query string, args ...any) (sql.Row
 }
 
 // changed remembers a change of configuration until its commit.
-func (s *pgSession) changed(p hook.Partition, version int64) {
+func (s *pgSession) Changed(p hook.Partition, version int64) {
 	if s.versions == nil {
 		s.versions = map[hook.Partition]int64{}
 	}
@@ -55,12 +57,18 @@ func (s *pgSession) tell() {
 }
 
 // insertAttempts inserts any number in one statement.
-func (s *pgSession) insertAttempts(ctx context.Context, attempts []*hook.Attempt) error {
+func (s *pgSession) InsertAttempts(ctx context.Context, attempts []*hook.Attempt) error {
 	if len(attempts) == 0 {
 		return nil
 	}
-	_, err := s.Exec(ctx, insertAttemptArrays, attemptTable.Arrays(attempts)...)
+	_, err := s.Exec(ctx, log.InsertAttemptArrays, log.Attempts.Arrays(attempts)...)
 	return err
+}
+
+// AtFault reports whether an error is about the database rather than about what was to be written.
+func (s *pgSession) AtFault(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && !ownFault(e)
 }
 
 // listEvents reads any number in one statement, in the order of the offsets.

@@ -147,7 +147,7 @@ func (p *purge) findBoundary(ctx context.Context, q sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	head, err := p.s.head(ctx, q, c.Partition)
+	head, err := p.s.engine.Head(ctx, q, c.Partition)
 	if err != nil {
 		return err
 	}

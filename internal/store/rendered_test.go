@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/group"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -128,10 +130,12 @@ func (s *script) Query(_ context.Context, query string, args ...any) (sql.Rows, 
 	return &noRows{}, nil
 }
 
-func (s *script) insertAttempts(_ context.Context, attempts []*hook.Attempt) error {
+func (s *script) InsertAttempts(_ context.Context, attempts []*hook.Attempt) error {
 	s.insert(s, attempts)
 	return nil
 }
+
+func (s *script) AtFault(error) bool { return false }
 
 // noRows is a row of zeros when it is a counter that is asked for, and nothing otherwise.
 type noRows struct{ next bool }
@@ -144,7 +148,7 @@ func (r *noRows) Scan(into ...any) error { return nil }
 // renderedSteps is a record written one item after another.
 func renderedSteps(t *testing.T) string {
 	s := script{insert: func(s *script, attempts []*hook.Attempt) { fmt.Fprintln(s, len(attempts), "attempts") }}
-	if _, err := writeRecord(t.Context(), &s, everything()); err != nil {
+	if _, err := log.Write(t.Context(), &s, everything()); err != nil {
 		t.Fatal(err)
 	}
 	return s.String()
@@ -153,8 +157,8 @@ func renderedSteps(t *testing.T) string {
 func renderedSQLite() string {
 	var s script
 	for n := 1; n <= 2; n++ {
-		s.add(insertEvents[n])
-		s.add(insertAttempts[n])
+		s.add(log.Events.Insert(n))
+		s.add(log.Attempts.Insert(n))
 	}
 	return s.String()
 }
@@ -176,7 +180,7 @@ func renderedPostgres() string {
 	}
 	e := elephant{opt: Options{Now: func() time.Time { return r.At }}}
 	for _, p := range []hook.Partition{2, across} {
-		step := newAppendGroup(p, []*work{{events: events}}).insertion(&e, nil)
+		step := newAppendGroup(p, []*group.Work{{Events: events}}).insertion(&e, nil)
 		s.add(step.query, step.args...)
 	}
 	return s.String()

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -80,7 +81,7 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 // touch tells the owner of the webhook's partition that there is a wish, without making a new
 // version of the webhook.
 func (v *view) touch(ctx context.Context) error {
-	version, err := bumpConfig(ctx, v.q, v.partition)
+	version, err := log.CountChange(ctx, v.q, v.partition)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func (s *shares) enter(ctx context.Context) (leave func(), err error) {
 		return func() { <-x.turn; forget() }, nil
 	case <-ctx.Done():
 		forget()
-		return nil, unavailable("store_busy", errors.Join(errors.New("wait for a reader"), ctx.Err()))
+		return nil, sql.Unavailable("store_busy", errors.Join(errors.New("wait for a reader"), ctx.Err()))
 	}
 }
 
@@ -71,7 +71,7 @@ func (s *Store) read(ctx context.Context, fn func(sql.Tx) error) error {
 		return err
 	}
 	defer leave()
-	return s.engine.read(ctx, fn)
+	return s.engine.Read(ctx, fn)
 }
 
 // look is read for a function that asks once.
@@ -81,5 +81,5 @@ func (s *Store) look(ctx context.Context, fn func(sql.Tx) error) error {
 		return err
 	}
 	defer leave()
-	return s.engine.look(ctx, fn)
+	return s.engine.Look(ctx, fn)
 }

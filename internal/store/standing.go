@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -156,7 +157,7 @@ func lastFailure(ctx context.Context, q sql.Tx, key hook.WebhookKey, among int) 
 	}
 	for _, o := range failed {
 		// The last two: one that delivered is the last of its event, but for a retry by hand.
-		err := sql.Each(ctx, q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
+		err := sql.Each(ctx, q, `SELECT `+log.AttemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
 			[]any{int64(key), int64(o)}, func(r sql.Rows) error {
 				a, err := scanAttempt(r)
 				if a.Outcome != hook.OutcomeDelivered && (last == nil || a.StartedAt.After(last.StartedAt)) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Options is what a store needs to know. MasterKey is required; the zero value of the rest works.
@@ -70,13 +71,47 @@ func (o Options) At(place string) Options {
 	return o
 }
 
+// sqlite are the embedded engine's.
+func (o Options) sqlite() sqlite.Options {
+	return sqlite.Options{
+		Dir: o.Dir, Now: o.Now, Fatal: o.Fatal, Committed: o.Committed, Checkpointed: o.Checkpointed, MinFreeDisk: o.MinFreeDisk,
+		UnsafeNoSync: o.UnsafeNoSync, Log: o.Log,
+	}
+}
+
+// OpenSQLite opens the embedded store in opt.Dir, creating or migrating it.
+func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
+	aead, err := newSeal(opt.MasterKey)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	e, err := sqlite.Open(ctx, opt.sqlite())
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, key: opt.MasterKey, judge: opt.Judge}
+	err = s.checkOpened(ctx, opt)
+	if err == nil && !opt.Unfinished {
+		err = s.enter(ctx, opt)
+	}
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
 // Store is safe for concurrent use. Close it last.
 type Store struct {
-	engine
-	now   func() time.Time
-	aead  cipher.AEAD
-	judge hook.Judge
-	caps  Caps
+	engine Engine
+	now    func() time.Time
+	aead   cipher.AEAD
+	key    []byte // that it was made of
+	judge  hook.Judge
+	caps   Caps
 
 	companies struct {
 		sync.Mutex
@@ -88,45 +123,11 @@ type Store struct {
 	begun  *Era // by whoever opened it; set before anybody else uses it
 }
 
-// engine is what SQLite and Postgres each do in their own way.
-type engine interface {
-	// read runs fn on one consistent snapshot.
-	read(ctx context.Context, fn func(sql.Tx) error) error
-	// look is read for a function that asks once: a statement is a snapshot by itself.
-	look(ctx context.Context, fn func(sql.Tx) error) error
-	// write runs fn in one transaction and commits it; fn may run again after a conflict.
-	write(ctx context.Context, fn func(sql.Tx) error) error
-	// lockLog makes the append lock of a partition ours until the end of the transaction and
-	// returns the last offset.
-	lockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error)
-	// head is the last offset that a snapshot holds of a partition.
-	head(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error)
-	append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error)
-	appendAcross(ctx context.Context, events []*hook.Event) (Batch, error)
-	record(ctx context.Context, r *Record) (Recorded, error)
-	// onAppend is [Store.OnAppend].
-	onAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64))
-	// snapshot runs fn on one consistent snapshot, for as long as it takes.
-	snapshot(ctx context.Context, fn func(sql.Tx) error) error
-	// served reports whether a server runs on the database.
-	served(ctx context.Context, q sql.Tx) (bool, error)
-	// backup writes everything into the file of an embedded store.
-	backup(ctx context.Context, s *Store, path string) error
-	// beginAfter makes the offsets that a partition gives from now on lie after one.
-	beginAfter(ctx context.Context, q sql.Tx, p hook.Partition, o int64) error
-	// lastBeat is when a node said last that it lives; 0 where none does.
-	lastBeat(ctx context.Context, q sql.Tx) (int64, error)
-	// slice is the condition on events that says which lie in a partition.
-	slice(p hook.Partition) string
-	partitions() int
-	close() error
-}
-
 // Close ends the store; callers have stopped.
-func (s *Store) Close() error { return s.engine.close() }
+func (s *Store) Close() error { return s.engine.Close() }
 
 // Partitions is how many slices the log has.
-func (s *Store) Partitions() int { return s.engine.partitions() }
+func (s *Store) Partitions() int { return s.engine.Partitions() }
 
 // Ping answers whether the store can commit.
 func (s *Store) Ping(ctx context.Context) error {
@@ -134,12 +135,4 @@ func (s *Store) Ping(ctx context.Context) error {
 		var n int64
 		return sql.One(ctx, q, `SELECT count(*) FROM owners`, nil, &n)
 	})
-}
-
-// Unavailable is the error for a store that cannot commit now.
-func unavailable(code string, cause error) error {
-	return &hook.Error{
-		Kind: hook.KindUnavailable, Code: code, Detail: "the store cannot commit now; try again",
-		RetryAfter: time.Second, Err: cause,
-	}
 }

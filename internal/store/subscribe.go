@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -32,7 +33,7 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if err != nil {
 			return err
 		}
-		version, err := bumpConfig(ctx, q, company.Partition)
+		version, err := log.CountChange(ctx, q, company.Partition)
 		if err != nil {
 			return err
 		}
@@ -359,7 +360,7 @@ func skipTo(ctx context.Context, q sql.Tx, w *hook.Webhook, head hook.Offset, no
 // partition was swept to.
 func cursorOf(ctx context.Context, q sql.Tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
 	found := false
-	err = sql.Each(ctx, q, `SELECT `+cursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r sql.Rows) error {
+	err = sql.Each(ctx, q, `SELECT `+log.CursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r sql.Rows) error {
 		found = true
 		c, err = scanCursor(r)
 		return err
@@ -408,7 +409,7 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		if err != nil {
 			return err
 		}
-		version, err := bumpConfig(ctx, q, partition)
+		version, err := log.CountChange(ctx, q, partition)
 		if err != nil {
 			return err
 		}

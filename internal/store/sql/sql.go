@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // Tx is the little of a database that plain statements need.
@@ -86,4 +89,12 @@ func NextKey(ctx context.Context, q Tx, counter string) (int64, error) {
 func SetMeta(ctx context.Context, q Tx, name string, value int64) error {
 	_, err := q.Exec(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
 	return err
+}
+
+// Unavailable is the error for a store that cannot commit now.
+func Unavailable(code string, cause error) error {
+	return &hook.Error{
+		Kind: hook.KindUnavailable, Code: code, Detail: "the store cannot commit now; try again",
+		RetryAfter: time.Second, Err: cause,
+	}
 }

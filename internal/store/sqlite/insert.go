@@ -1,17 +1,18 @@
-package store
+package sqlite
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // The two statements that every delivery pays for, with many rows each.
 var (
-	insertEvents   = insertTexts(&eventTable)
-	insertAttempts = insertTexts(&attemptTable)
+	insertEvents   = insertTexts(&log.Events)
+	insertAttempts = insertTexts(&log.Attempts)
 )
 
 // insertTexts are the texts that insert as many rows as a chunk may have.
@@ -24,14 +25,14 @@ func insertTexts[R any](t *sql.Table[R]) map[int]string {
 }
 
 func (w *writer) insertEvents(events []*hook.Event) error {
-	if err := insertRows(w.direct, &eventTable, insertEvents, events); err != nil {
+	if err := insertRows(w.direct, &log.Events, insertEvents, events); err != nil {
 		return fmt.Errorf("insert events: %w", err)
 	}
 	return nil
 }
 
-func (w *writer) insertAttempts(_ context.Context, attempts []*hook.Attempt) error {
-	return insertRows(w.direct, &attemptTable, insertAttempts, attempts)
+func (w *writer) InsertAttempts(_ context.Context, attempts []*hook.Attempt) error {
+	return insertRows(w.direct, &log.Attempts, insertAttempts, attempts)
 }
 
 // insertRows inserts rows, many with one statement.

@@ -1,4 +1,4 @@
-package store
+package sqlite
 
 import (
 	"context"
@@ -9,16 +9,18 @@ import (
 
 	"modernc.org/libc"
 	capi "modernc.org/sqlite/lib"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // backupPages is how much of the database is copied between two groups: a mebibyte.
 const backupPages = 256
 
-// backup copies the database page by page on the writer's own connection, between its groups: SQLite
+// Backup copies the database page by page on the writer's own connection, between its groups: SQLite
 // then carries each commit over into what was copied already (https://sqlite.org/backup.html). A
 // connection of another one's would have to begin again after each commit, or to hold the write-ahead
 // log back for as long as it takes.
-func (l *lite) backup(ctx context.Context, _ *Store, path string) error {
+func (l *Engine) Backup(ctx context.Context, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = f.Close()
@@ -59,12 +61,12 @@ func (l *lite) backup(ctx context.Context, _ *Store, path string) error {
 }
 
 // paused runs fn with the writer's connection while it waits between two groups.
-func (l *lite) paused(ctx context.Context, fn func(*direct) error) error {
+func (l *Engine) paused(ctx context.Context, fn func(*direct) error) error {
 	resume := make(chan struct{})
 	select {
 	case l.writer.pause <- resume:
-	case <-l.writer.ended:
-		return unavailable("store_closed", errors.New("the store is closed"))
+	case <-l.writer.Ended:
+		return sql.Unavailable("store_closed", errors.New("the store is closed"))
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -1,4 +1,4 @@
-package store
+package log
 
 import (
 	"context"
@@ -127,14 +127,9 @@ type Recorded struct {
 // ErrFenced is the answer to a node that is no longer alive: nothing was written.
 var ErrFenced = errors.New("this node has lost its lease")
 
-// Record commits what the engine found out, behind the fence, and returns after the fsync.
-func (s *Store) Record(ctx context.Context, r *Record) (Recorded, error) {
-	return s.engine.record(ctx, r)
-}
-
-// writeRecord is the body of the transaction. An item that the store itself refuses is found by
+// Write is the body of the transaction. An item that the store itself refuses is found by
 // halving and set aside; the others go on.
-func writeRecord(ctx context.Context, q recordTx, r *Record) (out Recorded, err error) {
+func Write(ctx context.Context, q Tx, r *Record) (out Recorded, err error) {
 	if out, err = recordEssentials(ctx, q, r); err != nil {
 		return out, err
 	}
@@ -145,21 +140,21 @@ func writeRecord(ctx context.Context, q recordTx, r *Record) (out Recorded, err 
 	}
 	if len(r.Stats)+len(r.Answers)+len(r.Notices) > 0 {
 		out.Lost = sql.Savepoint(ctx, q, func() error { return recordExtras(ctx, q, r) })
-		if out.Lost != nil && transient(out.Lost) {
+		if out.Lost != nil && transient(q, out.Lost) {
 			return out, out.Lost
 		}
 	}
 	return out, nil
 }
 
-func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded, err error) {
+func recordEssentials(ctx context.Context, q Tx, r *Record) (out Recorded, err error) {
 	err = sql.Savepoint(ctx, q, func() error {
 		if err := recordItems(ctx, q, r.Items, r.At, &out); err != nil {
 			return err
 		}
 		return recordRest(ctx, q, r)
 	})
-	if err == nil || transient(err) || len(r.Items) == 0 {
+	if err == nil || transient(q, err) || len(r.Items) == 0 {
 		return out, err
 	}
 	out = Recorded{}
@@ -172,14 +167,14 @@ func recordEssentials(ctx context.Context, q recordTx, r *Record) (out Recorded,
 	return out, err
 }
 
-func recordHalves(ctx context.Context, q recordTx, items []Item, at time.Time, out *Recorded) error {
+func recordHalves(ctx context.Context, q Tx, items []Item, at time.Time, out *Recorded) error {
 	var part Recorded
 	err := sql.Savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
 	switch {
 	case err == nil:
 		out.Released = append(out.Released, part.Released...)
 		return nil
-	case transient(err):
+	case transient(q, err):
 		return err
 	case len(items) > 1:
 		half := len(items) / 2
@@ -193,7 +188,7 @@ func recordHalves(ctx context.Context, q recordTx, items []Item, at time.Time, o
 
 // setAside records a refused item without what the receiver said, and failing that, without its
 // attempt: what became of the delivery is kept in every case.
-func setAside(ctx context.Context, q recordTx, item Item, at time.Time, cause error, out *Recorded) error {
+func setAside(ctx context.Context, q Tx, item Item, at time.Time, cause error, out *Recorded) error {
 	a := item.Attempt
 	if a == nil {
 		return fmt.Errorf("record: %w", cause)
@@ -219,7 +214,7 @@ func setAside(ctx context.Context, q recordTx, item Item, at time.Time, cause er
 			out.Released = append(out.Released, part.Released...)
 			return nil
 		}
-		if transient(err) {
+		if transient(q, err) {
 			return err
 		}
 		cause = errors.Join(cause, err)
@@ -228,25 +223,27 @@ func setAside(ctx context.Context, q recordTx, item Item, at time.Time, cause er
 }
 
 // transient errors are about the store's state, not about an item.
-func transient(err error) bool {
+func transient(q Tx, err error) bool {
 	return hook.IsKind(err, hook.KindUnavailable) || errors.Is(err, ErrFenced) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, errCursorMovedBack) || storeFault(err)
+		errors.Is(err, errCursorMovedBack) || q.AtFault(err)
 }
 
-// recordTx is a transaction that inserts any number of attempts, each engine in its own way.
-type recordTx interface {
+// Tx is a transaction that inserts any number of attempts, each engine in its own way.
+type Tx interface {
 	sql.Tx
-	insertAttempts(ctx context.Context, attempts []*hook.Attempt) error
+	InsertAttempts(ctx context.Context, attempts []*hook.Attempt) error
+	// AtFault reports whether an error is about the database rather than about what was to be written.
+	AtFault(err error) bool
 }
 
-func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, out *Recorded) error {
+func recordItems(ctx context.Context, q Tx, items []Item, at time.Time, out *Recorded) error {
 	attempts := make([]*hook.Attempt, 0, len(items))
 	for i := range items {
 		if items[i].Attempt != nil {
 			attempts = append(attempts, items[i].Attempt)
 		}
 	}
-	if err := q.insertAttempts(ctx, attempts); err != nil {
+	if err := q.InsertAttempts(ctx, attempts); err != nil {
 		return fmt.Errorf("insert attempts: %w", err)
 	}
 	for i := range items {
@@ -260,7 +257,7 @@ func recordItems(ctx context.Context, q recordTx, items []Item, at time.Time, ou
 func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *Recorded) error {
 	if p := item.Park; p != nil {
 		failpoint.Hit(failpoint.Park)
-		_, err := q.Exec(ctx, parkRow, parkedTable.Args(p)...)
+		_, err := q.Exec(ctx, parkRow, Parked.Args(p)...)
 		if err != nil {
 			return fmt.Errorf("park: %w", err)
 		}
@@ -273,8 +270,8 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 	if k := item.Free; k != nil {
 		err := sql.Each(ctx, q, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
-			RETURNING `+parkedColumns, []any{sql.Micros(at), int64(k.Webhook), int64(k.Offset)}, func(r sql.Rows) error {
-			p, err := scanParked(r)
+			RETURNING `+ParkedColumns, []any{sql.Micros(at), int64(k.Webhook), int64(k.Offset)}, func(r sql.Rows) error {
+			p, err := ScanParked(r)
 			out.Released = append(out.Released, p)
 			return err
 		})
@@ -286,8 +283,8 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 		return sql.Each(ctx, q, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND due_at IS NULL AND "offset" =
 				(SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $3 AND kind = 'live')
-			RETURNING `+parkedColumns, []any{sql.Micros(at), int64(k.Webhook), k.Object}, func(r sql.Rows) error {
-			p, err := scanParked(r)
+			RETURNING `+ParkedColumns, []any{sql.Micros(at), int64(k.Webhook), k.Object}, func(r sql.Rows) error {
+			p, err := ScanParked(r)
 			out.Released = append(out.Released, p)
 			return err
 		})
@@ -296,11 +293,11 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 }
 
 // The reason of what is parked for a replay that was cancelled says so.
-const parkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at,
+const ParkedColumns = `webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at,
 	CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay,
 	(SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")`
 
-func scanParked(r sql.Rows) (p hook.Parked, err error) {
+func ScanParked(r sql.Rows) (p hook.Parked, err error) {
 	var due *int64
 	var at int64
 	err = r.Scan(&p.Webhook, &p.Kind, &p.Offset, &p.Partition, &p.Sequence, &p.ObjectKey, &p.Attempts, &p.Step, &p.Throttles, &due, &at, &p.Reason,
@@ -343,11 +340,11 @@ func recordRest(ctx context.Context, q sql.Tx, r *Record) error {
 
 // How much of a partition one record rewinds, and how far the clocks of nodes may lie apart.
 const (
-	rewindRows    = 1000
-	rewindFurther = 5 * time.Second
+	RewindRows    = 1000
+	RewindFurther = 5 * time.Second
 )
 
-const rewindParked = `
+const RewindParked = `
 	UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1
 	WHERE (webhook, kind, "offset") IN (
 		SELECT webhook, kind, "offset" FROM parked WHERE partition = $2 AND due_at IS NOT NULL AND parked_at > $3 LIMIT $4)`
@@ -355,7 +352,7 @@ const rewindParked = `
 // rewind lets deliveries that were parked in what is now the future wait from now on: otherwise a
 // clock that was set back would be waited for in addition.
 func rewind(ctx context.Context, q sql.Tx, p hook.Partition, now time.Time, out *Recorded) error {
-	n, err := q.Exec(ctx, rewindParked, sql.Micros(now), int64(p), sql.Micros(now.Add(rewindFurther)), int64(rewindRows))
+	n, err := q.Exec(ctx, RewindParked, sql.Micros(now), int64(p), sql.Micros(now.Add(RewindFurther)), int64(RewindRows))
 	if err != nil {
 		return fmt.Errorf("rewind: %w", err)
 	}
@@ -373,12 +370,12 @@ func recordExtras(ctx context.Context, q sql.Tx, r *Record) error {
 		}
 	}
 	for i := range r.Answers {
-		if _, err := q.Exec(ctx, keepAnswerRow, answerTable.Args(&r.Answers[i])...); err != nil {
+		if _, err := q.Exec(ctx, keepAnswerRow, Answers.Args(&r.Answers[i])...); err != nil {
 			return fmt.Errorf("keep answer: %w", err)
 		}
 	}
 	for _, n := range r.Notices {
-		if err := addNotice(ctx, q, n, r.At); err != nil {
+		if err := AddNotice(ctx, q, n, r.At); err != nil {
 			return err
 		}
 	}
@@ -387,7 +384,7 @@ func recordExtras(ctx context.Context, q sql.Tx, r *Record) error {
 
 // moveCursor never moves one back: a row that is not there, or is further, is a broken invariant.
 func moveCursor(ctx context.Context, q sql.Tx, c *CursorMove) error {
-	n, err := q.Exec(ctx, moveCursorRow, cursorTable.Moved(c)...)
+	n, err := q.Exec(ctx, moveCursorRow, Cursors.Moved(c)...)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)
 	}
@@ -406,7 +403,7 @@ func moveCursor(ctx context.Context, q sql.Tx, c *CursorMove) error {
 
 // moveGate has nothing to move where the webhook was erased while its last attempt ran.
 func moveGate(ctx context.Context, q sql.Tx, m GateMove) error {
-	_, err := q.Exec(ctx, moveGateRow, gateTable.Moved(m)...)
+	_, err := q.Exec(ctx, moveGateRow, Gates.Moved(m)...)
 	if err != nil {
 		return fmt.Errorf("move gate: %w", err)
 	}
@@ -429,16 +426,16 @@ func addStat(ctx context.Context, q sql.Tx, s *Stat) error {
 		return fmt.Errorf("read stats: %w", err)
 	}
 	sum.Arrival.Merge(&had)
-	_, err = q.Exec(ctx, addStatRow, statTable.Args(&sum)...)
+	_, err = q.Exec(ctx, addStatRow, Stats.Args(&sum)...)
 	if err != nil {
 		return fmt.Errorf("add stats: %w", err)
 	}
 	return nil
 }
 
-// freeCancelled lets go of what was under way when its replay was cancelled, and has failed since. It
+// FreeCancelled lets go of what was under way when its replay was cancelled, and has failed since. It
 // comes after the replay's row is locked: a cancellation that has yet to commit finds what is parked.
-const freeCancelled = `
+const FreeCancelled = `
 	DELETE FROM parked WHERE kind = 'replay' AND replay = $1 AND webhook = (SELECT webhook FROM replays WHERE key = $1 AND status = 'cancelled')`
 
 func moveReplay(ctx context.Context, q sql.Tx, m ReplayMove, at time.Time) error {
@@ -449,7 +446,7 @@ func moveReplay(ctx context.Context, q sql.Tx, m ReplayMove, at time.Time) error
 		_, err = q.Exec(ctx, `UPDATE replays SET status = 'done', finished_at = $1 WHERE key = $2 AND status = 'running'`, sql.Micros(at), m.Key)
 	}
 	if err == nil {
-		_, err = q.Exec(ctx, freeCancelled, m.Key)
+		_, err = q.Exec(ctx, FreeCancelled, m.Key)
 	}
 	if err != nil {
 		return fmt.Errorf("move replay: %w", err)
@@ -459,7 +456,7 @@ func moveReplay(ctx context.Context, q sql.Tx, m ReplayMove, at time.Time) error
 
 // changeStatus is about one endpoint version: a late 410 of an old endpoint must not hit the new one.
 func changeStatus(ctx context.Context, q sql.Tx, c StatusChange, at time.Time) error {
-	version, err := bumpConfig(ctx, q, c.Partition)
+	version, err := CountChange(ctx, q, c.Partition)
 	if err != nil {
 		return err
 	}
@@ -474,22 +471,23 @@ func changeStatus(ctx context.Context, q sql.Tx, c StatusChange, at time.Time) e
 		_, err := q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(c.Webhook))
 		return err
 	}
-	if err := addNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Detail}, at); err != nil {
+	if err := AddNotice(ctx, q, Notice{Webhook: c.Webhook, Kind: "disabled", Detail: c.Detail}, at); err != nil {
 		return err
 	}
 	_, err = q.Exec(ctx, `
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, detail)
 		SELECT $1, company, $2, 'engine', 'webhook.disabled', id, '', $3 FROM webhooks WHERE key = $4`,
-		hook.NewID(hook.AuditPrefix, at), sql.Micros(at), disabledDetail(c.Reason), int64(c.Webhook))
+		hook.NewID(hook.AuditPrefix, at), sql.Micros(at), DisabledDetail(c.Reason), int64(c.Webhook))
 	if err != nil {
 		return fmt.Errorf("audit status: %w", err)
 	}
 	return nil
 }
 
-func disabledDetail(reason string) string { return fmt.Sprintf(`{"reason":%q}`, reason) }
+func DisabledDetail(reason string) string { return fmt.Sprintf(`{"reason":%q}`, reason) }
 
-func addNotice(ctx context.Context, q sql.Tx, n Notice, at time.Time) error {
+// AddNotice tells a company something.
+func AddNotice(ctx context.Context, q sql.Tx, n Notice, at time.Time) error {
 	_, err := q.Exec(ctx, `
 		INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $1, company, key, $2, $3, $4 FROM webhooks WHERE key = $5`,
 		hook.NewID(hook.NoticePrefix, at), sql.Micros(at), n.Kind, n.Detail, int64(n.Webhook))
@@ -499,16 +497,23 @@ func addNotice(ctx context.Context, q sql.Tx, n Notice, at time.Time) error {
 	return nil
 }
 
-// bumpConfig counts a configuration change of a partition; its owner notices by the count.
-func bumpConfig(ctx context.Context, q sql.Tx, p hook.Partition) (version int64, err error) {
+// CountChange counts a configuration change of a partition; its owner notices by the count.
+func CountChange(ctx context.Context, q sql.Tx, p hook.Partition) (version int64, err error) {
 	err = sql.One(ctx, q, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, []any{int64(p)}, &version)
 	if err != nil {
 		return 0, fmt.Errorf("count configuration change: %w", err)
 	}
 	if t, ok := q.(interface {
-		changed(p hook.Partition, version int64)
+		Changed(p hook.Partition, version int64)
 	}); ok {
-		t.changed(p, version)
+		t.Changed(p, version)
 	}
 	return version, nil
+}
+
+// Add adds another one's figures.
+func (s *Stat) Add(o *Stat) {
+	s.Delivered, s.Failed, s.Retried = s.Delivered+o.Delivered, s.Failed+o.Failed, s.Retried+o.Retried
+	s.Latency.Merge(&o.Latency)
+	s.Arrival.Merge(&o.Arrival)
 }

@@ -1,12 +1,14 @@
-package store
+// Package sqlite is the embedded engine: one file, one writer that commits for all in groups, and readers
+// beside it.
+package sqlite
 
 import (
 	"context"
 	stdsql "database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,30 +17,25 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/group"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
-
-//go:embed migrations/sqlite/*.sql
-var sqliteMigrations embed.FS
 
 // minSQLite is the first version without the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
 const minSQLite = "3.51.3"
 
-// databaseName is the embedded store's file in its directory.
-const databaseName = "atlas-webhooks.db"
+// FileName is the embedded store's file in its directory.
+const FileName = "atlas-webhooks.db"
 
-// readersOpen is how many reads may run at once.
-const readersOpen = 8
-
-// lite is the embedded engine: one file, one writer connection that takes appends, records and
-// mutations in one group commit (group.go), and a pool of read-only connections.
-type lite struct {
+// Engine is the embedded one: one file, one writer connection that takes appends, records and
+// mutations in one group commit (writer.go), and a pool of read-only connections.
+type Engine struct {
 	opt     Options
 	path    string
 	lock    *os.File // flock: one process per file
@@ -55,35 +52,34 @@ type lite struct {
 	once      sync.Once // closes
 }
 
-// OpenSQLite opens the embedded store in opt.Dir, creating or migrating it.
-func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
-	aead, err := newSeal(opt.MasterKey)
-	if err != nil {
-		return nil, err
-	}
+// Options is what the engine needs to know; the store's own say what each means.
+type Options struct {
+	Dir          string
+	Now          func() time.Time
+	Fatal        func(error)
+	Committed    func(group int, took time.Duration)
+	Checkpointed func(wal int64, took time.Duration)
+	MinFreeDisk  int64
+	UnsafeNoSync bool
+	Log          *slog.Logger
+}
+
+// Open opens the database in opt.Dir, creating or migrating it.
+func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
 	if opt.MinFreeDisk == 0 {
 		opt.MinFreeDisk = 64 << 20
 	}
-	l := &lite{opt: opt, path: filepath.Join(opt.Dir, databaseName)}
+	l := &Engine{opt: opt, path: filepath.Join(opt.Dir, FileName)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), l.release())
 	}
-	s := &Store{engine: l, now: opt.Now, caps: opt.Caps, aead: aead, judge: opt.Judge}
-	err = s.checkOpened(ctx, opt)
-	if err == nil && !opt.Unfinished {
-		err = s.enter(ctx, opt)
-	}
-	if err != nil {
-		l.close()
-		return nil, err
-	}
-	return s, nil
+	return l, nil
 }
 
-func (l *lite) open(ctx context.Context) error {
+func (l *Engine) open(ctx context.Context) error {
 	if err := os.MkdirAll(l.opt.Dir, 0o700); err != nil {
 		return err
 	}
@@ -109,7 +105,7 @@ func (l *lite) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.readers = newReaders(readDB, readersOpen)
+	l.readers = newReaders(readDB, Readers)
 	if l.writer, err = newWriter(ctx, l); err != nil {
 		return err
 	}
@@ -123,7 +119,7 @@ func (l *lite) open(ctx context.Context) error {
 const busyTimeout = "busy_timeout(10000)"
 
 // writePragmas are those of the connections that write.
-func (l *lite) writePragmas() []string {
+func (l *Engine) writePragmas() []string {
 	sync := "synchronous(FULL)"
 	if l.opt.UnsafeNoSync {
 		sync = "synchronous(OFF)"
@@ -135,13 +131,13 @@ func (l *lite) writePragmas() []string {
 	}
 }
 
-func (l *lite) dsn(pragmas []string) string {
+func (l *Engine) dsn(pragmas []string) string {
 	v := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
 	return "file:" + (&url.URL{Path: l.path}).EscapedPath() + "?" + v.Encode()
 }
 
 // lockFile refuses a second process: two writers would each number events for themselves.
-func (l *lite) lockFile() error {
+func (l *Engine) lockFile() error {
 	f, err := os.OpenFile(filepath.Join(l.opt.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
@@ -156,7 +152,7 @@ func (l *lite) lockFile() error {
 
 // private makes the store's files their owner's alone, before anything is in them and whatever the
 // process's umask. SQLite gives its other files the mode of the database, but keeps one that is there.
-func (l *lite) private() error {
+func (l *Engine) private() error {
 	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err == nil {
 		err = f.Close()
@@ -199,7 +195,7 @@ func olderVersion(a, b string) bool {
 }
 
 // migrate brings the file's schema up to date, once it is sure that the engine may write to it.
-func (l *lite) migrate(ctx context.Context) error {
+func (l *Engine) migrate(ctx context.Context) error {
 	conn, err := l.copyDB.Conn(ctx)
 	if err != nil {
 		return err
@@ -208,96 +204,85 @@ func (l *lite) migrate(ctx context.Context) error {
 	if err := errors.Join(guard(ctx, s, l.opt.UnsafeNoSync), s.close()); err != nil {
 		return err
 	}
-	return migrateSQLite(ctx, l.copyDB)
+	return bringUp(ctx, l.copyDB)
 }
 
-func migrateSQLite(ctx context.Context, db *stdsql.DB) error {
-	p, err := sqliteProvider(db)
-	if err == nil {
-		_, err = migrateBy(ctx, p, true)
-	}
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	return nil
-}
+func (l *Engine) Partitions() int { return 1 }
 
-func (l *lite) partitions() int { return 1 }
+func (l *Engine) Slice(hook.Partition) string { return `1 = 1` }
 
-func (l *lite) slice(hook.Partition) string { return `1 = 1` }
-
-func (l *lite) onAppend(fn func(hook.Partition, []*hook.Event, int64)) { l.writer.notify = fn }
+func (l *Engine) OnAppend(fn func(hook.Partition, []*hook.Event, int64)) { l.writer.notify = fn }
 
 // read runs fn in a read transaction. The gate closes for the moment in which a checkpoint needs
 // every reader gone.
-func (l *lite) read(ctx context.Context, fn func(sql.Tx) error) error {
+func (l *Engine) Read(ctx context.Context, fn func(sql.Tx) error) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()
 	return l.mapError(l.readers.read(ctx, fn))
 }
 
-func (l *lite) look(ctx context.Context, fn func(sql.Tx) error) error { return l.read(ctx, fn) }
+func (l *Engine) Look(ctx context.Context, fn func(sql.Tx) error) error { return l.Read(ctx, fn) }
 
-func (l *lite) write(ctx context.Context, fn func(sql.Tx) error) error {
-	w := work{fn: fn}
-	return l.writer.do(ctx, &w)
+func (l *Engine) Write(ctx context.Context, fn func(sql.Tx) error) error {
+	w := group.Work{Fn: fn}
+	return l.writer.Do(ctx, &w)
 }
 
 // lockLog: the single writer is the append lock.
-func (l *lite) lockLog(context.Context, sql.Tx, hook.Partition) (hook.Offset, error) {
+func (l *Engine) LockLog(context.Context, sql.Tx, hook.Partition) (hook.Offset, error) {
 	return l.writer.head, nil
 }
 
-func (l *lite) head(ctx context.Context, q sql.Tx, _ hook.Partition) (head hook.Offset, err error) {
+func (l *Engine) Head(ctx context.Context, q sql.Tx, _ hook.Partition) (head hook.Offset, err error) {
 	err = sql.One(ctx, q, `SELECT max(coalesce((SELECT max("offset") FROM events), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0))`, nil, &head)
 	return head, err
 }
 
 // beginAfter runs on the writer.
-func (l *lite) beginAfter(ctx context.Context, q sql.Tx, _ hook.Partition, o int64) error {
+func (l *Engine) BeginAfter(ctx context.Context, q sql.Tx, _ hook.Partition, o int64) error {
 	l.writer.head = max(l.writer.head, hook.Offset(o))
 	return sql.SetMeta(ctx, q, "base_offset", int64(l.writer.head))
 }
 
 // lastBeat: the only process says nothing to others.
-func (l *lite) lastBeat(context.Context, sql.Tx) (int64, error) { return 0, nil }
+func (l *Engine) LastBeat(context.Context, sql.Tx) (int64, error) { return 0, nil }
 
 // served: whoever has this file open has it alone.
-func (l *lite) served(context.Context, sql.Tx) (bool, error) { return false, nil }
+func (l *Engine) Served(context.Context, sql.Tx) (bool, error) { return false, nil }
 
-func (l *lite) snapshot(ctx context.Context, fn func(sql.Tx) error) error { return l.read(ctx, fn) }
+func (l *Engine) Snapshot(ctx context.Context, fn func(sql.Tx) error) error { return l.Read(ctx, fn) }
 
 // appendAcross has one partition to go to.
-func (l *lite) appendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
-	return l.append(ctx, 0, events)
+func (l *Engine) AppendAcross(ctx context.Context, events []*hook.Event) (log.Batch, error) {
+	return l.Append(ctx, 0, events)
 }
 
-func (l *lite) append(ctx context.Context, _ hook.Partition, events []*hook.Event) (Batch, error) {
+func (l *Engine) Append(ctx context.Context, _ hook.Partition, events []*hook.Event) (log.Batch, error) {
 	if l.full.Load() {
-		return Batch{}, unavailable("disk_low", errors.New("free disk space is below the low-water mark"))
+		return log.Batch{}, sql.Unavailable("disk_low", errors.New("free disk space is below the low-water mark"))
 	}
 	if l.walSize.Load() > walRefuse {
-		return Batch{}, unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
+		return log.Batch{}, sql.Unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
 	}
-	w := work{events: events}
-	if err := l.writer.do(ctx, &w); err != nil {
-		return Batch{}, err // the writer may still be at it
+	w := group.Work{Events: events}
+	if err := l.writer.Do(ctx, &w); err != nil {
+		return log.Batch{}, err // the writer may still be at it
 	}
 	failpoint.Hit(failpoint.Appended)
-	return w.batch, nil
+	return w.Batch, nil
 }
 
-func (l *lite) record(ctx context.Context, r *Record) (Recorded, error) {
-	w := work{record: r}
-	err := l.writer.do(ctx, &w)
+func (l *Engine) Record(ctx context.Context, r *log.Record) (log.Recorded, error) {
+	w := group.Work{Record: r}
+	err := l.writer.Do(ctx, &w)
 	failpoint.Hit(failpoint.Recorded)
-	return w.recorded, err
+	return w.Recorded, err
 }
 
-func (l *lite) close() (err error) {
+func (l *Engine) Close() (err error) {
 	l.once.Do(func() {
 		if l.writer != nil {
-			l.writer.stop()
+			l.writer.Stop()
 			l.stop()
 		}
 		l.done.Wait()
@@ -306,7 +291,7 @@ func (l *lite) close() (err error) {
 	return err
 }
 
-func (l *lite) release() error {
+func (l *Engine) release() error {
 	var errs []error
 	if l.readers != nil {
 		errs = append(errs, l.readers.close())
@@ -322,13 +307,13 @@ func (l *lite) release() error {
 
 // mapError turns what SQLite says into what a caller may see: a full disk or a busy file is
 // unavailable, everything else is what it is.
-func (l *lite) mapError(err error) error {
-	if code, ok := sqliteCode(err); ok {
+func (l *Engine) mapError(err error) error {
+	if code, ok := Code(err); ok {
 		switch code & 0xff {
 		case sqliteFull:
-			return unavailable("disk_full", err)
+			return sql.Unavailable("disk_full", err)
 		case sqliteBusy, sqliteLocked:
-			return unavailable("store_busy", err)
+			return sql.Unavailable("store_busy", err)
 		}
 	}
 	return err
@@ -342,20 +327,3 @@ const (
 	sqliteFull   = 13
 	sqliteUnique = 2067 // extended
 )
-
-// storeFault reports whether an error is about the database rather than about what was to be
-// written: only constraint, type and size errors are an item's own.
-func storeFault(err error) bool {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return !ownFault(e)
-	}
-	code, ok := sqliteCode(err)
-	if !ok {
-		return false
-	}
-	switch code & 0xff {
-	case 18, 19, 20, 25: // TOOBIG, CONSTRAINT, MISMATCH, RANGE
-		return false
-	}
-	return true
-}

@@ -1,4 +1,4 @@
-package store
+package sqlite
 
 import (
 	"bytes"
@@ -131,7 +131,7 @@ func TestDirectErrors(t *testing.T) {
 		3091:         insert(2, 7.5, nil, "text"), // SQLITE_CONSTRAINT_DATATYPE
 		1:            read1(t, d, `SELECT nothing FROM t`, new(int64)),
 	} {
-		if code, ok := sqliteCode(err); !ok || code != want {
+		if code, ok := Code(err); !ok || code != want {
 			t.Errorf("%v, want result %d", err, want)
 		}
 	}

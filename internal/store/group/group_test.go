@@ -1,4 +1,4 @@
-package store
+package group
 
 import (
 	"testing"
@@ -7,13 +7,13 @@ import (
 
 // Who was alone in the last commit waits for nobody; many wait a part of a commit for each other.
 func TestLinger(t *testing.T) {
-	w := newLine()
-	one, two := []*work{{}}, []*work{{}, {}}
-	w.committed(time.Now().Add(-time.Hour), two)
+	w := NewLine()
+	one, two := []*Work{{}}, []*Work{{}, {}}
+	w.Committed(time.Now().Add(-time.Hour), two)
 	if got := w.linger(); got != maxLinger {
 		t.Errorf("many wait %v", got)
 	}
-	w.committed(time.Now().Add(-time.Hour), one)
+	w.Committed(time.Now().Add(-time.Hour), one)
 	if got := w.linger(); got != 0 {
 		t.Errorf("one waits %v", got)
 	}

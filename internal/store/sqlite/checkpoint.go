@@ -1,4 +1,4 @@
-package store
+package sqlite
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const (
 // checkpoints copies the write-ahead log back into the database from a connection of its own:
 // automatic checkpoints would run inside somebody's commit (p99 580 ms against 50 ms). It watches
 // free disk space on the way. While nothing is written it sleeps.
-func (l *lite) checkpoints(ctx context.Context) {
+func (l *Engine) checkpoints(ctx context.Context) {
 	const pause = 250 * time.Millisecond
 	for {
 		var again <-chan time.Time
@@ -57,7 +57,7 @@ func (l *lite) checkpoints(ctx context.Context) {
 // checkpointFailed ends the process after an I/O error, as a commit does: a page that could not be
 // written must not be tried again, since the kernel may say "written" the second time (an fsync that
 // failed has forgotten it). The next start copies it from the log. Anything else can wait.
-func (l *lite) checkpointFailed(err error, size int64) {
+func (l *Engine) checkpointFailed(err error, size int64) {
 	switch {
 	case !l.writer.isFatal(err):
 		if l.opt.Log != nil {
@@ -71,7 +71,7 @@ func (l *lite) checkpointFailed(err error, size int64) {
 }
 
 // walFile is the size of the log's file. What of it is in use, a checkpoint tells.
-func (l *lite) walFile() int64 {
+func (l *Engine) walFile() int64 {
 	info, err := os.Stat(l.path + "-wal")
 	if err != nil {
 		return 0
@@ -83,7 +83,7 @@ func (l *lite) walFile() int64 {
 // use. When they are many, the writer waits between two groups while the (by then short) rest is
 // copied: the log cannot begin again while somebody still appends to it. It is begun again, not cut:
 // to write over what is there needs no new blocks, so no commit waits for the file system's journal.
-func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
+func (l *Engine) checkpoint(ctx context.Context) (size int64, err error) {
 	if size, _, err = l.copyBack(ctx, "PASSIVE"); err != nil || size < walRestart || time.Now().Before(l.restartAt) {
 		return size, err
 	}
@@ -112,7 +112,7 @@ func (l *lite) checkpoint(ctx context.Context) (size int64, err error) {
 
 // copyBack runs one checkpoint and returns how many bytes of the log were in use before it, and whether
 // somebody's snapshot kept it from its end.
-func (l *lite) copyBack(ctx context.Context, mode string) (size int64, held bool, err error) {
+func (l *Engine) copyBack(ctx context.Context, mode string) (size int64, held bool, err error) {
 	failpoint.Hit(failpoint.Checkpoint)
 	var busy, frames, copied int64
 	if err := l.copyDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
@@ -131,7 +131,7 @@ func (l *lite) copyBack(ctx context.Context, mode string) (size int64, held bool
 
 // watchDisk refuses appends below the low-water mark, so that there is room to record what was
 // accepted already.
-func (l *lite) watchDisk() {
+func (l *Engine) watchDisk() {
 	if l.opt.MinFreeDisk < 0 {
 		return
 	}

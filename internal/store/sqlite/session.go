@@ -1,10 +1,12 @@
-package store
+package sqlite
 
 import (
 	"context"
 	stdsql "database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -82,14 +84,28 @@ func newReaders(db *stdsql.DB, n int) *readers {
 	return r
 }
 
+// Readers is how many reads may run at once.
+const Readers = 8
+
+// FreeReaders is how many of them nobody holds; for tests.
+func (l *Engine) FreeReaders() int { return len(l.readers.turn) }
+
+// Texts are the statements that are prepared on the connections of an engine that is at rest; for tests.
+func (l *Engine) Texts() (texts []string) {
+	for _, r := range l.readers.idle {
+		texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
+	}
+	return slices.AppendSeq(texts, maps.Keys(l.writer.stmts))
+}
+
 // read runs fn on a snapshot. The statements of a cancelled caller are interrupted.
 func (r *readers) read(ctx context.Context, fn func(sql.Tx) error) (err error) {
 	select {
 	case <-r.turn:
 	case <-r.quit:
-		return unavailable("store_closed", errors.New("the store is closed"))
+		return sql.Unavailable("store_closed", errors.New("the store is closed"))
 	case <-ctx.Done():
-		return unavailable("store_busy", ctx.Err())
+		return sql.Unavailable("store_busy", ctx.Err())
 	}
 	defer func() { r.turn <- struct{}{} }()
 	s, err := r.take(ctx)

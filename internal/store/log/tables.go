@@ -1,4 +1,4 @@
-package store
+package log
 
 import (
 	"time"
@@ -9,7 +9,7 @@ import (
 
 // The tables that an append and a record write, each column once; what is rendered from them is at the end.
 
-var eventTable = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*hook.Event]{
+var Events = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*hook.Event]{
 	sql.Ints("offset", func(e *hook.Event) int64 { return int64(e.Offset) }),
 	sql.Texts("id", func(e *hook.Event) string { return e.ID }),
 	sql.Ints("company", func(e *hook.Event) int64 { return int64(e.Company) }),
@@ -21,7 +21,7 @@ var eventTable = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*h
 	sql.Ints("accepted_at", func(e *hook.Event) int64 { return sql.Micros(e.AcceptedAt) }),
 }}
 
-var attemptTable = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Column[*hook.Attempt]{
+var Attempts = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Column[*hook.Attempt]{
 	sql.Ints("webhook", func(a *hook.Attempt) int64 { return int64(a.Webhook) }),
 	sql.Ints("offset", func(a *hook.Attempt) int64 { return int64(a.Offset) }),
 	sql.Ints("number", func(a *hook.Attempt) int64 { return int64(a.Number) }),
@@ -47,7 +47,7 @@ var attemptTable = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Col
 	sql.BlobsOrNull("answer_body", func(a *hook.Attempt) []byte { return a.AnswerBody }),
 }}
 
-var parkedTable = sql.Table[*hook.Parked]{Name: "parked", Key: []string{"webhook", "kind", "offset"}, Columns: []sql.Column[*hook.Parked]{
+var Parked = sql.Table[*hook.Parked]{Name: "parked", Key: []string{"webhook", "kind", "offset"}, Columns: []sql.Column[*hook.Parked]{
 	sql.Ints("webhook", func(p *hook.Parked) int64 { return int64(p.Webhook) }),
 	sql.Texts("kind", func(p *hook.Parked) string { return string(p.Kind) }),
 	sql.Ints("offset", func(p *hook.Parked) int64 { return int64(p.Offset) }),
@@ -63,8 +63,8 @@ var parkedTable = sql.Table[*hook.Parked]{Name: "parked", Key: []string{"webhook
 	sql.Ints("throttles", func(p *hook.Parked) int64 { return int64(p.Throttles) }),
 }}
 
-// cursorTable are the columns of cursors that a move of one writes, gateTable those of its gate.
-var cursorTable = sql.Table[*CursorMove]{Name: "cursors", Key: []string{"webhook"}, Columns: []sql.Column[*CursorMove]{
+// Cursors are the columns of cursors that a move of one writes, Gates those of its gate.
+var Cursors = sql.Table[*CursorMove]{Name: "cursors", Key: []string{"webhook"}, Columns: []sql.Column[*CursorMove]{
 	sql.Ints("webhook", func(c *CursorMove) int64 { return int64(c.Webhook) }),
 	sql.Flags("detached", func(c *CursorMove) bool { return c.Detached }),
 	sql.Ints("offset", func(c *CursorMove) int64 { return int64(c.Offset) }),
@@ -82,7 +82,7 @@ var cursorTable = sql.Table[*CursorMove]{Name: "cursors", Key: []string{"webhook
 	sql.Ints("probe_step", func(c *CursorMove) int64 { return int64(c.Health.ProbeStep) }),
 }}
 
-var gateTable = sql.Table[GateMove]{Name: "cursors", Key: []string{"webhook"}, Columns: []sql.Column[GateMove]{
+var Gates = sql.Table[GateMove]{Name: "cursors", Key: []string{"webhook"}, Columns: []sql.Column[GateMove]{
 	sql.Ints("webhook", func(m GateMove) int64 { return int64(m.Webhook) }),
 	sql.Times("not_before", func(m GateMove) *time.Time { return m.Gate.NotBefore }),
 	sql.Ints("gate_wait_us", func(m GateMove) int64 { return m.Gate.Wait.Microseconds() }),
@@ -91,7 +91,7 @@ var gateTable = sql.Table[GateMove]{Name: "cursors", Key: []string{"webhook"}, C
 	sql.Ints("throttles", func(m GateMove) int64 { return int64(m.Gate.Throttles) }),
 }}
 
-var statTable = sql.Table[*Stat]{Name: "stats", Key: []string{"webhook", "bucket"}, Columns: []sql.Column[*Stat]{
+var Stats = sql.Table[*Stat]{Name: "stats", Key: []string{"webhook", "bucket"}, Columns: []sql.Column[*Stat]{
 	sql.Ints("webhook", func(s *Stat) int64 { return int64(s.Webhook) }),
 	sql.Ints("bucket", func(s *Stat) int64 { return s.Bucket }),
 	sql.Ints("delivered", func(s *Stat) int64 { return s.Delivered }),
@@ -101,7 +101,7 @@ var statTable = sql.Table[*Stat]{Name: "stats", Key: []string{"webhook", "bucket
 	sql.Blobs("arrival", func(s *Stat) []byte { return histogram(&s.Arrival) }),
 }}
 
-var answerTable = sql.Table[*Answer]{Name: "answers", Key: []string{"webhook", "slot"}, Columns: []sql.Column[*Answer]{
+var Answers = sql.Table[*Answer]{Name: "answers", Key: []string{"webhook", "slot"}, Columns: []sql.Column[*Answer]{
 	sql.Ints("webhook", func(a *Answer) int64 { return int64(a.Webhook) }),
 	sql.Ints("slot", func(a *Answer) int64 { return int64(a.Slot) }),
 	sql.Ints("offset", func(a *Answer) int64 { return int64(a.Offset) }),
@@ -117,33 +117,33 @@ func histogram(h *hook.Histogram) []byte {
 
 // Statements of both engines, one row at a time in the first form and all in one statement in the second.
 var (
-	attemptColumns = attemptTable.Names()
-	cursorColumns  = cursorTable.Names() + ", " + sql.Names(gateTable.List()[1:])
+	AttemptColumns = Attempts.Names()
+	CursorColumns  = Cursors.Names() + ", " + sql.Names(Gates.List()[1:])
 
-	insertAttemptArrays = attemptTable.InsertArrays()
+	InsertAttemptArrays = Attempts.InsertArrays()
 
-	parkReplaces = parkedTable.Or("attempts", "step", "due_at", "parked_at", "reason", "replay", "throttles")
-	parkRow      = parkedTable.InsertRow() + parkReplaces
-	parkArrays   = parkedTable.InsertArrays() + parkReplaces
+	parkReplaces = Parked.Or("attempts", "step", "due_at", "parked_at", "reason", "replay", "throttles")
+	parkRow      = Parked.InsertRow() + parkReplaces
+	ParkArrays   = Parked.InsertArrays() + parkReplaces
 
 	// A cursor never moves back.
-	moveCursorRow = cursorTable.UpdateRow() +
-		` AND "offset" <= ` + cursorTable.Mark("offset") + ` AND sequence <= ` + cursorTable.Mark("sequence")
-	moveCursorArrays = `
+	moveCursorRow = Cursors.UpdateRow() +
+		` AND "offset" <= ` + Cursors.Mark("offset") + ` AND sequence <= ` + Cursors.Mark("sequence")
+	MoveCursorArrays = `
 		WITH moved AS (
-			` + cursorTable.UpdateArrays() + ` AND c."offset" <= g."offset" AND c.sequence <= g.sequence
+			` + Cursors.UpdateArrays() + ` AND c."offset" <= g."offset" AND c.sequence <= g.sequence
 			RETURNING 1
 		)
 		SELECT 1 / CASE WHEN (SELECT count(*) FROM moved) = (SELECT count(*) FROM cursors WHERE webhook = ANY($1)) THEN 1 ELSE 0 END`
-	moveGateRow    = gateTable.UpdateRow()
-	moveGateArrays = gateTable.UpdateArrays()
+	moveGateRow    = Gates.UpdateRow()
+	MoveGateArrays = Gates.UpdateArrays()
 
-	addStatRow = statTable.InsertRow() + `
+	addStatRow = Stats.InsertRow() + `
 		ON CONFLICT (webhook, bucket) DO UPDATE SET delivered = stats.delivered + excluded.delivered, failed = stats.failed + excluded.failed,
 			retried = stats.retried + excluded.retried, latency = excluded.latency, arrival = excluded.arrival`
-	putStatArrays = statTable.InsertArrays() + statTable.Or("delivered", "failed", "retried", "latency", "arrival")
+	PutStatArrays = Stats.InsertArrays() + Stats.Or("delivered", "failed", "retried", "latency", "arrival")
 
-	answerReplaces  = answerTable.Or("offset", "number", "header", "body")
-	keepAnswerRow   = answerTable.InsertRow() + answerReplaces
-	keepAnswerArray = answerTable.InsertArrays() + answerReplaces
+	answerReplaces   = Answers.Or("offset", "number", "header", "body")
+	keepAnswerRow    = Answers.InsertRow() + answerReplaces
+	KeepAnswerArrays = Answers.InsertArrays() + answerReplaces
 )

@@ -1,4 +1,4 @@
-package store
+package sqlite
 
 import (
 	"bytes"
@@ -87,8 +87,8 @@ func (d *direct) fail(rc int32) error {
 	return &directError{int(rc), text}
 }
 
-// sqliteCode is SQLite's extended result code in an error, whichever connection it came from.
-func sqliteCode(err error) (code int, ok bool) {
+// Code is SQLite's extended result code in an error, whichever connection it came from.
+func Code(err error) (code int, ok bool) {
 	if e, ok := errors.AsType[*directError](err); ok {
 		return e.code, true
 	}
