@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
@@ -153,13 +154,10 @@ func (s *Store) sound(ctx context.Context) error {
 	})
 }
 
-// metaHeld is what meta holds from a restore until an operator says go: when it was, in microseconds.
-const metaHeld = "held since"
-
 // restored begins an era, and keeps the store from delivering.
 func (s *Store) restored(ctx context.Context) error {
 	return s.write(ctx, func(q sql.Tx) error {
-		_, err := s.beginEra(ctx, q, setback{cause: causeRestored, hold: true})
+		_, err := s.beginEra(ctx, q, era.Setback{Cause: era.CauseRestored, Hold: true})
 		return err
 	})
 }
@@ -168,7 +166,7 @@ func (s *Store) restored(ctx context.Context) error {
 func (s *Store) HeldSince(ctx context.Context) (*time.Time, error) {
 	var since *int64
 	err := s.read(ctx, func(q sql.Tx) error {
-		return sql.One(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{metaHeld}, &since)
+		return sql.One(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{era.MetaHeld}, &since)
 	})
 	return sql.FromMicrosOrNull(since), err
 }
@@ -176,7 +174,7 @@ func (s *Store) HeldSince(ctx context.Context) (*time.Time, error) {
 // Resume lets a restored store deliver.
 func (s *Store) Resume(ctx context.Context) error {
 	return s.write(ctx, func(q sql.Tx) error {
-		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1`, metaHeld)
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1`, era.MetaHeld)
 		return err
 	})
 }

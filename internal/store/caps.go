@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgres"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -89,7 +90,7 @@ func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) 
 // PurgeTracesStep deletes at most limit traces of records that are as old as kept, by the database's clock.
 // Only Postgres has any: those that no later record took away.
 func (s *Store) PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (n int, err error) {
-	if _, ok := s.engine.(*elephant); !ok {
+	if _, ok := s.engine.(*postgres.Engine); !ok {
 		return 0, nil
 	}
 	err = s.write(ctx, func(q sql.Tx) error {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -275,7 +276,7 @@ func (c *copying) reserve(ctx context.Context, q sql.Tx) (err error) {
 		}
 	}
 	if c.o.held {
-		if err := sql.SetMeta(ctx, q, metaHeld, sql.Micros(c.to.now())); err != nil {
+		if err := sql.SetMeta(ctx, q, era.MetaHeld, sql.Micros(c.to.now())); err != nil {
 			return err
 		}
 	}
@@ -665,7 +666,7 @@ func (c *copying) end(ctx context.Context) error {
 			}
 		}
 		if c.o.held { // what was given out since the backup was made is not known
-			if _, err := c.to.beginEra(ctx, q, setback{cause: causeRestored}); err != nil {
+			if _, err := c.to.beginEra(ctx, q, era.Setback{Cause: era.CauseRestored}); err != nil {
 				return err
 			}
 		}

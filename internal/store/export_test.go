@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgres"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
@@ -46,9 +47,7 @@ func (s *Store) LimitPages(ctx context.Context, more int) error {
 
 // RecordStepwise records in small steps, as Record does on Postgres where a value is refused.
 func (s *Store) RecordStepwise(ctx context.Context, r *Record) (Recorded, error) {
-	e := s.engine.(*elephant)
-	out, err := e.recordBy(ctx, e.stepwise, r)
-	return out, e.mapError(err)
+	return s.engine.(*postgres.Engine).RecordStepwise(ctx, r)
 }
 
 // CopiedColumns are the columns that a copy takes along, as table.column.
@@ -63,4 +62,4 @@ func CopiedColumns() map[string]bool {
 }
 
 // LockPartition is what every append begins with.
-const LockPartition = lockPartition
+const LockPartition = postgres.LockPartition

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
@@ -123,7 +124,7 @@ type Progress struct {
 
 // Behind is how many events lie between two places of a log, of those in the present era: offsets leap
 // where the store went back.
-func Behind(head, swept hook.Offset) int64 { return int64(head - max(swept, head/leap*leap)) }
+func Behind(head, swept hook.Offset) int64 { return int64(head - max(swept, head/era.Leap*era.Leap)) }
 
 // Progress reads it of all partitions, in their order.
 func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
@@ -154,7 +155,7 @@ func (s *Store) howFar(ctx context.Context, q sql.Tx, p *Progress) (err error) {
 		return err
 	}
 	p.Lag = Behind(p.Head, p.Swept)
-	base := p.Head / leap * leap
+	base := p.Head / era.Leap * era.Leap
 	if p.Swept >= base {
 		return nil
 	}

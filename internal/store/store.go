@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgres"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
@@ -96,6 +97,39 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 	err = s.checkOpened(ctx, opt)
 	if err == nil && !opt.Unfinished {
 		err = s.enter(ctx, opt)
+	}
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// postgres are the other engine's.
+func (o Options) postgres() postgres.Options {
+	return postgres.Options{URL: o.DatabaseURL, Now: o.Now, Committed: o.Committed, HoldWhenBack: o.HoldWhenBack, Log: o.Log}
+}
+
+// OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it.
+func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
+	aead, err := newSeal(opt.MasterKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{now: opt.Now, caps: opt.Caps, aead: aead, key: opt.MasterKey, judge: opt.Judge}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	known := opt.postgres()
+	known.Forget = s.forget
+	e, err := postgres.Open(ctx, known)
+	if err != nil {
+		return nil, err
+	}
+	s.engine = e
+	err = s.checkOpened(ctx, opt)
+	if err == nil && !opt.Unfinished {
+		s.begun, err = e.Settle(ctx, opt.Restored)
 	}
 	if err != nil {
 		e.Close()

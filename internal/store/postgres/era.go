@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -31,7 +33,7 @@ import (
 //     whether they are still those that it knows ([present]).
 //   - A lease is renewed only where its last renewal is found ([beats]).
 //
-// Who notices ends its term, and settles on the database as it is now ([elephant.settle]).
+// Who notices ends its term, and settles on the database as it is now ([Engine.Settle]).
 
 // present is what this process knows of the database that it is on.
 type present struct {
@@ -49,7 +51,7 @@ type present struct {
 
 // here is one era on one server.
 type here struct {
-	era  Era
+	era  era.Era
 	row  string                     // what wrote the era's row
 	rows [postgresPartitions]string // and those of partitions
 }
@@ -59,7 +61,7 @@ func (k *here) id() string {
 	if k == nil {
 		return ""
 	}
-	return k.era.id
+	return k.era.ID
 }
 
 // acked is the last append of this process that was acknowledged.
@@ -188,18 +190,18 @@ func (b *beats) outlived(node string) bool {
 }
 
 // noticed is the error for who found out that the database is not what it was, knowing it as k.
-func (e *elephant) noticed(k *here, why string) error {
+func (e *Engine) noticed(k *here, why string) error {
 	if e.present.here.Load() == k && e.present.back.CompareAndSwap(nil, &why) {
 		e.pool.Reset()
 		e.few.Reset()
 	}
-	return gone()
+	return era.Gone()
 }
 
 // at is the database as this process knows it; an error when it is known to have gone back.
-func (e *elephant) at() (*here, error) {
+func (e *Engine) at() (*here, error) {
 	if e.present.back.Load() != nil {
-		return nil, gone()
+		return nil, era.Gone()
 	}
 	return e.present.here.Load(), nil
 }
@@ -207,11 +209,14 @@ func (e *elephant) at() (*here, error) {
 // errStandby is about a server that may be promoted while we are connected to it.
 var errStandby = errors.New("the server is a standby that was not promoted: name the servers with target_session_attrs=read-write")
 
+// errNotWhole is about a database that is not to be judged yet.
+var errNotWhole = errors.New("tables or keys are missing: it is being restored")
+
 // errReplaced is about a server that others have gone on from.
 var errReplaced = errors.New("the server was replaced by another one, and knows nothing of that")
 
 // validate looks where a new connection leads to.
-func (e *elephant) validate(ctx context.Context, c *pgconn.PgConn) error {
+func (e *Engine) validate(ctx context.Context, c *pgconn.PgConn) error {
 	if e.present.asked != nil {
 		if err := e.present.asked(ctx, c); err != nil {
 			return err
@@ -225,10 +230,10 @@ func (e *elephant) validate(ctx context.Context, c *pgconn.PgConn) error {
 	switch {
 	case err != nil:
 		return err
-	case o.System == k.era.origin.System && o.Timeline != 0 && o.Timeline < k.era.origin.Timeline:
+	case o.System == k.era.Origin.System && o.Timeline != 0 && o.Timeline < k.era.Origin.Timeline:
 		return errReplaced
-	case !o.same(k.era.origin):
-		return e.noticed(k, o.differs(k.era.origin))
+	case !o.Same(k.era.Origin):
+		return e.noticed(k, o.Differs(k.era.Origin))
 	}
 	lost, err := e.lost(ctx, c)
 	if err == nil && lost != "" {
@@ -239,7 +244,7 @@ func (e *elephant) validate(ctx context.Context, c *pgconn.PgConn) error {
 
 // originOf asks which server, and which database, a connection leads to. What a server does not tell is
 // not known: not everything that speaks like Postgres has such a log.
-func originOf(ctx context.Context, c *pgconn.PgConn) (o origin, err error) {
+func originOf(ctx context.Context, c *pgconn.PgConn) (o era.Origin, err error) {
 	const where = `SELECT pg_is_in_recovery(), (SELECT oid FROM pg_database WHERE datname = current_database())`
 	for _, query := range []string{
 		where + `, (SELECT system_identifier FROM pg_control_system()),
@@ -268,27 +273,11 @@ func originOf(ctx context.Context, c *pgconn.PgConn) (o origin, err error) {
 	return o, err
 }
 
-// same leaves out what is not known of one of the two.
-func (o origin) same(x origin) bool {
-	return (o.System == "" || x.System == "" || o.System == x.System) && (o.Timeline == 0 || x.Timeline == 0 || o.Timeline == x.Timeline) &&
-		o.Database == x.Database
-}
-
-func (o origin) differs(was origin) string {
-	switch {
-	case o.System != was.System:
-		return "it is on another server"
-	case o.Timeline != was.Timeline:
-		return fmt.Sprintf("a standby was promoted: the log's timeline is %d and was %d", o.Timeline, was.Timeline)
-	}
-	return "it is another database of the same name"
-}
-
 // lost says what is missing of that which this process wrote last; "" when nothing is.
-func (e *elephant) lost(ctx context.Context, c *pgconn.PgConn) (string, error) {
+func (e *Engine) lost(ctx context.Context, c *pgconn.PgConn) (string, error) {
 	node, find := e.present.beats.ask()
 	last := e.present.acked.Load()
-	if k := e.present.here.Load(); last == nil || time.Since(last.at) > ackedFor || k != nil && k.era.id != last.era {
+	if k := e.present.here.Load(); last == nil || time.Since(last.at) > ackedFor || k != nil && k.era.ID != last.era {
 		last = &acked{}
 	}
 	if node == "" && last.id == "" {
@@ -314,9 +303,9 @@ func (e *elephant) lost(ctx context.Context, c *pgconn.PgConn) (string, error) {
 	return "", nil
 }
 
-// settle finds the era that the database is in, and begins another one where it went back. It returns
+// Settle finds the era that the database is in, and begins another one where it went back. It returns
 // the one that it began.
-func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era, err error) {
+func (e *Engine) Settle(ctx context.Context, said bool) (begun *era.Era, err error) {
 	own := e.patient(e.pool.Config().ConnConfig)
 	own.ValidateConnect = e.present.asked
 	c, err := pgx.ConnectConfig(ctx, own)
@@ -331,7 +320,7 @@ func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era,
 	if err := e.whole(ctx, c); err != nil {
 		return nil, err
 	}
-	x := settlement{e: e, s: s, is: o, was: e.present.here.Load()}
+	x := settlement{e: e, is: o, was: e.present.here.Load()}
 	if x.was != nil {
 		if err := e.migrate(ctx, own); err != nil { // what was restored may be older than this program
 			return nil, sql.Unavailable("store_busy", err)
@@ -342,7 +331,7 @@ func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era,
 		x.checked = e.present.acked.Load() != nil
 	}
 	if said {
-		x.said = causeSaid
+		x.said = era.CauseSaid
 	}
 	err = e.again(ctx, func(context.Context) error {
 		return pgx.BeginTxFunc(ctx, c, readCommitted, func(t pgx.Tx) error {
@@ -359,17 +348,16 @@ func (e *elephant) settle(ctx context.Context, s *Store, said bool) (begun *Era,
 
 // settlement is the transaction of a settling.
 type settlement struct {
-	e       *elephant
-	s       *Store
+	e       *Engine
 	q       *pgSession
-	is      origin
+	is      era.Origin
 	was     *here
 	lost    string // of what this process wrote last
 	checked bool   // and there was something to look for
 	said    string // why it went back, when nothing shows it
 	now     here
 	before  []string
-	begun   *Era
+	begun   *era.Era
 }
 
 func (x *settlement) do(ctx context.Context) error {
@@ -378,70 +366,66 @@ func (x *settlement) do(ctx context.Context) error {
 	if _, err := x.q.Exec(ctx, `SELECT value FROM meta WHERE name = 'changes' FOR UPDATE`); err != nil {
 		return err
 	}
-	era, err := lastEra(ctx, x.q)
+	last, err := era.Last(ctx, x.q)
 	if err != nil {
 		return err
 	}
-	row, err := x.eraRow(ctx, era.Number)
+	row, err := x.eraRow(ctx, last.Number)
 	if err != nil {
 		return err
 	}
 	switch {
-	case era.Number == 0:
-		if err := x.s.addEra(ctx, x.q, &era); err != nil {
+	case last.Number == 0:
+		if err := era.Add(ctx, x.q, x.e.now(), &last); err != nil {
 			return err
 		}
 		if row = ""; x.was != nil { // somebody knows better: it is from before there were eras
-			if err := x.begin(ctx, causeCopy); err != nil {
+			if err := x.begin(ctx, era.CauseCopy); err != nil {
 				return err
 			}
-			era = *x.begun
+			last = *x.begun
 		}
-	case x.replaced(era, row):
+	case x.replaced(last, row):
 		return sql.Unavailable("store_busy", errReplaced)
 	}
-	if why := x.wentBack(era, row); why != "" {
+	if why := x.wentBack(last, row); why != "" {
 		if err := x.begin(ctx, why); err != nil {
 			return err
 		}
-		era, row = *x.begun, ""
+		last, row = *x.begun, ""
 	}
-	if row == "" || era.origin.written == 0 {
-		if err := x.certify(ctx, &era); err != nil {
+	if row == "" || last.Origin.Written == 0 {
+		if err := x.certify(ctx, &last); err != nil {
 			return err
 		}
 	}
-	return x.look(ctx, era)
+	return x.look(ctx, last)
 }
 
 // replaced says that the server is still in an era that others have left on another one.
-func (x *settlement) replaced(era Era, row string) bool {
-	return x.isLeft(era) && era.origin.wrote(row) && x.is.same(era.origin) && x.was != nil && !x.is.same(x.was.era.origin)
+func (x *settlement) replaced(last era.Era, row string) bool {
+	return x.isLeft(last) && last.Origin.Wrote(row) && x.is.Same(last.Origin) && x.was != nil && !x.is.Same(x.was.era.Origin)
 }
 
-func (x *settlement) isLeft(era Era) bool {
+func (x *settlement) isLeft(last era.Era) bool {
 	x.e.present.mu.Lock()
 	defer x.e.present.mu.Unlock()
-	return slices.Contains(x.e.present.left, era.id)
+	return slices.Contains(x.e.present.left, last.ID)
 }
-
-// wrote says that the transaction that wrote an era's row is the one that said so in it. Transaction ids
-// are counted in 32 bits there.
-func (o origin) wrote(row string) bool { return row == strconv.FormatInt(o.written&(1<<32-1), 10) }
 
 // wentBack says why the database is older than what somebody knows of it; "" when it is not. An era that
 // another node began is as new as can be.
-func (x *settlement) wentBack(era Era, row string) string {
-	switch looked := era.origin.written != 0; {
+func (x *settlement) wentBack(last era.Era, row string) string {
+	switch looked := last.Origin.Written != 0; {
 	case x.said != "":
 		return x.said
-	case looked && !era.origin.wrote(row):
-		return causeCopy
-	case looked && !x.is.same(era.origin):
-		return x.is.differs(era.origin)
-	case x.isLeft(era):
+	case looked && !last.Origin.Wrote(row):
+		return era.CauseCopy
+	case looked && !x.is.Same(last.Origin):
+		return x.is.Differs(last.Origin)
+	case x.isLeft(last):
 		return "it is as it was before it went back last"
-	case x.was != nil && era.id == x.was.era.id && x.lost != "":
+	case x.was != nil && last.ID == x.was.era.ID && x.lost != "":
 		return x.lost
 	}
 	return ""
@@ -449,14 +433,14 @@ func (x *settlement) wentBack(era Era, row string) string {
 
 // begin ends the term of all nodes, and begins another era.
 func (x *settlement) begin(ctx context.Context, why string) error {
-	b := setback{cause: why, hold: x.e.opt.HoldWhenBack}
+	b := era.Setback{Cause: why, Hold: x.e.opt.HoldWhenBack}
 	node, _ := x.e.present.beats.ask()
 	var others int64
 	err := sql.One(ctx, x.q, `SELECT count(*) FROM nodes WHERE NOT dead AND id <> $1`, []any{node}, &others)
 	if err != nil {
 		return err
 	}
-	b.whole = x.was != nil && x.lost == "" && x.checked && others == 0 && node != ""
+	b.Whole = x.was != nil && x.lost == "" && x.checked && others == 0 && node != ""
 	// A record that has begun is waited for; none follows it.
 	if _, err := x.q.Exec(ctx, `UPDATE nodes SET dead = true WHERE NOT dead`); err != nil {
 		return err
@@ -464,18 +448,18 @@ func (x *settlement) begin(ctx context.Context, why string) error {
 	if _, err := x.q.Exec(ctx, `UPDATE owners SET node_id = ''`); err != nil {
 		return err
 	}
-	x.begun, err = x.s.beginEra(ctx, x.q, b)
+	x.begun, err = era.Begin(ctx, x.q, x.e, x.e.now(), b)
 	return err
 }
 
 // certify writes down which server the era is on, and that the row was written here.
-func (x *settlement) certify(ctx context.Context, era *Era) error {
+func (x *settlement) certify(ctx context.Context, last *era.Era) error {
 	o := x.is
-	if err := sql.One(ctx, x.q, `SELECT txid_current()`, nil, &o.written); err != nil {
+	if err := sql.One(ctx, x.q, `SELECT txid_current()`, nil, &o.Written); err != nil {
 		return err
 	}
-	_, err := x.q.Exec(ctx, `UPDATE eras SET system = $1, timeline = $2, database = $3, written = $4 WHERE number = $5`, o.System, o.Timeline, o.Database, o.written, era.Number)
-	era.origin = o
+	_, err := x.q.Exec(ctx, `UPDATE eras SET system = $1, timeline = $2, database = $3, written = $4 WHERE number = $5`, o.System, o.Timeline, o.Database, o.Written, last.Number)
+	last.Origin = o
 	return err
 }
 
@@ -486,9 +470,9 @@ func (x *settlement) eraRow(ctx context.Context, number int64) (row string, err 
 }
 
 // look reads what shows, from now on, that the database is still the same.
-func (x *settlement) look(ctx context.Context, era Era) (err error) {
-	x.now.era = era
-	if x.now.row, err = x.eraRow(ctx, era.Number); err != nil {
+func (x *settlement) look(ctx context.Context, last era.Era) (err error) {
+	x.now.era = last
+	if x.now.row, err = x.eraRow(ctx, last.Number); err != nil {
 		return err
 	}
 	err = sql.Each(ctx, x.q, `SELECT id, xmin::text FROM partitions WHERE id < $1`, []any{int64(postgresPartitions)}, func(r sql.Rows) error {
@@ -504,7 +488,7 @@ func (x *settlement) look(ctx context.Context, era Era) (err error) {
 		return err
 	}
 	x.before = nil
-	return sql.Each(ctx, x.q, `SELECT id FROM eras WHERE number < $1`, []any{era.Number}, func(r sql.Rows) error {
+	return sql.Each(ctx, x.q, `SELECT id FROM eras WHERE number < $1`, []any{last.Number}, func(r sql.Rows) error {
 		var id string
 		err := r.Scan(&id)
 		x.before = append(x.before, id)
@@ -523,8 +507,8 @@ func (x *settlement) take() {
 		}
 	}
 	p.mu.Unlock()
-	if x.was != nil && x.was.era.id != x.now.era.id {
-		x.s.forget()
+	if x.was != nil && x.was.era.ID != x.now.era.ID {
+		x.e.forget()
 	}
 	p.beats.forget()
 	now := x.now
@@ -534,19 +518,9 @@ func (x *settlement) take() {
 	x.e.few.Reset()
 }
 
-// forget empties the caches of what a database says that went back.
-func (s *Store) forget() {
-	s.companies.Lock()
-	s.companies.byID = nil
-	s.companies.Unlock()
-	s.purges.Lock()
-	s.purges.done = nil
-	s.purges.Unlock()
-}
-
 // whole refuses a database that is being restored: primary keys come after all rows. One of an older
 // version lacks tables, but no keys.
-func (e *elephant) whole(ctx context.Context, c *pgx.Conn) error {
+func (e *Engine) whole(ctx context.Context, c *pgx.Conn) error {
 	var there, keyed int
 	var counted bool
 	err := c.QueryRow(ctx, `
@@ -564,35 +538,31 @@ func (e *elephant) whole(ctx context.Context, c *pgx.Conn) error {
 
 // ownTables are all tables that the migrations make.
 func ownTables() []string {
-	list := []string{"meta", "nodes", "owners", "partitions", "records", "eras"}
-	for i := range tables {
-		list = append(list, tables[i].name)
-	}
-	return list
+	return strings.Fields(`meta nodes owners partitions records eras companies api_keys links audit idempotency webhooks rules cursors events sessions
+		attempts answers parked skips unrecordable stats replays tests notices`)
 }
 
-func (e *elephant) LastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {
+func (e *Engine) LastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {
 	err = sql.One(ctx, q, `SELECT coalesce(max(beat_at), 0) FROM nodes`, nil, &at)
 	return at, err
 }
 
-// resettle looks at a database anew after this process has written what shows that it is the same.
-func (s *Store) resettle(ctx context.Context) error {
-	e, ok := s.engine.(*elephant)
-	if !ok || e.present.here.Load() == nil {
+// Resettle looks at a database anew after this process has written what shows that it is the same.
+func (e *Engine) Resettle(ctx context.Context) error {
+	if e.present.here.Load() == nil {
 		return nil
 	}
-	_, err := e.settle(ctx, s, false)
+	_, err := e.Settle(ctx, false)
 	return err
 }
 
 // Settle waits for nobody: it finds the database's era, and begins another one if it went back, which it
 // returns. Before that nothing is written and nobody joins.
-func (n *Nodes) Settle(ctx context.Context) (*Era, error) { return n.e.settle(ctx, n.s, false) }
+func (n *Nodes) Settle(ctx context.Context) (*era.Era, error) { return n.e.Settle(ctx, false) }
 
 // still looks, after the lock that changes of the configuration take, whether the database is the one
 // that is known: a statement of its own sees what was committed before the lock was granted.
-func (e *elephant) still(ctx context.Context, q sql.Tx, k *here) error {
+func (e *Engine) still(ctx context.Context, q sql.Tx, k *here) error {
 	if k == nil {
 		return nil
 	}
@@ -607,19 +577,15 @@ func (e *elephant) still(ctx context.Context, q sql.Tx, k *here) error {
 type pinned struct{}
 
 // Pin marks the context of a request: what it looks up in one era it does not write in another.
-func (s *Store) Pin(ctx context.Context) context.Context {
-	e, ok := s.engine.(*elephant)
-	if !ok {
-		return ctx
-	}
+func (e *Engine) Pin(ctx context.Context) context.Context {
 	return context.WithValue(ctx, pinned{}, e.present.here.Load())
 }
 
 // mayWrite is the database as it is known, to who began in the same era.
-func (e *elephant) mayWrite(ctx context.Context) (*here, error) {
+func (e *Engine) mayWrite(ctx context.Context) (*here, error) {
 	k, err := e.at()
-	if was, ok := ctx.Value(pinned{}).(*here); err == nil && ok && was != nil && (k == nil || was.era.id != k.era.id) {
-		return nil, gone()
+	if was, ok := ctx.Value(pinned{}).(*here); err == nil && ok && was != nil && (k == nil || was.era.ID != k.era.ID) {
+		return nil, era.Gone()
 	}
 	return k, err
 }

@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -48,20 +49,14 @@ const deadKept = 24 * time.Hour
 // are on the database's clock, and renewed on connections that wait for nobody else's. One order of
 // locks: nodes, then owners, then all the rest.
 type Nodes struct {
-	s    *Store
-	e    *elephant
+	e    *Engine
 	pool *pgxpool.Pool
 }
 
-// Nodes returns nil for the embedded store, which one process has for itself.
-func (s *Store) Nodes() *Nodes {
-	if e, ok := s.engine.(*elephant); ok {
-		return &Nodes{s, e, e.few}
-	}
-	return nil
-}
+// Nodes are those of the engine's database.
+func (e *Engine) Nodes() *Nodes { return &Nodes{e, e.few} }
 
-// Join enters a new node; [ErrWentBack] where the database is not the one that this process knows.
+// Join enters a new node; [era.ErrWentBack] where the database is not the one that this process knows.
 func (n *Nodes) Join(ctx context.Context, x Node, lease time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
@@ -92,8 +87,8 @@ const (
 	sameEra = `SELECT 1 FROM eras WHERE number = $7 AND xmin::text = $8`
 )
 
-// Renew extends a node's lease from now and returns who else is there; [ErrFenced] to one that is
-// dead, [ErrWentBack] where the last renewal is not found.
+// Renew extends a node's lease from now and returns who else is there; [log.ErrFenced] to one that is
+// dead, [era.ErrWentBack] where the last renewal is not found.
 func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Members, err error) {
 	n.e.present.renewing.Lock() // what one writes, the next must find
 	defer n.e.present.renewing.Unlock()
@@ -131,7 +126,7 @@ func (n *Nodes) Renew(ctx context.Context, x Node, lease time.Duration) (m Membe
 		n.e.present.beats.confirm(x.ID, beat, false)
 		return m, nil
 	case dead || found == "" && n.e.present.beats.outlived(x.ID):
-		return Members{}, ErrFenced
+		return Members{}, log.ErrFenced
 	}
 	return Members{}, n.e.noticed(k, "what this node wrote last when it renewed its lease is not there")
 }
@@ -250,7 +245,7 @@ func (n *Nodes) fenced(ctx context.Context, me string, fn func(pgx.Tx) error) er
 		return pgx.BeginTxFunc(ctx, n.pool, readCommitted, func(t pgx.Tx) error {
 			tag, err := t.Exec(ctx, `SELECT FROM nodes WHERE id = $1 AND NOT dead FOR KEY SHARE`, me)
 			if err == nil && tag.RowsAffected() == 0 {
-				err = ErrFenced
+				err = log.ErrFenced
 			}
 			if err != nil {
 				return err

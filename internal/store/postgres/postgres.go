@@ -1,11 +1,13 @@
-package store
+// Package postgres is the engine that many nodes share: a pool of sessions without state, group commits for each
+// partition, records behind a fence, the nodes and their leases, and the database's eras.
+package postgres
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -19,9 +21,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
-
-//go:embed postgres/migrations/*.sql
-var postgresMigrations embed.FS
 
 // postgresPartitions is how many partitions a log in Postgres has.
 const postgresPartitions = 64
@@ -38,9 +37,9 @@ const (
 // sessionsOpen bounds the pool unless the URL says pool_max_conns.
 const sessionsOpen = 24
 
-// elephant is the engine on Postgres: a pool of sessions without state, and for each partition a
+// Engine is the one on Postgres: a pool of sessions without state, and for each partition a
 // goroutine that commits appends in groups (postgres_append.go).
-type elephant struct {
+type Engine struct {
 	opt     Options
 	pool    *pgxpool.Pool
 	few     *pgxpool.Pool                     // for leases, beside the crowd
@@ -55,33 +54,41 @@ type elephant struct {
 	once    sync.Once
 }
 
-// OpenPostgres opens the store at opt.DatabaseURL, creating or migrating it.
-func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
-	aead, err := newSeal(opt.MasterKey)
-	if err != nil {
-		return nil, err
-	}
-	e := &elephant{opt: opt}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
+// Options is what the engine needs to know; the store's own say what each means.
+type Options struct {
+	URL          string
+	Now          func() time.Time // nil: this machine's clock, and for events the database's
+	Committed    func(group int, took time.Duration)
+	HoldWhenBack bool
+	Log          *slog.Logger
+	// Forget is called when the database turned out to be another one than was known.
+	Forget func()
+}
+
+// Open opens the database at opt.URL, creating or migrating it.
+func Open(ctx context.Context, opt Options) (*Engine, error) {
+	e := &Engine{opt: opt}
 	if err := e.open(ctx); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
-	s := &Store{engine: e, now: opt.Now, caps: opt.Caps, aead: aead, key: opt.MasterKey, judge: opt.Judge}
-	err = s.checkOpened(ctx, opt)
-	if err == nil && !opt.Unfinished {
-		s.begun, err = e.settle(ctx, s, opt.Restored)
-	}
-	if err != nil {
-		e.Close()
-		return nil, err
-	}
-	return s, nil
+	return e, nil
 }
 
-func (e *elephant) open(ctx context.Context) error {
+func (e *Engine) now() time.Time {
+	if e.opt.Now == nil {
+		return time.Now()
+	}
+	return e.opt.Now()
+}
+
+func (e *Engine) forget() {
+	if e.opt.Forget != nil {
+		e.opt.Forget()
+	}
+}
+
+func (e *Engine) open(ctx context.Context) error {
 	c, err := e.config()
 	if err != nil {
 		return err
@@ -111,20 +118,20 @@ func (e *elephant) open(ctx context.Context) error {
 }
 
 // migrate brings the schema up to date.
-func (e *elephant) migrate(ctx context.Context, c *pgx.ConnConfig) error {
+func (e *Engine) migrate(ctx context.Context, c *pgx.ConnConfig) error {
 	if _, err := e.migrations(ctx, c, true); err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	return nil
 }
 
-func (e *elephant) Partitions() int { return postgresPartitions }
+func (e *Engine) Partitions() int { return postgresPartitions }
 
-func (e *elephant) Slice(p hook.Partition) string { return fmt.Sprintf(`partition = %d`, p) }
+func (e *Engine) Slice(p hook.Partition) string { return fmt.Sprintf(`partition = %d`, p) }
 
-func (e *elephant) OnAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
+func (e *Engine) OnAppend(fn func(hook.Partition, []*hook.Event, int64)) { e.notify = fn }
 
-func (e *elephant) Read(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *Engine) Read(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		s := snapshot{c: c}
 		if err := fn(&pgSession{ctx: ctx, e: e, tx: &s}); err != nil {
@@ -134,12 +141,12 @@ func (e *elephant) Read(ctx context.Context, fn func(sql.Tx) error) error {
 	})
 }
 
-func (e *elephant) Look(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *Engine) Look(ctx context.Context, fn func(sql.Tx) error) error {
 	return e.session(ctx, func(ctx context.Context, c *pgx.Conn) error { return fn(&pgSession{ctx: ctx, e: e, tx: c}) })
 }
 
 // session runs fn on a connection. One on which a transaction is still open afterwards is closed.
-func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Conn) error) error {
+func (e *Engine) session(ctx context.Context, fn func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	c, err := e.pool.Acquire(ctx)
@@ -152,7 +159,7 @@ func (e *elephant) session(ctx context.Context, fn func(context.Context, *pgx.Co
 
 // write makes configuration changes take turns, so that what fn has looked up still holds when it
 // writes. Appends and records go on beside it.
-func (e *elephant) Write(ctx context.Context, fn func(sql.Tx) error) error {
+func (e *Engine) Write(ctx context.Context, fn func(sql.Tx) error) error {
 	k, err := e.mayWrite(ctx)
 	if err != nil {
 		return err
@@ -177,7 +184,7 @@ func (e *elephant) Write(ctx context.Context, fn func(sql.Tx) error) error {
 }
 
 // again repeats a transaction that the database broke off in favour of another one.
-func (e *elephant) again(ctx context.Context, transaction func(context.Context) error) (err error) {
+func (e *Engine) again(ctx context.Context, transaction func(context.Context) error) (err error) {
 	for try := range 10 {
 		bounded, cancel := context.WithTimeout(ctx, callPatience)
 		err = transaction(bounded)
@@ -196,28 +203,29 @@ func (e *elephant) again(ctx context.Context, transaction func(context.Context) 
 
 // lockLog locks the partition's row. The last offset is read by a statement of its own: one that
 // waited for the lock would still see what was there before.
-func (e *elephant) LockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
-	if _, err := q.Exec(ctx, lockPartition, int64(p)); err != nil {
+func (e *Engine) LockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
+	if _, err := q.Exec(ctx, LockPartition, int64(p)); err != nil {
 		return 0, err
 	}
 	return e.Head(ctx, q, p)
 }
 
 const (
-	lockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
+	// LockPartition is what every append begins with.
+	LockPartition = `SELECT id FROM partitions WHERE id = $1 FOR UPDATE`
 	// It locks nothing where the row is another one than that which is known, also after it has waited
 	// for who wrote it.
 	lockSamePartition = `SELECT id FROM partitions WHERE id = $1 AND ($2::text = '' OR xmin::text = $2) FOR UPDATE`
 )
 
-func (e *elephant) Head(ctx context.Context, q sql.Tx, p hook.Partition) (head hook.Offset, err error) {
+func (e *Engine) Head(ctx context.Context, q sql.Tx, p hook.Partition) (head hook.Offset, err error) {
 	err = sql.One(ctx, q, `
 		SELECT greatest((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
 		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
 	return head, err
 }
 
-func (e *elephant) Close() error {
+func (e *Engine) Close() error {
 	e.once.Do(func() {
 		e.ending.Store(true)
 		for _, a := range e.lines {
@@ -236,7 +244,7 @@ func (e *elephant) Close() error {
 }
 
 // mapError turns what Postgres, or the way to it, says into what a caller may see.
-func (e *elephant) mapError(err error) error {
+func (e *Engine) mapError(err error) error {
 	var known *hook.Error
 	switch {
 	case err == nil, errors.As(err, &known):

@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -21,9 +21,9 @@ import (
 // statement fails, the database skips those behind it.
 type piped struct {
 	*recording
-	e     *elephant
-	r     *Record
-	stats []*Stat // as they will stand, one for each row
+	e     *Engine
+	r     *log.Record
+	stats []*log.Stat // as they will stand, one for each row
 	at    map[statKey]int
 	steps []step
 }
@@ -42,7 +42,7 @@ const fencePipeline = `
 const divisionByZero = "22012"
 
 // pipelined writes a record, each kind of news in one statement.
-func (e *elephant) pipelined(ctx context.Context, r *Record, done *recording) error {
+func (e *Engine) pipelined(ctx context.Context, r *log.Record, done *recording) error {
 	p := piped{recording: done, e: e, r: r, at: map[statKey]int{}}
 	c, err := e.pool.Acquire(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func (e *elephant) pipelined(ctx context.Context, r *Record, done *recording) er
 	case err == nil:
 		return nil
 	case refused && x.Code == divisionByZero && !alive && r.Node != "":
-		return ErrFenced
+		return log.ErrFenced
 	case ambiguous(err):
 		return fmt.Errorf("%w: %w", errCommit, err)
 	}
@@ -100,7 +100,7 @@ func (p *piped) begin() []step {
 
 func (p *piped) readStats(r pgx.Rows) error {
 	for r.Next() {
-		var had Stat
+		var had log.Stat
 		var latency, arrival []byte
 		if err := r.Scan(&had.Webhook, &had.Bucket, &had.Delivered, &had.Failed, &had.Retried, &latency, &arrival); err != nil {
 			return err
@@ -158,18 +158,18 @@ func (p *piped) attempts() {
 
 // parked writes what stands parked after the record, and takes away what does not.
 func (p *piped) parked() {
-	last := map[ParkedKey]*hook.Parked{} // nil = no longer parked
+	last := map[log.ParkedKey]*hook.Parked{} // nil = no longer parked
 	for i := range p.r.Items {
 		item := &p.r.Items[i]
 		if x := item.Park; x != nil {
-			last[ParkedKey{Webhook: x.Webhook, Kind: x.Kind, Offset: x.Offset}] = x
+			last[log.ParkedKey{Webhook: x.Webhook, Kind: x.Kind, Offset: x.Offset}] = x
 		}
 		if k := item.Unpark; k != nil {
-			last[ParkedKey{Webhook: k.Webhook, Kind: k.Kind, Offset: k.Offset}] = nil
+			last[log.ParkedKey{Webhook: k.Webhook, Kind: k.Kind, Offset: k.Offset}] = nil
 		}
 	}
 	var park []*hook.Parked
-	var unpark []ParkedKey
+	var unpark []log.ParkedKey
 	for k, x := range last {
 		if x != nil {
 			park = append(park, x)
@@ -184,15 +184,15 @@ func (p *piped) parked() {
 		p.do(`
 			DELETE FROM parked USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS g (webhook, kind, "offset")
 			WHERE parked.webhook = g.webhook AND parked.kind = g.kind AND parked."offset" = g."offset"`,
-			sql.Array(unpark, func(k ParkedKey) int64 { return int64(k.Webhook) }), sql.Array(unpark, func(k ParkedKey) string { return string(k.Kind) }),
-			sql.Array(unpark, func(k ParkedKey) int64 { return int64(k.Offset) }))
+			sql.Array(unpark, func(k log.ParkedKey) int64 { return int64(k.Webhook) }), sql.Array(unpark, func(k log.ParkedKey) string { return string(k.Kind) }),
+			sql.Array(unpark, func(k log.ParkedKey) int64 { return int64(k.Offset) }))
 	}
 }
 
 // releases makes held deliveries due: those that nothing would release, and the first of each
 // object whose earlier delivery is settled.
 func (p *piped) releases() {
-	var free, release []*ParkedKey
+	var free, release []*log.ParkedKey
 	for i := range p.r.Items {
 		if k := p.r.Items[i].Free; k != nil {
 			free = append(free, k)
@@ -205,8 +205,8 @@ func (p *piped) releases() {
 		p.ask(p.released, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
-			sql.Array(free, func(k *ParkedKey) int64 { return int64(k.Offset) }))
+			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
+			sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Offset) }))
 	}
 	if len(release) > 0 {
 		p.ask(p.released, `
@@ -214,8 +214,8 @@ func (p *piped) releases() {
 				SELECT DISTINCT g.of, f.at FROM unnest($2::bigint[], $3::text[]) AS g (of, object) CROSS JOIN LATERAL (
 					SELECT min(e."offset") AS at FROM parked e WHERE e.webhook = g.of AND e.object_key = g.object AND e.kind = 'live') AS f) AS g
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
-			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(release, func(k *ParkedKey) int64 { return int64(k.Webhook) }),
-			sql.Array(release, func(k *ParkedKey) string { return k.Object }))
+			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(release, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
+			sql.Array(release, func(k *log.ParkedKey) string { return k.Object }))
 	}
 }
 
@@ -232,9 +232,9 @@ func (p *piped) released(r pgx.Rows) error {
 
 // cursors moves each webhook's cursor once, and returns the moves of those that have another
 // one. The division stops the pipeline where one would move back.
-func (p *piped) cursors(moves []CursorMove) (more []CursorMove) {
+func (p *piped) cursors(moves []log.CursorMove) (more []log.CursorMove) {
 	met := make(map[hook.WebhookKey]bool, len(moves))
-	list := make([]*CursorMove, 0, len(moves))
+	list := make([]*log.CursorMove, 0, len(moves))
 	for i := range moves {
 		if met[moves[i].Webhook] {
 			more = append(more, moves[i])
@@ -248,7 +248,7 @@ func (p *piped) cursors(moves []CursorMove) (more []CursorMove) {
 }
 
 func (p *piped) gates() {
-	last := make(map[hook.WebhookKey]GateMove, len(p.r.Gates))
+	last := make(map[hook.WebhookKey]log.GateMove, len(p.r.Gates))
 	for _, m := range p.r.Gates {
 		last[m.Webhook] = m
 	}
@@ -293,14 +293,14 @@ func (p *piped) replays() {
 			finished_at = CASE WHEN g.done AND r.status = 'running' THEN $1 ELSE r.finished_at END
 		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[]) AS g (key, place, started, delivered, failed, done)
 		WHERE r.key = g.key`,
-		sql.Micros(p.r.At), sql.Array(list, func(m ReplayMove) int64 { return m.Key }), sql.Array(list, func(m ReplayMove) int64 { return int64(m.Place) }),
-		sql.Array(list, func(m ReplayMove) int64 { return m.Started }), sql.Array(list, func(m ReplayMove) int64 { return m.Delivered }),
-		sql.Array(list, func(m ReplayMove) int64 { return m.Failed }), sql.Array(list, func(m ReplayMove) bool { return m.Done }))
+		sql.Micros(p.r.At), sql.Array(list, func(m log.ReplayMove) int64 { return m.Key }), sql.Array(list, func(m log.ReplayMove) int64 { return int64(m.Place) }),
+		sql.Array(list, func(m log.ReplayMove) int64 { return m.Started }), sql.Array(list, func(m log.ReplayMove) int64 { return m.Delivered }),
+		sql.Array(list, func(m log.ReplayMove) int64 { return m.Failed }), sql.Array(list, func(m log.ReplayMove) bool { return m.Done }))
 }
 
 // status is about one endpoint version: a late 410 of an old endpoint must not hit the new one.
 // Where the owner was faster, the engine is told to read how it stands.
-func (p *piped) status(c StatusChange) {
+func (p *piped) status(c log.StatusChange) {
 	count := func(r pgx.Rows) error {
 		var version int64
 		if !r.Next() {
@@ -338,7 +338,7 @@ func (p *piped) answers() {
 		webhook hook.WebhookKey
 		slot    int
 	}
-	last := map[place]*Answer{}
+	last := map[place]*log.Answer{}
 	for i := range p.r.Answers {
 		a := &p.r.Answers[i]
 		last[place{a.Webhook, a.Slot}] = a
@@ -357,7 +357,7 @@ func (p *piped) notices() {
 		INSERT INTO notices (id, company, webhook, at, kind, detail)
 		SELECT g.id, w.company, w.key, $1, g.kind, g.detail
 		FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) AS g (id, webhook, kind, detail) JOIN webhooks w ON w.key = g.webhook`,
-		sql.Micros(p.r.At), sql.Array(list, func(Notice) string { return hook.NewID(hook.NoticePrefix, p.r.At) }),
-		sql.Array(list, func(n Notice) int64 { return int64(n.Webhook) }), sql.Array(list, func(n Notice) string { return n.Kind }),
-		sql.Array(list, func(n Notice) string { return n.Detail }))
+		sql.Micros(p.r.At), sql.Array(list, func(log.Notice) string { return hook.NewID(hook.NoticePrefix, p.r.At) }),
+		sql.Array(list, func(n log.Notice) int64 { return int64(n.Webhook) }), sql.Array(list, func(n log.Notice) string { return n.Kind }),
+		sql.Array(list, func(n log.Notice) string { return n.Detail }))
 }

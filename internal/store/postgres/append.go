@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/group"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -25,30 +26,30 @@ const across hook.Partition = postgresPartitions
 // appender commits the appends of one partition in groups, or those that go across.
 type appender struct {
 	group.Line
-	e         *elephant
+	e         *Engine
 	partition hook.Partition
 	later     []*group.Work // name an id that the group before them brought
 }
 
-func newAppender(e *elephant, p hook.Partition) *appender {
+func newAppender(e *Engine, p hook.Partition) *appender {
 	return &appender{Line: group.NewLine(), e: e, partition: p}
 }
 
-func (e *elephant) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
+func (e *Engine) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (log.Batch, error) {
 	k, err := e.mayWrite(ctx)
 	if err != nil {
-		return Batch{}, err
+		return log.Batch{}, err
 	}
 	w := group.Work{Events: events, Era: k.id()}
 	if err := e.lines[p].Do(ctx, &w); err != nil {
-		return Batch{}, err // the appender may still be at it
+		return log.Batch{}, err // the appender may still be at it
 	}
 	return w.Batch, nil
 }
 
 // appendAcross commits in a transaction that locks its partitions one after another, as everybody does who
 // locks several. Meanwhile nothing else is appended to them: such batches share their commits, too.
-func (e *elephant) AppendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
+func (e *Engine) AppendAcross(ctx context.Context, events []*hook.Event) (log.Batch, error) {
 	return e.Append(ctx, across, events)
 }
 
@@ -102,7 +103,7 @@ func (a *appender) present(works []*group.Work) (*here, []*group.Work) {
 		case err != nil:
 			w.Err = err
 		case w.Era != "" && w.Era != k.id():
-			w.Err = gone()
+			w.Err = era.Gone()
 		default:
 			kept = append(kept, w)
 			continue
@@ -124,7 +125,7 @@ func (a *appender) try(g *appendGroup) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, ErrWentBack) {
+		if errors.Is(err, era.ErrWentBack) {
 			return err // whether a try before was committed means nothing any more
 		}
 		g.again = g.again || ambiguous(err)
@@ -306,7 +307,7 @@ const (
 		WHERE g.row = '' OR p.xmin::text = g.row ORDER BY p.id FOR UPDATE OF p`
 )
 
-func (g *appendGroup) send(ctx context.Context, e *elephant) error {
+func (g *appendGroup) send(ctx context.Context, e *Engine) error {
 	g.known, g.fresh, g.versions = map[log.EventID]*hook.Event{}, map[hook.Partition][]*hook.Event{}, map[hook.Partition]int64{}
 	placed := map[log.EventID]*hook.Event{}
 	if len(g.rows) > 0 { // else every caller clashes with itself
@@ -328,7 +329,7 @@ func (g *appendGroup) send(ctx context.Context, e *elephant) error {
 	g.answer(placed)
 	for p, fresh := range g.fresh {
 		if last := fresh[len(fresh)-1]; g.here != nil {
-			e.present.acked.Store(&acked{g.here.era.id, p, last.Offset, last.ID, time.Now()})
+			e.present.acked.Store(&acked{g.here.era.ID, p, last.Offset, last.ID, time.Now()})
 		}
 	}
 	return nil
@@ -357,14 +358,14 @@ func counted(n *int) func(pgx.Rows) error {
 }
 
 // acceptance is the time of acceptance, null for the database's.
-func (e *elephant) acceptance() any {
+func (e *Engine) acceptance() any {
 	if e.opt.Now == nil {
 		return nil
 	}
 	return sql.Micros(e.opt.Now())
 }
 
-func (g *appendGroup) insertion(e *elephant, placed map[log.EventID]*hook.Event) step {
+func (g *appendGroup) insertion(e *Engine, placed map[log.EventID]*hook.Event) step {
 	for i := range g.rows {
 		g.rows[i].look = g.again || !g.rows[i].event.FreshID
 	}

@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 )
 
@@ -17,7 +18,7 @@ import (
 type recording struct {
 	id      string   // tells afterwards, if the commit is not answered, whether it took place
 	settled []string // ids of records before it, which nobody will ask about
-	out     Recorded
+	out     log.Recorded
 	session pgSession // knows the configuration that changed
 	here    *here     // the database as it is known; nil where nobody looks
 }
@@ -35,7 +36,7 @@ var errCommit = errors.New("commit")
 
 // record commits behind the fence. What the database refuses for its values is written once more in
 // small steps, which find the item that is at fault.
-func (e *elephant) Record(ctx context.Context, r *Record) (Recorded, error) {
+func (e *Engine) Record(ctx context.Context, r *log.Record) (log.Recorded, error) {
 	out, err := e.recordBy(ctx, e.pipelined, r)
 	if x, ok := errors.AsType[*pgconn.PgError](err); ok && ownFault(x) {
 		out, err = e.recordBy(ctx, e.stepwise, r)
@@ -43,10 +44,16 @@ func (e *elephant) Record(ctx context.Context, r *Record) (Recorded, error) {
 	return out, e.mapError(err)
 }
 
+// RecordStepwise records in small steps, as [Engine.Record] does where a value is refused; for tests.
+func (e *Engine) RecordStepwise(ctx context.Context, r *log.Record) (log.Recorded, error) {
+	out, err := e.recordBy(ctx, e.stepwise, r)
+	return out, e.mapError(err)
+}
+
 // recordBy looks up a commit that is not answered: written twice, its counters would be added twice.
 // Its transaction id would not do: after a crash another transaction gets it, if nothing of the first
 // had reached the disk.
-func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Record, *recording) error, r *Record) (Recorded, error) {
+func (e *Engine) recordBy(ctx context.Context, write func(context.Context, *log.Record, *recording) error, r *log.Record) (log.Recorded, error) {
 	var done *recording
 	err := e.again(ctx, func(ctx context.Context) error {
 		k, err := e.at()
@@ -67,7 +74,7 @@ func (e *elephant) recordBy(ctx context.Context, write func(context.Context, *Re
 		}
 	}
 	if err != nil {
-		return Recorded{}, err
+		return log.Recorded{}, err
 	}
 	e.settled.add(done.id)
 	done.session.tell()
@@ -105,7 +112,7 @@ const (
 )
 
 // stepwise writes a record one item after another.
-func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (err error) {
+func (e *Engine) stepwise(ctx context.Context, r *log.Record, done *recording) (err error) {
 	t, err := e.pool.BeginTx(ctx, readCommitted)
 	if err != nil {
 		return err
@@ -124,7 +131,7 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 			return err
 		}
 		if alive.RowsAffected() == 0 {
-			return ErrFenced
+			return log.ErrFenced
 		}
 	}
 	if _, err := t.Exec(ctx, nameRecord, done.id); err != nil {
@@ -145,7 +152,7 @@ func (e *elephant) stepwise(ctx context.Context, r *Record, done *recording) (er
 // committed asks what became of a record until the database answers. Where it finds no trace it
 // leaves one, so that the record cannot be committed later either: a transaction can outlive the
 // connection that it came by.
-func (e *elephant) committed(ctx context.Context, id string, cause error) (bool, error) {
+func (e *Engine) committed(ctx context.Context, id string, cause error) (bool, error) {
 	for {
 		void, err := e.trace(ctx, id)
 		switch {
@@ -153,7 +160,7 @@ func (e *elephant) committed(ctx context.Context, id string, cause error) (bool,
 			return false, cause
 		case err == nil:
 			return true, nil
-		case errors.Is(err, ErrWentBack):
+		case errors.Is(err, era.ErrWentBack):
 			return false, err
 		}
 		select {
@@ -164,7 +171,7 @@ func (e *elephant) committed(ctx context.Context, id string, cause error) (bool,
 	}
 }
 
-func (e *elephant) trace(ctx context.Context, id string) (void bool, err error) {
+func (e *Engine) trace(ctx context.Context, id string) (void bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
 	// It waits for a transaction that has written the row and not yet ended.

@@ -95,7 +95,7 @@ UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1 WHERE (webhoo
   $4 = int64 1000
 UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version
   $1 = int64 2
-WITH ended AS ( UPDATE webhooks SET status = $1, status_reason = $2, version = version + 1, updated_at = $3 WHERE key = $4 AND endpoint_version = $5 AND status = 'ACTIVE' AND deleted_at IS NULL RETURNING key, company, id ), told AS ( INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $6, company, key, $3, 'disabled', $2 FROM ended ) INSERT INTO audit (id, company, at, actor, action, object, request_id, detail) SELECT $7, company, $3, 'engine', 'webhook.disabled', id, '', $8 FROM ended
+WITH ended AS ( UPDATE webhooks SET status = $1, status_reason = $2, version = version + 1, updated_at = $3 WHERE key = $4 AND endpoint_version = $5 AND status = 'ACTIVE' AND deleted_at IS NULL RETURNING key, company, id ), told AS ( INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $6, company, key, $3, 'disabled', $9 FROM ended ) INSERT INTO audit (id, company, at, actor, action, object, request_id, detail) SELECT $7, company, $3, 'engine', 'webhook.disabled', id, '', $8 FROM ended
   $1 = string "INACTIVE"
   $2 = string "gone"
   $3 = int64 1772366400000000
@@ -104,6 +104,7 @@ WITH ended AS ( UPDATE webhooks SET status = $1, status_reason = $2, version = v
   $6 = string "id"
   $7 = string "id"
   $8 = string "{\"reason\":\"gone\"}"
+  $9 = string "since then"
 UPDATE webhooks SET changed = (SELECT config_version FROM owners WHERE partition = $1) WHERE key = $2
   $1 = int64 2
   $2 = int64 1

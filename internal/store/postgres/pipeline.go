@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -18,7 +18,7 @@ type step struct {
 
 // transact sends a whole transaction in one go, its COMMIT included, so that whoever waits for its
 // locks never waits for a turn of this process. The locking step comes first.
-func (e *elephant) transact(ctx context.Context, lock step, rest ...step) error {
+func (e *Engine) transact(ctx context.Context, lock step, rest ...step) error {
 	c, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return err

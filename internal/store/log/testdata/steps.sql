@@ -76,7 +76,7 @@ INSERT INTO notices (id, company, webhook, at, kind, detail) SELECT $1, company,
   $1 = string "id"
   $2 = int64 1772366400000000
   $3 = string "disabled"
-  $4 = string "gone"
+  $4 = string "since then"
   $5 = int64 1
 INSERT INTO audit (id, company, at, actor, action, object, request_id, detail) SELECT $1, company, $2, 'engine', 'webhook.disabled', id, '', $3 FROM webhooks WHERE key = $4
   $1 = string "id"

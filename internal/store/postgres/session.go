@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // which ends even if the caller's never does.
 type pgSession struct {
 	ctx context.Context
-	e   *elephant
+	e   *Engine
 	tx  interface {
 		Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error)
 		Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
@@ -139,7 +139,7 @@ func (f *firstRows) Close() {
 // answer is the rows of a query.
 type answer struct {
 	pgx.Rows
-	e *elephant
+	e *Engine
 }
 
 func (a *answer) Err() error { return a.e.mapError(a.Rows.Err()) }

@@ -1,4 +1,4 @@
-package store
+package postgres
 
 import (
 	"context"
@@ -48,13 +48,13 @@ var opening = []string{
 }
 
 // config is what the URL says, with our settings where it says nothing.
-func (e *elephant) config() (*pgxpool.Config, error) {
-	if err := checkFiles(e.opt.DatabaseURL); err != nil {
+func (e *Engine) config() (*pgxpool.Config, error) {
+	if err := checkFiles(e.opt.URL); err != nil {
 		return nil, err
 	}
-	c, err := pgxpool.ParseConfig(e.opt.DatabaseURL)
+	c, err := pgxpool.ParseConfig(e.opt.URL)
 	if err != nil {
-		return nil, malformed(e.opt.DatabaseURL, err)
+		return nil, malformed(e.opt.URL, err)
 	}
 	e.set = maps.Clone(sessionSettings)
 	for name, value := range c.ConnConfig.RuntimeParams {
@@ -69,7 +69,7 @@ func (e *elephant) config() (*pgxpool.Config, error) {
 	if _, given := c.ConnConfig.RuntimeParams["application_name"]; !given {
 		c.ConnConfig.RuntimeParams["application_name"] = "atlas-webhooks"
 	}
-	if !strings.Contains(e.opt.DatabaseURL, "pool_max_conns") {
+	if !strings.Contains(e.opt.URL, "pool_max_conns") {
 		c.MaxConns = sessionsOpen
 	}
 	if c.ConnConfig.ConnectTimeout == 0 {
@@ -84,7 +84,7 @@ func (e *elephant) config() (*pgxpool.Config, error) {
 
 // patient is the configuration of a session that works as long as it must, and waits for locks no
 // longer than others.
-func (e *elephant) patient(c *pgx.ConnConfig) *pgx.ConnConfig {
+func (e *Engine) patient(c *pgx.ConnConfig) *pgx.ConnConfig {
 	own, set := c.Copy(), maps.Clone(e.set)
 	set["statement_timeout"], set["idle_in_transaction_session_timeout"] = "0", "0"
 	own.AfterConnect = e.begin(set)
@@ -147,7 +147,7 @@ func plainly(err error) error {
 
 // begin makes a session ours, and refuses one that takes no writes or could lose what it acknowledged.
 // Each new session is looked at: servers are switched and settings changed under a running node.
-func (e *elephant) begin(set map[string]string) pgconn.AfterConnectFunc {
+func (e *Engine) begin(set map[string]string) pgconn.AfterConnectFunc {
 	names := slices.Sorted(maps.Keys(set))
 	calls, args := make([]string, len(names)), make([][]byte, 0, 2*len(names))
 	for i, name := range names {
@@ -197,7 +197,7 @@ const errPooler = refusal("before Postgres stands a pooler that does not keep to
 
 // checkSessions refuses a pooler that does not give a session for as long as a connection lasts. Of two
 // connections that take turns one then finds what the other has set, or no longer what it has set itself.
-func (e *elephant) checkSessions(ctx context.Context, c *pgx.ConnConfig) error {
+func (e *Engine) checkSessions(ctx context.Context, c *pgx.ConnConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	var conns [2]*pgx.Conn
