@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -257,6 +258,65 @@ func TestFiveDaysOfFailureDisable(t *testing.T) {
 		if got := w.status(a); got.Status != hook.Inactive || got.StatusReason != hook.ReasonFailing {
 			t.Fatalf("after five days: %s %q", got.Status, got.StatusReason)
 		}
+		w.balanced()
+	})
+}
+
+// Nothing listens, and no other event may be tried: by the order, or since there is none. That is the
+// endpoint's failure all the same, and the event outlasts it.
+func TestOneEventAloneMakesAnEndpointFail(t *testing.T) {
+	schedule := func(h *hook.Webhook) { h.RetrySchedule = slices.Repeat([]time.Duration{time.Second}, 60) }
+	for name, x := range map[string]struct {
+		events int
+		change func(*hook.Webhook)
+	}{
+		"strict order":        {5, func(h *hook.Webhook) { schedule(h); h.Ordering = hook.WebhookOrder }},
+		"a lone event":        {1, schedule},
+		"control: two events": {2, schedule},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.sender.answer = awayUntil(time.Now().Add(3*time.Hour), func(send.Request) send.Result { return status(200) })
+				w.start()
+				a := w.webhook(x.change)
+				w.publish(x.events, nil)
+				time.Sleep(2 * time.Minute)
+				h, _, err := w.engine.Health(t.Context(), a.Key)
+				if err != nil || h.State != lane.Down {
+					t.Errorf("%q after two minutes, %v", h.State, err)
+				}
+				w.settle("delivered", 4*time.Hour, func() bool { return w.delivered() == x.events })
+				w.balanced()
+			})
+		})
+	}
+}
+
+// An event that an endpoint answers with 500 each time ends with its schedule under a strict order, in the
+// schedule's own time, whether the endpoint is called down meanwhile or not; then the next one goes.
+func TestStrictOrderPassesAPoisonedEvent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var poison shared[string]
+		w.sender.answer = func(r send.Request) send.Result {
+			if r.EventID == poison.get() {
+				return status(500)
+			}
+			return status(200)
+		}
+		w.start()
+		w.webhook(func(h *hook.Webhook) {
+			h.Ordering = hook.WebhookOrder
+			h.RetrySchedule = append(slices.Repeat([]time.Duration{time.Second}, 10), time.Hour, 2*time.Hour)
+		})
+		poison.set(w.publish(1, nil)[0])
+		w.publish(2, nil)
+		time.Sleep(2 * time.Hour)
+		if n := w.delivered(); n != 0 {
+			t.Fatalf("%d delivered before the schedule of the first was over", n)
+		}
+		w.settle("the others", 3*time.Hour, func() bool { return w.delivered() == 2 })
 		w.balanced()
 	})
 }

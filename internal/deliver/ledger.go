@@ -341,11 +341,18 @@ func (c *core) finished(x *result) {
 	if r.HasRetryAfter {
 		answer.RetryAfter = &r.RetryAfter
 	}
+	// Under a strict order the same delivery is the probe each time. Where the endpoint answers, its schedule
+	// goes on meanwhile, in its own time: the event may be the cause, and must not stop the others for ever.
+	answered := l.Strict() && r.StatusCode != 0
+	probe := it.Probe && !(answered && !it.Due.After(c.now))
 	d := retry.Decide(answer, retry.Standing{
 		Step: it.Step, Schedule: s.webhook.RetrySchedule, Throttles: l.Throttles, OwnFaults: l.OwnFaults,
 		Here: it.Throttles, Others: l.OthersGo(it),
-		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: it.Probe && !l.Strict(),
+		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: probe,
 	}, c.dice.Float64())
+	if probe && answered && d.Outcome == hook.OutcomeRetry {
+		d.Wait = it.Due.Sub(c.now)
+	}
 	if l.Hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
 		c.failed(l, &d, s, r)
 		if r.Class == hook.ErrOwnFault && r.Detail != "" {

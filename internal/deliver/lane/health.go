@@ -18,7 +18,7 @@ const (
 
 // Limits of failing, from CONTRACT.md "What the answer means".
 const (
-	failingAfter  = 10 // failures in a row, of at least two events
+	failingAfter  = 10 // failures in a row, of at least two events or of one that is alone
 	failingPace   = time.Second
 	downAfter     = 30 * time.Second // without a success
 	disableAfter  = 5 * 24 * time.Hour
@@ -69,7 +69,7 @@ func RestoreHealth(c *hook.Cursor, now time.Time, local func(time.Time) time.Tim
 }
 
 // observe takes in what an answer said about the endpoint. It reports whether the state changed.
-func (h *Health) observe(e retry.Effect, event hook.Offset, probe bool, now time.Time) (changed bool) {
+func (h *Health) observe(e retry.Effect, event hook.Offset, probe, alone bool, now time.Time) (changed bool) {
 	before := h.State
 	switch e {
 	case retry.Success, retry.Alive:
@@ -79,13 +79,14 @@ func (h *Health) observe(e retry.Effect, event hook.Offset, probe bool, now time
 		}
 		*h = Health{State: Healthy, LastSuccess: success, LastFailure: failure}
 	case retry.Failure:
-		h.failure(event, probe, now)
+		h.failure(event, probe, alone, now)
 	case retry.Neutral:
 	}
 	return h.State != before
 }
 
-func (h *Health) failure(event hook.Offset, probe bool, now time.Time) {
+// failure counts one. Failures of one event alone are about the endpoint where no other may be tried.
+func (h *Health) failure(event hook.Offset, probe, alone bool, now time.Time) {
 	if h.Failures == 0 {
 		h.first, h.Since = event, now
 	}
@@ -96,7 +97,7 @@ func (h *Health) failure(event hook.Offset, probe bool, now time.Time) {
 		h.LastHour = hour
 		h.Hours++
 	}
-	if h.State == Healthy && h.Failures >= failingAfter && h.several {
+	if h.State == Healthy && h.Failures >= failingAfter && (h.several || alone) {
 		h.State = Failing
 	}
 	if h.State == Down && probe {

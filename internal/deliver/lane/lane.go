@@ -268,7 +268,7 @@ func (l *Lane) Learn(it *Item, d *retry.Decision, took time.Duration, now time.T
 		return false
 	}
 	l.OwnFaults = 0
-	if changed = l.Health.observe(d.Effect, it.Offset, it.Probe, now) || l.Health.Pass(now); changed && l.Health.State == Healthy {
+	if changed = l.Health.observe(d.Effect, it.Offset, it.Probe, l.alone(it), now) || l.Health.Pass(now); changed && l.Health.State == Healthy {
 		l.Window = NewWindow()
 	}
 	switch {
@@ -284,6 +284,16 @@ func (l *Lane) Learn(it *Item, d *retry.Decision, took time.Duration, now time.T
 		l.Window.shrink(it.Started, now)
 	}
 	return changed
+}
+
+// alone says that nothing but a delivery which is under way may be tried: by a strict order, or because
+// nothing else waits.
+func (l *Lane) alone(it *Item) bool {
+	parked := l.Parked
+	if it.Parked && it.Kind == hook.Live {
+		parked--
+	}
+	return l.Hook.Ordering == hook.WebhookOrder || l.InFlight == 1 && len(l.Run)+len(l.Due)+len(l.Replays)+parked == 0
 }
 
 // Park counts a delivery that gets a row in parked.
@@ -413,7 +423,7 @@ func (l *Lane) Attempted(it *Item) {
 	}
 }
 
-// Strict orders let the head of the line be the only probe, and then it counts.
+// Strict orders let the head of the line be the only probe.
 func (l *Lane) Strict() bool { return l.Hook.Ordering != hook.Relaxed }
 
 // OthersGo says that since a delivery was parked others were delivered, and that this is the last that
