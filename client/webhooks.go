@@ -73,10 +73,11 @@ type WebhookSummary struct {
 	Active   int      `json:"active"`
 	Failing  int      `json:"failing" doc:"Of the active ones: failures in a row, slowed down."`
 	Down     int      `json:"down" doc:"Of the active ones: standing still, probed now and then."`
+	Refusing int      `json:"refusing" doc:"Of the active ones: the endpoint answers and takes nothing."`
 	Paused   int      `json:"paused"`
 	Inactive int      `json:"inactive"`
 	Disabled int      `json:"disabled" doc:"Of the inactive ones: not by their owner."`
-	Troubled []string `json:"troubled" doc:"Ids of those that are failing, down or disabled: the newest 100."`
+	Troubled []string `json:"troubled" doc:"Ids of those that are failing, down, refusing or disabled: the newest 100."`
 }
 
 // WebhookSummary counts the webhooks by how they fare.
@@ -103,6 +104,8 @@ type Health struct {
 	OldestPendingAt     *time.Time `json:"oldest_pending_at" doc:"Acceptance of the oldest event that is not delivered yet."`
 	Parked              int        `json:"parked" doc:"Deliveries that wait for a retry."`
 	ExpiresAt           *time.Time `json:"expires_at" doc:"When the oldest undelivered event will be given up, if nothing changes."`
+	SuccessRate         *float64   `json:"success_rate" doc:"Of the last day's attempts at this endpoint, the part that delivered: 0 to 1; null when there were none."`
+	RefusesSince        *time.Time `json:"refuses_since" doc:"The endpoint answers, and has taken nothing since then in ten attempts or more: it is not down, and somebody should look."`
 	Live                bool       `json:"live" doc:"False: this node does not run the webhook and tells what is stored."`
 	ThrottledUntil      *time.Time `json:"throttled_until" doc:"Until when nothing is sent, because the endpoint asked for that: 429, 503 or Retry-After."`
 	OwnFault            *string    `json:"own_fault" doc:"A fault of the server's, not of the endpoint, that holds it up now."`
@@ -314,6 +317,12 @@ type TestRequest struct {
 // TestWebhook makes one attempt beside the queue. An endpoint that fails is an outcome and no error.
 func (c *Client) TestWebhook(ctx context.Context, webhook string, t TestRequest) (*Attempt, error) {
 	return fetch[Attempt](ctx, c, post("/v1/webhooks/{id}/test", t, webhook))
+}
+
+// ProbeWebhook has an endpoint that is down, or that asked to wait, tried now with one of the deliveries that
+// wait. It returns how the webhook fares until then.
+func (c *Client) ProbeWebhook(ctx context.Context, webhook string) (*Health, error) {
+	return fetch[Health](ctx, c, post("/v1/webhooks/{id}/probe", nil, webhook))
 }
 
 // PreflightRequest is an endpoint that is to be checked.

@@ -34,6 +34,7 @@ type Standing struct {
 	Since         time.Time // of the first of them
 	LastSuccess   time.Time
 	Last          *Failure  // the last attempt that did not deliver; nil when there is none
+	Refuses       time.Time // since when the endpoint answers and takes nothing; zero when that is not so
 	Throttled     time.Time // until when the endpoint asked to wait; zero when it does not
 	OwnFault      string    // of ours, in words, that holds it up now; "" when none does
 	ParkedFull    bool      // as many deliveries wait to be retried as may
@@ -62,6 +63,8 @@ func Sentence(s *Standing) string {
 		return join(s.because("Throttled by the endpoint until "+moment(s.Throttled)), s.remedy(), s.waiting(""))
 	case s.ParkedFull:
 		return join(s.because("As many deliveries wait to be retried as may, so newer events wait too"), s.remedy(), s.waiting(""))
+	case !s.Refuses.IsZero():
+		return join(s.because("Refuses everything since "+moment(s.Refuses)), s.remedy())
 	case s.Last != nil && s.Last.At.After(s.LastSuccess):
 		return join(s.because("The last attempt failed, at "+moment(s.Last.At)), s.remedy())
 	case s.LastSuccess.IsZero():

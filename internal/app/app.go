@@ -424,6 +424,8 @@ type engine struct{ *node }
 
 func (e engine) Kick(w hook.WebhookKey) { e.current().Kick(w) }
 
+func (e engine) Probe(w hook.WebhookKey) { e.current().Probe(w) }
+
 func (e engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
 	return e.current().Test(ctx, w, event)
 }

@@ -139,7 +139,7 @@ func TestListenOutlasts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go local.Serve(listener)
+	go local.Serve(listener) //nolint:errcheck // it ends with the test
 	s.says("<-- 204", 1)
 	io.WriteString(s.stdin, "r\n")
 	s.says("<-- 204", 2)

@@ -20,8 +20,7 @@ type replayPage struct {
 	Topics   []client.Topic
 	Running  *client.Replay
 	History  []client.Replay
-	Since    *time.Time // since when the webhook has been failing; nil where it is not
-	Last     *time.Time // its last failure
+	Since    *time.Time // since the webhook has been failing
 	Extent   *replayExtent
 }
 
@@ -106,7 +105,9 @@ func (v *visit) fillReplays(p *replayPage, id string) error {
 		}
 	}
 	if h := p.Webhook.Health; h != nil {
-		p.Since, p.Last = h.Since, h.LastFailureAt
+		if p.Since = h.Since; p.Since == nil {
+			p.Since = h.LastFailureAt
+		}
 	}
 	var err error
 	p.Topics, err = v.topics()

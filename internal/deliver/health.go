@@ -84,6 +84,14 @@ func (e *Engine) Kick(w hook.WebhookKey) {
 	}
 }
 
+// Probe makes the next attempt at a webhook's endpoint now, if it is down or asked to wait.
+func (e *Engine) Probe(w hook.WebhookKey) {
+	select {
+	case e.back <- func(c *core) { c.probe(w) }:
+	case <-e.done:
+	}
+}
+
 // within runs fn in the loop and waits for it.
 func (e *Engine) within(ctx context.Context, fn func(*core)) error {
 	done := make(chan struct{})

@@ -30,6 +30,7 @@ type consumer struct {
 	recording   int             // its news under way to the store
 	dueAsked    uint64          // count of commits when it asked what is due
 	replayAsked uint64          // and what its replay covers
+	wished      bool            // somebody wants a probe, which is what is due first: that is being read
 	failure     *advice.Failure // its last attempt that did not deliver, in this life
 	inLine      bool            // for a slot
 	wake        time.Time
@@ -62,6 +63,8 @@ func (l *consumer) may(now time.Time) lane.Verdict {
 		return lane.Verdict{Reason: string(l.place.status)}
 	case l.place.part.leaving:
 		return lane.Verdict{Reason: "moving to another node"}
+	case l.wished && l.Health.State == lane.Down && len(l.Due) == 0:
+		return lane.Verdict{Reason: "reading what is due"}
 	}
 	return l.Next(now)
 }
@@ -530,9 +533,17 @@ func (c *core) dueOfRead(r *read, due []hook.Parked, full bool, err error) {
 		c.retry(&l.dueReading, func() { c.touch(l) })
 		return
 	}
-	l.dueReading = false
-	l.dueMore = l.dueMore || full // a wish of meanwhile is not in this answer
-	slices.SortFunc(due, func(a, b hook.Parked) int { return cmp.Compare(a.Offset, b.Offset) })
+	l.dueReading, l.wished = false, false
+	l.dueMore = l.dueMore || full       // a wish of meanwhile is not in this answer
+	later := func(x *hook.Parked) int { // what somebody asked for is what an endpoint is probed with
+		if r.probe && x.Reason == store.ReasonRequested {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(due, func(a, b hook.Parked) int {
+		return cmp.Or(cmp.Compare(later(&a), later(&b)), cmp.Compare(a.Offset, b.Offset))
+	})
 	for i := range due {
 		c.addDue(l, &due[i], r.ended)
 	}

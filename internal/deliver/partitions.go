@@ -312,6 +312,23 @@ func (c *core) kick(w hook.WebhookKey) {
 	c.touch(l)
 }
 
+// probe makes a webhook's next attempt now, as somebody wishes: a down endpoint is probed, one that asked to
+// wait is tried. What merely waits is read again, for the store knows best what is to go first.
+func (c *core) probe(w hook.WebhookKey) {
+	pl := c.places[w]
+	if pl == nil || pl.lane == nil || pl.lane.Hook == nil || pl.status != hook.Active {
+		return
+	}
+	l := pl.lane
+	if l.TryNow(c.now); l.Health.State == lane.Down {
+		c.letWait(l, func(it *lane.Item) bool { return it.Parked })
+		l.wished = true
+	}
+	l.dueMore = true
+	c.mark(l)
+	c.touch(l)
+}
+
 // committed takes in what the store says right after a commit.
 func (c *core) committed(id hook.Partition, events []*hook.Event, version int64) {
 	p := c.partitions[id]

@@ -440,3 +440,61 @@ func TestHealthAtEachStage(t *testing.T) {
 		w.balanced()
 	})
 }
+
+// A retry that somebody asks for at an endpoint which is down is the next probe, at once; so is a wish for a
+// probe of whatever waits; and an endpoint that asked to wait is tried before that time is over.
+func TestWishesGoOutNow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var answer shared[send.Result]
+		answer.set(status(500))
+		w.sender.answer = func(send.Request) send.Result { return answer.get() }
+		w.start()
+		a := w.webhook(nil)
+		w.publish(100, nil)
+		time.Sleep(40 * time.Minute)
+		before := len(w.sender.received())
+		time.Sleep(time.Second)
+		wish := w.newest()
+		if _, err := w.store.RequestRetry(t.Context(), a.Key, wish, store.Audit{Actor: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Kick(a.Key)
+		time.Sleep(2 * time.Second)
+		if n := len(w.sender.received()); n != before {
+			t.Fatalf("control: without a wish to the engine it is probed %d times", n-before)
+		}
+		w.engine.Probe(a.Key)
+		time.Sleep(2 * time.Second)
+		if got := w.sender.received()[before:]; len(got) != 1 || got[0].event != wish {
+			t.Fatalf("%v were sent, want %s alone", got, wish)
+		}
+		answer.set(status(200))
+		w.engine.Probe(a.Key)
+		w.settle("it is back", time.Minute, func() bool { return w.delivered() >= 77 }) // and what is parked has its times
+		w.settle("all is sent", 3*time.Hour, func() bool { return w.delivered() == 100 })
+
+		answer.set(send.Result{StatusCode: 429, RetryAfter: 6 * time.Hour, HasRetryAfter: true})
+		w.publish(3, nil)
+		time.Sleep(time.Minute)
+		answer.set(status(200))
+		if w.delivered() != 100 {
+			t.Fatal("control: it does not wait")
+		}
+		w.engine.Probe(a.Key)
+		w.settle("tried now", time.Minute, func() bool { return w.delivered() == 103 })
+		w.balanced()
+	})
+}
+
+// newest is the newest event that was attempted.
+func (w *world) newest() string {
+	list := w.sender.received()
+	last := list[0]
+	for _, r := range list {
+		if r.sequence > last.sequence {
+			last = r
+		}
+	}
+	return last.event
+}

@@ -221,6 +221,7 @@ func (r *recording) walkDeliveries(webhook, event string) {
 	r.ask("explain-signature", 422, webhook, event, `{"computed":"00","attempt":9}`)
 	r.ask("pull-events", 200, webhook)
 	r.ask("test-webhook", 200, webhook)
+	r.ask("probe-webhook", 202, webhook)
 	const replay = `{"from":"2020-01-01T00:00:00Z","only":"failed","rate_per_second":5`
 	r.ask("create-replay", 200, webhook, replay+`,"dry_run":true}`)
 	made := id(r.ask("create-replay", 202, webhook, replay+`}`))

@@ -83,14 +83,24 @@ func shapeAttempt(s *sentRequest) client.Attempt {
 	if a.StatusCode != 0 {
 		shape.StatusCode = &a.StatusCode
 	}
-	if a.RetryAfter > 0 {
-		seconds := a.RetryAfter.Seconds()
+	if wait, ok := hook.RetryAfter(answerHeader(a.AnswerHeader, "retry-after"), a.StartedAt.Add(a.Phases.Total)); ok {
+		seconds := wait.Seconds()
 		shape.RetryAfterSeconds = &seconds
 	}
 	if a.AnswerHeader != nil || a.AnswerBody != nil {
 		shape.Response = &client.AttemptAnswer{Headers: text(a.AnswerHeader), Body: text(a.AnswerBody)}
 	}
 	return shape
+}
+
+// answerHeader is the first header of a name, which is in small letters, among the lines of an answer.
+func answerHeader(lines []byte, name string) string {
+	for line := range strings.Lines(string(lines)) {
+		if n, value, _ := strings.Cut(line, ":"); strings.EqualFold(n, name) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 func shapeTiming(p hook.Phases) client.Timing {
@@ -147,6 +157,9 @@ func (a *API) testWebhook(ctx context.Context, x *exchange, in *testIn) (*struct
 	saved := &store.TestDelivery{ID: event.ID, Webhook: w.Key, At: attempt.StartedAt, Topic: event.Topic, Data: event.Data, Attempt: *attempt}
 	if err := a.opt.Store.SaveTest(ctx, saved); err != nil {
 		return nil, err
+	}
+	if attempt.Outcome == hook.OutcomeDelivered {
+		a.probe(w.Key) // it takes something again
 	}
 	sent := sentRequest{webhook: w, event: event, attempt: attempt, agent: a.opt.Version}
 	return &struct{ Body client.Attempt }{shapeAttempt(&sent)}, nil

@@ -64,6 +64,11 @@ func (a *API) deliveryRoutes() {
 		method: http.MethodPost, path: "/v1/webhooks/{id}/test", id: "test-webhook", tag: tag, need: companyWrite,
 		summary: "Send a test", description: "One attempt beside the queue, signed like any other, in any status; never retried or counted. 200 also when the endpoint failed. At most one a second.",
 	}, a.testWebhook)
+	handle(a, route{
+		method: http.MethodPost, path: "/v1/webhooks/{id}/probe", id: "probe-webhook", tag: tag, need: companyWrite, status: http.StatusAccepted, live: true, conflicts: true,
+		summary:     "Try a down or throttled endpoint now",
+		description: "What waits for its endpoint's recovery, or for the time that it asked for, is tried now instead: one delivery, and if that succeeds the others. 409 nothing_waits when there is none: send a test, which does the same if it is answered 2xx.",
+	}, a.probeWebhook)
 }
 
 // query turns the parameters into the store's question.
@@ -180,5 +185,32 @@ func (a *API) retryDelivery(ctx context.Context, x *exchange, in *DeliveryPath) 
 		return nil, err
 	}
 	a.kick(w.Key)
+	a.probe(w.Key)
 	return &struct{ Body client.Delivery }{shapeDelivery(*d)}, nil
+}
+
+func (a *API) probeWebhook(ctx context.Context, x *exchange, in *WebhookPath) (*struct{ Body client.Health }, error) {
+	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	h, err := a.health(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if w.Status == hook.Active && h.Backlog.Count+h.Parked == 0 {
+		return nil, hook.Refuse(hook.KindConflict, "nothing_waits", "no event waits that the endpoint could be tried with; send a test")
+	}
+	if err := a.opt.Store.RequestProbe(ctx, x.company.Key, w.ID, x.audit("webhook.probed", nil)); err != nil {
+		return nil, err
+	}
+	a.probe(w.Key)
+	return &struct{ Body client.Health }{*h}, nil
+}
+
+// probe has an endpoint that is down, or that asked to wait, tried now.
+func (a *API) probe(key hook.WebhookKey) {
+	if a.opt.Engine != nil {
+		a.opt.Engine.Probe(key)
+	}
 }

@@ -8,10 +8,14 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/advice"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // failingAfter is how many failures in a row make a webhook failing (CONTRACT.md).
 const failingAfter = 10
+
+// refusesAfter is how many attempts without a success make a webhook one whose endpoint refuses everything.
+const refusesAfter = 10
 
 // health joins what the store knows with what the webhook's lane knows, if it runs here.
 func (a *API) health(ctx context.Context, w *hook.Webhook) (*client.Health, error) {
@@ -40,11 +44,17 @@ func (a *API) health(ctx context.Context, w *hook.Webhook) (*client.Health, erro
 			h.LastError = LastError(&f)
 		}
 	}
+	t, err := a.opt.Store.Tally(ctx, w, &s.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	measured(w, &h, &t)
 	h.Backlog, h.OldestPendingAt, h.Parked = client.Backlog{Count: s.Backlog, Exact: s.BacklogExact}, s.OldestPendingAt, s.Parked
 	if s.OldestPendingAt != nil && a.opt.Config.RetentionDays > 0 {
 		end := s.OldestPendingAt.Add(time.Duration(a.opt.Config.RetentionDays) * 24 * time.Hour)
 		h.ExpiresAt = &end
 	}
+	a.bound(w, &h)
 	h.Sentence = advice.Sentence(standing(w, &h, s.Backlog+s.Parked))
 	return &h, nil
 }
@@ -67,6 +77,34 @@ func (a *API) stored(w *hook.Webhook, c *hook.Cursor) client.Health {
 	return h
 }
 
+// bound keeps the times at which something is to happen to those that will come.
+func (a *API) bound(w *hook.Webhook, h *client.Health) {
+	if w.Status != hook.Active {
+		h.NextProbeAt, h.ThrottledUntil = nil, nil
+	} else if now := a.now(); h.NextProbeAt != nil && h.NextProbeAt.Before(now) {
+		h.NextProbeAt = &now
+	}
+}
+
+// measured says how many of the last day's attempts delivered, and whether the endpoint answers but takes
+// nothing: the lane calls it healthy, for each of its answers is about an event.
+func measured(w *hook.Webhook, h *client.Health, t *store.Tally) {
+	if n := t.Delivered + t.Undelivered; n > 0 {
+		part := float64(t.Delivered) / float64(n)
+		h.SuccessRate = &part
+	}
+	if w.Status != hook.Active || h.State != client.Healthy || t.Refused < refusesAfter || h.LastFailureAt == nil || h.LastFailureAt.Before(w.EndpointSince) {
+		return
+	}
+	since := w.EndpointSince
+	if s := h.LastSuccessAt; s != nil && s.After(since) {
+		since = *s
+	}
+	if h.LastFailureAt.After(since) {
+		h.RefusesSince = &since
+	}
+}
+
 // LastError is a failure as the API shows it.
 func LastError(f *advice.Failure) *client.LastError {
 	e := &client.LastError{Class: string(f.Class), Detail: text([]byte(f.Detail)), Advice: f.Advice, At: f.At}
@@ -82,7 +120,7 @@ func standing(w *hook.Webhook, h *client.Health, waiting int) *advice.Standing {
 	at := func(t *time.Time) time.Time { return *cmp.Or(t, &time.Time{}) }
 	s := &advice.Standing{
 		Status: w.Status, StatusReason: w.StatusReason, Failing: h.State == client.Failing, Down: h.State == client.Down,
-		Failures: h.ConsecutiveFailures, Since: at(h.Since), LastSuccess: at(h.LastSuccessAt), Throttled: at(h.ThrottledUntil),
+		Failures: h.ConsecutiveFailures, Since: at(h.Since), LastSuccess: at(h.LastSuccessAt), Throttled: at(h.ThrottledUntil), Refuses: at(h.RefusesSince),
 		OwnFault: *cmp.Or(h.OwnFault, new(string)), ParkedFull: h.Reason != nil && *h.Reason == "parked_full", Waiting: waiting,
 	}
 	if e := h.LastError; e != nil {

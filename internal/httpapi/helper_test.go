@@ -246,6 +246,7 @@ type fakeEngine struct {
 	mu     sync.Mutex
 	now    func() time.Time
 	kicked []hook.WebhookKey
+	probed []hook.WebhookKey
 	health client.Health
 	test   func(*hook.Webhook, *hook.Event) (*hook.Attempt, error)
 }
@@ -254,6 +255,12 @@ func (e *fakeEngine) Kick(w hook.WebhookKey) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.kicked = append(e.kicked, w)
+}
+
+func (e *fakeEngine) Probe(w hook.WebhookKey) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.probed = append(e.probed, w)
 }
 
 func (e *fakeEngine) Health(context.Context, *hook.Webhook) (client.Health, error) {

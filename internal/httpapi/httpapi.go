@@ -35,6 +35,8 @@ import (
 type Engine interface {
 	// Kick says that a wish for a webhook was committed (a retry, a replay, a change).
 	Kick(w hook.WebhookKey)
+	// Probe makes the next attempt at an endpoint that is down, or that asked to wait, now.
+	Probe(w hook.WebhookKey)
 	// Health is what the lane of a webhook knows now. Live is false where this node does not run the
 	// webhook; State is "" where it does and no lane is there, because there is nothing to do. What
 	// the store knows stands then.

@@ -65,12 +65,14 @@ type WebhookStore interface {
 	Webhook(ctx context.Context, company hook.CompanyKey, id string) (*hook.Webhook, error)
 	Webhooks(ctx context.Context, company hook.CompanyKey, f store.WebhookFilter, offset, limit int) ([]*hook.Webhook, int, error)
 	Twins(ctx context.Context, w *hook.Webhook) ([]string, error)
-	CountWebhooks(ctx context.Context, company hook.CompanyKey, failingAfter, limit int) (store.WebhookCounts, []string, error)
+	CountWebhooks(ctx context.Context, company hook.CompanyKey, t store.Trouble, limit int) (store.WebhookCounts, []string, error)
 	UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c store.Change) (*hook.Webhook, error)
 	DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a store.Audit) error
 	Standing(ctx context.Context, key hook.WebhookKey) (*store.Standing, error)
 	Fares(ctx context.Context, list []*hook.Webhook) ([]store.Fare, error)
+	Tally(ctx context.Context, w *hook.Webhook, c *hook.Cursor) (store.Tally, error)
 	LastFailure(ctx context.Context, key hook.WebhookKey) (*hook.Attempt, error)
+	RequestProbe(ctx context.Context, company hook.CompanyKey, id string, a store.Audit) error
 	WebhookExists(ctx context.Context, company hook.CompanyKey, id string) (bool, error)
 }
 

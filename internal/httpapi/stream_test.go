@@ -166,6 +166,70 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// What a person asks of an endpoint that is down happens now: a probe, a retry, and a test that was answered 2xx.
+func TestProbe(t *testing.T) {
+	s := newServer(t)
+	id := s.subscribe("*")
+	path := "/v1/webhooks/" + id
+	s.call("POST", path+"/probe", "").problem(409, "nothing_waits")
+	event := s.publish("customer", `{}`)
+	probed := func() int { return len(s.engine.probed) }
+	if s.call("POST", path+"/probe", "").ok(202); probed() != 1 {
+		t.Errorf("%d probes, want the one that was asked for", probed())
+	}
+	if s.call("POST", path+"/test", "").ok(200); probed() != 2 {
+		t.Error("a test that was delivered starts no recovery")
+	}
+	s.engine.test = func(w *hook.Webhook, _ *hook.Event) (*hook.Attempt, error) {
+		return &hook.Attempt{Webhook: w.Key, Number: 1, Kind: hook.Test, Format: w.Format, StartedAt: s.now(), Outcome: hook.OutcomeFailed, StatusCode: 500}, nil
+	}
+	s.move(time.Minute)
+	if s.call("POST", path+"/test", "").ok(200); probed() != 2 {
+		t.Error("a test that failed started a recovery")
+	}
+	s.record(id, event, func(a *hook.Attempt, r *store.Record) {
+		a.Outcome, a.StatusCode = hook.OutcomeFailed, 500
+		r.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Failed: 1}}
+	})
+	if s.call("POST", path+"/deliveries/"+event+"/retry", "").ok(202); probed() != 3 {
+		t.Error("a retry waits for the next probe")
+	}
+	s.call("POST", path, `{"status": "PAUSED"}`).ok(200)
+	s.publish("customer", `{}`)
+	s.call("POST", path+"/probe", "").problem(409, "webhook_inactive")
+	if log := s.call("GET", "/v1/audit-log", "").text; strings.Count(log, "webhook.probed") != 1 {
+		t.Error("the audit log does not tell of the probe: ", cut(log))
+	}
+}
+
+// An endpoint that answers everything with 400 is neither failing nor down, and not well either.
+func TestHealthOfWhatRefusesEverything(t *testing.T) {
+	s := newServer(t)
+	id := s.subscribe("*")
+	event := s.publish("customer", `{}`)
+	attempts := 0
+	refuse := func(n int64) map[string]any {
+		s.record(id, event, func(a *hook.Attempt, r *store.Record) {
+			attempts++
+			a.Number, a.Outcome, a.ErrorClass, a.StatusCode, a.ErrorDetail = attempts, hook.OutcomeRetry, hook.ErrClientStatus, 400, "the receiver answered 400 Bad Request"
+			r.Stats = []store.Stat{{Webhook: a.Webhook, Bucket: r.At.Unix() / 60, Failed: n}}
+			r.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Health: store.Health{LastFailureAt: &r.At}}}
+		})
+		return s.call("GET", "/v1/webhooks/"+id, "").ok(200)["health"].(map[string]any)
+	}
+	if h := refuse(9); h["refuses_since"] != nil || h["success_rate"] != 0.0 || h["last_failure_at"] == nil || strings.Contains(h["sentence"].(string), "Refuses") {
+		t.Errorf("nine refusals: %v", h)
+	}
+	s.move(time.Minute)
+	h := refuse(50)
+	if h["state"] != "healthy" || h["refuses_since"] == nil || !strings.HasPrefix(h["sentence"].(string), "Refuses everything since ") || !strings.Contains(h["sentence"].(string), "400 Bad Request. The receiver calls the request malformed.") {
+		t.Errorf("fifty refusals: %v", h)
+	}
+	if sum := s.call("GET", "/v1/webhooks/summary", "").ok(200); sum["refusing"] != 1.0 || !slices.Equal(sum["troubled"].([]any), []any{id}) {
+		t.Errorf("summary: %v", sum)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	s := newServer(t)
 	id := s.subscribe("*")

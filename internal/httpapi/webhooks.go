@@ -158,6 +158,8 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 			f := advice.FailureOf(last, w)
 			h.LastError = LastError(&f)
 		}
+		measured(w, &h, &fares[i].Tally)
+		a.bound(w, &h)
 		h.Sentence = advice.Sentence(standing(w, &h, -1))
 		out.Body.Data[i].Health = &h
 	}
@@ -165,7 +167,7 @@ func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn)
 }
 
 func (a *API) summarizeWebhooks(ctx context.Context, x *exchange, _ *struct{}) (*webhookSummaryOut, error) {
-	c, troubled, err := a.opt.Store.CountWebhooks(ctx, x.company.Key, failingAfter, mostTroubled)
+	c, troubled, err := a.opt.Store.CountWebhooks(ctx, x.company.Key, store.Trouble{Failing: failingAfter, Refuses: refusesAfter}, mostTroubled)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +175,7 @@ func (a *API) summarizeWebhooks(ctx context.Context, x *exchange, _ *struct{}) (
 		troubled = []string{}
 	}
 	return &webhookSummaryOut{client.WebhookSummary{
-		Total: c.Active + c.Paused + c.Inactive, Active: c.Active, Failing: c.Failing, Down: c.Down,
+		Total: c.Active + c.Paused + c.Inactive, Active: c.Active, Failing: c.Failing, Down: c.Down, Refusing: c.Refusing,
 		Paused: c.Paused, Inactive: c.Inactive, Disabled: c.Disabled, Troubled: troubled,
 	}}, nil
 }

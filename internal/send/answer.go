@@ -3,15 +3,9 @@ package send
 import (
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
-
-// MaxRetryAfter bounds the wait that a receiver can ask for.
-const MaxRetryAfter = 24 * time.Hour
 
 // classify is the contract's table of answers. A Retry-After that can be understood makes a
 // throttle of every failure but 410, which is final.
@@ -38,22 +32,4 @@ func classify(status int, retryAfter bool) (hook.ErrorClass, string) {
 		return hook.ErrServerStatus, answer
 	}
 	return hook.ErrOtherStatus, answer + ", which is no status of HTTP"
-}
-
-// RetryAfter reads a Retry-After header: seconds, or a date, which is compared with now. The wait is
-// between 0 and [MaxRetryAfter]; ok is false when the text is neither.
-func RetryAfter(value string, now time.Time) (wait time.Duration, ok bool) {
-	value = strings.TrimSpace(value)
-	if digits := strings.Trim(value, "0123456789") == ""; digits && value != "" {
-		seconds, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || seconds > uint64(MaxRetryAfter/time.Second) {
-			return MaxRetryAfter, true
-		}
-		return time.Duration(seconds) * time.Second, true
-	}
-	date, err := http.ParseTime(value)
-	if err != nil {
-		return 0, false
-	}
-	return min(max(date.Sub(now), 0), MaxRetryAfter), true
 }

@@ -46,14 +46,14 @@ func TestRetryAfter(t *testing.T) {
 		{"0", 0, true},
 		{"7", 7 * time.Second, true},
 		{" 120 ", 2 * time.Minute, true},
-		{"86400", MaxRetryAfter, true},
-		{"86401", MaxRetryAfter, true},
-		{"99999999999999999999999", MaxRetryAfter, true},
+		{"86400", hook.MaxRetryAfter, true},
+		{"86401", hook.MaxRetryAfter, true},
+		{"99999999999999999999999", hook.MaxRetryAfter, true},
 		{"Mon, 23 Nov 2026 12:01:00 GMT", time.Minute - 500, true},
 		{"Monday, 23-Nov-26 12:01:00 GMT", time.Minute - 500, true},
 		{"Mon Nov 23 12:01:00 2026", time.Minute - 500, true},
 		{"Mon, 23 Nov 2026 11:00:00 GMT", 0, true},
-		{"Fri, 31 Dec 9999 23:59:59 GMT", MaxRetryAfter, true},
+		{"Fri, 31 Dec 9999 23:59:59 GMT", hook.MaxRetryAfter, true},
 		{"", 0, false},
 		{"-1", 0, false},
 		{"+1", 0, false},
@@ -63,7 +63,7 @@ func TestRetryAfter(t *testing.T) {
 		{"2026-11-23T12:01:00Z", 0, false},
 	}
 	for _, tt := range tests {
-		if got, ok := RetryAfter(tt.value, now); got != tt.want || ok != tt.ok {
+		if got, ok := hook.RetryAfter(tt.value, now); got != tt.want || ok != tt.ok {
 			t.Errorf("%q: %v %v, want %v %v", tt.value, got, ok, tt.want, tt.ok)
 		}
 	}
@@ -74,7 +74,7 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Add("Mon, 23 Nov 2026 12:01:00 GMT")
 	f.Fuzz(func(t *testing.T, value string) {
 		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-		if got, ok := RetryAfter(value, now); got < 0 || got > MaxRetryAfter || !ok && got != 0 {
+		if got, ok := hook.RetryAfter(value, now); got < 0 || got > hook.MaxRetryAfter || !ok && got != 0 {
 			t.Fatalf("%q: %v %v", value, got, ok)
 		}
 	})

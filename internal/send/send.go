@@ -174,7 +174,7 @@ func answered(result Result, a *egress.Answer, now time.Time) Result {
 	result.StatusCode = a.Status
 	result.AnswerHeader, result.AnswerBody = a.Header, a.Body
 	if a.RetryAfter != "" {
-		result.RetryAfter, result.HasRetryAfter = RetryAfter(a.RetryAfter, now)
+		result.RetryAfter, result.HasRetryAfter = hook.RetryAfter(a.RetryAfter, now)
 	}
 	class, detail := classify(a.Status, result.HasRetryAfter)
 	if class == hook.ErrNone {

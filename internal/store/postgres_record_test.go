@@ -165,7 +165,7 @@ func (n *newsroom) besides(r *store.Record) {
 	if n.IntN(4) == 0 {
 		w := n.webhook()
 		r.Status = append(r.Status, store.StatusChange{
-			Webhook: w.Key, Partition: w.Partition, EndpointVersion: w.EndpointVersion + n.Int64N(2), Status: hook.Inactive, Reason: hook.ReasonGone,
+			Webhook: w.Key, Partition: w.Partition, EndpointVersion: w.EndpointVersion + n.Int64N(2), Status: hook.Inactive, Reason: hook.ReasonGone, Detail: "why",
 		})
 	}
 }

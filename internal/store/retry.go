@@ -6,17 +6,19 @@ import (
 	"maps"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
-	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
+
+// ReasonRequested is why a delivery is due that somebody asked for.
+const ReasonRequested = "requested"
 
 // RequestRetry wishes for an attempt at a delivery now, and returns the delivery as it was.
 //
 // What is pending will be sent anyway, or not at all while the webhook stands still: a conflict. What is retrying becomes due now. What is held
 // must not overtake: the earliest delivery of its object becomes due now, and this one follows as
-// soon as that is settled. What is settled gets one more attempt beside the schedule.
+// soon as that is settled. What is settled gets one more attempt beside the schedule. Of a webhook whose
+// endpoint is down it is due before all others, so that it is the next probe.
 func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
-	err = s.writeOpinions(ctx, func(q sql.Tx, k *opinions) error {
+	err = s.writeOpinions(ctx, func(q tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -54,11 +56,21 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 }
 
 func (v *view) makeDue(ctx context.Context, d *Delivery) error {
-	now := sql.Micros(v.s.now())
-	n, err := v.q.Exec(ctx, `
-		UPDATE parked SET due_at = $1, parked_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
+	now := micros(v.s.now())
+	due := now
+	if v.cursor.ProbeAt != nil {
+		var first *int64
+		if err := one(ctx, v.q, `SELECT min(due_at) FROM parked WHERE webhook = $1`, []any{int64(v.key)}, &first); err != nil {
+			return err
+		}
+		if first != nil {
+			due = min(due, *first-1)
+		}
+	}
+	n, err := v.q.exec(ctx, `
+		UPDATE parked SET due_at = $6, parked_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
 			CASE WHEN $3 = 1 THEN (SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $4 AND kind = 'live') ELSE $5 END`,
-		now, int64(v.key), sql.Flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset))
+		now, int64(v.key), flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset), due)
 	if err != nil || n > 0 {
 		return err
 	}
@@ -70,21 +82,40 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 	if d.Sequence != nil {
 		sequence = *d.Sequence
 	}
-	_, err = v.q.Exec(ctx, `
+	_, err = v.q.exec(ctx, `
 		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
-		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $7, $7, 'requested', 0)
+		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $8, $7, 'requested', 0)
 		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason`,
-		int64(v.key), int64(d.Offset), int64(v.partition), sequence, d.ObjectKey, int64(h.number), now)
+		int64(v.key), int64(d.Offset), int64(v.partition), sequence, d.ObjectKey, int64(h.number), now, due)
 	return err
+}
+
+// RequestProbe writes down that somebody wishes for an attempt now at a webhook which is down or throttled.
+// The wish itself is the engine's.
+func (s *Store) RequestProbe(ctx context.Context, company hook.CompanyKey, id string, a Audit) error {
+	err := s.write(ctx, func(q tx) error {
+		w, err := s.webhookOf(ctx, q, company, id)
+		if err != nil {
+			return err
+		}
+		if w.Status != hook.Active {
+			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is %s and stands still; set it ACTIVE first", w.Status)
+		}
+		return writeAudit(ctx, q, company, id, a, hook.Now(s.now()))
+	})
+	if err != nil {
+		return fmt.Errorf("request probe: %w", err)
+	}
+	return nil
 }
 
 // touch tells the owner of the webhook's partition that there is a wish, without making a new
 // version of the webhook.
 func (v *view) touch(ctx context.Context) error {
-	version, err := log.CountChange(ctx, v.q, v.partition)
+	version, err := bumpConfig(ctx, v.q, v.partition)
 	if err != nil {
 		return err
 	}
-	_, err = v.q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
+	_, err = v.q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
 	return err
 }

@@ -41,6 +41,17 @@ func (l *Lane) WaitOn(from *hook.Gate, until, now time.Time) bool {
 	return true
 }
 
+// TryNow makes the next attempt at an endpoint that is down, or that asked to wait, due now. There is one at
+// first: what it answers says how it goes on.
+func (l *Lane) TryNow(now time.Time) {
+	if l.Health.State == Down {
+		l.Health.ProbeAt = now
+	}
+	if now.Before(l.Gate.Until) {
+		l.Gate, l.Window.Size = Gate{}, 1
+	}
+}
+
 // Open says that neither the endpoint nor a fault of ours makes the lane wait.
 func (l *Lane) Open(now time.Time) bool {
 	return !now.Before(l.Gate.Until) && !now.Before(l.Fault.Until)

@@ -282,24 +282,29 @@ func webhookList(f *fixture) {
 }
 
 func webhookCounts(f *fixture) {
-	const failingAfter = 10
 	var want store.WebhookCounts
 	var troubled []string
-	at := f.clock()
+	at, before, minute := f.clock(), f.clock().Add(-time.Hour), f.clock().Unix()/60
+	trouble := store.Trouble{Failing: 10, Refuses: 10}
 	for i, x := range []struct {
-		status hook.Status
-		reason string
-		health store.Health
-		count  []*int
-		needs  bool
+		status  hook.Status
+		reason  string
+		health  store.Health
+		count   []*int
+		needs   bool
+		refused int64
 	}{
-		{hook.Active, "", store.Health{}, []*int{&want.Active}, false},
-		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 9}, []*int{&want.Active}, false},
-		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 10}, []*int{&want.Active, &want.Failing}, true},
-		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Active, &want.Down}, true},
-		{hook.Paused, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Paused}, false},
-		{hook.Inactive, "", store.Health{}, []*int{&want.Inactive}, false},
-		{hook.Inactive, hook.ReasonGone, store.Health{}, []*int{&want.Inactive, &want.Disabled}, true},
+		{hook.Active, "", store.Health{}, []*int{&want.Active}, false, 0},
+		{hook.Active, "", store.Health{LastFailureAt: &at, LastSuccessAt: &before}, []*int{&want.Active, &want.Refusing}, true, 10},
+		{hook.Active, "", store.Health{LastFailureAt: &at, LastSuccessAt: &before}, []*int{&want.Active}, false, 9},
+		{hook.Active, "", store.Health{LastFailureAt: &at, LastSuccessAt: &at}, []*int{&want.Active}, false, 10},
+		{hook.Active, "", store.Health{LastFailureAt: &before}, []*int{&want.Active}, false, 10}, // of another endpoint
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 9}, []*int{&want.Active}, false, 0},
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 10}, []*int{&want.Active, &want.Failing}, true, 0},
+		{hook.Active, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Active, &want.Down}, true, 0},
+		{hook.Paused, "", store.Health{FailingSince: &at, ConsecutiveFailures: 12, ProbeAt: &at}, []*int{&want.Paused}, false, 0},
+		{hook.Inactive, "", store.Health{}, []*int{&want.Inactive}, false, 0},
+		{hook.Inactive, hook.ReasonGone, store.Health{}, []*int{&want.Inactive, &want.Disabled}, true, 0},
 	} {
 		for j := range i + 1 {
 			n := settings(f, "*")
@@ -310,6 +315,9 @@ func webhookCounts(f *fixture) {
 				f.update(w, "", func(w *hook.Webhook) { w.Status = x.status })
 			}
 			r := store.Record{Cursors: []store.CursorMove{{Webhook: w.Key, Health: x.health}}}
+			if x.refused > 0 {
+				r.Stats = []store.Stat{{Webhook: w.Key, Bucket: minute, Failed: 1, Retried: x.refused - 1}}
+			}
 			if x.reason != "" {
 				r.Status = []store.StatusChange{{Webhook: w.Key, Partition: w.Partition, EndpointVersion: 1, Status: x.status, Reason: x.reason}}
 			}
@@ -324,16 +332,16 @@ func webhookCounts(f *fixture) {
 	}
 	gone := f.subscribe("*")
 	f.must(f.DeleteWebhook(f.ctx, gone.Company, gone.ID, nil, audit))
-	got, ids, err := f.CountWebhooks(f.ctx, f.company.Key, failingAfter, 100)
+	got, ids, err := f.CountWebhooks(f.ctx, f.company.Key, trouble, 100)
 	f.must(err)
 	equal(f, "counts", got, want)
 	equal(f, "those that need somebody", ids, troubled)
-	_, ids, err = f.CountWebhooks(f.ctx, f.company.Key, failingAfter, 2)
+	_, ids, err = f.CountWebhooks(f.ctx, f.company.Key, trouble, 2)
 	f.must(err)
 	equal(f, "the newest of them", ids, troubled[:2])
 	other, err := f.EnsureCompany(f.ctx, "another")
 	f.must(err)
-	got, ids, err = f.CountWebhooks(f.ctx, other.Key, failingAfter, 100)
+	got, ids, err = f.CountWebhooks(f.ctx, other.Key, trouble, 100)
 	f.must(err)
 	equal(f, "another company's", []any{got, len(ids)}, []any{store.WebhookCounts{}, 0})
 }
