@@ -332,7 +332,7 @@ func TestPasswordsInURLsStayHidden(t *testing.T) {
 				text, err := json.Marshal(c)
 				said = fmt.Sprintf("%+v %#v %v %s %v", c, c, settings, text, err)
 			}
-			_, secret := reflect.ValueOf(c).Field(f.index).Interface().(SecretURL)
+			_, secret := reflect.TypeAssert[SecretURL](reflect.ValueOf(c).Field(f.index))
 			if (err == nil || secret) && strings.Contains(said, password) {
 				t.Errorf("%s=%s is told in %s", f.name, text, said)
 			}

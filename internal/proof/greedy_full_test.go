@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
 )
 
 // TestGreedyBodies: events of a megabyte are matched by as many webhooks as a company may have, each with an
@@ -51,5 +53,43 @@ func TestGreedyBodies(t *testing.T) {
 	r.stop()
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("it ended after %s", took)
+	}
+}
+
+// TestLeasesBesideGreedyFilters: two nodes share a database, with leases as short as they may be, and one of
+// them asks a company's greedy filters about large events, for longer than a lease lasts between two
+// renewals. Neither is declared dead, the one that asks ends when it is told to, and the other one goes on.
+func TestLeasesBesideGreedyFilters(t *testing.T) {
+	f := newFleet(t, 2, "--lease-seconds", "3")
+	arrived := make(chan struct{}, 10)
+	e := &endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"customer"}}, each: func(receiver.Delivery) { arrived <- struct{}{} }}
+	f.subscribe(e)
+	f.ask(http.MethodPatch, "/v1/webhooks/"+e.webhook.ID, "c1", `{"filter": "data.last == true"}`, nil)
+	for i := range greedy.webhooks {
+		f.ask(http.MethodPost, "/v1/webhooks", "c1", string(must(json.Marshal(map[string]any{
+			"endpoint": fmt.Sprintf("http://127.2.%d.%d:8089/", i/250, 1+i%250), "events": []string{"customer"}, "filter": greedyFilter(i) + " and data.last == true",
+		}))), nil)
+	}
+	owner, _ := f.owner("c1")
+	doc := greedyEvents()[0]
+	for i := range 2 * greedy.events {
+		f.persist(f.ctx, &oracle.Event{ID: fmt.Sprint("large-", i), Company: "c1", Topic: "customer", Data: doc})
+	}
+	pause(f.ctx, 4*time.Second) // longer than a lease
+	began := time.Now()
+	f.stopNode(owner)
+	took := time.Since(began)
+	if took > 15*time.Second {
+		t.Errorf("it ended after %s", took)
+	}
+	f.persist(f.ctx, &oracle.Event{ID: "last", Company: "c1", Topic: "customer", Data: `{"last": true}`})
+	began = time.Now()
+	select {
+	case <-arrived:
+		t.Logf("it ended after %s; the other one was through %s later", took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	case <-f.ctx.Done():
+	}
+	if log := f.log.tail(); strings.Contains(log, "lease has run out") {
+		t.Errorf("a lease has run out:\n%s", log)
 	}
 }
