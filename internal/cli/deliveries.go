@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -193,26 +191,24 @@ func (p *Program) deliveriesTail() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		if webhook != "" {
-			var watch sync.WaitGroup
-			watch.Go(func() { cancel(deletion(ctx, api, webhook)) })
-			defer watch.Wait()
-			defer cancel(nil)
+		if webhook != "" { // later it is missing because somebody deleted it
+			if _, err := api.Webhook(ctx, webhook); err != nil {
+				return err
+			}
 		}
 		p.progress("watching; Ctrl-C ends it")
 		n := 0
 		for a, err := range api.StreamAttempts(ctx, webhook) {
 			switch {
-			case errors.Is(context.Cause(ctx), errDeleted):
-				return fmt.Errorf("%s: %w", webhook, errDeleted)
 			case errors.Is(err, client.ErrGap):
 				p.progress("some attempts were missed; 'deliveries list' has them")
 				continue
 			case ctx.Err() != nil:
 				return nil // it ends when it is told to
 			case err != nil:
+				if code, _ := refusalCode(err); code == exitNotFound {
+					return fmt.Errorf("somebody deleted the webhook %s", webhook)
+				}
 				return err
 			}
 			if err := p.attempt(&a); err != nil {
@@ -224,24 +220,6 @@ func (p *Program) deliveriesTail() *cobra.Command {
 		}
 		return nil
 	})
-}
-
-// lookEvery is how often to look whether a webhook that is watched still exists: its stream would be silent.
-const lookEvery = 5 * time.Second
-
-var errDeleted = errors.New("the webhook was deleted")
-
-// deletion waits until a webhook is deleted.
-func deletion(ctx context.Context, api *caller, webhook string) error {
-	for {
-		if err := pause(ctx, lookEvery); err != nil {
-			return err
-		}
-		_, err := api.Webhook(ctx, webhook)
-		if code, _ := refusalCode(err); err != nil && code == exitNotFound {
-			return errDeleted
-		}
-	}
 }
 
 // attempt prints one attempt of the live stream.

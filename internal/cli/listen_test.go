@@ -77,7 +77,7 @@ func (s *session) ends(code int) {
 }
 
 // TestListenOutlasts what happens while somebody works: the program here is away, the server is, the terminal
-// closes, the webhook is deleted.
+// closes, the webhook is deleted. Likewise deliveries tail.
 func TestListenOutlasts(t *testing.T) {
 	server := apptest.Start(t)
 	behind, err := url.Parse(server.URL)
@@ -121,6 +121,20 @@ func TestListenOutlasts(t *testing.T) {
 	address := closed.Addr().String()
 	closed.Close()
 	_, port, _ := strings.Cut(address, ":")
+
+	// Who watches a webhook that is deleted is told, while all else goes on.
+	watched, err := api.CreateWebhook(t.Context(), client.WebhookCreate{Endpoint: "http://127.0.0.1:3000/", Events: []string{"customer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := begin(t, "deliveries", "tail", watched.ID, "--url", server.URL, "--api-key", server.Key, "--company", "c1")
+	tail.says("watching", 1)
+	publish("t1")
+	tail.says(watched.ID+" t1 customer #1", 1)
+	if err := api.DeleteWebhook(t.Context(), watched.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+
 	args := []string{"listen", "--url", front.URL, "--api-key", server.Key, "--company", "c1", "--forward-to", port + "/hooks"}
 
 	s := begin(t, args...)
@@ -176,4 +190,6 @@ func TestListenOutlasts(t *testing.T) {
 	}
 	s.ends(1)
 	s.says("somebody deleted the webhook", 1)
+	tail.ends(1)
+	tail.says("somebody deleted the webhook "+watched.ID, 1)
 }
