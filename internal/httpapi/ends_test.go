@@ -55,64 +55,74 @@ func TestStreamsEnd(t *testing.T) {
 		"signed out":             {func(o *opened) string { return o.signedIn }, func(o *opened) { _ = o.api.SignOut(o.t.Context(), o.signedIn) }},
 		"signed in, key revoked": {func(o *opened) string { return o.signedIn }, func(o *opened) { o.call("DELETE", keys+"/"+o.keyID, "").ok(204) }},
 	}
-	run := func(t *testing.T, w how, unread, blind bool) (took time.Duration, ended bool) {
+	// one opens a stream and ends what opened it.
+	one := func(s, node *server, owner *atomic.Value, w how, unread bool) (took time.Duration, ended bool) {
+		t := s.t
+		expires := time.Now().Add(30 * time.Minute).UTC().Format(time.RFC3339)
+		made := s.call("POST", keys, `{"scope":"write","expires_at":"`+expires+`"}`).ok(201)
+		o := &opened{server: s, key: made["key"].(string), keyID: made["id"].(string), webhook: s.subscribe("*"), owner: owner}
+		o.session, o.link = s.opened(s.as(o.key))
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
+		var err error
+		if o.signedIn, _, _, err = s.api.SignIn(r, o.key); err != nil {
+			t.Fatal(err)
+		}
+		owner.Store("")
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		r = httptest.NewRequestWithContext(ctx, "GET", "/v1/stream?webhook_id="+o.webhook, nil)
+		r.Header.Set("Authorization", "Bearer "+w.by(o))
+		c := &connection{ResponseRecorder: httptest.NewRecorder(), unread: unread, cut: make(chan struct{})}
+		done := make(chan time.Time, 1)
+		go func() {
+			node.api.ServeHTTP(c, r)
+			done <- time.Now()
+		}()
+		time.Sleep(10 * time.Second) //nolint:forbidigo // virtual
+		if synctest.Wait(); len(done) > 0 {
+			t.Errorf("it ended before: %d %v", c.Code, c.Header())
+		}
+		w.end(o)
+		begun := time.Now()
+		select {
+		case at := <-done:
+			return at.Sub(begun), true
+		case <-time.After(time.Minute):
+			if unread {
+				close(c.cut)
+			}
+			leave()
+			<-done
+			return 0, false
+		}
+	}
+	// A server needs longer to begin than all the ways to end: all take the same one.
+	on := func(t *testing.T, blind bool, try func(one func(w how, unread bool) (time.Duration, bool))) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newServer(t)
-			expires := time.Now().Add(30 * time.Minute).UTC().Format(time.RFC3339)
-			made := s.call("POST", keys, `{"scope":"write","expires_at":"`+expires+`"}`).ok(201)
-			o := &opened{server: s, key: made["key"].(string), keyID: made["id"].(string), webhook: s.subscribe("*"), owner: &atomic.Value{}}
-			o.session, o.link = s.opened(s.as(o.key))
-			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
-			var err error
-			if o.signedIn, _, _, err = s.api.SignIn(r, o.key); err != nil {
-				t.Fatal(err)
-			}
-			o.owner.Store("")
-			node := s.node(func() string { return o.owner.Load().(string) })
+			owner := &atomic.Value{}
+			owner.Store("")
+			node := s.node(func() string { return owner.Load().(string) })
 			if blind {
 				node.api.Recheck(365 * 24 * time.Hour)
 			}
-			ctx, leave := context.WithCancel(t.Context())
-			r = httptest.NewRequestWithContext(ctx, "GET", "/v1/stream?webhook_id="+o.webhook, nil)
-			r.Header.Set("Authorization", "Bearer "+w.by(o))
-			c := &connection{ResponseRecorder: httptest.NewRecorder(), unread: unread, cut: make(chan struct{})}
-			done := make(chan time.Time, 1)
-			go func() {
-				node.api.ServeHTTP(c, r)
-				done <- time.Now()
-			}()
-			time.Sleep(10 * time.Second) //nolint:forbidigo // virtual
-			if synctest.Wait(); len(done) > 0 {
-				t.Errorf("it ended before: %d %v", c.Code, c.Header())
-			}
-			w.end(o)
-			begun := time.Now()
-			select {
-			case at := <-done:
-				took, ended = at.Sub(begun), true
-			case <-time.After(time.Minute):
-				if unread {
-					close(c.cut)
-				}
-				leave()
-				<-done
-			}
-			leave()
+			try(func(w how, unread bool) (time.Duration, bool) { return one(s, node, owner, w, unread) })
 		})
-		return took, ended
 	}
-	for name, w := range ways {
-		t.Run(name, func(t *testing.T) {
+	on(t, false, func(one func(how, bool) (time.Duration, bool)) {
+		for name, w := range ways {
 			for _, unread := range []bool{false, true} {
-				if took, ended := run(t, w, unread, false); !ended || took > 5*time.Second {
-					t.Errorf("unread %v: ended %v, after %v", unread, ended, took)
+				if took, ended := one(w, unread); !ended || took > 5*time.Second {
+					t.Errorf("%s, unread %v: ended %v, after %v", name, unread, ended, took)
 				}
 			}
-		})
-	}
-	t.Run("control", func(t *testing.T) {
-		if took, ended := run(t, ways["webhook deleted"], false, true); ended {
-			t.Errorf("nobody looks, and it ended after %v", took)
 		}
+	})
+	t.Run("control", func(t *testing.T) {
+		on(t, true, func(one func(how, bool) (time.Duration, bool)) {
+			if took, ended := one(ways["webhook deleted"], false); ended {
+				t.Errorf("nobody looks, and it ended after %v", took)
+			}
+		})
 	})
 }
