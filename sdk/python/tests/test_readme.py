@@ -17,6 +17,9 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
 
 
+GUIDE = (Path(__file__).parents[3] / "docs/verify.md").read_text()
+
+
 def block(marker: str) -> str:
     found = [text for text in BLOCKS if marker in text]
     assert len(found) == 1, marker
@@ -62,6 +65,16 @@ def test_frameworks(capsys: pytest.CaptureFixture[str]) -> None:
     run("atlas_webhooks.aiohttp", app=app)
     assert [r.method for r in app.router.routes()] == ["POST"]
     assert capsys.readouterr().out.count("conversation.status") == 2
+
+
+def test_the_guide() -> None:
+    from flask import Flask
+
+    app = Flask("receiver")
+    (text,) = re.findall(r"^```python \(package\)\n(.*?)^```", GUIDE, re.S | re.M)
+    exec(compile(text, "verify.md", "exec"), {"app": app, "secret": SECRET})
+    headers, body = delivery()
+    assert app.test_client().post("/hooks", headers=headers, data=body).status_code == 204
 
 
 def test_django() -> None:

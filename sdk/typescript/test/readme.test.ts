@@ -1,4 +1,4 @@
-// The programs of README.md are right for the types that are published.
+// The programs of README.md, and that of docs/verify.md, are right for the types that are published.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -31,6 +31,9 @@ test("the programs of the README", () => {
     return file;
   });
   assert.equal(files.length, Object.keys(before).length);
+  const [, guide] = /^```ts \(package\)\n(.*?)^```/ms.exec(readFileSync("../../docs/verify.md", "utf8"))!;
+  writeFileSync("build/readme/guide.ts", express + 'const secret = "secret";\n' + guide);
+  files.push("build/readme/guide.ts");
   const tsc = spawnSync(process.execPath, [
     "node_modules/typescript/bin/tsc", "--noEmit", "--strict", "--target", "ES2022", "--module", "NodeNext", "--experimentalDecorators", "--skipLibCheck", "--ignoreConfig", "--types", "node", ...files,
   ]);
