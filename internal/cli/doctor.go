@@ -241,7 +241,9 @@ func ails(w *client.Webhook) string {
 	switch {
 	case w.Status == client.Inactive && w.StatusReason != nil:
 		return h.Sentence + " Mended? 'atlas-webhooks webhooks resume " + w.ID + "'"
-	case w.Status == client.Active && (h.State != client.Healthy || refused):
+	case w.Status == client.Active && h.State == client.Down:
+		return h.Sentence + " Mended? 'atlas-webhooks webhooks probe " + w.ID + "'"
+	case w.Status == client.Active && (h.State != client.Healthy || h.RefusesSince != nil || refused):
 		return h.Sentence + " Mended? 'atlas-webhooks webhooks test " + w.ID + "'"
 	}
 	return ""

@@ -18,7 +18,7 @@ func (p *Program) webhooks() *cobra.Command {
 	return group(
 		"webhooks", "List, create, change, test and delete webhooks",
 		p.webhooksList(), p.webhooksGet(), p.webhooksCreate(), p.webhooksUpdate(), p.webhooksDelete(), p.webhooksPause(), p.webhooksResume(),
-		p.webhooksSecret(), p.webhooksRotate(), p.webhooksTest(),
+		p.webhooksProbe(), p.webhooksSecret(), p.webhooksRotate(), p.webhooksTest(),
 	)
 }
 
@@ -81,6 +81,7 @@ func (p *Program) webhook(w *client.Webhook) error {
 			field{"backlog", backlog(h)},
 			field{"last success", show(h.LastSuccessAt)},
 			field{"last failure", show(h.LastFailureAt)},
+			field{"success rate", percent(h.SuccessRate)},
 			field{"next probe", show(h.NextProbeAt)},
 		)
 	}
@@ -93,6 +94,13 @@ func sentence(w *client.Webhook) string {
 		return ""
 	}
 	return w.Health.Sentence
+}
+
+func percent(part *float64) string {
+	if part == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f %% of the last day's attempts", 100**part)
 }
 
 // backlog is what waits for a webhook, in words.
@@ -271,6 +279,28 @@ func (p *Program) setStatus(ctx context.Context, api *caller, ids []string, u cl
 	}
 	return records(p, "ID STATUS ENDPOINT", all, func(w client.Webhook) []string {
 		return []string{w.ID, string(w.Status), w.Endpoint}
+	})
+}
+
+func (p *Program) webhooksProbe() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "probe WEBHOOK…", Short: "Try an endpoint now that is down, or that asked to wait", Args: cobra.MinimumNArgs(1),
+		Long:    "Try an endpoint now that is down, or that asked to wait, with one of the deliveries that wait. With a success all goes on.",
+		Example: example("atlas-webhooks webhooks probe wh_01h…", "atlas-webhooks webhooks probe wh_01h… wh_02k… --company c1"),
+	}, func(ctx context.Context, api *caller, args []string) error {
+		type probed struct {
+			WebhookID string `json:"webhook_id"`
+			client.Health
+		}
+		var all []probed
+		for _, id := range args {
+			h, err := api.ProbeWebhook(ctx, id)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			all = append(all, probed{id, *h})
+		}
+		return records(p, "ID STATE UNTIL-NOW", all, func(h probed) []string { return []string{h.WebhookID, string(h.State), h.Sentence} })
 	})
 }
 
