@@ -178,6 +178,15 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	return medians(all), nil
 }
 
+// ratio compares a result with the ceilings around it. Where nothing reached those in so short a time there
+// is nothing to compare with.
+func ratio(r, before, after Result) float64 {
+	if both := before.PerSecond + after.PerSecond; both > 0 {
+		return 2 * r.PerSecond / both
+	}
+	return 0
+}
+
 // pair measures a scenario with the ceiling before it and the one after: what else runs on the
 // machine changes from one second to the next.
 func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, error) {
@@ -194,7 +203,7 @@ func (b *bench) pair(ctx context.Context, s scenario, round int) ([]Result, erro
 		return nil, err
 	}
 	r.Nodes = len(b.opt.Servers)
-	r.Ratio = 2 * r.PerSecond / (before.PerSecond + after.PerSecond)
+	r.Ratio = ratio(r, before, after)
 	for _, m := range []Result{before, after, r} {
 		b.opt.Progress(m)
 	}

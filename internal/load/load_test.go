@@ -62,3 +62,13 @@ func TestRun(t *testing.T) {
 		t.Errorf("%d arrived, %d twice, %d foreign, %d to come", n.arrived.Load(), n.duplicates.Load(), n.foreign.Load(), n.waiting())
 	}
 }
+
+// TestRatio: a machine on which nothing arrived in time has no ratio, and one that is a number.
+func TestRatio(t *testing.T) {
+	if got := ratio(Result{PerSecond: 3}, Result{PerSecond: 4}, Result{PerSecond: 8}); got != 0.5 {
+		t.Error(got)
+	}
+	if got := ratio(Result{}, Result{}, Result{}); got != 0 {
+		t.Error(got)
+	}
+}
