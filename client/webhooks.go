@@ -41,6 +41,7 @@ type Webhook struct {
 	UpdatedAt              time.Time         `json:"updated_at"`
 	SecretRotation         *SecretRotation   `json:"secret_rotation,omitempty" doc:"Only while the signing secret is being replaced."`
 	Health                 *Health           `json:"health,omitempty" doc:"In the answers about one webhook and in lists. In a list it is what is stored, and nobody counts what waits: backlog, oldest_pending_at, parked and expires_at are empty."`
+	Skipped                *Backlog          `json:"skipped,omitempty" doc:"Only in the answer that sets it ACTIVE without what waited: how many events are skipped."`
 	Warnings               []Warning         `json:"warnings,omitzero" doc:"Only in answers to creating and changing it: what was accepted and probably does not do what was meant."`
 
 	// ETag is the webhook's version, for IfMatch; "" in a list.

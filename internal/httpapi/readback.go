@@ -28,10 +28,11 @@ type ReadBack struct {
 	Health         Document `json:"health,omitzero" readOnly:"true"`
 	FilterProblem  Document `json:"filter_problem,omitzero" readOnly:"true"`
 	Warnings       Document `json:"warnings,omitzero" readOnly:"true"`
+	Skipped        Document `json:"skipped,omitzero" readOnly:"true"`
 }
 
 // moving are read-only fields that differ from one answer to the next: whatever is sent back passes.
-var moving = []string{"health", "warnings", "filter_problem"}
+var moving = []string{"health", "warnings", "filter_problem", "skipped"}
 
 // readBack refuses a change of what cannot be changed, and takes out of it what repeats itself: event
 // beside events, and the secret as it is.

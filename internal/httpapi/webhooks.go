@@ -224,12 +224,38 @@ func (a *API) updateWebhook(ctx context.Context, x *exchange, in *updateIn) (*we
 		}
 		change.Resume = store.Resume(*in.Body.Resume)
 	}
+	skipped, err := a.skips(ctx, x, in.ID, c, &change)
+	if err != nil {
+		return nil, err
+	}
 	w, err := a.opt.Store.UpdateWebhook(ctx, x.company.Key, in.ID, change)
 	if err != nil {
 		return nil, err
 	}
 	a.kick(w.Key)
-	return a.changed(ctx, w)
+	out, err := a.changed(ctx, w)
+	if err == nil {
+		out.Body.Skipped = skipped
+	}
+	return out, err
+}
+
+// skips counts what a webhook that becomes ACTIVE will not send of what waits, and adds that to the audit
+// entry; nil where nothing is skipped. What is accepted between this and the change is not counted.
+func (a *API) skips(ctx context.Context, x *exchange, id string, c *checked, change *store.Change) (*client.Backlog, error) {
+	if c.Status == nil || *c.Status != hook.Active {
+		return nil, nil
+	}
+	was, err := a.opt.Store.Webhook(ctx, x.company.Key, id)
+	if err != nil || !change.Resume.Skips(was) {
+		return nil, err
+	}
+	s, err := a.opt.Store.Standing(ctx, was.Key)
+	if err != nil {
+		return nil, err
+	}
+	change.Audit.Detail["skipped"], change.Audit.Detail["skipped_exact"] = s.Backlog, s.BacklogExact
+	return &client.Backlog{Count: s.Backlog, Exact: s.BacklogExact}, nil
 }
 
 // changed answers with a webhook that was created or changed, and what is odd about it.

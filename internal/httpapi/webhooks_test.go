@@ -403,3 +403,29 @@ func TestHistory(t *testing.T) {
 		s.call("GET", path+"?limit=0", "").problem(400, "invalid_parameter", "limit")
 	}
 }
+
+// Who resumes a webhook without what waited is told how many events that skips, and the audit log is too.
+func TestResumeCountsWhatItSkips(t *testing.T) {
+	s := newServer(t)
+	for _, c := range []struct {
+		status, resume string
+		skipped        any
+	}{
+		{"PAUSED", "", nil},
+		{"PAUSED", `,"resume":"now"`, 3.0},
+		{"INACTIVE", "", 3.0}, // by its owner
+		{"INACTIVE", `,"resume":"backlog"`, nil},
+	} {
+		path := "/v1/webhooks/" + s.subscribe("*")
+		s.call("POST", path, `{"status":"`+c.status+`"}`).ok(200)
+		for range 3 {
+			s.publish("customer", `{}`)
+		}
+		w := s.call("POST", path, `{"status":"ACTIVE"`+c.resume+`}`).ok(200)
+		got, _ := w["skipped"].(map[string]any)
+		detail := s.call("GET", "/v1/audit-log?limit=1", "").ok(200)["data"].([]any)[0].(map[string]any)["detail"].(map[string]any)
+		if got["count"] != c.skipped || detail["skipped"] != c.skipped {
+			t.Errorf("%s%s: %v skipped, the audit log says %v; want %v", c.status, c.resume, got, detail["skipped"], c.skipped)
+		}
+	}
+}
