@@ -205,7 +205,7 @@ func (w *world) posts() []string {
 		"/console/replays/" + w.good, "/console/replays/" + w.good + "/count", "/console/replays/" + w.good + "/rpl_x/cancel",
 	}
 	for _, below := range []string{
-		"status", "delete", "settings", "test", "secret/reveal", "secret/rotate", "secret/activate", "secret/keep", "deliveries/retry",
+		"status", "probe", "delete", "settings", "test", "secret/reveal", "secret/rotate", "secret/activate", "secret/keep", "deliveries/retry",
 		"deliveries/" + w.event + "/retry", "deliveries/" + w.event + "/curl", "deliveries/" + w.event + "/explain",
 	} {
 		list = append(list, "/console/webhooks/"+w.good+"/"+below)

@@ -206,9 +206,9 @@ func (o *overview) add(w webhookRow) {
 		}
 		o.Care = append(o.Care, c)
 	case w.Trouble() == 1:
-		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, w.Health.Since, w.Repairs()})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, cmp.Or(w.Health.Since, w.Health.RefusesSince), w.Repairs()})
 	case w.ThrottledUntil() != nil && time.Until(*w.ThrottledUntil()) > worthSaying:
-		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, nil, nil})
+		o.Care = append(o.Care, care{"warn", w.Endpoint, "", w.Why(), to, nil, w.Repairs()})
 	}
 	if r := w.SecretRotation; r != nil {
 		c := care{"warn", w.Endpoint, "Its secret changes " + ago(r.EndsAt), "Requests are signed with the old one until then. Give the endpoint the new one before.", webhookPage(w.ID, "secret"), nil, []repair{{"See the new secret", webhookPage(w.ID, "secret"), nil}}}

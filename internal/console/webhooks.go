@@ -45,24 +45,8 @@ func (w webhookRow) Trouble() int {
 	return 0
 }
 
-// refusals are how many attempts since the last success must have failed for it to be said.
-const refusals = 5
-
-// Refuses reports that the endpoint answers and takes nothing: all attempts since the last success
-// failed, although none of them says that it is down.
-func (w webhookRow) Refuses() bool {
-	h := w.Health
-	if w.Stats == nil || w.Status != "ACTIVE" || h == nil || h.State != "healthy" || h.LastError == nil || h.LastSuccessAt != nil && h.LastError.At.Before(*h.LastSuccessAt) {
-		return false
-	}
-	var n int64
-	for _, b := range w.Stats.Data {
-		if h.LastSuccessAt == nil || b.At.After(*h.LastSuccessAt) {
-			n += b.Failed + b.Retried
-		}
-	}
-	return n >= refusals
-}
+// Refuses reports that the endpoint answers and takes nothing, although no answer says that it is down.
+func (w webhookRow) Refuses() bool { return w.Health != nil && w.Health.RefusesSince != nil }
 
 // ThrottledUntil is until when the endpoint asked for nothing to be sent; nil when it does not.
 func (w webhookRow) ThrottledUntil() *time.Time {
@@ -90,13 +74,6 @@ func (w webhookRow) Why() string {
 	if w.Health == nil || w.Trouble() == 0 && w.ThrottledUntil() == nil {
 		return ""
 	}
-	if w.Refuses() {
-		since := "Nothing was ever taken. "
-		if w.Health.LastSuccessAt != nil {
-			since = "Refuses everything since the last success, " + ago(w.Health.LastSuccessAt) + ". "
-		}
-		return since + w.Health.Sentence
-	}
 	return w.Health.Sentence
 }
 
@@ -108,14 +85,16 @@ type repair struct {
 
 // Repairs are what to do about its trouble, the likeliest first.
 func (w webhookRow) Repairs() (list []repair) {
-	if w.Trouble() == 0 {
-		return nil
-	}
-	if h := w.Health; h != nil && h.LastError != nil {
+	if h := w.Health; w.Trouble() > 0 && h != nil && h.LastError != nil {
 		list = append(list, mending(w.ID, h.LastError))
 	}
-	if w.Status == "INACTIVE" {
+	switch {
+	case w.Trouble() == 3:
 		list = append(list, repair{"Resume", webhookPage(w.ID, "status"), map[string]string{"status": "ACTIVE", "resume": "backlog"}})
+	case w.Trouble() == 2:
+		list = append(list, repair{"Probe now", webhookPage(w.ID, "probe"), map[string]string{"probe": "now"}})
+	case w.ThrottledUntil() != nil:
+		list = append(list, repair{"Try now", webhookPage(w.ID, "probe"), map[string]string{"probe": "now"}})
 	}
 	return list
 }
@@ -194,6 +173,12 @@ func (c *Console) webhookRoutes(mux *http.ServeMux) {
 			change["resume"] = resume
 		}
 		if err := v.post(webhookPath(v.r.PathValue("id")), change, nil); err != nil {
+			return err
+		}
+		return v.redirect(webhookPage(v.r.PathValue("id")))
+	})
+	c.page(mux, "POST /console/webhooks/{id}/probe", func(v *visit) error {
+		if err := v.post(webhookPath(v.r.PathValue("id"), "probe"), nil, nil); err != nil {
 			return err
 		}
 		return v.redirect(webhookPage(v.r.PathValue("id")))

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,12 +62,15 @@ func card(t testing.TB, page, heading string) string {
 // TestWhyOnTheFirstScreen: whatever keeps events from a receiver is on the overview, on the list and on the
 // webhook's page, in words, with the repair one click away.
 func TestWhyOnTheFirstScreen(t *testing.T) {
+	const sent = 12
 	dir := t.TempDir()
 	s := apptest.Start(t, dir)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/secret":
 			http.Error(w, "bad signature", http.StatusUnauthorized)
+		case "/refuses":
+			http.Error(w, "no", http.StatusBadRequest)
 		case "/deployed":
 			http.NotFound(w, r)
 		case "/days", "/gone":
@@ -80,24 +84,24 @@ func TestWhyOnTheFirstScreen(t *testing.T) {
 		return call(t, s, "POST", "/v1/webhooks", in)["id"].(string)
 	}
 	ids := map[string]string{
-		"wrong secret": hook(receiver.URL+"/secret", nil), "expired": hook(expiredServer(t).URL, nil), "404": hook(receiver.URL+"/deployed", nil),
+		"wrong secret": hook(receiver.URL+"/secret", nil), "refuses": hook(receiver.URL+"/refuses", nil), "expired": hook(expiredServer(t).URL, nil), "404": hook(receiver.URL+"/deployed", nil),
 		"filter": hook(receiver.URL+"/filter", map[string]any{"filter": `data.status == "NEVER"`}), "topics": hook(receiver.URL+"/topics", map[string]any{"events": []string{"account.customer.linked"}}),
 		"days": hook(receiver.URL+"/days", map[string]any{"retry_schedule_seconds": []int{3600}}), "gone": hook(receiver.URL+"/gone", map[string]any{"retry_schedule_seconds": []int{3600}}),
 		"well": hook(receiver.URL+"/well", nil),
 	}
 	w := &world{Server: s}
 	var events []string
-	for n := range 6 {
+	for n := range sent {
 		events = append(events, w.publish(t, "customer.created", map[string]any{"id": fmt.Sprint(n), "status": "NEW"}))
 	}
-	for name, status := range map[string]string{"wrong secret": "failed", "expired": "failed", "404": "failed", "days": "retrying", "gone": "retrying", "well": "delivered"} {
+	for name, status := range map[string]string{"wrong secret": "failed", "refuses": "failed", "expired": "failed", "404": "failed", "days": "retrying", "gone": "retrying", "well": "delivered"} {
 		for _, event := range events {
 			w.settled(t, ids[name], event, status)
 		}
 	}
-	for _, name := range []string{"wrong secret", "expired", "404"} {
+	for _, name := range []string{"wrong secret", "refuses", "expired", "404"} {
 		eventually(t, func() error { // figures come a moment later
-			if n := call(t, s, "GET", "/v1/webhooks/"+ids[name]+"/stats", nil)["total"].(map[string]any)["failed"]; n != 6.0 {
+			if n := call(t, s, "GET", "/v1/webhooks/"+ids[name]+"/stats", nil)["total"].(map[string]any)["failed"]; n != float64(sent) {
 				return fmt.Errorf("%s: %v failed", name, n)
 			}
 			return nil
@@ -105,10 +109,11 @@ func TestWhyOnTheFirstScreen(t *testing.T) {
 	}
 	p := signedIn(t, s, s.Key)
 	needs := p.causes(ids, map[string]cause{
-		"wrong secret": {[]string{"Nothing was ever taken", "rejects the signature"}, `href="/console/webhooks/ID/secret"`},
+		"wrong secret": {[]string{"rejects the signature"}, `href="/console/webhooks/ID/secret"`},
+		"refuses":      {[]string{"Refuses everything since", "calls the request malformed"}, `href="/console/webhooks/ID/test"`},
 		"expired":      {[]string{"certificate", "expired"}, `href="/console/webhooks/ID/test"`},
 		"404":          {[]string{"nothing at this path"}, `href="/console/webhooks/ID/settings"`},
-		"filter":       {[]string{"excludes 6 events of its topics"}, `href="/console/webhooks/ID/settings#what"`},
+		"filter":       {[]string{"excludes 12 events of its topics"}, `href="/console/webhooks/ID/settings#what"`},
 		"topics":       {[]string{"None of its topics is among the latest events"}, `href="/console/webhooks/ID/settings#what"`},
 	})
 	if entry := entryOf(needs, ids["well"]); entry != "" {
@@ -131,8 +136,8 @@ func TestWhyOnTheFirstScreen(t *testing.T) {
 	s = apptest.Start(t, dir)
 	p = signedIn(t, s, s.Key)
 	p.causes(ids, map[string]cause{
-		"days": {[]string{"five days without a success", "answered 500", "6 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
-		"gone": {[]string{"INACTIVE", "6 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
+		"days": {[]string{"five days without a success", "answered 500", "12 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
+		"gone": {[]string{"INACTIVE", "12 events wait"}, `<form method="post" action="/console/webhooks/ID/status"><input type="hidden" name="resume" value="backlog">`},
 	})
 	p.get("/console/webhooks/"+ids["days"]).has("no such tenant", "The endpoint answered 500").hasNot("data-next", "Next probe", "if nothing changes")
 	p.get("/console/webhooks/" + ids["days"] + "/deliveries").has("Retrying").hasNot(">next ")
@@ -190,4 +195,34 @@ func entryOf(list, id string) string {
 		}
 	}
 	return ""
+}
+
+// TestTryNow: an endpoint that asked for a long pause is said to, until when, and one click tries it now.
+func TestTryNow(t *testing.T) {
+	w := &world{Server: apptest.Start(t)}
+	var well atomic.Bool
+	receiver := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		if !well.Load() {
+			out.Header().Set("Retry-After", "7200")
+			out.WriteHeader(http.StatusTooManyRequests)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	id := call(t, w.Server, "POST", "/v1/webhooks", map[string]any{"endpoint": receiver.URL, "events": []string{"*"}})["id"].(string)
+	event := w.publish(t, "customer.created", map[string]any{"id": "1"})
+	p := signedIn(t, w.Server, w.Key)
+	probe := `action="/console/webhooks/` + id + `/probe"`
+	eventually(t, func() error {
+		if text := p.get("/console/webhooks/" + id).text; !strings.Contains(text, probe) || !strings.Contains(text, "Throttled by the endpoint until") {
+			return fmt.Errorf("its page says %s", said(text))
+		}
+		return nil
+	})
+	if entry := entryOf(card(t, p.get("/console/").text, "Needs attention"), id); !strings.Contains(entry, "Throttled by the endpoint until") || !strings.Contains(entry, probe) {
+		t.Errorf("the overview says %s", said(entry))
+	}
+	well.Store(true)
+	p.post("/console/webhooks/"+id+"/probe", nil).status(200)
+	w.settled(t, id, event, "delivered")
+	p.get("/console/webhooks/" + id).hasNot(probe)
 }
