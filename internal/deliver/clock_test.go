@@ -75,7 +75,7 @@ func TestClockIsSetBackWhileParked(t *testing.T) {
 				}
 			}
 			w.sender.answer = func(r send.Request) send.Result {
-				if r.Attempt == 1 && r.Topic == "conversation" {
+				if r.Attempt == 1 && r.Event.Topic == "conversation" {
 					return status(418)
 				}
 				return status(200)

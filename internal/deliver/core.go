@@ -2,12 +2,14 @@ package deliver
 
 import (
 	"container/heap"
+	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 )
 
 // Limits of the engine's memory.
@@ -72,7 +74,7 @@ type core struct {
 	starved  []*company              // that wait for memory to read theirs
 	askCount uint64
 	asks     []ask
-	starts   []start
+	starts   []attempt
 	reads    []read
 	events   []notice    // what operators hear of: states that changed
 	disabled []string    // reasons for which webhooks became INACTIVE, since somebody looked
@@ -80,18 +82,16 @@ type core struct {
 	faulty   []string    // phases in which attempts met a fault of ours, since somebody looked
 }
 
-// start is an attempt to make.
-type start struct {
-	lane     *consumer
-	item     *lane.Item
-	webhook  *hook.Webhook
-	payload  *lane.Payload
-	kind     hook.Kind
-	attempt  int
-	sequence int64
-	replayID string
-	fresh    bool // its last attempt ended with its connection: this one gets one of its own
-	at       time.Time
+// attempt is one that the loop starts, a worker makes, and the loop takes in. Workers look at nothing that
+// belongs to the loop, and so neither at the lane nor at the item.
+type attempt struct {
+	ctx     context.Context //nolint:containedctx // workers outlive a lease, attempts do not
+	lane    *consumer
+	item    *lane.Item
+	payload *lane.Payload
+	send.Request
+	lost   *send.Result // the attempt before, where a kept connection had ended under it; nil for none
+	result send.Result
 }
 
 // attempted is an attempt that ended, for who observes: of which webhook, as it was then, and event.
@@ -289,9 +289,9 @@ func (c *core) startOne(l *consumer) {
 	l.Begin(it, c.now)
 	c.slots.take(l, it)
 	it.Payload.Refs++ // the attempt's own
-	c.starts = append(c.starts, start{
-		lane: l, item: it, webhook: l.Hook, payload: it.Payload, kind: it.Kind,
-		attempt: it.Attempts, sequence: it.Sequence, replayID: l.replayID, fresh: it.Fresh, at: c.now,
+	c.starts = append(c.starts, attempt{
+		lane: l, item: it, payload: it.Payload,
+		Request: send.Request{Webhook: l.Hook, Event: it.Payload.Event, Delivery: it.Delivery, Fresh: it.Fresh},
 	})
 }
 

@@ -56,7 +56,7 @@ func (c *crowd) behave(a answer) {
 		}
 		if result.StatusCode == 200 {
 			c.arrivals.Lock()
-			c.arrivals.value = append(c.arrivals.value, arrival{i, time.Since(c.accepted[r.EventID]), time.Now()})
+			c.arrivals.value = append(c.arrivals.value, arrival{i, time.Since(c.accepted[r.Event.ID]), time.Now()})
 			c.arrivals.Unlock()
 		}
 		return result

@@ -355,7 +355,7 @@ func TestVerdictsOnOneEventNeverMakeTheEndpointDown(t *testing.T) {
 		w := newWorld(t)
 		var poison shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
-			if r.EventID == poison.get() {
+			if r.Event.ID == poison.get() {
 				return status(400)
 			}
 			return status(200)

@@ -6,8 +6,9 @@
 // of them ([core.finished]) goes through the ledger into the store as one group, and only then is
 // the slot free again ([core.recorded]). Everything in memory is a cache: a start reads it back.
 //
-// One goroutine owns all of that state, the loop in [Engine.Run]. Readers, workers and the recorder
-// do the I/O and talk to it over channels.
+// One goroutine owns all of that state, the loop in [Engine.Run]. Workers make attempts, readers read the
+// store, the recorder writes it, the matcher asks filters and the ownership keeps the lease: they do the
+// I/O, and talk to the loop over the channels of [Engine].
 package deliver
 
 import (
@@ -108,14 +109,16 @@ type Engine struct {
 	core     *core
 	attempts context.Context //nolint:containedctx // of all attempts while the lease holds; the loop's
 	suspend  context.CancelFunc
-	jobs     chan job           // the loop writes, workers read; closed by the loop
-	finished chan result        // workers write, the loop reads; as many as there are slots, so that no worker waits
-	reads    chan read          // the loop writes as long as there is room, readers read; closed by the loop
-	back     chan func(*core)   // readers, the matcher, the recorder, the ownership and who asks write, the loop reads and calls
-	records  chan *store.Record // the loop writes one at a time, the recorder reads; closed by the loop
+	// The channels. Only the loop writes the first three, and closes them when it ends; only the loop reads
+	// the others.
+	jobs     chan attempt       // to workers, which read one each; unbuffered: who does not wait for one is busy
+	reads    chan read          // to readers; the loop keeps what finds no room until the next round
+	records  chan *store.Record // to the recorder; one at a time is under way, so that the loop never waits
+	finished chan attempt       // from workers; as many as there are slots, so that no worker waits
+	back     chan func(*core)   // from readers, the recorder, the matcher, the ownership and who asks: what the loop is to do; given up when done is closed
+	kicked   chan struct{}      // from who commits, when there is something in the inbox
+	done     chan struct{}      // nobody writes; closed when the loop has ended
 	matcher  *match.Matcher
-	kicked   chan struct{} // who commits writes when the inbox has something, the loop reads
-	done     chan struct{} // closed when the loop has ended
 
 	inbox struct {
 		sync.Mutex
@@ -157,7 +160,7 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, began: time.Now(), core: newCore(c),
-		matcher: match.New(c.Judge), jobs: make(chan job), finished: make(chan result, c.MaxInFlight), reads: make(chan read, 256),
+		matcher: match.New(c.Judge), jobs: make(chan attempt), finished: make(chan attempt, c.MaxInFlight), reads: make(chan read, 256),
 		back: make(chan func(*core), 256), records: make(chan *store.Record, 1), kicked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 }
@@ -220,9 +223,15 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	stop := ctx.Done()
 	e.resume(work)
 	defer func() { e.suspend() }()
-	// A round: attempts start while there are slots, then what they, the lanes and the filters need is sent
-	// for, then what has come of others goes to the store as one record. That is last, so that as much as
-	// is known goes with it. Then the loop waits for news of any kind, and takes in all that has come.
+	// A round, in this order:
+	//
+	//  1. Attempts start while there are slots, and workers get them first: receivers wait for nothing else.
+	//  2. Questions go to the readers and to the filters; what they answer is news for a later round.
+	//  3. Partitions that are to move are let go of as far as they can be: that may be a reason to record.
+	//  4. What has come of attempts is recorded, if no record is under way. This is late in the round so that
+	//     as much as is known goes with it.
+	//  5. Operators and metrics hear what has changed.
+	//  6. The loop waits for news of any kind, takes in all that has come, and begins anew.
 	for {
 		wake := c.pump()
 		e.dispatch()
@@ -243,9 +252,9 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 		case <-e.kicked:
 			e.tick()
 			e.drainInbox()
-		case r := <-e.finished:
+		case a := <-e.finished:
 			e.tick()
-			e.take(&r)
+			e.take(&a)
 		case tell := <-e.back:
 			e.tick()
 			tell(c)
@@ -267,8 +276,8 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 // drain takes in whatever else has come: a round costs as much for one answer as for many.
 func (e *Engine) drain() {
 	for range len(e.finished) {
-		r := <-e.finished
-		e.take(&r)
+		a := <-e.finished
+		e.take(&a)
 	}
 	for range len(e.back) {
 		(<-e.back)(e.core)
@@ -313,9 +322,9 @@ func (c *core) quiet() bool {
 	return c.slots.held == 0 && c.ledger.writing == nil && len(c.ledger.items) == 0 && len(c.ledger.lanes) == 0
 }
 
-func (e *Engine) take(r *result) {
+func (e *Engine) take(a *attempt) {
 	e.crew.busy--
-	e.core.finished(r)
+	e.core.finished(a)
 }
 
 func (e *Engine) drainInbox() {

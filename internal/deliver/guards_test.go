@@ -144,6 +144,6 @@ func TestPoisonControl(t *testing.T) {
 			t.Errorf("control: %v", v)
 		}
 	}()
-	e.Sender.Send(t.Context(), send.Request{Webhook: &hook.Webhook{}})
+	e.Sender.Send(t.Context(), send.Request{Webhook: &hook.Webhook{}, Event: &hook.Event{}})
 	t.Error("control: the poison does nothing")
 }

@@ -65,7 +65,7 @@ func (f *fakeSender) Send(_ context.Context, r send.Request) send.Result {
 	}
 	f.Lock()
 	defer f.Unlock()
-	f.journal = append(f.journal, received{r.Webhook.ID, r.EventID, r.Topic, r.Attempt, r.Sequence, r.Kind, start, result.Class == hook.ErrNone})
+	f.journal = append(f.journal, received{r.Webhook.ID, r.Event.ID, r.Event.Topic, r.Attempt, r.Sequence, r.Kind, start, result.Class == hook.ErrNone})
 	return result
 }
 

@@ -163,8 +163,7 @@ func (e *Engine) OwnFault(ctx context.Context) (found *OwnFault, err error) {
 // retried, held, ordered or counted.
 func (e *Engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
 	r := e.Sender.Send(ctx, send.Request{
-		Webhook: w, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: wire.Body(event.Topic, event.Data, w.Format),
-		Attempt: 1, Kind: hook.Test, AllowNetworks: w.AllowNetworks,
+		Webhook: w, Event: event, Delivery: hook.Delivery{Kind: hook.Test, Attempt: 1}, Body: wire.Body(event.Topic, event.Data, w.Format),
 		Fresh: true, // nobody wants to test whether a kept connection still lives
 	})
 	answer := retry.Answer{StatusCode: r.StatusCode, Class: r.Class}

@@ -40,7 +40,6 @@ type consumer struct {
 	idleSince   time.Time
 	replayDone  bool // nothing is left to look at; only deliveries under way
 	replayAt    hook.Offset
-	replayID    string
 
 	// What the next record says of it.
 	touched   bool
@@ -379,7 +378,7 @@ func (c *core) backlogRead(l *consumer, after hook.Offset, hits []hit, readTo ho
 		if h.event != nil {
 			held = l.place.part.payloads.Hold(h.event)
 		}
-		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Topic: h.topic, Object: h.object, Payload: held, Since: c.now}, l.place.leapAt(h.offset)))
+		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Object: h.object, Payload: held, Since: c.now}, l.place.leapAt(h.offset)))
 		held.Drop()
 	}
 	l.Read = max(l.Read, readTo)
@@ -408,7 +407,6 @@ func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event
 			}
 			if e, ok := found[it.Offset]; ok {
 				it.Payload = l.place.part.payloads.Hold(e)
-				it.Topic = e.Topic
 			} else if slices.Contains(asked, it.Offset) {
 				c.expire(l, it)
 			}
@@ -438,7 +436,7 @@ func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, e
 			l = c.wakeLane(pl, max(pl.offset, c.attachedAt(pl)))
 			l.Fed = !pl.detached
 		}
-		c.addDue(l, x, r.ended)
+		c.addDue(l, x, r)
 		c.touch(l)
 	}
 	p.dueLater = next != nil || full
@@ -463,8 +461,8 @@ func (c *core) attachedAt(pl *place) hook.Offset {
 
 // addDue takes one parked delivery into memory, if there is room and it is not there. It was read when so
 // many replays had ended: if its lane's was not among them, it is read again.
-func (c *core) addDue(l *consumer, x *hook.Parked, ended uint64) {
-	if x.Kind == hook.Replay && ended < l.place.ended {
+func (c *core) addDue(l *consumer, x *hook.Parked, r *read) {
+	if x.Kind == hook.Replay && r.ended < l.place.ended {
 		l.dueMore = true
 		return
 	}
@@ -490,7 +488,7 @@ func (c *core) addDue(l *consumer, x *hook.Parked, ended uint64) {
 	}
 	it = l.ParkedItem(x, c.now)
 	it.Due, it.ParkedAt = c.local(*x.DueAt), c.local(x.ParkedAt)
-	it.Number = l.Number(it)
+	it.Number, it.ReplayID = l.Number(it), r.replays[it.Replay]
 	l.Known[key] = it
 	l.Enqueue(it)
 }
@@ -545,7 +543,7 @@ func (c *core) dueOfRead(r *read, due []hook.Parked, full bool, err error) {
 		return cmp.Or(cmp.Compare(later(&a), later(&b)), cmp.Compare(a.Offset, b.Offset))
 	})
 	for i := range due {
-		c.addDue(l, &due[i], r.ended)
+		c.addDue(l, &due[i], r)
 	}
 	if r.probe && l.Health.State != lane.Down {
 		c.forgetEarly(l)
@@ -599,14 +597,14 @@ func (c *core) replayRead(l *consumer, work replayWork, err error) {
 			continue
 		}
 		it := &lane.Item{
-			Offset: x.Offset, Sequence: x.Sequence, Topic: x.Topic, Object: l.OrderKey(x.ObjectKey), Kind: hook.Replay,
-			Number: x.Attempts, Replay: work.replay.Key, Since: c.now,
+			Delivery: hook.Delivery{Kind: hook.Replay, Sequence: x.Sequence, Replay: work.replay.Key, ReplayID: work.replay.ID},
+			Offset:   x.Offset, Object: l.OrderKey(x.ObjectKey), Number: x.Attempts, Since: c.now,
 		}
 		it.Number = l.Number(it)
 		l.Known[key] = it
 		l.Enqueue(it)
 	}
-	l.replayAt, l.replayDone, l.replayID = work.upTo, work.done, work.replay.ID
+	l.replayAt, l.replayDone = work.upTo, work.done
 	l.ReplayGap = 0
 	if work.replay.Rate > 0 {
 		l.ReplayGap = time.Duration(float64(time.Second) / work.replay.Rate)

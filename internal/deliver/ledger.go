@@ -181,7 +181,7 @@ func (c *core) recorded(out store.Recorded) {
 	for i := range out.Released {
 		x := &out.Released[i]
 		if pl := c.places[x.Webhook]; pl != nil && pl.lane != nil {
-			c.addDue(pl.lane, x, c.ended)
+			c.addDue(pl.lane, x, &read{ended: c.ended})
 			c.touch(pl.lane)
 		} else {
 			c.kick(x.Webhook)
@@ -220,7 +220,7 @@ func (c *core) settled(o outcome) {
 	if l.Known[key] == it { // else a read has brought it back already
 		delete(l.Known, key)
 	}
-	if x := (lane.Past{Attempts: it.Attempts, Commit: c.commits}); !l.over(l.place.part, x) {
+	if x := (lane.Past{Attempts: it.Attempt, Commit: c.commits}); !l.over(l.place.part, x) {
 		l.Past[key] = x
 	}
 	l.Attempted(it)
@@ -328,12 +328,11 @@ func (c *core) letGo(l *consumer) {
 
 // finished takes in what an attempt came to: it decides, and puts the outcome into the ledger. The
 // slot stays taken until that is recorded.
-func (c *core) finished(x *result) {
+func (c *core) finished(s *attempt) {
 	failpoint.Hit(failpoint.Answered)
-	s, r := &x.start, &x.result
-	l, it := s.lane, s.item
-	if x.lost != nil {
-		c.lost(s, x.lost)
+	l, it, r := s.lane, s.item, &s.result
+	if s.lost != nil {
+		c.lost(s)
 	}
 	l.Lane.Answered(it)
 	s.payload.Drop()
@@ -346,15 +345,15 @@ func (c *core) finished(x *result) {
 	answered := l.Strict() && r.StatusCode != 0
 	probe := it.Probe && !(answered && !it.Due.After(c.now))
 	d := retry.Decide(answer, retry.Standing{
-		Step: it.Step, Schedule: s.webhook.RetrySchedule, Throttles: l.Throttles, OwnFaults: l.OwnFaults,
+		Step: it.Step, Schedule: s.Webhook.RetrySchedule, Throttles: l.Throttles, OwnFaults: l.OwnFaults,
 		Here: it.Throttles, Others: l.OthersGo(it),
-		Fresh: c.wall().Sub(s.webhook.EndpointSince) < retry.FreshFor, Probe: probe,
+		Fresh: c.wall().Sub(s.Webhook.EndpointSince) < retry.FreshFor, Probe: probe,
 	}, c.dice.Float64())
 	if probe && answered && d.Outcome == hook.OutcomeRetry {
 		d.Wait = it.Due.Sub(c.now)
 	}
-	if l.Hook.EndpointVersion == s.webhook.EndpointVersion { // else it says nothing about the one of now
-		c.failed(l, &d, s, r)
+	if l.Hook.EndpointVersion == s.Webhook.EndpointVersion { // else it says nothing about the one of now
+		c.failed(s, &d)
 		if r.Class == hook.ErrOwnFault && r.Detail != "" {
 			d.Reason = "a fault of ours, not counted: " + r.Detail
 		}
@@ -374,7 +373,7 @@ func (c *core) finished(x *result) {
 		it.Fresh = r.Class == hook.ErrReset
 	}
 	if d.Outcome == "" {
-		it.Attempts-- // it was not made
+		it.Attempt-- // it was not made
 		c.slots.release(l, it)
 		l.InFlight--
 		c.again(l, it)
@@ -385,8 +384,8 @@ func (c *core) finished(x *result) {
 		c.touch(l)
 		return
 	}
-	c.ledger.add(l, c.settle(l, it, &d, s, r), it)
-	if d.Disable && l.place.status == hook.Active && l.Hook.EndpointVersion == s.webhook.EndpointVersion {
+	c.ledger.add(l, c.settle(s, &d), it)
+	if d.Disable && l.place.status == hook.Active && l.Hook.EndpointVersion == s.Webhook.EndpointVersion {
 		c.disable(l, hook.ReasonGone)
 	}
 	if l.Health.Hopeless(c.now) && l.place.status == hook.Active {
@@ -397,7 +396,8 @@ func (c *core) finished(x *result) {
 }
 
 // failed remembers the last attempt that did not deliver. Answers that are alike get their advice once.
-func (c *core) failed(l *consumer, d *retry.Decision, s *start, r *send.Result) {
+func (c *core) failed(s *attempt, d *retry.Decision) {
+	l, r := s.lane, &s.result
 	if d.Outcome == "" || d.Outcome == hook.OutcomeDelivered {
 		return
 	}
@@ -407,7 +407,7 @@ func (c *core) failed(l *consumer, d *retry.Decision, s *start, r *send.Result) 
 	}
 	a := attemptOf(s, d, r)
 	a.AnswerHeader, a.AnswerBody = r.AnswerHeader, r.AnswerBody
-	f := advice.FailureOf(a, s.webhook)
+	f := advice.FailureOf(a, s.Webhook)
 	l.failure = &f
 }
 
@@ -422,26 +422,26 @@ func (c *core) sentence(l *consumer) string {
 // lost records an attempt that was lost with a kept connection, before the one that followed it at
 // once: it says nothing of the endpoint, uses no step, and is in no statistics. A place in the rate
 // it takes like any other.
-func (c *core) lost(s *start, r *send.Result) {
-	l, it := s.lane, s.item
+func (c *core) lost(s *attempt) {
+	l, it, r := s.lane, s.item, s.lost
 	d := retry.Decide(retry.Answer{Class: r.Class, Lost: true}, retry.Standing{}, 0)
 	a := attemptOf(s, &d, r)
-	c.attempts = append(c.attempts, attempted{a, s.webhook, s.payload.Event})
+	c.attempts = append(c.attempts, attempted{a, s.Webhook, s.Event})
 	c.ledger.add(l, store.Item{Attempt: a}, nil)
-	l.Attempted(it)                                                             // the one that followed it may turn out not to have been made
-	l.Lost[it.Offset] = lane.Past{Attempts: it.Attempts, Commit: c.commits + 2} // its commit is the next, or the one after
-	it.Attempts, it.Fresh = it.Attempts+1, true
+	l.Attempted(it)                                                            // the one that followed it may turn out not to have been made
+	l.Lost[it.Offset] = lane.Past{Attempts: it.Attempt, Commit: c.commits + 2} // its commit is the next, or the one after
+	it.Attempt, it.Fresh = it.Attempt+1, true
 	if l.Limiter != nil {
 		l.Limiter.ReserveN(c.now, 1)
 	}
 }
 
 // attemptOf is what is recorded of the item's last attempt.
-func attemptOf(s *start, d *retry.Decision, r *send.Result) *hook.Attempt {
+func attemptOf(s *attempt, d *retry.Decision, r *send.Result) *hook.Attempt {
 	it := s.item
 	return &hook.Attempt{
-		Webhook: s.lane.place.webhook, Offset: it.Offset, Number: it.Attempts, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
-		Version: s.webhook.Version, TimestampText: r.TimestampText, Format: s.webhook.Format, Replay: it.Replay, StartedAt: r.StartedAt,
+		Webhook: s.lane.place.webhook, Offset: it.Offset, Number: it.Attempt, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
+		Version: s.Webhook.Version, TimestampText: r.TimestampText, Format: s.Webhook.Format, Replay: it.Replay, StartedAt: r.StartedAt,
 		Phases: r.Phases, Reused: r.Reused, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 	}
 }
@@ -478,10 +478,11 @@ func (c *core) disable(l *consumer, reason string) {
 }
 
 // settle turns a decision into what is recorded, and what memory holds of the delivery.
-func (c *core) settle(l *consumer, it *lane.Item, d *retry.Decision, s *start, r *send.Result) store.Item {
+func (c *core) settle(s *attempt, d *retry.Decision) store.Item {
+	l, it, r := s.lane, s.item, &s.result
 	a := attemptOf(s, d, r)
 	out := store.Item{Attempt: a}
-	c.attempts = append(c.attempts, attempted{a, s.webhook, s.payload.Event})
+	c.attempts = append(c.attempts, attempted{a, s.Webhook, s.Event})
 	c.count(l, a, it, r)
 	if it.Kind == hook.Replay {
 		c.countReplay(l, it, d.Outcome)
@@ -560,7 +561,7 @@ func (c *core) parkRow(l *consumer, it *lane.Item, out *store.Item, due *time.Ti
 	}
 	out.Park = &hook.Parked{
 		Webhook: l.place.webhook, Kind: it.Kind, Offset: it.Offset, Partition: l.place.part.id, Sequence: it.Sequence, ObjectKey: object,
-		Attempts: it.Attempts, Step: it.Step, Throttles: it.Throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.Replay,
+		Attempts: it.Attempt, Step: it.Step, Throttles: it.Throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.Replay,
 	}
 }
 
@@ -617,7 +618,7 @@ func (c *core) expire(l *consumer, it *lane.Item) bool {
 	c.unpark(l, it, &out)
 	key := lane.Key{Kind: it.Kind, Offset: it.Offset}
 	delete(l.Known, key)
-	l.Past[key] = lane.Past{Attempts: it.Attempts + 1, Commit: c.commits + 2} // its commit is the next, or the one after
+	l.Past[key] = lane.Past{Attempts: it.Attempt + 1, Commit: c.commits + 2} // its commit is the next, or the one after
 	it.Drop()
 	l.Remove(it)
 	c.ledger.add(l, out, nil)

@@ -102,7 +102,7 @@ func TestRelaxedKeepsOneDeliveryOfAnObjectInFlight(t *testing.T) {
 		object := map[string]string{}
 		w.sender.answer = func(r send.Request) send.Result {
 			w.sender.Lock()
-			o := object[r.EventID]
+			o := object[r.Event.ID]
 			busy[o]++
 			if busy[o] > 1 {
 				t.Errorf("two deliveries of %s in flight", o)

@@ -161,7 +161,7 @@ func (c cancellable) Send(ctx context.Context, r send.Request) send.Result {
 	start := time.Now()
 	result := c.answer(ctx, r)
 	c.Lock()
-	c.journal = append(c.journal, received{r.Webhook.ID, r.EventID, r.Topic, r.Attempt, r.Sequence, r.Kind, start, result.Class == hook.ErrNone})
+	c.journal = append(c.journal, received{r.Webhook.ID, r.Event.ID, r.Event.Topic, r.Attempt, r.Sequence, r.Kind, start, result.Class == hook.ErrNone})
 	c.Unlock()
 	result.StartedAt, result.TimestampText, result.Phases.Total = hook.Now(start), "1.5", time.Since(start)
 	return result

@@ -453,7 +453,7 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		if shared == nil {
 			shared = p.payloads.Hold(e)
 		}
-		it := l.Offer(&lane.Item{Offset: e.Offset, Topic: e.Topic, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.place.leapAt(e.Offset))
+		it := l.Offer(&lane.Item{Offset: e.Offset, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.place.leapAt(e.Offset))
 		c.items++
 		if l.Hook != nil {
 			c.admit(l, it)

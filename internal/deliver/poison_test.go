@@ -19,7 +19,7 @@ func TestPanicIsContained(t *testing.T) {
 		w := newWorld(t)
 		var poison shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
-			if r.EventID == poison.get() {
+			if r.Event.ID == poison.get() {
 				panic("poison")
 			}
 			return status(200)

@@ -70,7 +70,7 @@ type simulation struct {
 }
 
 type flight struct {
-	start start
+	start attempt
 	began time.Time
 }
 
@@ -264,7 +264,7 @@ func (s *simulation) step() error {
 		s.setClock()
 	case s.restless > 0 && s.chance(s.knobs.change):
 		s.mutate()
-	case s.chance(s.knobs.cancel) && slices.ContainsFunc(s.running, func(f *flight) bool { return f.start.kind == hook.Replay }):
+	case s.chance(s.knobs.cancel) && slices.ContainsFunc(s.running, func(f *flight) bool { return f.start.Kind == hook.Replay }):
 		s.cancel()
 	case s.knobs.retention > 0 && !s.now.Before(s.upkeep):
 		s.retain()
@@ -562,7 +562,7 @@ func judgeParity(_ context.Context, _ hook.CompanyKey, e *hook.Event, filters []
 func (s *simulation) end(i int) {
 	f := s.running[i]
 	s.running = slices.Delete(s.running, i, i+1)
-	key := f.start.webhook.Key
+	key := f.start.Webhook.Key
 	r := send.Result{StatusCode: 200}
 	if !s.healthy {
 		r = s.answer(key)
@@ -574,9 +574,10 @@ func (s *simulation) end(i int) {
 		r.Class = hook.ErrServerStatus
 	}
 	r.StartedAt, r.Phases.Total = f.began, min(s.now.Sub(f.began), hook.DefaultTimeout)
-	s.log("webhook %d offset %d attempt %d %s: %d %s %s", key, f.start.item.Offset, f.start.attempt, f.start.kind, r.StatusCode, r.Class, r.RetryAfter)
-	x := &result{start: f.start, result: r}
-	if !s.healthy && !f.start.fresh && s.chance(s.knobs.stale) {
+	s.log("webhook %d offset %d attempt %d %s: %d %s %s", key, f.start.item.Offset, f.start.Attempt, f.start.Kind, r.StatusCode, r.Class, r.RetryAfter)
+	f.start.result = r
+	x := &f.start
+	if !s.healthy && !f.start.Fresh && s.chance(s.knobs.stale) {
 		x.lost = &send.Result{StartedAt: f.began, Class: hook.ErrReset, Lost: true, Reused: true}
 		s.watch[key].repeated(s, f)
 		s.log("    after one that was lost with its connection")

@@ -74,40 +74,40 @@ func (s *simulation) watchAnew(well bool) {
 }
 
 // begin checks what must hold of an attempt that starts.
-func (s *simulation) begin(x start) error {
-	key := x.webhook.Key
+func (s *simulation) begin(x attempt) error {
+	key := x.Webhook.Key
 	w, b := s.memory.webhooks[key], s.watch[key]
 	b.inFlight++
 	s.sent++
 	s.running = append(s.running, &flight{x, s.now})
-	s.log("    webhook %d offset %d attempt %d %s starts", key, x.item.Offset, x.attempt, x.kind)
+	s.log("    webhook %d offset %d attempt %d %s starts", key, x.item.Offset, x.Attempt, x.Kind)
 	describe := func(format string, args ...any) error {
-		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.Offset, x.attempt, x.kind, fmt.Sprintf(format, args...))
+		return fmt.Errorf("webhook %d, offset %d, attempt %d (%s): %s", key, x.item.Offset, x.Attempt, x.Kind, fmt.Sprintf(format, args...))
 	}
 	switch d, sequence := w.delivery(x.item.Offset); {
 	case d == nil:
 		return describe("it does not match")
-	case x.sequence != sequence:
-		return describe("sequence %d, want %d", x.sequence, sequence)
-	case x.attempt <= d.number():
+	case x.Sequence != sequence:
+		return describe("sequence %d, want %d", x.Sequence, sequence)
+	case x.Attempt <= d.number():
 		return describe("recorded already")
-	case b.made[made{x.item.Offset, x.attempt}]:
+	case b.made[made{x.item.Offset, x.Attempt}]:
 		return describe("made already")
-	case b.inFlight > max(w.hook.MaxConcurrency, x.webhook.MaxConcurrency):
+	case b.inFlight > max(w.hook.MaxConcurrency, x.Webhook.MaxConcurrency):
 		return describe("%d in flight, the limit is %d", b.inFlight, w.hook.MaxConcurrency)
-	case s.now.Before(b.gate.until) && b.gate.version == x.webhook.EndpointVersion:
+	case s.now.Before(b.gate.until) && b.gate.version == x.Webhook.EndpointVersion:
 		return describe("the endpoint asked for nothing before %s", b.gate.until)
-	case !b.token(s.now, x.webhook.RateLimit):
-		return describe("faster than %v a second", x.webhook.RateLimit)
+	case !b.token(s.now, x.Webhook.RateLimit):
+		return describe("faster than %v a second", x.Webhook.RateLimit)
 	}
-	b.made[made{x.item.Offset, x.attempt}] = true
+	b.made[made{x.item.Offset, x.Attempt}] = true
 	if told, cancelled := s.cancelled[x.item.Replay]; cancelled && s.core.partitions[0].version >= told {
 		return describe("replay %d was cancelled", x.item.Replay)
 	}
-	if p, ok := w.parked[lane.Key{Kind: x.kind, Offset: x.item.Offset}]; ok && x.item.Parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.Probe && s.knobs.jump == 0 {
+	if p, ok := w.parked[lane.Key{Kind: x.Kind, Offset: x.item.Offset}]; ok && x.item.Parked && p.DueAt != nil && p.DueAt.After(s.wall()) && !x.item.Probe && s.knobs.jump == 0 {
 		return describe("due at %s only", p.DueAt)
 	}
-	if x.webhook.Ordering != w.hook.Ordering {
+	if x.Webhook.Ordering != w.hook.Ordering {
 		b.ordered = s.memory.head() // it has not heard yet
 	}
 	return s.inOrder(w, &x, describe)
@@ -129,17 +129,17 @@ func (b *watch) token(now time.Time, rate float64) bool {
 
 // inOrder: no two deliveries of an object are in flight together, and under strict order nothing
 // starts while an earlier delivery of its object is not at its end.
-func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, ...any) error) error {
-	object, from := x.payload.Event.ObjectKey, s.watch[w.hook.Key].ordered
+func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string, ...any) error) error {
+	object, from := x.Event.ObjectKey, s.watch[w.hook.Key].ordered
 	if x.item.Offset <= from {
 		return nil
 	}
 	for _, f := range s.running[:len(s.running)-1] {
-		if f.start.webhook.Key == w.hook.Key && f.start.item.Offset > from && object != "" && f.start.payload.Event.ObjectKey == object {
+		if f.start.Webhook.Key == w.hook.Key && f.start.item.Offset > from && object != "" && f.start.Event.ObjectKey == object {
 			return describe("two deliveries of %s are in flight, the other is %d", object, f.start.item.Offset)
 		}
 	}
-	if w.hook.Ordering == hook.Relaxed || x.kind != hook.Live || w.hook.Ordering == hook.ObjectOrder && object == "" {
+	if w.hook.Ordering == hook.Relaxed || x.Kind != hook.Live || w.hook.Ordering == hook.ObjectOrder && object == "" {
 		return nil
 	}
 	same := func(key string) bool { return w.hook.Ordering == hook.WebhookOrder || key == object }
@@ -164,10 +164,10 @@ func (s *simulation) inOrder(w *memoryWebhook, x *start, describe func(string, .
 // number: it takes a place in the rate, and may not be made again.
 func (b *watch) repeated(s *simulation, f *flight) {
 	s.sent++
-	b.lost[made{f.start.item.Offset, f.start.attempt}] = true
-	f.start.attempt++
-	b.made[made{f.start.item.Offset, f.start.attempt}] = true
-	if f.start.webhook.RateLimit > 0 && b.rate == f.start.webhook.RateLimit {
+	b.lost[made{f.start.item.Offset, f.start.Attempt}] = true
+	f.start.Attempt++
+	b.made[made{f.start.item.Offset, f.start.Attempt}] = true
+	if f.start.Webhook.RateLimit > 0 && b.rate == f.start.Webhook.RateLimit {
 		b.tokens--
 	}
 }
@@ -178,7 +178,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 	wait := time.Duration(0)
 	switch {
 	case r.Class == hook.ErrOwnFault:
-		delete(b.made, made{f.start.item.Offset, f.start.attempt})
+		delete(b.made, made{f.start.item.Offset, f.start.Attempt})
 		wait = 400 * time.Millisecond
 	case r.StatusCode == 429, r.StatusCode == 503:
 		wait = 800 * time.Millisecond
@@ -186,7 +186,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 			wait = r.RetryAfter
 		}
 		if s.alone(f, b) {
-			b.asks[made{f.start.item.Offset, f.start.attempt}] = asked{}
+			b.asks[made{f.start.item.Offset, f.start.Attempt}] = asked{}
 			return // the others go on
 		}
 		b.patience = f.start.item.Offset
@@ -196,19 +196,19 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 		}
 		return
 	}
-	ask := asked{s.now.Add(wait), f.start.webhook.EndpointVersion}
+	ask := asked{s.now.Add(wait), f.start.Webhook.EndpointVersion}
 	b.gate = b.gate.longer(ask)
 	if r.Class != hook.ErrOwnFault {
-		b.asks[made{f.start.item.Offset, f.start.attempt}] = ask
+		b.asks[made{f.start.item.Offset, f.start.Attempt}] = ask
 	}
 }
 
 // alone says that an event was asked to wait so often, and others were not since they were delivered,
 // that the webhook need not wait.
 func (s *simulation) alone(f *flight, b *watch) bool {
-	w := s.memory.webhooks[f.start.webhook.Key]
+	w := s.memory.webhooks[f.start.Webhook.Key]
 	d, _ := w.delivery(f.start.item.Offset)
-	return b.patience == 0 && (b.succeeded || w.cursor.LastSuccessAt != nil) && d.throttles(f.start.kind) >= 3
+	return b.patience == 0 && (b.succeeded || w.cursor.LastSuccessAt != nil) && d.throttles(f.start.Kind) >= 3
 }
 
 // throttles counts the answers in a row that asked to wait, as recorded.

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -66,6 +67,51 @@ func TestWishesForWhatIsPending(t *testing.T) {
 			}
 		}
 		w.balanced()
+	})
+}
+
+// A receiver is told which replay caused a request, also when it is made again after a restart; of what
+// its rules ask for it is told that no replay did.
+func TestReplayIsNamed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		var named shared[map[string]int]
+		named.set(map[string]int{})
+		w.sender.answer = func(r send.Request) send.Result {
+			named.Lock()
+			defer named.Unlock()
+			named.value[string(r.Kind)+" "+r.ReplayID]++
+			if r.Kind == hook.Replay && r.Attempt == 2 {
+				return status(418)
+			}
+			return status(200)
+		}
+		w.start()
+		a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{time.Hour, time.Hour} })
+		w.publish(5, nil)
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 5 })
+		replay := func() *store.Replay {
+			r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-24 * time.Hour), Covers: store.CoversAll}, store.Audit{Actor: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.engine.Kick(a.Key)
+			w.settle("replayed", time.Minute, func() bool {
+				got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+				return err == nil && got.Status == store.ReplayDone
+			})
+			return r
+		}
+		first := replay() // all of it is parked for an hour
+		w.restart()
+		time.Sleep(2 * time.Hour)
+		second := replay()
+		w.publish(5, nil)
+		w.settle("delivered", time.Minute, func() bool { return w.delivered() == 10+5+5 })
+		want := map[string]int{"live ": 10, "replay " + first.ID: 10, "replay " + second.ID: 5}
+		if got := named.get(); !maps.Equal(got, want) {
+			t.Errorf("requests by kind and replay: %v, want %v", got, want)
+		}
 	})
 }
 

@@ -15,18 +15,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
-// job is an attempt to make while its context lasts.
-type job struct {
-	ctx   context.Context //nolint:containedctx // workers outlive a lease
-	start start
-}
-
-type result struct {
-	start  start
-	lost   *send.Result // the attempt before, where a kept connection had ended under it; nil for none
-	result send.Result
-}
-
 // crew counts the workers. Those that nobody needed for a while are sent home; a timer of their own
 // would be asked by each of them at every attempt.
 type crew struct {
@@ -41,13 +29,14 @@ const lookEvery = 5 * time.Second
 
 // dispatch gives attempts to workers: to one that waits, else to a new one. Slots bound them.
 func (e *Engine) dispatch() {
-	for _, s := range e.core.starts {
-		k := job{e.attempts, s}
+	for i := range e.core.starts {
+		a := e.core.starts[i]
+		a.ctx = e.attempts
 		select {
-		case e.jobs <- k:
+		case e.jobs <- a:
 		default:
 			e.crew.size++
-			e.workers.Go(func() { e.work(k) })
+			e.workers.Go(func() { e.work(a) })
 		}
 	}
 	e.crew.busy += len(e.core.starts)
@@ -62,7 +51,7 @@ func (e *Engine) dismiss() time.Time {
 	if now := e.core.now; w.size > 0 && !now.Before(w.lookAt) {
 		for range w.size - w.most {
 			select {
-			case e.jobs <- job{}:
+			case e.jobs <- attempt{}: // without a context: to go home
 				w.size--
 			default: // it is on its way back
 			}
@@ -75,42 +64,37 @@ func (e *Engine) dismiss() time.Time {
 	return w.lookAt
 }
 
-// work makes one attempt after another, until there is a job without any.
-func (e *Engine) work(k job) {
-	for ok := true; ok && k.ctx != nil; k, ok = <-e.jobs {
-		r := result{start: k.start}
-		e.attempt(k.ctx, &r)
-		e.finished <- r
+// work makes one attempt after another, until there is one without a context.
+func (e *Engine) work(a attempt) {
+	for ok := true; ok && a.ctx != nil; a, ok = <-e.jobs {
+		e.make(&a)
+		e.finished <- a
 	}
 }
 
-// attempt makes an attempt, and survives what it panics with: that delivery alone has failed. One that
+// make makes an attempt, and survives what it panics with: that delivery alone has failed. One that
 // was lost with a kept connection is followed at once by another, on a connection of its own: the
 // receiver had closed the kept one while the request was on its way. That one is the last.
-func (e *Engine) attempt(ctx context.Context, r *result) {
-	s := &r.start
-	event := s.payload.Event
+func (e *Engine) make(a *attempt) {
 	began := hook.Now(e.Now())
 	defer func() {
 		if v := recover(); v != nil {
-			e.Log.Error("an attempt panicked; it counts as failed", "event", event.ID, "panic", v, "stack", string(debug.Stack()))
-			r.result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
+			e.Log.Error("an attempt panicked; it counts as failed", "event", a.Event.ID, "panic", v, "stack", string(debug.Stack()))
+			a.result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
 		}
 	}()
-	q := send.Request{
-		Webhook: s.webhook, EventID: event.ID, Topic: event.Topic, Object: event.ObjectID(), Body: s.payload.Body(s.webhook.Format), Fresh: s.fresh,
-		Attempt: s.attempt, Sequence: s.sequence, Kind: s.kind, ReplayID: s.replayID, AllowNetworks: s.webhook.AllowNetworks,
-	}
+	a.Body = a.payload.Body(a.Webhook.Format)
 	if e.Members != nil {
-		q.May = e.Leased
+		a.May = e.Leased
 	}
 	failpoint.Hit(failpoint.Dial)
-	r.result = e.Sender.Send(ctx, q)
-	if r.result.Lost {
-		lost := r.result
-		r.lost = &lost
-		q.Attempt, q.Fresh = q.Attempt+1, true
-		r.result = e.Sender.Send(ctx, q)
+	a.result = e.Sender.Send(a.ctx, a.Request)
+	if a.result.Lost {
+		lost := a.result
+		a.lost = &lost
+		again := a.Request
+		again.Attempt, again.Fresh = again.Attempt+1, true
+		a.result = e.Sender.Send(a.ctx, again)
 	}
 }
 
@@ -218,7 +202,8 @@ type read struct {
 	now       time.Time
 	probe     bool
 	replay    int64
-	ended     uint64 // how many replays had ended when it was asked
+	replays   map[int64]string // by key, the ids of those that caused what is due
+	ended     uint64           // how many replays had ended when it was asked
 }
 
 // hit is an event of a backlog that matches but for a filter; event is there when one has to look at it.
@@ -269,6 +254,9 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 		return func(c *core) { c.eventsRead(r.lane, r.offsets, events, err) }
 	case readDue:
 		due, next, err := s.Due(ctx, r.partition, r.due, r.now, dueChunk)
+		if err == nil {
+			r.replays, err = replayIDs(ctx, s, due)
+		}
 		return func(c *core) { c.dueRead(r, due, next, len(due) == dueChunk, err) }
 	case readDueOf:
 		limit := 2 * lane.MaxDue
@@ -276,12 +264,34 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 			limit = 1
 		}
 		due, err := s.DueOf(ctx, r.webhook, r.now, r.probe, limit)
+		if err == nil {
+			r.replays, err = replayIDs(ctx, s, due)
+		}
 		return func(c *core) { c.dueOfRead(r, due, len(due) == limit, err) }
 	case readReplay:
 		work, err := r.replayWork(ctx, s)
 		return func(c *core) { c.replayRead(r.lane, work, err) }
 	}
 	panic("unknown read")
+}
+
+// replayIDs are those of the replays that caused deliveries, by key.
+func replayIDs(ctx context.Context, s Store, due []hook.Parked) (ids map[int64]string, err error) {
+	for i := range due {
+		key := due[i].Replay
+		if _, known := ids[key]; known || key == 0 {
+			continue
+		}
+		replay, err := s.ReplayByKey(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if ids == nil {
+			ids = map[int64]string{}
+		}
+		ids[key] = replay.ID
+	}
+	return ids, nil
 }
 
 // replayWork is what a replay does next.

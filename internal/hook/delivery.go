@@ -28,6 +28,16 @@ const (
 	Test   Kind = "test"   // a test delivery, beside the lane
 )
 
+// Delivery is what the attempts of an event for a webhook have in common, and how many there were: those
+// of one kind, since each is attempted, parked and counted for itself.
+type Delivery struct {
+	Kind     Kind
+	Attempt  int    // number of the last, 1, 2, 3 …; 0 before the first
+	Sequence int64  // the event's among the webhook's matches; 0 on a replay of one that never matched
+	Replay   int64  // key of the replay that caused it, 0 for none
+	ReplayID string // its id, rpl_…
+}
+
 // Outcome is what one attempt came to.
 type Outcome string
 

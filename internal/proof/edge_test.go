@@ -83,7 +83,7 @@ func (o *outbox) Send(ctx context.Context, q send.Request) send.Result {
 	r := o.sender.Send(ctx, q)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	f := o.fates[q.EventID]
+	f := o.fates[q.Event.ID]
 	f.spent += r.Phases.Total
 	switch {
 	case r.Delivered() && f.took == 0:

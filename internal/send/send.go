@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -27,22 +26,15 @@ import (
 
 // Request is one attempt to be made.
 type Request struct {
-	Webhook  *hook.Webhook // the settings in force; not changed by anybody meanwhile
-	EventID  string
-	Topic    string
-	Object   string // the object's id; "" for an event about none
-	Body     []byte // as wire.Body made it; not changed by anybody until Send returns
-	Attempt  int    // 1, 2, 3 … of its delivery
-	Sequence int64  // 0 on a replay of an event that was never matched
-	Kind     hook.Kind
-	ReplayID string // rpl_…, of the replay that caused it; "" for none
+	Webhook *hook.Webhook // the settings in force; neither they nor the event are changed by anybody meanwhile
+	Event   *hook.Event
+	hook.Delivery
+	Body []byte // as wire.Body made it; not changed by anybody until Send returns
 	// Fresh asks for a connection made for this attempt.
 	Fresh bool
 	// May is asked right before the first byte is sent; false when another node may send by then.
 	// Nil for always.
 	May func() bool
-	// AllowNetworks are the company's own.
-	AllowNetworks []netip.Prefix
 }
 
 // Result is what came of an attempt.
@@ -118,7 +110,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	}
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
-		Header: *header, Body: r.Body, AllowNetworks: r.AllowNetworks,
+		Header: *header, Body: r.Body, AllowNetworks: r.Webhook.AllowNetworks,
 		Deadline: start.Add(timeout), May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11, TLSCompat: r.Webhook.TLSCompat,
 	})
 	result.Phases, result.Reused = answer.Phases, answer.Reused
@@ -151,7 +143,7 @@ func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Resul
 	}
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
-		Body: r.Body, Timestamp: result.TimestampText, Topic: r.Topic, EventID: r.EventID, Object: r.Object, WebhookID: r.Webhook.ID,
+		Body: r.Body, Timestamp: result.TimestampText, Topic: r.Event.Topic, EventID: r.Event.ID, Object: r.Event.ObjectID(), WebhookID: r.Webhook.ID,
 		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}

@@ -84,8 +84,8 @@ func request(endpoint string) Request {
 			Key: 7, ID: "wh_1", Endpoint: endpoint, Scheme: hook.SchemeHex, Format: hook.DataString, Timeout: 2 * time.Second,
 			Secrets: hook.Secrets{Current: secret}, Headers: []hook.Header{{Name: "Authorization", Value: "Bearer x"}},
 		},
-		EventID: "evt_1", Topic: "conversation", Body: wire.Body("conversation", []byte(`{"id":1}`), hook.DataString),
-		Attempt: 3, Sequence: 12, Kind: hook.Live,
+		Event: &hook.Event{ID: "evt_1", Topic: "conversation"}, Body: wire.Body("conversation", []byte(`{"id":1}`), hook.DataString),
+		Delivery: hook.Delivery{Kind: hook.Live, Attempt: 3, Sequence: 12},
 	}
 }
 

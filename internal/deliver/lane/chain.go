@@ -133,11 +133,11 @@ func (l *Lane) yield(c *chain) {
 func (l *Lane) Cut() {
 	keep := l.lastTouched() + 1
 	for _, it := range l.Items[keep:] {
-		if it.Attempts > 0 { // it was throttled: its next attempt goes on counting
+		if it.Attempt > 0 { // it was throttled: its next attempt goes on counting
 			if l.Above == nil {
 				l.Above = map[hook.Offset]Above{}
 			}
-			l.Above[it.Offset] = Above{Attempts: it.Attempts, Throttles: it.Throttles}
+			l.Above[it.Offset] = Above{Attempts: it.Attempt, Throttles: it.Throttles}
 		}
 		it.Drop()
 		it.Offset = 0 // marks it as dropped

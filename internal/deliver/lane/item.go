@@ -23,26 +23,22 @@ type Above struct {
 
 // Item is a delivery that a lane holds.
 type Item struct {
-	Offset   hook.Offset
-	Sequence int64
-	count    int64 // of a live one: the webhook's matches up to it
-	Topic    string
-	Object   string // the key of its ordering; "" when nothing orders it
-	Kind     hook.Kind
-	State    itemState
-	Parked   bool // has a row in parked
-	Skipped  bool // settled by being given up
-	Probe    bool // the running attempt is a probe
-	Pooled   bool // it holds one of the slow slots
-	Fresh    bool // its last attempt ended with its connection
-	Attempts int  // number of its last attempt
-	Number   int  // of the delivery's last attempt of any kind, as far as known
-	Step     int  // steps of the schedule used
+	hook.Delivery
+	Offset  hook.Offset
+	count   int64  // of a live one: the webhook's matches up to it
+	Object  string // the key of its ordering; "" when nothing orders it
+	State   itemState
+	Parked  bool // has a row in parked
+	Skipped bool // settled by being given up
+	Probe   bool // the running attempt is a probe
+	Pooled  bool // it holds one of the slow slots
+	Fresh   bool // its last attempt ended with its connection
+	Number  int  // of the delivery's last attempt of any kind, as far as known
+	Step    int  // steps of the schedule used
 	// throttles is how often in a row the receiver asked to wait when it got this one, and parkedAt when
 	// it was parked the last time, zero when it is not.
 	Throttles int
 	ParkedAt  time.Time
-	Replay    int64
 	Bytes     int64
 	Payload   *Payload
 	Since     time.Time // when the lane got it
@@ -69,8 +65,8 @@ func (it *Item) before(x *Item) bool { return !x.Parked || x.Offset > it.Offset 
 // ParkedItem is a parked delivery in memory.
 func (l *Lane) ParkedItem(x *hook.Parked, now time.Time) *Item {
 	it := &Item{
-		Offset: x.Offset, Sequence: x.Sequence, Object: x.ObjectKey, Kind: x.Kind, Parked: true,
-		Attempts: x.Attempts, Number: x.Number, Step: x.Step, Throttles: x.Throttles, Replay: x.Replay, Since: now,
+		Delivery: hook.Delivery{Kind: x.Kind, Attempt: x.Attempts, Sequence: x.Sequence, Replay: x.Replay},
+		Offset:   x.Offset, Object: x.ObjectKey, Parked: true, Number: x.Number, Step: x.Step, Throttles: x.Throttles, Since: now,
 		Fresh: x.Reason == string(hook.ErrReset),
 	}
 	if l.Hook != nil {

@@ -218,7 +218,7 @@ func (l *Lane) Admit(it *Item) {
 	it.Object = l.OrderKey(it.Object)
 	if past, ok := l.Above[it.Offset]; ok {
 		delete(l.Above, it.Offset)
-		it.Attempts, it.Throttles = past.Attempts, past.Throttles
+		it.Attempt, it.Throttles = past.Attempts, past.Throttles
 		if past.Settled {
 			it.State = Settled
 			l.Ahead++
@@ -242,7 +242,7 @@ func (l *Lane) Begin(it *Item, now time.Time) {
 		l.ReplayNext = now.Add(l.ReplayGap)
 	}
 	it.State, it.Probe = running, l.Health.State == Down
-	it.Attempts = l.Number(it) + 1
+	it.Attempt = l.Number(it) + 1
 	l.InFlight++
 	l.Sending++
 	l.lastStart, it.Started = now, now
@@ -400,14 +400,14 @@ func (l *Lane) Missing() (want []hook.Offset) {
 
 // Number is the highest attempt number that its delivery has, on whose wish ever.
 func (l *Lane) Number(it *Item) int {
-	n := max(it.Attempts, it.Number, l.Lost[it.Offset].Attempts)
+	n := max(it.Attempt, it.Number, l.Lost[it.Offset].Attempts)
 	if len(l.Known)+len(l.Past) == 0 {
 		return n
 	}
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
 		key := Key{kind, it.Offset}
 		if x := l.Known[key]; x != nil {
-			n = max(n, x.Attempts)
+			n = max(n, x.Attempt)
 		}
 		n = max(n, l.Past[key].Attempts)
 	}
@@ -418,7 +418,7 @@ func (l *Lane) Number(it *Item) int {
 func (l *Lane) Attempted(it *Item) {
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
 		if x := l.Known[Key{kind, it.Offset}]; x != nil {
-			x.Number = max(x.Number, it.Attempts)
+			x.Number = max(x.Number, it.Attempt)
 		}
 	}
 }
