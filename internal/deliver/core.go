@@ -214,13 +214,12 @@ func (c *core) age(l *consumer) {
 // lookAfter calls a lane slow as soon as one of its attempts takes over a second, and not only when
 // that ends: an endpoint that begins to hang must not fill everybody's slots meanwhile.
 func (c *core) lookAfter(l *consumer) {
-	for _, it := range l.Unanswered {
-		if at := it.Started.Add(lane.SlowAttempt); c.now.Before(at) {
-			c.timers.set(l, at)
-			return
-		}
-		l.Slow = true
+	slow, next := l.Linger(c.now)
+	for _, it := range slow {
 		c.slots.slowed(it)
+	}
+	if !next.IsZero() {
+		c.timers.set(l, next)
 	}
 }
 

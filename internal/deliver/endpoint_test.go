@@ -300,7 +300,7 @@ func TestStrictOrderPassesAPoisonedEvent(t *testing.T) {
 		w := newWorld(t)
 		var poison shared[string]
 		w.sender.answer = func(r send.Request) send.Result {
-			if r.EventID == poison.get() {
+			if r.Event.ID == poison.get() {
 				return status(500)
 			}
 			return status(200)

@@ -191,8 +191,8 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 			c.reorder(l, from.Blocked)
 		}
 		if before.EndpointVersion != l.Hook.EndpointVersion {
-			l.Health, l.failure = lane.Health{State: lane.Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}, nil
-			l.Gate, l.Fault, l.Throttles, l.OwnFaults, l.Slow, l.Window = lane.Gate{}, lane.Gate{}, 0, 0, false, lane.NewWindow()
+			l.NewEndpoint()
+			l.failure = nil
 			c.forgetEarly(l)
 			c.mark(l) // a record of meanwhile may have told of the one before
 		}
@@ -260,7 +260,7 @@ func (c *core) supply(l *consumer) {
 		switch {
 		case l.Read >= p.tail:
 			l.Fed = true
-		case len(l.Items)-l.Ahead < lane.LowQueue && len(l.Items) < lane.MaxAhead:
+		case l.Hungry():
 			l.reading = true
 			c.readBacklog(l, upTo)
 		}
@@ -400,16 +400,11 @@ func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event
 	for _, e := range events {
 		found[e.Offset] = e
 	}
-	for _, line := range [][]*lane.Item{l.Due, l.Run, l.Replays} {
-		for _, it := range slices.Clone(line) {
-			if it.Payload != nil {
-				continue
-			}
-			if e, ok := found[it.Offset]; ok {
-				it.Payload = l.place.part.payloads.Hold(e)
-			} else if slices.Contains(asked, it.Offset) {
-				c.expire(l, it)
-			}
+	for _, it := range l.Unread() {
+		if e, ok := found[it.Offset]; ok {
+			it.Payload = l.place.part.payloads.Hold(e)
+		} else if slices.Contains(asked, it.Offset) {
+			c.expire(l, it)
 		}
 	}
 	c.touch(l)

@@ -344,11 +344,10 @@ func (c *core) finished(s *attempt) {
 	// goes on meanwhile, in its own time: the event may be the cause, and must not stop the others for ever.
 	answered := l.Strict() && r.StatusCode != 0
 	probe := it.Probe && !(answered && !it.Due.After(c.now))
-	d := retry.Decide(answer, retry.Standing{
-		Step: it.Step, Schedule: s.Webhook.RetrySchedule, Throttles: l.Throttles, OwnFaults: l.OwnFaults,
-		Here: it.Throttles, Others: l.OthersGo(it),
-		Fresh: c.wall().Sub(s.Webhook.EndpointSince) < retry.FreshFor, Probe: probe,
-	}, c.dice.Float64())
+	standing := l.Standing(it)
+	standing.Schedule, standing.Fresh = s.Webhook.RetrySchedule, c.wall().Sub(s.Webhook.EndpointSince) < retry.FreshFor
+	standing.Probe = probe
+	d := retry.Decide(answer, standing, c.dice.Float64())
 	if probe && answered && d.Outcome == hook.OutcomeRetry {
 		d.Wait = it.Due.Sub(c.now)
 	}

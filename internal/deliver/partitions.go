@@ -458,7 +458,7 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		if l.Hook != nil {
 			c.admit(l, it)
 		}
-		if c.crowded(l) {
+		if l.Crowded(c.items > maxItems, c.payloads > maxPayloads) {
 			c.detach(l)
 		}
 		c.touch(l)
@@ -466,15 +466,4 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 	if shared != nil {
 		shared.Drop() // the lanes hold it now
 	}
-}
-
-// crowded says that a lane keeps more waiting in memory than it may. Settled deliveries ahead of
-// the low-water mark are counted with the others: they are dropped last.
-func (c *core) crowded(l *consumer) bool {
-	waits := len(l.Items) - l.Ahead
-	switch {
-	case waits > lane.MaxQueued, waits > lane.FewQueued && c.items > maxItems:
-		return true
-	}
-	return c.payloads > maxPayloads && waits > l.Sending+lane.WindowStart
 }

@@ -43,7 +43,7 @@ type Item struct {
 	Payload   *Payload
 	Since     time.Time // when the lane got it
 	Due       time.Time // of a parked one
-	Started   time.Time // when its attempt under way began
+	started   time.Time // when its attempt under way began
 }
 
 // Past is how a delivery left memory: a row with fewer attempts is older than that.

@@ -20,19 +20,19 @@ import (
 // Limits of one lane.
 const (
 	// MaxQueued is how many matched events wait in memory before the lane detaches and reads its
-	// backlog from the store instead; FewQueued is how many always may, whatever the others hold.
+	// backlog from the store instead; fewQueued is how many always may, whatever the others hold.
 	MaxQueued = 20_000
-	FewQueued = 1000
-	// MaxAhead is how far settled deliveries may run ahead of the low-water mark.
-	MaxAhead = 16_384
-	// LowQueue is when a lane that reads its backlog asks for more.
-	LowQueue = 256
+	fewQueued = 1000
+	// maxAhead is how far settled deliveries may run ahead of the low-water mark.
+	maxAhead = 16_384
+	// lowQueue is when a lane that reads its backlog asks for more.
+	lowQueue = 256
 	// FetchAhead is how many payloads a lane that reads its backlog asks for at once.
 	FetchAhead = 64
 	// MaxDue is how many parked deliveries that are due a lane keeps in memory.
 	MaxDue = 64
-	// SlowAttempt is how long an attempt takes that makes a lane slow.
-	SlowAttempt = time.Second
+	// slowAttempt is how long an attempt takes that makes a lane slow.
+	slowAttempt = time.Second
 )
 
 // Lane is what decides which deliveries of one webhook may be attempted now, and in what order. It
@@ -72,12 +72,12 @@ type Lane struct {
 	Gate       Gate // its endpoint's
 	Fault      Gate // while one of ours lasts
 	Throttles  int
-	OwnFaults  int
+	ownFaults  int
 	InFlight   int     // attempts started and not yet recorded
 	Sending    int     // those of them that are not yet answered
-	Unanswered []*Item // the same, oldest first
+	unanswered []*Item // the same, oldest first
 	Proven     bool    // its last attempt but for verdicts on events succeeded
-	Slow       bool    // its last attempt took over a second, or one under way does
+	slow       bool    // its last attempt took over a second, or one under way does
 	lastStart  time.Time
 	ReplayGap  time.Duration // between two deliveries of its replay
 	ReplayNext time.Time
@@ -91,14 +91,14 @@ type Lane struct {
 func New(at hook.Offset, sequence int64, mostParked int) Lane {
 	return Lane{
 		Read: at, Low: at, sequence: sequence, LowSeq: sequence, mostParked: mostParked,
-		Chains: map[string]*chain{}, Known: map[Key]*Item{}, Past: map[Key]Past{}, Lost: map[hook.Offset]Past{}, Window: NewWindow(),
+		Chains: map[string]*chain{}, Known: map[Key]*Item{}, Past: map[Key]Past{}, Lost: map[hook.Offset]Past{}, Window: newWindow(),
 		Health: Health{State: Healthy},
 	}
 }
 
 // Pooled lanes share a quarter of the slots: nobody knows yet, or somebody knows too well, how
 // long they hold one.
-func (l *Lane) Pooled() bool { return l.Slow || !l.Proven || l.Health.State != Healthy }
+func (l *Lane) Pooled() bool { return l.slow || !l.Proven || l.Health.State != Healthy }
 
 // Verdict is what a lane may do next, with its reason.
 type Verdict struct {
@@ -173,7 +173,7 @@ func (l *Lane) Candidate() (*Item, string) {
 	case len(l.Run) == 0:
 	case l.Parked >= l.parkedCap():
 		reason = "parked_full"
-	case l.Ahead >= MaxAhead:
+	case l.Ahead >= maxAhead:
 		reason = "the oldest attempt is still under way"
 	default:
 		return l.Run[0], ""
@@ -181,7 +181,7 @@ func (l *Lane) Candidate() (*Item, string) {
 	switch {
 	case len(l.Due) > 0:
 		return l.Due[0], ""
-	case len(l.Replays) > 0 && l.Ahead < MaxAhead:
+	case len(l.Replays) > 0 && l.Ahead < maxAhead:
 		return l.Replays[0], ""
 	}
 	return nil, reason
@@ -245,31 +245,31 @@ func (l *Lane) Begin(it *Item, now time.Time) {
 	it.Attempt = l.Number(it) + 1
 	l.InFlight++
 	l.Sending++
-	l.lastStart, it.Started = now, now
-	l.Unanswered = append(l.Unanswered, it)
+	l.lastStart, it.started = now, now
+	l.unanswered = append(l.unanswered, it)
 }
 
 // Answered notes that the attempt of a delivery has ended, though it is not recorded yet.
 func (l *Lane) Answered(it *Item) {
 	l.Sending--
-	i := slices.Index(l.Unanswered, it)
-	l.Unanswered = slices.Delete(l.Unanswered, i, i+1)
+	i := slices.Index(l.unanswered, it)
+	l.unanswered = slices.Delete(l.unanswered, i, i+1)
 }
 
 // Learn lets an answer change what the lane knows of its endpoint. It reports whether that has changed its
 // state. An endpoint that comes back starts small.
 func (l *Lane) Learn(it *Item, d *retry.Decision, took time.Duration, now time.Time) (changed bool) {
-	l.Slow = took > SlowAttempt
+	l.slow = took > slowAttempt
 	if d.Gate {
 		l.shut(d, now)
 	}
 	if d.Effect == retry.Neutral {
-		l.OwnFaults++
+		l.ownFaults++
 		return false
 	}
-	l.OwnFaults = 0
+	l.ownFaults = 0
 	if changed = l.Health.observe(d.Effect, it.Offset, it.Probe, l.alone(it), now) || l.Health.Pass(now); changed && l.Health.State == Healthy {
-		l.Window = NewWindow()
+		l.Window = newWindow()
 	}
 	switch {
 	case d.Gate:
@@ -281,7 +281,7 @@ func (l *Lane) Learn(it *Item, d *retry.Decision, took time.Duration, now time.T
 		}
 	}
 	if d.Shrink {
-		l.Window.shrink(it.Started, now)
+		l.Window.shrink(it.started, now)
 	}
 	return changed
 }
@@ -387,11 +387,9 @@ func (l *Lane) Missing() (want []hook.Offset) {
 	next, _ := l.Candidate()
 	if next != nil && next.Payload == nil || len(l.Run) > 0 && l.Run[0].Payload == nil || len(l.Due) > 0 && l.Due[0].Payload == nil ||
 		len(l.Replays) > 0 && l.Replays[0].Payload == nil {
-		for _, line := range [][]*Item{l.Due, l.Run, l.Replays} {
-			for _, it := range line {
-				if it.Payload == nil && len(want) < FetchAhead {
-					want = append(want, it.Offset)
-				}
+		for _, it := range l.Unread() {
+			if len(want) < FetchAhead {
+				want = append(want, it.Offset)
 			}
 		}
 	}
@@ -426,8 +424,54 @@ func (l *Lane) Attempted(it *Item) {
 // Strict orders let the head of the line be the only probe.
 func (l *Lane) Strict() bool { return l.Hook.Ordering != hook.Relaxed }
 
-// OthersGo says that since a delivery was parked others were delivered, and that this is the last that
+// Standing is what decides, beside the answer itself, what becomes of a delivery that was attempted.
+func (l *Lane) Standing(it *Item) retry.Standing {
+	return retry.Standing{Step: it.Step, Throttles: l.Throttles, OwnFaults: l.ownFaults, Here: it.Throttles, Others: l.othersGo(it)}
+}
+
+// NewEndpoint forgets what the lane knows of its endpoint, which is another now.
+func (l *Lane) NewEndpoint() {
+	l.Health = Health{State: Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}
+	l.Gate, l.Fault, l.Throttles, l.ownFaults, l.slow, l.Window = Gate{}, Gate{}, 0, 0, false, newWindow()
+}
+
+// Linger calls the lane slow as soon as one of its attempts takes over a second, and not only when that
+// ends. It returns those that do, and when the next one will; zero for never.
+func (l *Lane) Linger(now time.Time) (slow []*Item, next time.Time) {
+	for i, it := range l.unanswered {
+		if at := it.started.Add(slowAttempt); now.Before(at) {
+			return l.unanswered[:i], at
+		}
+		l.slow = true
+	}
+	return l.unanswered, time.Time{}
+}
+
+// Crowded says that the lane keeps more waiting in memory than it may: fewer while the memory of all lanes
+// is short of room for more of them, or of their events. Settled deliveries ahead of the low-water mark are
+// counted with the others: they are dropped last.
+func (l *Lane) Crowded(full, heavy bool) bool {
+	waits := len(l.Items) - l.Ahead
+	return waits > MaxQueued || full && waits > fewQueued || heavy && waits > l.Sending+windowStart
+}
+
+// Hungry says that a lane which reads its backlog should read on.
+func (l *Lane) Hungry() bool { return len(l.Items)-l.Ahead < lowQueue && len(l.Items) < maxAhead }
+
+// Unread are the deliveries in line whose events are not in memory.
+func (l *Lane) Unread() (list []*Item) {
+	for _, line := range [][]*Item{l.Due, l.Run, l.Replays} {
+		for _, it := range line {
+			if it.Payload == nil {
+				list = append(list, it)
+			}
+		}
+	}
+	return list
+}
+
+// othersGo says that since a delivery was parked others were delivered, and that this is the last that
 // the endpoint let us know: what it says to this one now is about this one.
-func (l *Lane) OthersGo(it *Item) bool {
+func (l *Lane) othersGo(it *Item) bool {
 	return !it.ParkedAt.IsZero() && l.Health.LastSuccess.After(it.ParkedAt) && l.Health.Failures == 0 && l.Throttles == 0
 }

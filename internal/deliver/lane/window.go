@@ -11,11 +11,11 @@ type Window struct {
 	shrunk    time.Time // attempts started before do not shrink it again
 }
 
-// WindowStart is how many requests may be in flight to an endpoint of which nothing is known.
-const WindowStart = 4
+// windowStart is how many requests may be in flight to an endpoint of which nothing is known.
+const windowStart = 4
 
-// NewWindow returns the window of such an endpoint.
-func NewWindow() Window { return Window{Size: WindowStart, Threshold: 1 << 20} }
+// newWindow returns the window of such an endpoint.
+func newWindow() Window { return Window{Size: windowStart, Threshold: 1 << 20} }
 
 // Limit is how many requests may be in flight.
 func (w *Window) Limit(most int) int { return max(1, min(int(w.Size), most)) }
