@@ -218,7 +218,7 @@ func (s *Server) deliveries(version string) error {
 		settled: s.settled,
 	}
 	config := deliver.Config{
-		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, s.hands, false).Judge, MaxInFlight: s.cfg.MaxInFlight, Observe: s.observer,
+		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, s.hands, false).Judge, MaxInFlight: s.cfg.MaxInFlight, MaxPerWebhook: s.cfg.MaxInFlightPerWebhook, Observe: s.observer,
 	}
 	if s.node.nodes != nil {
 		config.Members, config.Lease = s.node.nodes, s.node.lease
@@ -369,7 +369,7 @@ func (s *Server) Run(ctx context.Context) error {
 	end, cancel := context.WithTimeout(hard, stopRequests)
 	defer cancel()
 	s.routes.EndStreams()
-	failed = errors.Join(failed, s.api.Shutdown(end))
+	failed = errors.Join(failed, endRequests(end, s.api, s.log))
 	stopDelivering()
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
@@ -379,6 +379,21 @@ func (s *Server) Run(ctx context.Context) error {
 	failed = errors.Join(failed, <-engine)
 	failpoint.Hit(failpoint.Drained)
 	return failed
+}
+
+// endRequests lets the requests end that are under way. Those that do not in time are cut off: what was not
+// answered was not promised, and so that is no failure of the server's.
+func endRequests(ctx context.Context, api interface {
+	Shutdown(ctx context.Context) error
+	Close() error
+}, log *slog.Logger,
+) error {
+	err := api.Shutdown(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	log.Warn("requests were cut off that had not ended in time")
+	return api.Close()
 }
 
 // release closes what Open took, last in first out.

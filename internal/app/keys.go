@@ -106,5 +106,17 @@ func keyFile(path string, fresh func() string) (text string, created bool, err e
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return "", false, err
 	}
-	return text, true, os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return "", false, err
+	}
+	return text, true, syncDir(filepath.Dir(path))
+}
+
+// syncDir makes what was renamed in a directory outlast a power cut: secrets will be sealed with that key.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

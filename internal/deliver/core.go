@@ -42,6 +42,7 @@ type core struct {
 	filtering   bool   // rules' filters are asked
 	node        string // who records
 	mostParked  int    // of one lane
+	mostOfOne   int    // requests under way to one webhook; 0 for no bound
 	mostPlaces  int    // that one read brings
 	mostJudging int64  // bytes of events that wait for filters, of all companies
 	longestWait int64  // and of one, besides the first
@@ -110,7 +111,7 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostPlaces: placesChunk, mostJudging: maxJudging, longestWait: maxWaiting,
+		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostOfOne: c.MaxPerWebhook, mostPlaces: placesChunk, mostJudging: maxJudging, longestWait: maxWaiting,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*consumer{},
 		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},

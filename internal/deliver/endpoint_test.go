@@ -478,3 +478,23 @@ func TestLateAnswerOfTheOldEndpoint(t *testing.T) {
 		w.balanced()
 	})
 }
+
+// One webhook has no more requests under way than the operator allows, whatever its owner does.
+func TestWebhookTakesNoMoreThanItMay(t *testing.T) {
+	for most, want := range map[int]int{3: 3, 0: 40} { // 0, the control: the owner's word alone counts
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.config = func(c *Config) { c.MaxPerWebhook = most }
+			seen := 0
+			w.sender.answer = w.sender.crowded(func(n int, _ time.Duration) { seen = max(seen, n) })
+			w.start()
+			w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 40 })
+			w.publish(1000, nil)
+			w.settle("delivered", time.Hour, func() bool { return w.delivered() == 1000 })
+			if w.sender.Lock(); seen != want {
+				t.Errorf("%d at once, want %d", seen, want)
+			}
+			w.sender.Unlock()
+		})
+	}
+}

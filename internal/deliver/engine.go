@@ -82,6 +82,8 @@ type Config struct {
 	Judge hook.Judge
 	// MaxInFlight is the number of slots; 0 means 1,024.
 	MaxInFlight int
+	// MaxPerWebhook bounds the requests under way to one webhook, whatever its owner allows; 0 for no bound.
+	MaxPerWebhook int
 	// MaxBytesInFlight bounds the events being sent, in bytes; 0 means 64 MiB.
 	MaxBytesInFlight int64
 	// MaxParked is how many deliveries of a webhook may wait to be retried before its cursor waits

@@ -182,6 +182,9 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 	l.loading = false
 	before := l.Hook
 	l.Hook = from.Webhook
+	if c.mostOfOne > 0 {
+		l.Hook.MaxConcurrency = min(l.Hook.MaxConcurrency, c.mostOfOne)
+	}
 	l.Limit(c.now)
 	for _, o := range from.Stranded {
 		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)

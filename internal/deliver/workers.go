@@ -275,21 +275,24 @@ func (r *read) ask(ctx context.Context, s Store) func(*core) {
 	panic("unknown read")
 }
 
-// replayIDs are those of the replays that caused deliveries, by key.
+// replayIDs are those of the replays that caused deliveries, by key; of one that is gone there is none.
 func replayIDs(ctx context.Context, s Store, due []hook.Parked) (ids map[int64]string, err error) {
 	for i := range due {
 		key := due[i].Replay
 		if _, known := ids[key]; known || key == 0 {
 			continue
 		}
-		replay, err := s.ReplayByKey(ctx, key)
-		if err != nil {
-			return nil, err
-		}
 		if ids == nil {
 			ids = map[int64]string{}
 		}
-		ids[key] = replay.ID
+		switch replay, err := s.ReplayByKey(ctx, key); {
+		case err == nil:
+			ids[key] = replay.ID
+		case hook.IsKind(err, hook.KindNotFound):
+			ids[key] = ""
+		default:
+			return nil, err
+		}
 	}
 	return ids, nil
 }

@@ -18,11 +18,7 @@ type computedIn struct {
 }
 
 func (a *API) explainSignature(ctx context.Context, x *exchange, in *computedIn) (*struct{ Body client.SignatureExplained }, error) {
-	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	d, err := a.opt.Store.Delivery(ctx, w.Key, in.EventID)
+	w, d, err := a.delivery(ctx, x, &in.DeliveryPath)
 	if err != nil {
 		return nil, err
 	}

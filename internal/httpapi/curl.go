@@ -84,11 +84,7 @@ func variable(header string) string {
 }
 
 func (a *API) signedCurl(ctx context.Context, x *exchange, in *DeliveryPath) (*struct{ Body client.SignedCurl }, error) {
-	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	d, err := a.opt.Store.Delivery(ctx, w.Key, in.EventID)
+	w, d, err := a.delivery(ctx, x, in)
 	if err != nil {
 		return nil, err
 	}

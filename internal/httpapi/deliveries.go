@@ -130,12 +130,21 @@ func shapeDelivery(d store.Delivery) client.Delivery {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (a *API) getDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*deliveryOut, error) {
+// delivery reads what a path names, with its webhook: one of the company's.
+func (a *API) delivery(ctx context.Context, x *exchange, in *DeliveryPath) (*hook.Webhook, *store.DeliveryDetail, error) {
 	w, err := a.opt.Store.Webhook(ctx, x.company.Key, in.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d, err := a.opt.Store.Delivery(ctx, w.Key, in.EventID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w, d, nil
+}
+
+func (a *API) getDelivery(ctx context.Context, x *exchange, in *DeliveryPath) (*deliveryOut, error) {
+	w, d, err := a.delivery(ctx, x, in)
 	if err != nil {
 		return nil, err
 	}

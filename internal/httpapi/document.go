@@ -60,21 +60,6 @@ func (a *API) schemaOf(v any) *huma.Schema {
 	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(v), true, "")
 }
 
-// unbuilt names settings whose behaviour does not exist yet: they are refused as unknown fields and
-// absent from the document.
-var unbuilt = []string{}
-
-// takeOutUnbuilt makes the schemas, and so the checks, forget those settings.
-func (a *API) takeOutUnbuilt() {
-	for _, name := range []string{"WebhookCreate", "WebhookUpdate"} {
-		s := a.huma.OpenAPI().Components.Schemas.Map()[name]
-		for _, field := range unbuilt {
-			delete(s.Properties, field)
-		}
-		s.PrecomputeMessages()
-	}
-}
-
 // render makes all forms of the document. It panics where a declaration cannot be rendered, which
 // a test finds.
 func (a *API) render() *document {

@@ -139,7 +139,6 @@ func New(opt Options) *API {
 	a.statsRoutes()
 	a.streamRoutes()
 	a.openRoutes()
-	a.takeOutUnbuilt()
 	a.document = sync.OnceValue(a.render)
 	return a
 }

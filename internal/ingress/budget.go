@@ -132,6 +132,11 @@ func (l *Lease) Fit(bytes int) {
 	if o == nil {
 		return
 	}
+	l.hold(o, bytes)
+}
+
+// hold makes the lease one of so many bytes, and wakes who waits for those that are left over.
+func (l *Lease) hold(o *owner, bytes int) {
 	o.held += bytes - l.bytes
 	l.budget.held += bytes - l.bytes
 	if bytes < l.bytes {
@@ -160,12 +165,10 @@ func (l *Lease) Release() {
 		return
 	}
 	delete(o.leases, l)
-	o.held -= l.bytes
-	l.budget.held -= l.bytes
 	if len(o.leases) == 0 {
 		delete(l.budget.owners, l.owner)
 	}
-	l.budget.tell()
+	l.hold(o, 0)
 }
 
 // holder is the owner of a lease; nil when it was released.
