@@ -115,7 +115,7 @@ func newCore(c Config) *core {
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*consumer{},
 		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
-		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight},
+		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight, byteRest: c.MaxBytesInFlight / 4},
 	}
 }
 

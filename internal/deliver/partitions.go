@@ -43,6 +43,7 @@ type company struct {
 	places  []*place
 	byTopic [][]*place       // by topic bit; built when there are many places
 	running int              // slots held
+	bytes   int64            // of the events in them
 	waiting [2]queue         // lanes that may start an attempt, round robin, in the fast and the slow line
 	served  uint64           // when it was served last, to break ties
 	texts   map[string]*text // of the filters in its places' rules

@@ -8,13 +8,14 @@ import (
 
 // slots hands out requests in flight: the next one goes to the company that holds the fewest, and
 // within it round robin to the lanes that may start. It wastes none while somebody can use it,
-// except that the last quarter is kept from companies that hold a quarter already, and that slow
-// and unproven lanes and probes share at most a quarter.
+// except that the last quarter, of slots and of their bytes, is kept from companies that hold a quarter
+// already, and that slow and unproven lanes and probes share at most a quarter.
 type slots struct {
 	most     int
 	mostSlow int
 	reserve  int // of most, kept from companies that hold a quarter
 	mostByte int64
+	byteRest int64 // of mostByte, kept likewise
 	held     int
 	slow     int
 	bytes    int64
@@ -51,13 +52,9 @@ func (s *slots) ready(l *consumer) {
 // next takes the lane out of line that has the next slot, or nil when there is none to give.
 func (s *slots) next() *consumer {
 	for s.held < s.most && s.bytes < s.mostByte {
-		i := s.first()
-		if i < 0 {
+		q, i := s.first()
+		if q == nil {
 			return nil
-		}
-		q := s.lines[i][0]
-		if q.company.running >= max(s.most/4, 1) && s.most-s.held <= s.reserve {
-			return nil // whoever comes next in line holds more
 		}
 		l := q.lanes[0]
 		q.lanes[0] = nil
@@ -65,7 +62,7 @@ func (s *slots) next() *consumer {
 		l.inLine = false
 		if len(q.lanes) == 0 {
 			q.lanes = nil
-			heap.Pop(&s.lines[i])
+			heap.Remove(&s.lines[i], q.index)
 		}
 		if l.line() == i {
 			return l
@@ -75,18 +72,43 @@ func (s *slots) next() *consumer {
 	return nil
 }
 
-// first is the line whose turn it is, −1 for none.
-func (s *slots) first() int {
-	best := -1
+// first is the company whose turn it is, and in which line; nil for none.
+func (s *slots) first() (first *queue, in int) {
 	for i, l := range s.lines {
 		if len(l) == 0 || i == slowLine && s.slow >= s.mostSlow {
 			continue
 		}
-		if best < 0 || less(l[0], s.lines[best][0]) {
-			best = i
+		if q := s.firstOf(l); q != nil && (first == nil || less(q, first)) {
+			first, in = q, i
 		}
 	}
-	return best
+	return first, in
+}
+
+// firstOf is the company in a line that comes next: its head, but for one that may have no more bytes.
+func (s *slots) firstOf(l line) (first *queue) {
+	if s.full(l[0].company) {
+		return nil // whoever comes next in line holds more
+	}
+	if !s.heavy(l[0].company) {
+		return l[0]
+	}
+	for _, q := range l {
+		if !s.heavy(q.company) && !s.full(q.company) && (first == nil || less(q, first)) {
+			first = q
+		}
+	}
+	return first
+}
+
+// full says that the slots that are left are kept from a company.
+func (s *slots) full(c *company) bool {
+	return c.running >= max(s.most/4, 1) && s.most-s.held <= s.reserve
+}
+
+// heavy says that the bytes that are left are.
+func (s *slots) heavy(c *company) bool {
+	return c.bytes >= s.mostByte/4 && s.mostByte-s.bytes <= s.byteRest
 }
 
 // slowed moves an attempt under way to the share of the slow.
@@ -104,6 +126,7 @@ func (s *slots) take(l *consumer, it *lane.Item) {
 	s.held++
 	l.place.part.held++
 	s.bytes += it.Bytes
+	l.place.company.bytes += it.Bytes
 	if it.Pooled {
 		s.slow++
 	}
@@ -117,6 +140,7 @@ func (s *slots) release(l *consumer, it *lane.Item) {
 	s.held--
 	l.place.part.held--
 	s.bytes -= it.Bytes
+	l.place.company.bytes -= it.Bytes
 	if it.Pooled {
 		s.slow--
 	}

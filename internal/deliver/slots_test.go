@@ -187,3 +187,44 @@ func TestSlotsAddUp(t *testing.T) {
 		t.Errorf("of 20,000 slots the companies, with 1 to 122 lanes each, got %s", fmt.Sprint(served))
 	}
 }
+
+// The last quarter of the bytes is kept likewise: a company whose few deliveries are large leaves room for
+// the small ones of another, also of one that holds more slots. The control keeps nothing.
+func TestSlotsKeepBytesFromTheGreedy(t *testing.T) {
+	const large = 1 << 20
+	for _, guard := range []bool{true, false} {
+		d := newDesk(512)
+		d.mostByte = 64 * large
+		if guard {
+			d.byteRest = d.mostByte / 4
+		}
+		busy, greedy, late := newTestCompany(1), newTestCompany(2), newTestCompany(3)
+		take := func(l *consumer, bytes int) {
+			it := lane.Item{Payload: &lane.Payload{Event: &hook.Event{Data: make([]byte, bytes)}}}
+			d.take(l, &it)
+		}
+		for range 60 {
+			take(testLane(busy, true), 2)
+		}
+		for range 100 {
+			d.ready(testLane(greedy, true))
+		}
+		for l := d.next(); l != nil; l = d.next() {
+			take(l, large)
+		}
+		want := 48
+		if !guard {
+			want = 64
+		}
+		if greedy.running != want {
+			t.Errorf("guard %t: the greedy one holds %d, want %d", guard, greedy.running, want)
+		}
+		for _, c := range []*company{late, busy} {
+			l := testLane(c, true)
+			d.ready(l)
+			if got := d.next(); (got == l) != guard {
+				t.Errorf("guard %t: a delivery of company %d got its slot: %t", guard, c.key, got == l)
+			}
+		}
+	}
+}
