@@ -157,7 +157,7 @@ func (p proxy) start(t *testing.T, block, backend, files string) string {
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), p.program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.Env = append(cmd.Environ(), "HOME="+dir)
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {

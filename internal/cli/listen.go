@@ -115,7 +115,7 @@ func (l *listener) run(ctx context.Context) error {
 		problem, refused := errors.AsType[*client.Problem](err)
 		switch {
 		case ctx.Err() != nil || l.flags.count > 0 && l.done >= l.flags.count:
-			return nil
+			return nil //nolint:nilerr // it ends when it is told to, whatever it was doing
 		case errors.Is(err, errOutput):
 			return err
 		case refused && problem.Status == http.StatusNotFound:

@@ -153,7 +153,7 @@ func TestListenOutlasts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go local.Serve(listener) //nolint:errcheck // it ends with the test
+	go local.Serve(listener)
 	s.says("<-- 204", 1)
 	io.WriteString(s.stdin, "r\n")
 	s.says("<-- 204", 2)
