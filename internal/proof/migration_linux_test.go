@@ -92,7 +92,7 @@ func oldStore(t *testing.T) string {
 	for _, name := range []string{"atlas-webhooks.db", "atlas-webhooks.db-wal", "atlas-webhooks.db-shm"} {
 		remove(t, dir, name)
 	}
-	first, err := os.ReadFile("../store/migrations/sqlite/0001_log.sql")
+	first, err := os.ReadFile("../store/sqlite/migrations/0001_log.sql")
 	if err != nil {
 		t.Fatal(err)
 	}

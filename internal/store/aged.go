@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Aged is what a look at the oldest events of a partition found.
@@ -23,18 +24,18 @@ type Aged struct {
 // event of the log is never due, because no offset may be given twice. What it costs goes by what is
 // due, and not by how many companies there are.
 func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, before time.Time, limit int) (a Aged, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		a = Aged{UpTo: after}
 		var accepted int64
-		err := one(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT 1`,
+		err := sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT 1`,
 			[]any{int64(after)}, &a.First, &accepted)
-		if errors.Is(err, errNoRow) {
+		if errors.Is(err, sql.ErrNoRow) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		a.Oldest = fromMicrosOrNull(&accepted)
+		a.Oldest = sql.FromMicrosOrNull(&accepted)
 		if !a.Oldest.Before(before) {
 			return nil
 		}
@@ -43,8 +44,8 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 			return err
 		}
 		seen := map[hook.CompanyKey]bool{}
-		return each(ctx, q, `SELECT "offset", company FROM events WHERE `+s.slice(p)+` AND "offset" > $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			[]any{int64(after), int64(bound), int64(limit)}, func(r rows) error {
+		return sql.Each(ctx, q, `SELECT "offset", company FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
+			[]any{int64(after), int64(bound), int64(limit)}, func(r sql.Rows) error {
 				var key hook.CompanyKey
 				err := r.Scan(&a.UpTo, &key)
 				if !seen[key] {
@@ -62,16 +63,16 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 
 // lastBefore is the last offset of a partition, from one on, that was accepted before a time, but for the
 // log's last: a binary search, because accepted_at never goes backwards.
-func (s *Store) lastBefore(ctx context.Context, q tx, p hook.Partition, first hook.Offset, before time.Time) (hook.Offset, error) {
+func (s *Store) lastBefore(ctx context.Context, q sql.Tx, p hook.Partition, first hook.Offset, before time.Time) (hook.Offset, error) {
 	high, err := s.head(ctx, q, p)
 	low := first
 	for err == nil && low < high {
 		middle := low + (high-low)/2
 		var o hook.Offset
 		var accepted int64
-		err = one(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.slice(p)+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`,
+		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.engine.Slice(p)+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`,
 			[]any{int64(middle)}, &o, &accepted)
-		if err == nil && accepted < micros(before) && o < high {
+		if err == nil && accepted < sql.Micros(before) && o < high {
 			low = o + 1
 		} else {
 			high = middle
@@ -85,9 +86,9 @@ func (s *Store) lastBefore(ctx context.Context, q tx, p hook.Partition, first ho
 // returns the last webhook that it came to, 0 when there are no more.
 func (s *Store) Unresolved(ctx context.Context, after hook.WebhookKey, limit int) (companies []hook.CompanyKey, last hook.WebhookKey, err error) {
 	found := map[hook.WebhookKey]hook.CompanyKey{} // 0 for a deleted one
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		for _, query := range []string{withParked, withPlace} {
-			err := each(ctx, q, query, []any{int64(after), int64(limit)}, func(r rows) error {
+			err := sql.Each(ctx, q, query, []any{int64(after), int64(limit)}, func(r sql.Rows) error {
 				var key hook.WebhookKey
 				var company hook.CompanyKey
 				err := r.Scan(&key, &company)
@@ -144,18 +145,18 @@ func (s *Store) PurgeAgedStep(ctx context.Context, before time.Time, limit int) 
 		s.aged = agedMarks{since: now}
 	}
 	from, to := s.aged, s.aged
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		to = from
-		err := each(ctx, q, `
+		err := sql.Each(ctx, q, `
 			SELECT bucket, webhook FROM stats WHERE (bucket, webhook) > ($1, $2) AND bucket <= $3 ORDER BY bucket, webhook LIMIT $4`,
-			[]any{from.bucket, from.webhook, before.Unix()/60 - 1, int64(limit)}, func(r rows) error { return r.Scan(&to.bucket, &to.webhook) })
+			[]any{from.bucket, from.webhook, before.Unix()/60 - 1, int64(limit)}, func(r sql.Rows) error { return r.Scan(&to.bucket, &to.webhook) })
 		for _, x := range []struct {
 			table string
 			mark  *string
 		}{{"notices", &to.notice}, {"tests", &to.test}} {
 			if err == nil {
-				err = one(ctx, q, `SELECT coalesce(max(id), $1) FROM (SELECT id, at FROM `+x.table+` WHERE id > $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,
-					[]any{*x.mark, int64(limit), micros(before)}, x.mark)
+				err = sql.One(ctx, q, `SELECT coalesce(max(id), $1) FROM (SELECT id, at FROM `+x.table+` WHERE id > $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,
+					[]any{*x.mark, int64(limit), sql.Micros(before)}, x.mark)
 			}
 		}
 		return err
@@ -163,14 +164,14 @@ func (s *Store) PurgeAgedStep(ctx context.Context, before time.Time, limit int) 
 	if err != nil || to == from {
 		return 0, err
 	}
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n = 0
 		for _, x := range []deletion{
 			{`DELETE FROM stats WHERE (bucket, webhook) > ($1, $2) AND (bucket, webhook) <= ($3, $4)`, []any{from.bucket, from.webhook, to.bucket, to.webhook}},
 			{`DELETE FROM notices WHERE id > $1 AND id <= $2`, []any{from.notice, to.notice}},
 			{`DELETE FROM tests WHERE id > $1 AND id <= $2`, []any{from.test, to.test}},
 		} {
-			deleted, err := q.exec(ctx, x.query, x.args...)
+			deleted, err := q.Exec(ctx, x.query, x.args...)
 			if err != nil {
 				return err
 			}

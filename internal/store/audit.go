@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Audit says who asks for a change. It is written in the transaction of the change itself, with
@@ -59,20 +60,20 @@ func (p Page) before() string {
 
 // AuditLog lists what was changed in a company (0: what belongs to none), newest first.
 func (s *Store) AuditLog(ctx context.Context, company hook.CompanyKey, p Page) (list []AuditEntry, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
 		bytes := 0
-		err := each(ctx, q, `
+		err := sql.Each(ctx, q, `
 			SELECT id, at, actor, action, object, request_id, address, detail FROM audit
 			WHERE company = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
-			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
+			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r sql.Rows) error {
 				var e AuditEntry
 				var at int64
 				var detail string
 				if err := r.Scan(&e.ID, &at, &e.Actor, &e.Action, &e.Object, &e.RequestID, &e.Address, &detail); err != nil {
 					return err
 				}
-				e.At, e.Detail = fromMicros(at), json.RawMessage(detail)
+				e.At, e.Detail = sql.FromMicros(at), json.RawMessage(detail)
 				list = append(list, e)
 				if bytes += len(detail); bytes >= PageBytes && len(list) > 1 {
 					p.Limit = min(p.Limit, len(list)-1) // the last one only says that there is more
@@ -93,7 +94,7 @@ func (s *Store) AuditLog(ctx context.Context, company hook.CompanyKey, p Page) (
 }
 
 // writeAudit adds the row; it belongs into the transaction of the change.
-func writeAudit(ctx context.Context, q tx, company hook.CompanyKey, object string, a Audit, at time.Time) error {
+func writeAudit(ctx context.Context, q sql.Tx, company hook.CompanyKey, object string, a Audit, at time.Time) error {
 	detail := []byte("{}")
 	if len(a.Detail) > 0 {
 		var err error
@@ -101,9 +102,9 @@ func writeAudit(ctx context.Context, q tx, company hook.CompanyKey, object strin
 			return fmt.Errorf("audit %s: %w", a.Action, err)
 		}
 	}
-	_, err := q.exec(ctx, `
+	_, err := q.Exec(ctx, `
 		INSERT INTO audit (id, company, at, actor, action, object, request_id, address, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		hook.NewID(hook.AuditPrefix, at), int64(company), micros(at), a.Actor, a.Action, object, a.RequestID, a.Address, string(detail))
+		hook.NewID(hook.AuditPrefix, at), int64(company), sql.Micros(at), a.Actor, a.Action, object, a.RequestID, a.Address, string(detail))
 	if err != nil {
 		return fmt.Errorf("audit %s: %w", a.Action, err)
 	}

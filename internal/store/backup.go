@@ -9,6 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Backup writes everything that the store holds into a file, which must not exist, while the store is
@@ -22,10 +26,14 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	defer os.RemoveAll(part)
 	err := errors.Join(os.RemoveAll(part), os.Mkdir(part, 0o700))
 	if err == nil {
-		err = s.engine.backup(ctx, s, filepath.Join(part, databaseName))
+		if e, ok := s.engine.(*sqlite.Engine); ok {
+			err = e.Backup(ctx, filepath.Join(part, sqlite.FileName))
+		} else {
+			err = s.backupAcross(ctx, part)
+		}
 	}
 	if err == nil {
-		err = settleFile(filepath.Join(part, databaseName), path)
+		err = settleFile(filepath.Join(part, sqlite.FileName), path)
 	}
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -33,9 +41,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	return nil
 }
 
-// backup copies everything as it is now into a store of the embedded kind.
-func (e *elephant) backup(ctx context.Context, s *Store, path string) error {
-	to, err := OpenSQLite(ctx, Options{Dir: filepath.Dir(path), MasterKey: e.opt.MasterKey, Now: e.opt.Now, UnsafeNoSync: true, Unfinished: true})
+// backupAcross copies everything as it is now into a store of the embedded kind.
+func (s *Store) backupAcross(ctx context.Context, dir string) error {
+	to, err := OpenSQLite(ctx, Options{Dir: dir, MasterKey: s.key, Now: s.now, UnsafeNoSync: true, Unfinished: true})
 	if err != nil {
 		return err
 	}
@@ -65,7 +73,7 @@ func syncPath(path string) error {
 // RestoreSQLite makes the embedded store of opt.Dir from a backup. There must be none yet. The restored
 // store delivers nothing until [Store.Resume].
 func RestoreSQLite(ctx context.Context, backup string, opt Options) error {
-	path := filepath.Join(opt.Dir, databaseName)
+	path := filepath.Join(opt.Dir, sqlite.FileName)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("restore: %w", errors.Join(err, fmt.Errorf("%s: %w", path, fs.ErrExist)))
 	}
@@ -100,7 +108,7 @@ func withCopyOf(ctx context.Context, backup string, opt Options, use func(*Store
 		return err
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, databaseName)
+	file := filepath.Join(dir, sqlite.FileName)
 	if err := copyFile(backup, file); err != nil {
 		return err
 	}
@@ -134,9 +142,9 @@ func copyFile(from, to string) error {
 
 // sound refuses a file that was damaged or cut.
 func (s *Store) sound(ctx context.Context) error {
-	return s.snapshot(ctx, func(q tx) error {
+	return s.engine.Snapshot(ctx, func(q sql.Tx) error {
 		var first string
-		if err := one(ctx, q, `PRAGMA quick_check(1)`, nil, &first); err != nil {
+		if err := sql.One(ctx, q, `PRAGMA quick_check(1)`, nil, &first); err != nil {
 			return err
 		}
 		if first != "ok" {
@@ -146,13 +154,10 @@ func (s *Store) sound(ctx context.Context) error {
 	})
 }
 
-// metaHeld is what meta holds from a restore until an operator says go: when it was, in microseconds.
-const metaHeld = "held since"
-
 // restored begins an era, and keeps the store from delivering.
 func (s *Store) restored(ctx context.Context) error {
-	return s.write(ctx, func(q tx) error {
-		_, err := s.beginEra(ctx, q, setback{cause: causeRestored, hold: true})
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := s.beginEra(ctx, q, era.Setback{Cause: era.CauseRestored, Hold: true})
 		return err
 	})
 }
@@ -160,16 +165,16 @@ func (s *Store) restored(ctx context.Context) error {
 // HeldSince says since when a restored store waits for an operator; nil when it does not.
 func (s *Store) HeldSince(ctx context.Context) (*time.Time, error) {
 	var since *int64
-	err := s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{metaHeld}, &since)
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{era.MetaHeld}, &since)
 	})
-	return fromMicrosOrNull(since), err
+	return sql.FromMicrosOrNull(since), err
 }
 
 // Resume lets a restored store deliver.
 func (s *Store) Resume(ctx context.Context) error {
-	return s.write(ctx, func(q tx) error {
-		_, err := q.exec(ctx, `DELETE FROM meta WHERE name = $1`, metaHeld)
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1`, era.MetaHeld)
 		return err
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgres"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Caps are how many things a company may have at once; 0 is no limit. Two that are made in the same
@@ -33,13 +35,13 @@ var (
 
 // mayMake refuses one more than a company may have, and keeps the rows of what is over, and with them
 // the cost of counting, to as many.
-func (s *Store) mayMake(ctx context.Context, q tx, m *made, company hook.CompanyKey, most int, now time.Time) error {
+func (s *Store) mayMake(ctx context.Context, q sql.Tx, m *made, company hook.CompanyKey, most int, now time.Time) error {
 	if most <= 0 {
 		return nil
 	}
 	var alive, over int
-	err := one(ctx, q, `SELECT coalesce(sum(CASE WHEN `+m.alive+` THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN `+m.over+` THEN 1 ELSE 0 END), 0) FROM `+m.rows,
-		[]any{int64(company), micros(now)}, &alive, &over)
+	err := sql.One(ctx, q, `SELECT coalesce(sum(CASE WHEN `+m.alive+` THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN `+m.over+` THEN 1 ELSE 0 END), 0) FROM `+m.rows,
+		[]any{int64(company), sql.Micros(now)}, &alive, &over)
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func (s *Store) mayMake(ctx context.Context, q tx, m *made, company hook.Company
 	}
 	if over >= most {
 		table := m.rows + ` AND ` + m.over
-		_, err = q.exec(ctx, `DELETE FROM `+m.table()+` WHERE id IN (SELECT id FROM `+table+` ORDER BY id LIMIT $3)`, int64(company), micros(now), int64(over-most+1))
+		_, err = q.Exec(ctx, `DELETE FROM `+m.table()+` WHERE id IN (SELECT id FROM `+table+` ORDER BY id LIMIT $3)`, int64(company), sql.Micros(now), int64(over-most+1))
 	}
 	return err
 }
@@ -68,10 +70,10 @@ func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) 
 		`DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2)`,
 		`DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)`,
 	}
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n = 0
 		for _, statement := range statements {
-			gone, err := q.exec(ctx, statement, micros(before), int64(limit))
+			gone, err := q.Exec(ctx, statement, sql.Micros(before), int64(limit))
 			if err != nil {
 				return err
 			}
@@ -88,11 +90,11 @@ func (s *Store) PurgePastStep(ctx context.Context, before time.Time, limit int) 
 // PurgeTracesStep deletes at most limit traces of records that are as old as kept, by the database's clock.
 // Only Postgres has any: those that no later record took away.
 func (s *Store) PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (n int, err error) {
-	if _, ok := s.engine.(*elephant); !ok {
+	if _, ok := s.engine.(*postgres.Engine); !ok {
 		return 0, nil
 	}
-	err = s.write(ctx, func(q tx) error {
-		gone, err := q.exec(ctx, `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE made_at < now() - make_interval(secs => $1) LIMIT $2)`,
+	err = s.write(ctx, func(q sql.Tx) error {
+		gone, err := q.Exec(ctx, `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE made_at < now() - make_interval(secs => $1) LIMIT $2)`,
 			kept.Seconds(), int64(limit))
 		n = int(gone)
 		return err

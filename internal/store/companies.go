@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Company is a tenant. Its key, id and partition never change.
@@ -62,17 +64,17 @@ func (s *Store) cacheCompany(c *Company) *Company {
 
 func (s *Store) createCompany(ctx context.Context, id string) (c *Company, err error) {
 	partition := partitionOf(id, s.Partitions())
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		c, err = companyWhere(ctx, q, `id = $1`, id)
 		if !hook.IsKind(err, hook.KindNotFound) {
 			return err // somebody else's mention was first
 		}
-		key, err := nextKey(ctx, q, "company_key")
+		key, err := sql.NextKey(ctx, q, "company_key")
 		if err != nil {
 			return err
 		}
-		now := micros(s.now())
-		if _, err := q.exec(ctx, `INSERT INTO companies (key, id, partition, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)`,
+		now := sql.Micros(s.now())
+		if _, err := q.Exec(ctx, `INSERT INTO companies (key, id, partition, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)`,
 			key, id, int64(partition), now); err != nil {
 			return err
 		}
@@ -87,7 +89,7 @@ func (s *Store) createCompany(ctx context.Context, id string) (c *Company, err e
 
 // Company reads a company; [hook.NotFound] when it was never mentioned.
 func (s *Store) Company(ctx context.Context, id string) (c *Company, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		c, err = companyWhere(ctx, q, `id = $1`, id)
 		return err
 	})
@@ -96,7 +98,7 @@ func (s *Store) Company(ctx context.Context, id string) (c *Company, err error) 
 
 // CompanyByKey reads a company by its key.
 func (s *Store) CompanyByKey(ctx context.Context, key hook.CompanyKey) (c *Company, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		c, err = companyWhere(ctx, q, `key = $1`, int64(key))
 		return err
 	})
@@ -105,7 +107,7 @@ func (s *Store) CompanyByKey(ctx context.Context, key hook.CompanyKey) (c *Compa
 
 // Companies lists companies, the newest first; the ids of pages are company ids.
 func (s *Store) Companies(ctx context.Context, p Page) (list []*Company, more string, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		list = list[:0]
 		before := int64(1) << 62
 		if p.Before != "" {
@@ -115,8 +117,8 @@ func (s *Store) Companies(ctx context.Context, p Page) (list []*Company, more st
 			}
 			before = int64(c.Key)
 		}
-		return each(ctx, q, `SELECT `+companyColumns+` FROM companies WHERE key < $1 ORDER BY key DESC LIMIT $2`,
-			[]any{before, int64(p.Limit + 1)}, func(r rows) error {
+		return sql.Each(ctx, q, `SELECT `+companyColumns+` FROM companies WHERE key < $1 ORDER BY key DESC LIMIT $2`,
+			[]any{before, int64(p.Limit + 1)}, func(r sql.Rows) error {
 				c, err := scanCompany(r)
 				list = append(list, c)
 				return err
@@ -132,7 +134,7 @@ func (s *Store) Companies(ctx context.Context, p Page) (list []*Company, more st
 // UpdateCompany applies a change to a company's settings, which it loads in the transaction.
 // Change may run more than once.
 func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Company) error, a Audit) (c *Company, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		if c, err = companyWhere(ctx, q, `id = $1`, id); err != nil {
 			return err
 		}
@@ -141,17 +143,17 @@ func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Compa
 		}
 		now := hook.Now(s.now())
 		c.UpdatedAt = now
-		if _, err := q.exec(ctx, `
+		if _, err := q.Exec(ctx, `
 			UPDATE companies SET signature_scheme = $1, data_format = $2, allow_networks = $3, max_webhooks = $4, updated_at = $5 WHERE key = $6`,
-			string(c.Scheme), string(c.Format), strings.Join(c.AllowNetworks, ","), int64(c.MaxWebhooks), micros(now), int64(c.Key)); err != nil {
+			string(c.Scheme), string(c.Format), strings.Join(c.AllowNetworks, ","), int64(c.MaxWebhooks), sql.Micros(now), int64(c.Key)); err != nil {
 			return err
 		}
 		// What its endpoints may reach is in force for the next attempt of each of its webhooks.
-		version, err := bumpConfig(ctx, q, c.Partition)
+		version, err := log.CountChange(ctx, q, c.Partition)
 		if err != nil {
 			return err
 		}
-		if _, err := q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE company = $2 AND deleted_at IS NULL`, version, int64(c.Key)); err != nil {
+		if _, err := q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE company = $2 AND deleted_at IS NULL`, version, int64(c.Key)); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, c.Key, c.ID, a, now)
@@ -164,8 +166,8 @@ func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Compa
 
 const companyColumns = `key, id, partition, signature_scheme, data_format, allow_networks, max_webhooks, created_at, updated_at`
 
-func companyWhere(ctx context.Context, q tx, condition string, arg any) (c *Company, err error) {
-	err = each(ctx, q, `SELECT `+companyColumns+` FROM companies WHERE `+condition, []any{arg}, func(r rows) error {
+func companyWhere(ctx context.Context, q sql.Tx, condition string, arg any) (c *Company, err error) {
+	err = sql.Each(ctx, q, `SELECT `+companyColumns+` FROM companies WHERE `+condition, []any{arg}, func(r sql.Rows) error {
 		c, err = scanCompany(r)
 		return err
 	})
@@ -175,7 +177,7 @@ func companyWhere(ctx context.Context, q tx, condition string, arg any) (c *Comp
 	return c, err
 }
 
-func scanCompany(r rows) (*Company, error) {
+func scanCompany(r sql.Rows) (*Company, error) {
 	c := &Company{}
 	var networks string
 	var created, updated int64
@@ -183,7 +185,7 @@ func scanCompany(r rows) (*Company, error) {
 		return nil, errors.Join(errors.New("scan company"), err)
 	}
 	c.AllowNetworks = splitNetworks(networks)
-	c.CreatedAt, c.UpdatedAt = fromMicros(created), fromMicros(updated)
+	c.CreatedAt, c.UpdatedAt = sql.FromMicros(created), sql.FromMicros(updated)
 	return c, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Balance is the first invariant for one webhook: what it matched is delivered, failed, skipped,
@@ -27,7 +28,7 @@ type Balance struct {
 // above the place. What is pending is counted from the log by the rules.
 func (s *Store) Conservation(ctx context.Context, company hook.CompanyKey, p Page) (list []Balance, more string, err error) {
 	var keys []hook.WebhookKey
-	err = s.read(ctx, func(q tx) (err error) {
+	err = s.read(ctx, func(q sql.Tx) (err error) {
 		keys, err = webhookPage(ctx, q, company, p)
 		return err
 	})
@@ -61,7 +62,7 @@ type count struct {
 
 func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err error) {
 	var above map[hook.Offset]bool
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
@@ -76,7 +77,7 @@ func (s *Store) count(ctx context.Context, key hook.WebhookKey) (c count, err er
 		if c.end, err = countedTo(ctx, q, v.company, v.place, c.head); err != nil {
 			return err
 		}
-		return one(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &c.Parked)
+		return sql.One(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &c.Parked)
 	})
 	if err != nil {
 		return c, err
@@ -120,7 +121,7 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 	var passed int64
 	for at := max(c.v.purged, c.v.rules[0].From-1); at < end; {
 		upTo := end
-		err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+		err := s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 			first, err := firstAfter(ctx, q, c.v.company, at, end+1) // offsets leap where the store went back
 			if err != nil {
 				return err
@@ -147,7 +148,7 @@ func (s *Store) Recount(ctx context.Context, key hook.WebhookKey) (*Recount, err
 
 // countedTo is how far what lies above a place is counted in one go. Offsets leap where the store went
 // back; what has no events costs nothing.
-func countedTo(ctx context.Context, q tx, c hook.CompanyKey, place, head hook.Offset) (hook.Offset, error) {
+func countedTo(ctx context.Context, q sql.Tx, c hook.CompanyKey, place, head hook.Offset) (hook.Offset, error) {
 	const most = 8 // stretches with nothing between them
 	end := place
 	for range most {
@@ -164,8 +165,8 @@ func countedTo(ctx context.Context, q tx, c hook.CompanyKey, place, head hook.Of
 }
 
 // firstAfter is the first offset of a company's after one; otherwise that which is given.
-func firstAfter(ctx context.Context, q tx, c hook.CompanyKey, after, otherwise hook.Offset) (first hook.Offset, err error) {
-	err = one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2), $3)`,
+func firstAfter(ctx context.Context, q sql.Tx, c hook.CompanyKey, after, otherwise hook.Offset) (first hook.Offset, err error) {
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2), $3)`,
 		[]any{int64(c), int64(after), int64(otherwise)}, &first)
 	return first, err
 }
@@ -217,9 +218,9 @@ func (v *view) recount(ctx context.Context, after, upTo hook.Offset, sum *Recoun
 func (v *view) traces(ctx context.Context, after, upTo hook.Offset) (map[hook.Offset]hook.DeliveryStatus, error) {
 	traces := map[hook.Offset]hook.DeliveryStatus{}
 	bounds := []any{int64(v.key), int64(after), int64(upTo)}
-	err := each(ctx, v.q, `
+	err := sql.Each(ctx, v.q, `
 		SELECT "offset", max(CASE outcome WHEN 'delivered' THEN 2 WHEN 'failed' THEN 1 WHEN 'gone' THEN 1 ELSE 0 END)
-		FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND kind = 'live' GROUP BY "offset"`, bounds, func(r rows) error {
+		FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND kind = 'live' GROUP BY "offset"`, bounds, func(r sql.Rows) error {
 		var o hook.Offset
 		var best int
 		err := r.Scan(&o, &best)
@@ -233,7 +234,7 @@ func (v *view) traces(ctx context.Context, after, upTo hook.Offset) (map[hook.Of
 		`SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2 AND "offset" <= $3`,
 		`SELECT "offset" FROM unrecordable WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3`,
 	} {
-		err := each(ctx, v.q, query, bounds, func(r rows) error {
+		err := sql.Each(ctx, v.q, query, bounds, func(r sql.Rows) error {
 			var o hook.Offset
 			err := r.Scan(&o)
 			if t, there := traces[o]; query[len(`SELECT "offset" FROM `)] == 'p' && t != hook.Delivered {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -47,7 +48,7 @@ type Copied struct {
 // store with others gets keys and offsets behind theirs.
 func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err error) {
 	c := &copying{from: from, to: to, o: o, done: Copied{Rows: map[string]int64{}}}
-	err = from.snapshot(ctx, func(q tx) error {
+	err = from.engine.Snapshot(ctx, func(q sql.Tx) error {
 		c.q = q
 		for _, step := range []func(context.Context) error{c.look, c.begin, c.rows, c.check, c.end} {
 			if err := step(ctx); err != nil {
@@ -69,7 +70,7 @@ func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err
 type copying struct {
 	from, to *Store
 	o        CopyOptions
-	q        tx // the source, as it was when the copy began
+	q        sql.Tx // the source, as it was when the copy began
 	done     Copied
 
 	// The source:
@@ -106,16 +107,16 @@ const (
 
 // look learns what the source holds.
 func (c *copying) look(ctx context.Context) error {
-	n := c.from.partitions()
+	n := c.from.engine.Partitions()
 	c.heads, c.swept = make([]hook.Offset, n), make([]hook.Offset, n)
 	c.companies, c.webhooks = map[int64]tenant{}, map[int64]int64{}
 	for p := range n {
 		var err error
-		if c.heads[p], err = c.from.head(ctx, c.q, hook.Partition(p)); err != nil {
+		if c.heads[p], err = c.from.engine.Head(ctx, c.q, hook.Partition(p)); err != nil {
 			return err
 		}
 	}
-	err := each(ctx, c.q, `SELECT partition, swept FROM owners WHERE partition < $1`, []any{int64(n)}, func(r rows) error {
+	err := sql.Each(ctx, c.q, `SELECT partition, swept FROM owners WHERE partition < $1`, []any{int64(n)}, func(r sql.Rows) error {
 		var p, swept int64
 		err := r.Scan(&p, &swept)
 		c.swept[p] = hook.Offset(swept)
@@ -126,7 +127,7 @@ func (c *copying) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, c.q, `SELECT key, id, partition FROM companies`, nil, func(r rows) error {
+	err = sql.Each(ctx, c.q, `SELECT key, id, partition FROM companies`, nil, func(r sql.Rows) error {
 		var key int64
 		var t tenant
 		err := r.Scan(&key, &t.id, &t.partition)
@@ -146,9 +147,9 @@ func (c *copying) look(ctx context.Context) error {
 }
 
 func (c *copying) lookAtWebhooks(ctx context.Context) error {
-	return each(ctx, c.q, `
+	return sql.Each(ctx, c.q, `
 		SELECT w.key, w.company, w.partition, coalesce(u."offset", 0) FROM webhooks w LEFT JOIN cursors u ON u.webhook = w.key ORDER BY w.key`,
-		nil, func(r rows) error {
+		nil, func(r sql.Rows) error {
 			var key, company int64
 			var p hook.Partition
 			var place hook.Offset
@@ -164,8 +165,8 @@ func (c *copying) lookAtWebhooks(ctx context.Context) error {
 		})
 }
 
-func keysOf(ctx context.Context, q tx) (k counters, err error) {
-	err = one(ctx, q, `
+func keysOf(ctx context.Context, q sql.Tx) (k counters, err error) {
+	err = sql.One(ctx, q, `
 		SELECT (SELECT value FROM meta WHERE name = 'company_key'), (SELECT value FROM meta WHERE name = 'webhook_key'),
 			(SELECT value FROM meta WHERE name = 'replay_key')`, nil, &k.company, &k.webhook, &k.replay)
 	return k, err
@@ -183,7 +184,7 @@ func (c *copying) print(ctx context.Context) error {
 		`SELECT 0 AS a, sum(config_version) AS b, 0 AS c, 0 AS d FROM owners`,
 	} {
 		var text string
-		err := one(ctx, c.q, `SELECT coalesce(CAST(a AS TEXT) || ' ' || CAST(b AS TEXT) || ' ' || CAST(c AS TEXT) || ' ' || CAST(d AS TEXT), '') FROM (`+sum+`) AS s`, nil, &text)
+		err := sql.One(ctx, c.q, `SELECT coalesce(CAST(a AS TEXT) || ' ' || CAST(b AS TEXT) || ' ' || CAST(c AS TEXT) || ' ' || CAST(d AS TEXT), '') FROM (`+sum+`) AS s`, nil, &text)
 		if err != nil {
 			return err
 		}
@@ -196,14 +197,14 @@ func (c *copying) print(ctx context.Context) error {
 // begin finds the copy that was broken off, or makes room for a new one.
 func (c *copying) begin(ctx context.Context) error {
 	c.shift = make([]int64, len(c.heads))
-	return c.to.write(ctx, func(q tx) error {
-		if busy, err := c.to.served(ctx, q); err != nil || busy {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
+		if busy, err := c.to.engine.Served(ctx, q); err != nil || busy {
 			return errors.Join(err, errServed)
 		}
 		var stamp int64
-		err := one(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{metaCopy}, &stamp)
+		err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{metaCopy}, &stamp)
 		switch {
-		case errors.Is(err, errNoRow):
+		case errors.Is(err, sql.ErrNoRow):
 			if err := c.refuse(ctx, q); err != nil {
 				return err
 			}
@@ -220,9 +221,9 @@ func (c *copying) begin(ctx context.Context) error {
 var errServed = errors.New("a server runs on the target: stop it first")
 
 // refuse is an error when the target holds what must not be mixed with the copy.
-func (c *copying) refuse(ctx context.Context, q tx) error {
+func (c *copying) refuse(ctx context.Context, q sql.Tx) error {
 	var companies, same int64
-	err := one(ctx, q, `SELECT count(*), coalesce(sum(CASE WHEN id = $1 THEN 1 ELSE 0 END), 0) FROM companies`, []any{c.o.Company}, &companies, &same)
+	err := sql.One(ctx, q, `SELECT count(*), coalesce(sum(CASE WHEN id = $1 THEN 1 ELSE 0 END), 0) FROM companies`, []any{c.o.Company}, &companies, &same)
 	switch {
 	case err != nil:
 		return err
@@ -245,17 +246,17 @@ func (c *copying) ids() (list []string) {
 
 // reserve takes keys and offsets out of circulation in the target: those behind what is there, as many
 // as the source has used.
-func (c *copying) reserve(ctx context.Context, q tx) (err error) {
+func (c *copying) reserve(ctx context.Context, q sql.Tx) (err error) {
 	if c.base, err = keysOf(ctx, q); err != nil {
 		return err
 	}
 	for name, n := range map[string][2]int64{
 		"company_key": {c.base.company, c.last.company}, "webhook_key": {c.base.webhook, c.last.webhook}, "replay_key": {c.base.replay, c.last.replay},
 	} {
-		if _, err := q.exec(ctx, `UPDATE meta SET value = $1 WHERE name = $2`, n[0]+n[1], name); err != nil {
+		if _, err := q.Exec(ctx, `UPDATE meta SET value = $1 WHERE name = $2`, n[0]+n[1], name); err != nil {
 			return err
 		}
-		if err := setMeta(ctx, q, metaBase+" "+name, n[0]); err != nil {
+		if err := sql.SetMeta(ctx, q, metaBase+" "+name, n[0]); err != nil {
 			return err
 		}
 	}
@@ -265,21 +266,21 @@ func (c *copying) reserve(ctx context.Context, q tx) (err error) {
 	}
 	for p, base := range bases {
 		c.shift[p] = base.shift
-		if err := setMeta(ctx, q, fmt.Sprintf("%s %d", metaBase, p), base.shift); err != nil {
+		if err := sql.SetMeta(ctx, q, fmt.Sprintf("%s %d", metaBase, p), base.shift); err != nil {
 			return err
 		}
 		for _, target := range base.targets {
-			if err := c.to.beginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
+			if err := c.to.engine.BeginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
 				return err
 			}
 		}
 	}
 	if c.o.held {
-		if err := setMeta(ctx, q, metaHeld, micros(c.to.now())); err != nil {
+		if err := sql.SetMeta(ctx, q, era.MetaHeld, sql.Micros(c.to.now())); err != nil {
 			return err
 		}
 	}
-	return setMeta(ctx, q, metaCopy, c.stamp)
+	return sql.SetMeta(ctx, q, metaCopy, c.stamp)
 }
 
 // base is what becomes of the offsets of a source's partition.
@@ -288,16 +289,16 @@ type base struct {
 	targets []hook.Partition // where they are used up
 }
 
-func (c *copying) bases(ctx context.Context, q tx) (bases []base, err error) {
+func (c *copying) bases(ctx context.Context, q sql.Tx) (bases []base, err error) {
 	var sum int64
 	for p := range c.heads {
 		b := base{}
-		switch n := c.to.partitions(); {
+		switch n := c.to.engine.Partitions(); {
 		case c.o.Company != "":
 			for _, t := range c.companies {
 				if t.id == c.o.Company && int(t.partition) == p {
 					b.targets = []hook.Partition{c.hashed(t.id, hook.Partition(p))}
-					head, err := c.to.lockLog(ctx, q, b.targets[0])
+					head, err := c.to.engine.LockLog(ctx, q, b.targets[0])
 					if err != nil {
 						return nil, err
 					}
@@ -327,10 +328,10 @@ func (c *copying) place(p hook.Partition, company int64) hook.Partition {
 }
 
 func (c *copying) hashed(id string, p hook.Partition) hook.Partition {
-	if c.to.partitions() == len(c.heads) {
+	if c.to.engine.Partitions() == len(c.heads) {
 		return p
 	}
-	return partitionOf(id, c.to.partitions())
+	return partitionOf(id, c.to.engine.Partitions())
 }
 
 // partitionOf is where a company is put at its first mention: a stable hash of its id.
@@ -340,14 +341,14 @@ func partitionOf(id string, partitions int) hook.Partition {
 	return hook.Partition(h.Sum64() % uint64(partitions))
 }
 
-func (c *copying) resume(ctx context.Context, q tx) error {
+func (c *copying) resume(ctx context.Context, q sql.Tx) error {
 	for name, value := range map[string]*int64{"company_key": &c.base.company, "webhook_key": &c.base.webhook, "replay_key": &c.base.replay} {
-		if err := one(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{metaBase + " " + name}, value); err != nil {
+		if err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{metaBase + " " + name}, value); err != nil {
 			return err
 		}
 	}
 	for p := range c.shift {
-		if err := one(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{fmt.Sprintf("%s %d", metaBase, p)}, &c.shift[p]); err != nil {
+		if err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{fmt.Sprintf("%s %d", metaBase, p)}, &c.shift[p]); err != nil {
 			return err
 		}
 	}
@@ -355,11 +356,6 @@ func (c *copying) resume(ctx context.Context, q tx) error {
 }
 
 // setMeta writes a number down.
-func setMeta(ctx context.Context, q tx, name string, value int64) error {
-	_, err := q.exec(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-	return err
-}
-
 // rows copies the tables.
 func (c *copying) rows(ctx context.Context) error {
 	for i := range tables {
@@ -380,7 +376,7 @@ func (c *copying) rows(ctx context.Context) error {
 
 // source is a table as the source has it.
 func (c *copying) source(t *copied) *copied {
-	if t.name == "events" && c.from.partitions() == 1 {
+	if t.name == "events" && c.from.engine.Partitions() == 1 {
 		s := *t
 		s.key = []string{"offset"}
 		return &s
@@ -412,10 +408,10 @@ func where(t *copied, scope int64) string {
 	return `"` + t.scope + `" = $1`
 }
 
-func (c *copying) count(ctx context.Context, q tx, t *copied, scopes []int64) (sum int64, err error) {
+func (c *copying) count(ctx context.Context, q sql.Tx, t *copied, scopes []int64) (sum int64, err error) {
 	for _, scope := range scopes {
 		var n int64
-		if err := one(ctx, q, `SELECT count(*) FROM `+t.name+` WHERE `+where(t, scope), []any{scope}, &n); err != nil {
+		if err := sql.One(ctx, q, `SELECT count(*) FROM `+t.name+` WHERE `+where(t, scope), []any{scope}, &n); err != nil {
 			return 0, err
 		}
 		sum += n
@@ -471,8 +467,8 @@ func (c *copying) table(ctx context.Context, t *copied, all *int64) error {
 
 // begun is how many rows of a table are there already.
 func (c *copying) begun(ctx context.Context, t *copied) (n int64, err error) {
-	err = c.to.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT coalesce((SELECT value FROM meta WHERE name = $1), 0)`, []any{metaCopied + " " + t.name}, &n)
+	err = c.to.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT coalesce((SELECT value FROM meta WHERE name = $1), 0)`, []any{metaCopied + " " + t.name}, &n)
 	})
 	return n, err
 }
@@ -484,14 +480,14 @@ func (c *copying) keyAt(ctx context.Context, t *copied, scope, n int64) ([]any, 
 	for i := range key {
 		into[i] = &key[i]
 	}
-	err := one(ctx, c.q, `SELECT `+names(t.key)+` FROM `+t.name+` WHERE `+where(t, scope)+` ORDER BY `+names(t.key)+` LIMIT 1 OFFSET $2`, []any{scope, n}, into...)
+	err := sql.One(ctx, c.q, `SELECT `+names(t.key)+` FROM `+t.name+` WHERE `+where(t, scope)+` ORDER BY `+names(t.key)+` LIMIT 1 OFFSET $2`, []any{scope, n}, into...)
 	return key, err
 }
 
 // batch reads and translates the next rows after a key.
 func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any) (batch [][]any, last []any, err error) {
 	columns := names(t.columns())
-	if c.from.partitions() == 1 && t.name == "events" {
+	if c.from.engine.Partitions() == 1 && t.name == "events" {
 		columns = `0, ` + names(t.without("partition").columns())
 	}
 	query := `SELECT ` + columns + ` FROM ` + t.name + ` WHERE ` + where(t, scope)
@@ -503,7 +499,7 @@ func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any
 		query += ` AND (` + names(t.key) + `) > (` + strings.Join(marks, ", ") + `)`
 	}
 	size := 0
-	err = each(ctx, c.q, query+fmt.Sprintf(` ORDER BY %s LIMIT %d`, names(t.key), copiedRows), append([]any{scope}, after...), func(r rows) error {
+	err = sql.Each(ctx, c.q, query+fmt.Sprintf(` ORDER BY %s LIMIT %d`, names(t.key), copiedRows), append([]any{scope}, after...), func(r sql.Rows) error {
 		row := make([]any, len(t.cols))
 		into := make([]any, len(row))
 		for i := range row {
@@ -543,11 +539,11 @@ func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any
 // put writes rows, and how many of their table are there now.
 func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64) error {
 	drop := -1
-	if c.to.partitions() == 1 && t.name == "events" {
+	if c.to.engine.Partitions() == 1 && t.name == "events" {
 		drop = t.at("partition")
 		t = t.without("partition")
 	}
-	return c.to.write(ctx, func(q tx) error {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
 		for rest := batch; len(rest) > 0; {
 			n := sql.Chunk(len(rest))
 			var args []any
@@ -557,12 +553,12 @@ func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64)
 				}
 				args = append(args, row...)
 			}
-			if _, err := q.exec(ctx, insertCopied(t, n), args...); err != nil {
+			if _, err := q.Exec(ctx, insertCopied(t, n), args...); err != nil {
 				return err
 			}
 			rest = rest[n:]
 		}
-		return setMeta(ctx, q, metaCopied+" "+t.name, done)
+		return sql.SetMeta(ctx, q, metaCopied+" "+t.name, done)
 	})
 }
 
@@ -587,7 +583,7 @@ func insertCopied(t *copied, n int) string {
 
 // check compares rows and sums.
 func (c *copying) check(ctx context.Context) error {
-	err := c.to.snapshot(ctx, func(q tx) error {
+	err := c.to.engine.Snapshot(ctx, func(q sql.Tx) error {
 		for i := range tables {
 			t := &tables[i]
 			scopes := slices.Clone(c.scopes(t))
@@ -657,24 +653,24 @@ func sums(b Balance) Balance {
 
 // end makes the target a store like any other.
 func (c *copying) end(ctx context.Context) error {
-	return c.to.write(ctx, func(q tx) error {
+	return c.to.engine.Write(ctx, func(q sql.Tx) error {
 		if c.o.Company == "" {
-			for p := range c.to.partitions() {
-				head, err := c.to.head(ctx, q, hook.Partition(p))
+			for p := range c.to.engine.Partitions() {
+				head, err := c.to.engine.Head(ctx, q, hook.Partition(p))
 				if err != nil {
 					return err
 				}
-				if _, err := q.exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(head), int64(p)); err != nil {
+				if _, err := q.Exec(ctx, `UPDATE owners SET swept = $1 WHERE partition = $2 AND swept < $1`, int64(head), int64(p)); err != nil {
 					return err
 				}
 			}
 		}
 		if c.o.held { // what was given out since the backup was made is not known
-			if _, err := c.to.beginEra(ctx, q, setback{cause: causeRestored}); err != nil {
+			if _, err := c.to.beginEra(ctx, q, era.Setback{Cause: era.CauseRestored}); err != nil {
 				return err
 			}
 		}
-		_, err := q.exec(ctx, `DELETE FROM meta WHERE name = $1 OR name LIKE $2 OR name LIKE $3`, metaCopy, metaCopied+" %", metaBase+" %")
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1 OR name LIKE $2 OR name LIKE $3`, metaCopy, metaCopied+" %", metaBase+" %")
 		return err
 	})
 }
@@ -682,8 +678,8 @@ func (c *copying) end(ctx context.Context) error {
 // checkWhole refuses a store that a copy into was not finished.
 func (s *Store) checkWhole(ctx context.Context) error {
 	var n int64
-	err := s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT count(*) FROM meta WHERE name = $1`, []any{metaCopy}, &n)
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT count(*) FROM meta WHERE name = $1`, []any{metaCopy}, &n)
 	})
 	if err == nil && n > 0 {
 		err = errors.New("a copy into this store is not finished: run it again, or begin with an empty store")

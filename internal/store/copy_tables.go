@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 )
 
 // copied is a table that a copy takes along. What is particular to one database stays there: nodes,
@@ -44,14 +45,14 @@ var tables = []copied{
 		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version tls_compat secret previous_secret
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter leap`, nil),
-	table("cursors", "webhook", "webhook", roled(cursorTable.List(), gateTable.List()[1:]), (*copying).mendCursor),
-	table("events", "company", "partition offset", `partition=partition `+roled(eventTable.List()), nil),
-	table("attempts", "webhook", "webhook offset number", roled(attemptTable.List()), nil),
-	table("answers", "webhook", "webhook slot", roled(answerTable.List()), nil),
-	table("parked", "webhook", "webhook kind offset", roled(parkedTable.List()), nil),
+	table("cursors", "webhook", "webhook", roled(log.Cursors.List(), log.Gates.List()[1:]), (*copying).mendCursor),
+	table("events", "company", "partition offset", `partition=partition `+roled(log.Events.List()), nil),
+	table("attempts", "webhook", "webhook offset number", roled(log.Attempts.List()), nil),
+	table("answers", "webhook", "webhook slot", roled(log.Answers.List()), nil),
+	table("parked", "webhook", "webhook kind offset", roled(log.Parked.List()), nil),
 	table("skips", "webhook", "webhook from_offset to_offset", `webhook=webhook from_offset=offset to_offset=offset reason at`, nil),
 	table("unrecordable", "webhook", "webhook offset number", `webhook=webhook offset=offset number at error`, nil),
-	table("stats", "webhook", "webhook bucket", roled(statTable.List()), nil),
+	table("stats", "webhook", "webhook bucket", roled(log.Stats.List()), nil),
 	table("replays", "webhook", "key", `key=replay id webhook=webhook status from_at to_at from_offset=offset to_offset=offset place=offset covers topic rate
 		started delivered failed created_at finished_at`, nil),
 	table("tests", "webhook", "id", `id webhook=webhook at topic data attempt`, (*copying).mendTest),

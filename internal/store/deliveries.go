@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Delivery is the pair of an event and a webhook that wants it, with its derived status.
@@ -44,7 +46,7 @@ type DeliveryQuery struct {
 // Deliveries lists a webhook's deliveries, newest event first. A page that took too much reading
 // ends early; more is where the next one begins (Before), 0 at the end.
 func (s *Store) Deliveries(ctx context.Context, key hook.WebhookKey, query DeliveryQuery) (list []Delivery, more hook.Offset, err error) {
-	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -168,7 +170,7 @@ const historyShown = 250
 // Delivery reads one delivery of a webhook; [hook.NotFound] when the webhook never matched the
 // event and nothing was sent.
 func (s *Store) Delivery(ctx context.Context, key hook.WebhookKey, eventID string) (d *DeliveryDetail, err error) {
-	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -211,8 +213,8 @@ func (v *view) one(ctx context.Context, e *hook.Event) (*Delivery, error) {
 }
 
 func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
-	err := each(ctx, v.q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT $3`,
-		[]any{int64(v.key), int64(d.Offset), int64(historyShown + 1)}, func(r rows) error {
+	err := sql.Each(ctx, v.q, `SELECT `+log.AttemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT $3`,
+		[]any{int64(v.key), int64(d.Offset), int64(historyShown + 1)}, func(r sql.Rows) error {
 			a, err := scanAttempt(r)
 			d.History = append(d.History, a)
 			return err
@@ -224,8 +226,8 @@ func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
 		d.History = d.History[:historyShown]
 	}
 	slices.Reverse(d.History)
-	return each(ctx, v.q, `SELECT number, header, body FROM answers WHERE webhook = $1 AND "offset" = $2`,
-		[]any{int64(v.key), int64(d.Offset)}, func(r rows) error {
+	return sql.Each(ctx, v.q, `SELECT number, header, body FROM answers WHERE webhook = $1 AND "offset" = $2`,
+		[]any{int64(v.key), int64(d.Offset)}, func(r sql.Rows) error {
 			var number int
 			var header, body []byte
 			err := r.Scan(&number, &header, &body)
@@ -238,13 +240,13 @@ func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
 		})
 }
 
-func scanAttempt(r rows) (a hook.Attempt, err error) {
+func scanAttempt(r sql.Rows) (a hook.Attempt, err error) {
 	var counted, reused, started int64
 	var detail []byte
 	var dns, connect, tls, first, total int64
 	err = r.Scan(&a.Webhook, &a.Offset, &a.Number, &a.Sequence, &a.Kind, &counted, &a.Version, &a.TimestampText, &a.Format, &a.Replay, &started,
 		&dns, &connect, &tls, &first, &total, &reused, &a.Outcome, &a.StatusCode, &a.ErrorClass, &detail, &a.AnswerHeader, &a.AnswerBody)
-	a.Counted, a.Reused, a.StartedAt, a.ErrorDetail = counted != 0, reused != 0, fromMicros(started), string(detail)
+	a.Counted, a.Reused, a.StartedAt, a.ErrorDetail = counted != 0, reused != 0, sql.FromMicros(started), string(detail)
 	us := func(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 	a.Phases = hook.Phases{DNS: us(dns), Connect: us(connect), TLS: us(tls), FirstByte: us(first), Total: us(total)}
 	return a, err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // history is what the attempts of a delivery say together.
@@ -23,7 +25,7 @@ type history struct {
 
 func (v *view) history(ctx context.Context, o hook.Offset) (h history, err error) {
 	var live, won, lost int64
-	err = one(ctx, v.q, `
+	err = sql.One(ctx, v.q, `
 		SELECT count(*), coalesce(max(number), 0), coalesce(max(sequence), 0),
 			coalesce(max(CASE WHEN kind = 'live' THEN 1 ELSE 0 END), 0),
 			coalesce(max(CASE WHEN kind = 'live' AND outcome = 'delivered' THEN 1 ELSE 0 END), 0),
@@ -37,9 +39,9 @@ func (v *view) history(ctx context.Context, o hook.Offset) (h history, err error
 
 // waiting are the parked rows of a delivery, by kind.
 func (v *view) waiting(ctx context.Context, o hook.Offset) (parked map[hook.Kind]hook.Parked, err error) {
-	err = each(ctx, v.q, `SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2`,
-		[]any{int64(v.key), int64(o)}, func(r rows) error {
-			p, err := scanParked(r)
+	err = sql.Each(ctx, v.q, `SELECT `+log.ParkedColumns+` FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2`,
+		[]any{int64(v.key), int64(o)}, func(r sql.Rows) error {
+			p, err := log.ScanParked(r)
 			if parked == nil {
 				parked = map[hook.Kind]hook.Parked{}
 			}
@@ -54,16 +56,16 @@ func (v *view) waiting(ctx context.Context, o hook.Offset) (parked map[hook.Kind
 func (v *view) derive(ctx context.Context, o hook.Offset, want func(*Delivery) bool) (*Delivery, error) {
 	d := &Delivery{Webhook: v.key, Offset: o}
 	var accepted int64
-	err := one(ctx, v.q, `SELECT id, topic, object_key, accepted_at FROM events WHERE company = $1 AND "offset" = $2`,
+	err := sql.One(ctx, v.q, `SELECT id, topic, object_key, accepted_at FROM events WHERE company = $1 AND "offset" = $2`,
 		[]any{int64(v.company), int64(o)}, &d.EventID, &d.Topic, &d.ObjectKey, &accepted)
 	v.rows--
-	if errors.Is(err, errNoRow) {
+	if errors.Is(err, sql.ErrNoRow) {
 		return nil, nil // purged
 	}
 	if err != nil {
 		return nil, fmt.Errorf("derive delivery: %w", err)
 	}
-	d.AcceptedAt = fromMicros(accepted)
+	d.AcceptedAt = sql.FromMicros(accepted)
 	if want != nil && !want(d) {
 		return nil, nil
 	}
@@ -174,10 +176,10 @@ func (v *view) fill(ctx context.Context, d *Delivery, h history, parked map[hook
 	}
 	var started, took int64
 	var class string
-	err := one(ctx, v.q, `
+	err := sql.One(ctx, v.q, `
 		SELECT status_code, total_us, started_at, error_class FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 1`,
 		[]any{int64(v.key), int64(d.Offset)}, &d.LastStatus, &took, &started, &class)
-	at := fromMicros(started)
+	at := sql.FromMicros(started)
 	d.LastDuration, d.LastAttemptAt = time.Duration(took)*time.Microsecond, &at
 	if d.Status == hook.Failed {
 		d.Reason = class

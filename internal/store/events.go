@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 const (
@@ -28,23 +29,23 @@ const (
 
 // Event reads a company's event with its data.
 func (s *Store) Event(ctx context.Context, company hook.CompanyKey, id string) (e *hook.Event, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		e, err = eventByID(ctx, q, company, id)
 		return err
 	})
 	return e, err
 }
 
-func eventByID(ctx context.Context, q tx, company hook.CompanyKey, id string) (*hook.Event, error) {
+func eventByID(ctx context.Context, q sql.Tx, company hook.CompanyKey, id string) (*hook.Event, error) {
 	return eventWhere(ctx, q, `company = $1 AND id = $2`, int64(company), id)
 }
 
-func eventAt(ctx context.Context, q tx, company hook.CompanyKey, o hook.Offset) (*hook.Event, error) {
+func eventAt(ctx context.Context, q sql.Tx, company hook.CompanyKey, o hook.Offset) (*hook.Event, error) {
 	return eventWhere(ctx, q, `company = $1 AND "offset" = $2`, int64(company), int64(o))
 }
 
-func eventWhere(ctx context.Context, q tx, condition string, args ...any) (e *hook.Event, err error) {
-	err = each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+condition, args, func(r rows) error {
+func eventWhere(ctx context.Context, q sql.Tx, condition string, args ...any) (e *hook.Event, err error) {
+	err = sql.Each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+condition, args, func(r sql.Rows) error {
 		e, err = scanEvent(r)
 		return err
 	})
@@ -68,7 +69,7 @@ type EventFilter struct {
 // from the newest). A page that took too much reading ends early; more is where the next one
 // begins, 0 at the end.
 func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f EventFilter, before hook.Offset, limit int) (list []*hook.Event, more hook.Offset, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
 		low, high, err := offsetsBetween(ctx, q, company, f.From, f.To)
 		if err != nil {
@@ -104,7 +105,7 @@ func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f Event
 
 // refsDown reads a company's events in low ≤ offset ≤ high, descending, by the cheapest index; end
 // is where to go on (exclusive), 0 when there is no more.
-func refsDown(ctx context.Context, q tx, company hook.CompanyKey, f EventFilter, low, high hook.Offset, limit int) (refs []Ref, end hook.Offset, err error) {
+func refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey, f EventFilter, low, high hook.Offset, limit int) (refs []Ref, end hook.Offset, err error) {
 	keys := []string{""}
 	query := `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" DESC LIMIT $4`
 	if f.ObjectID != "" {
@@ -119,7 +120,7 @@ func refsDown(ctx context.Context, q tx, company hook.CompanyKey, f EventFilter,
 		}
 		n := 0
 		var last hook.Offset
-		err := each(ctx, q, query, args, func(r rows) error {
+		err := sql.Each(ctx, q, query, args, func(r sql.Rows) error {
 			var ref Ref
 			if err := r.Scan(&ref.Offset, &ref.Topic, &ref.ObjectKey); err != nil {
 				return err
@@ -166,7 +167,7 @@ func objectKeys(f EventFilter) (keys []string) {
 // OffsetAt is the offset of a company's first event accepted at or after a time; past its last
 // event when there is none.
 func (s *Store) OffsetAt(ctx context.Context, company hook.CompanyKey, t time.Time) (o hook.Offset, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		o, err = offsetAt(ctx, q, company, t)
 		return err
 	})
@@ -177,9 +178,9 @@ func (s *Store) OffsetAt(ctx context.Context, company hook.CompanyKey, t time.Ti
 }
 
 // offsetAt is a binary search: accepted_at never goes backwards within a partition.
-func offsetAt(ctx context.Context, q tx, company hook.CompanyKey, t time.Time) (hook.Offset, error) {
+func offsetAt(ctx context.Context, q sql.Tx, company hook.CompanyKey, t time.Time) (hook.Offset, error) {
 	var low, high hook.Offset
-	err := one(ctx, q, `
+	err := sql.One(ctx, q, `
 		SELECT coalesce((SELECT min("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset + 1),
 			coalesce((SELECT max("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset) + 1
 		FROM companies c WHERE c.key = $1`, []any{int64(company)}, &low, &high)
@@ -187,9 +188,9 @@ func offsetAt(ctx context.Context, q tx, company hook.CompanyKey, t time.Time) (
 		middle := low + (high-low)/2
 		var o hook.Offset
 		var accepted int64
-		err = one(ctx, q, `SELECT "offset", accepted_at FROM events WHERE company = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT 1`,
+		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE company = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT 1`,
 			[]any{int64(company), int64(middle)}, &o, &accepted)
-		if err == nil && accepted < micros(t) {
+		if err == nil && accepted < sql.Micros(t) {
 			low = o + 1
 		} else {
 			high = middle
@@ -199,7 +200,7 @@ func offsetAt(ctx context.Context, q tx, company hook.CompanyKey, t time.Time) (
 }
 
 // offsetsBetween resolves a range of times to one of offsets, both inclusive.
-func offsetsBetween(ctx context.Context, q tx, company hook.CompanyKey, from, to *time.Time) (low, high hook.Offset, err error) {
+func offsetsBetween(ctx context.Context, q sql.Tx, company hook.CompanyKey, from, to *time.Time) (low, high hook.Offset, err error) {
 	low, high = 1, lastOffset
 	if from != nil {
 		if low, err = offsetAt(ctx, q, company, *from); err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // ReasonExpired is why a delivery is skipped, and why a parked one is due, that retention gave up.
@@ -20,7 +22,7 @@ func (s *Store) ExpireStep(ctx context.Context, company hook.CompanyKey, before 
 	if err != nil || len(late) == 0 {
 		return 0, err
 	}
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n = 0
 		now := hook.Now(s.now())
 		for _, u := range late {
@@ -44,13 +46,13 @@ func (s *Store) WarnExpiring(ctx context.Context, company hook.CompanyKey, befor
 	if err != nil || len(late) == 0 {
 		return 0, err
 	}
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n = 0
 		now := hook.Now(s.now())
 		for _, u := range late {
 			var recent int64
-			err := one(ctx, q, `SELECT count(*) FROM notices WHERE company = $1 AND webhook = $2 AND kind = 'expiring' AND at > $3`,
-				[]any{int64(company), int64(u.webhook), micros(now.Add(-24 * time.Hour))}, &recent)
+			err := sql.One(ctx, q, `SELECT count(*) FROM notices WHERE company = $1 AND webhook = $2 AND kind = 'expiring' AND at > $3`,
+				[]any{int64(company), int64(u.webhook), sql.Micros(now.Add(-24 * time.Hour))}, &recent)
 			if err != nil {
 				return err
 			}
@@ -58,7 +60,7 @@ func (s *Store) WarnExpiring(ctx context.Context, company hook.CompanyKey, befor
 				continue
 			}
 			n++
-			if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: "expiring", Detail: "undelivered events will be given up from " + expires.Format(time.RFC3339)}, now); err != nil {
+			if err := log.AddNotice(ctx, q, Notice{Webhook: u.webhook, Kind: "expiring", Detail: "undelivered events will be given up from " + expires.Format(time.RFC3339)}, now); err != nil {
 				return err
 			}
 		}
@@ -81,14 +83,14 @@ type unresolved struct {
 }
 
 func (s *Store) unresolvedBefore(ctx context.Context, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
-	err = s.read(ctx, func(q tx) (err error) {
+	err = s.read(ctx, func(q sql.Tx) (err error) {
 		late, err = unresolvedIn(ctx, q, company, before)
 		return err
 	})
 	return late, err
 }
 
-func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
+func unresolvedIn(ctx context.Context, q sql.Tx, company hook.CompanyKey, before time.Time) (late []unresolved, err error) {
 	first, err := offsetAt(ctx, q, company, before)
 	if err != nil {
 		return nil, err
@@ -97,19 +99,19 @@ func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before tim
 	var kept bool
 	// Postgres expects to meet one soon if it reads the table from its beginning, and drops an order
 	// inside EXISTS: the oldest offset it can only find by the index.
-	err = one(ctx, q, `
+	err = sql.One(ctx, q, `
 		SELECT coalesce((SELECT min("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset AND e."offset" <= $2), 0) > 0
 		FROM companies c WHERE c.key = $1`,
 		[]any{int64(company), int64(boundary)}, &kept)
 	if err != nil || !kept {
 		return nil, err
 	}
-	err = each(ctx, q, `
+	err = sql.Each(ctx, q, `
 		SELECT w.key, w.partition, CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END,
 			(SELECT count(*) FROM parked p WHERE p.webhook = w.key AND p.kind = 'live' AND p."offset" <= $2 AND p.reason <> 'expired'),
 			(SELECT count(*) FROM skips k WHERE k.webhook = w.key AND k.to_offset >= $2 AND k.from_offset <= u."offset" + 1)
 		FROM webhooks w JOIN cursors u ON u.webhook = w.key JOIN owners o ON o.partition = w.partition
-		WHERE w.company = $1 AND w.deleted_at IS NULL`, []any{int64(company), int64(boundary)}, func(r rows) error {
+		WHERE w.company = $1 AND w.deleted_at IS NULL`, []any{int64(company), int64(boundary)}, func(r sql.Rows) error {
 		u := unresolved{boundary: boundary}
 		var skipped int64
 		if err := r.Scan(&u.webhook, &u.partition, &u.place, &u.parked, &skipped); err != nil {
@@ -124,40 +126,40 @@ func unresolvedIn(ctx context.Context, q tx, company hook.CompanyKey, before tim
 	return late, err
 }
 
-func (u *unresolved) expire(ctx context.Context, q tx, now time.Time, limit int) (n int, err error) {
+func (u *unresolved) expire(ctx context.Context, q sql.Tx, now time.Time, limit int) (n int, err error) {
 	if u.behind {
 		n++
-		if _, err := q.exec(ctx, `INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-			int64(u.webhook), int64(u.place)+1, int64(u.boundary), ReasonExpired, micros(now)); err != nil {
+		if _, err := q.Exec(ctx, `INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+			int64(u.webhook), int64(u.place)+1, int64(u.boundary), ReasonExpired, sql.Micros(now)); err != nil {
 			return 0, err
 		}
 	}
 	if u.parked > 0 {
 		// What was held and never attempted leaves no other trace.
-		_, err := q.exec(ctx, `
+		_, err := q.Exec(ctx, `
 			INSERT INTO skips (webhook, from_offset, to_offset, reason, at)
 			SELECT webhook, "offset", "offset", 'expired', $1 FROM parked
 			WHERE webhook = $2 AND kind = 'live' AND attempts = 0 AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4
-			ON CONFLICT DO NOTHING`, micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
+			ON CONFLICT DO NOTHING`, sql.Micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
 		if err != nil {
 			return 0, err
 		}
-		rows, err := q.exec(ctx, `
+		rows, err := q.Exec(ctx, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'expired' WHERE webhook = $2 AND kind = 'live' AND "offset" IN
 				(SELECT "offset" FROM parked WHERE webhook = $2 AND kind = 'live' AND "offset" <= $3 AND reason <> 'expired' ORDER BY "offset" LIMIT $4)`,
-			micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
+			sql.Micros(now), int64(u.webhook), int64(u.boundary), int64(limit))
 		if err != nil {
 			return 0, err
 		}
 		n += int(rows)
 	}
-	if err := addNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
+	if err := log.AddNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
 		return 0, err
 	}
-	version, err := bumpConfig(ctx, q, u.partition)
+	version, err := log.CountChange(ctx, q, u.partition)
 	if err != nil {
 		return 0, err
 	}
-	_, err = q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(u.webhook))
+	_, err = q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(u.webhook))
 	return n, err
 }

@@ -3,19 +3,15 @@ package store
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/postgres"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // Texts are the statements that the open store has prepared.
-func (s *Store) Texts() (texts []string) {
-	l := s.engine.(*lite)
-	for _, r := range l.readers.idle {
-		texts = slices.AppendSeq(texts, maps.Keys(r.stmts))
-	}
-	return slices.AppendSeq(texts, maps.Keys(l.writer.stmts))
-}
+func (s *Store) Texts() []string { return s.engine.(*sqlite.Engine).Texts() }
 
 // Explain says how SQLite runs a statement, a step a line.
 func (s *Store) Explain(ctx context.Context, text string) (plan string, err error) {
@@ -23,8 +19,8 @@ func (s *Store) Explain(ctx context.Context, text string) (plan string, err erro
 	for i := 1; strings.Contains(text, fmt.Sprintf("$%d", i)); i++ {
 		args = append(args, nil)
 	}
-	err = s.read(ctx, func(q tx) error {
-		return each(ctx, q, "EXPLAIN QUERY PLAN "+text, args, func(r rows) error {
+	err = s.read(ctx, func(q sql.Tx) error {
+		return sql.Each(ctx, q, "EXPLAIN QUERY PLAN "+text, args, func(r sql.Rows) error {
 			var id, parent, unused int
 			var detail string
 			err := r.Scan(&id, &parent, &unused, &detail)
@@ -37,23 +33,21 @@ func (s *Store) Explain(ctx context.Context, text string) (plan string, err erro
 
 // LimitPages makes the database full at so many pages more than it has; 0 takes the limit away.
 func (s *Store) LimitPages(ctx context.Context, more int) error {
-	return s.write(ctx, func(q tx) error {
+	return s.write(ctx, func(q sql.Tx) error {
 		var pages, limit int
-		if err := one(ctx, q, `PRAGMA page_count`, nil, &pages); err != nil {
+		if err := sql.One(ctx, q, `PRAGMA page_count`, nil, &pages); err != nil {
 			return err
 		}
 		if limit = pages + more; more == 0 {
 			limit = 1 << 30
 		}
-		return one(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
+		return sql.One(ctx, q, fmt.Sprintf(`PRAGMA max_page_count = %d`, limit), nil, &limit)
 	})
 }
 
 // RecordStepwise records in small steps, as Record does on Postgres where a value is refused.
 func (s *Store) RecordStepwise(ctx context.Context, r *Record) (Recorded, error) {
-	e := s.engine.(*elephant)
-	out, err := e.recordBy(ctx, e.stepwise, r)
-	return out, e.mapError(err)
+	return s.engine.(*postgres.Engine).RecordStepwise(ctx, r)
 }
 
 // CopiedColumns are the columns that a copy takes along, as table.column.
@@ -68,4 +62,4 @@ func CopiedColumns() map[string]bool {
 }
 
 // LockPartition is what every append begins with.
-const LockPartition = lockPartition
+const LockPartition = postgres.LockPartition

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // FedEvent is an event in a webhook's pull feed.
@@ -19,7 +20,7 @@ type FedEvent struct {
 func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limit int) (list []FedEvent, err error) {
 	var head, at hook.Offset
 	var sequence int64
-	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -31,7 +32,7 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 		return err
 	})
 	for err == nil && len(list) == 0 && at < head {
-		err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
@@ -77,11 +78,11 @@ func (v *view) numbered(ctx context.Context, after int64) (at hook.Offset, seque
 		return first, 0, nil
 	}
 	// Count down from the first number that is still known: what was purged is not in the feed.
-	err = one(ctx, v.q, `
+	err = sql.One(ctx, v.q, `
 		SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND sequence > 0 ORDER BY "offset", number LIMIT 1`,
 		[]any{int64(v.key), int64(v.purged)}, &at, &sequence)
 	sequence -= v.leapAt(at)
-	if errors.Is(err, errNoRow) {
+	if errors.Is(err, sql.ErrNoRow) {
 		at, sequence, err = v.place, v.cursor.Sequence, nil
 	}
 	if err != nil {
@@ -102,11 +103,11 @@ func (v *view) lastNumbered(ctx context.Context, low hook.Offset, most int64) (a
 		middle := low + (high-low+1)/2
 		var o hook.Offset
 		var number int64
-		err := one(ctx, v.q, `
+		err := sql.One(ctx, v.q, `
 			SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND sequence > 0
 			ORDER BY "offset" DESC, number DESC LIMIT 1`, []any{int64(v.key), int64(low), int64(middle)}, &o, &number)
 		switch {
-		case errors.Is(err, errNoRow):
+		case errors.Is(err, sql.ErrNoRow):
 			low = middle
 		case err != nil:
 			return 0, 0, err

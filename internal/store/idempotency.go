@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // SavedAnswer is what a POST with an Idempotency-Key was answered, kept so that the same request
@@ -30,20 +31,20 @@ const reservedFor = time.Minute
 // [Store.ForgetAnswer] when it was refused or failed. A key that was used for something else, or
 // whose first request still runs, is a conflict. Answers from before since do not count.
 func (s *Store) ReserveAnswer(ctx context.Context, want SavedAnswer, since time.Time) (saved *SavedAnswer, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
 		saved = &SavedAnswer{Company: want.Company, Key: want.Key}
 		var digest, sealed []byte
 		var at int64
-		err := one(ctx, q, `SELECT route, digest, status, answer, created_at FROM idempotency WHERE company = $1 AND key = $2`,
+		err := sql.One(ctx, q, `SELECT route, digest, status, answer, created_at FROM idempotency WHERE company = $1 AND key = $2`,
 			[]any{int64(want.Company), want.Key}, &saved.Route, &digest, &saved.Status, &sealed, &at)
-		if err != nil && !errors.Is(err, errNoRow) {
+		if err != nil && !errors.Is(err, sql.ErrNoRow) {
 			return err
 		}
-		saved.At = fromMicros(at)
+		saved.At = sql.FromMicros(at)
 		copy(saved.Digest[:], digest)
 		abandoned := saved.Status == 0 && now.Sub(saved.At) > reservedFor
-		if errors.Is(err, errNoRow) || abandoned || saved.At.Before(since) {
+		if errors.Is(err, sql.ErrNoRow) || abandoned || saved.At.Before(since) {
 			saved = nil
 			return s.putAnswer(ctx, q, SavedAnswer{Company: want.Company, Key: want.Key, Route: want.Route, Digest: want.Digest, At: now})
 		}
@@ -64,7 +65,7 @@ func (s *Store) ReserveAnswer(ctx context.Context, want SavedAnswer, since time.
 
 // SaveAnswer keeps the answer to a request whose key was reserved.
 func (s *Store) SaveAnswer(ctx context.Context, a SavedAnswer) error {
-	err := s.write(ctx, func(q tx) error {
+	err := s.write(ctx, func(q sql.Tx) error {
 		a.At = hook.Now(s.now())
 		return s.putAnswer(ctx, q, a)
 	})
@@ -76,19 +77,19 @@ func (s *Store) SaveAnswer(ctx context.Context, a SavedAnswer) error {
 
 // ForgetAnswer gives a reserved key back.
 func (s *Store) ForgetAnswer(ctx context.Context, company hook.CompanyKey, key string) error {
-	return s.write(ctx, func(q tx) error {
-		_, err := q.exec(ctx, `DELETE FROM idempotency WHERE company = $1 AND key = $2 AND status = 0`, int64(company), key)
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := q.Exec(ctx, `DELETE FROM idempotency WHERE company = $1 AND key = $2 AND status = 0`, int64(company), key)
 		return err
 	})
 }
 
 func answerRow(a SavedAnswer) string { return fmt.Sprintf("%d/%s", a.Company, a.Key) }
 
-func (s *Store) putAnswer(ctx context.Context, q tx, a SavedAnswer) error {
-	_, err := q.exec(ctx, `
+func (s *Store) putAnswer(ctx context.Context, q sql.Tx, a SavedAnswer) error {
+	_, err := q.Exec(ctx, `
 		INSERT INTO idempotency (company, key, route, digest, status, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (company, key) DO UPDATE SET route = excluded.route, digest = excluded.digest, status = excluded.status,
 			answer = excluded.answer, created_at = excluded.created_at`,
-		int64(a.Company), a.Key, a.Route, a.Digest[:], int64(a.Status), s.seal(a.Body, answerRow(a), "answer"), micros(a.At))
+		int64(a.Company), a.Key, a.Route, a.Digest[:], int64(a.Status), s.seal(a.Body, answerRow(a), "answer"), sql.Micros(a.At))
 	return err
 }

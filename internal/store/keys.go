@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Scope is what an API key may do.
@@ -55,7 +56,7 @@ func KeyHash(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
 // CreateKey stores a new API key, unless the company has as many as it may have.
 func (s *Store) CreateKey(ctx context.Context, n NewKey, a Audit) (k *Key, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
 		id, hash := hook.NewID(hook.KeyPrefix, now), KeyHash(n.Text)
 		if n.Company != 0 {
@@ -67,9 +68,9 @@ func (s *Store) CreateKey(ctx context.Context, n NewKey, a Audit) (k *Key, err e
 		if n.Maker != [32]byte{} {
 			maker = n.Maker[:]
 		}
-		if _, err := q.exec(ctx, `
+		if _, err := q.Exec(ctx, `
 			INSERT INTO api_keys (id, company, name, scope, hash, hint, created_by, created_at, expires_at, maker) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			id, int64(n.Company), n.Name, string(n.Scope), hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, micros(now), microsOrNull(n.ExpiresAt), maker); err != nil {
+			id, int64(n.Company), n.Name, string(n.Scope), hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, sql.Micros(now), sql.MicrosOrNull(n.ExpiresAt), maker); err != nil {
 			return err
 		}
 		if k, err = keyWhere(ctx, q, `k.id = $1`, id); err != nil {
@@ -85,10 +86,10 @@ func (s *Store) CreateKey(ctx context.Context, n NewKey, a Audit) (k *Key, err e
 
 // Keys lists a company's keys (0: operator keys), revoked ones too, the newest first.
 func (s *Store) Keys(ctx context.Context, company hook.CompanyKey, p Page) (list []*Key, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
-		return each(ctx, q, selectKeys+` WHERE k.company = $1 AND k.id < $2 ORDER BY k.id DESC LIMIT $3`,
-			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
+		return sql.Each(ctx, q, selectKeys+` WHERE k.company = $1 AND k.id < $2 ORDER BY k.id DESC LIMIT $3`,
+			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r sql.Rows) error {
 				k, err := scanKey(r)
 				list = append(list, k)
 				return err
@@ -104,18 +105,18 @@ func (s *Store) Keys(ctx context.Context, company hook.CompanyKey, p Page) (list
 // RevokeKey ends a company's key (0: an operator key), and the keys that it made. A revoked one is not
 // found again.
 func (s *Store) RevokeKey(ctx context.Context, company hook.CompanyKey, id string, a Audit) error {
-	err := s.write(ctx, func(q tx) error {
+	err := s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
-		n, err := q.exec(ctx, `UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND company = $3 AND revoked_at IS NULL`, micros(now), id, int64(company))
+		n, err := q.Exec(ctx, `UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND company = $3 AND revoked_at IS NULL`, sql.Micros(now), id, int64(company))
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return hook.NotFound("key")
 		}
-		if _, err := q.exec(ctx, `
+		if _, err := q.Exec(ctx, `
 			UPDATE api_keys SET revoked_at = $1
-			WHERE company = $2 AND created_by = $3 AND company <> 0 AND revoked_at IS NULL`, micros(now), int64(company), id); err != nil {
+			WHERE company = $2 AND created_by = $3 AND company <> 0 AND revoked_at IS NULL`, sql.Micros(now), int64(company), id); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, company, id, a, now)
@@ -129,7 +130,7 @@ func (s *Store) RevokeKey(ctx context.Context, company hook.CompanyKey, id strin
 // KeyByHash finds the key of a text, valid or not; [hook.NotFound] when there is none. The lookup
 // by a hash of the whole text tells nobody how much of a guess was right.
 func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k *Key, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		k, err = keyWhere(ctx, q, `k.hash = $1`, hash[:])
 		return err
 	})
@@ -138,8 +139,8 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k *Key, err error
 
 // TouchKey notes that a key was used. Callers do so rarely: it costs a commit.
 func (s *Store) TouchKey(ctx context.Context, id string, at time.Time) error {
-	return s.write(ctx, func(q tx) error {
-		_, err := q.exec(ctx, `UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND coalesce(last_used_at, 0) < $1`, micros(at), id)
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := q.Exec(ctx, `UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND coalesce(last_used_at, 0) < $1`, sql.Micros(at), id)
 		return err
 	})
 }
@@ -149,8 +150,8 @@ const selectKeys = `
 		coalesce(k.maker, (SELECT m.hash FROM api_keys m WHERE m.id = k.created_by AND m.company = k.company AND m.company <> 0))
 	FROM api_keys k LEFT JOIN companies c ON c.key = k.company`
 
-func keyWhere(ctx context.Context, q tx, condition string, arg any) (k *Key, err error) {
-	err = each(ctx, q, selectKeys+` WHERE `+condition, []any{arg}, func(r rows) error {
+func keyWhere(ctx context.Context, q sql.Tx, condition string, arg any) (k *Key, err error) {
+	err = sql.Each(ctx, q, selectKeys+` WHERE `+condition, []any{arg}, func(r sql.Rows) error {
 		k, err = scanKey(r)
 		return err
 	})
@@ -160,13 +161,13 @@ func keyWhere(ctx context.Context, q tx, condition string, arg any) (k *Key, err
 	return k, err
 }
 
-func scanKey(r rows) (*Key, error) {
+func scanKey(r sql.Rows) (*Key, error) {
 	k := &Key{}
 	var created int64
 	var expires, used, revoked *int64
 	var maker []byte
 	err := r.Scan(&k.ID, &k.Company, &k.CompanyID, &k.Name, &k.Scope, &k.Hint, &k.CreatedBy, &created, &expires, &used, &revoked, &maker)
 	copy(k.Maker[:], maker)
-	k.CreatedAt, k.ExpiresAt, k.LastUsedAt, k.RevokedAt = fromMicros(created), fromMicrosOrNull(expires), fromMicrosOrNull(used), fromMicrosOrNull(revoked)
+	k.CreatedAt, k.ExpiresAt, k.LastUsedAt, k.RevokedAt = sql.FromMicros(created), sql.FromMicrosOrNull(expires), sql.FromMicrosOrNull(used), sql.FromMicrosOrNull(revoked)
 	return k, err
 }

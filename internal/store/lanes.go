@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Place is what the engine must know of every webhook of a partition, work or not: some hundred
@@ -36,10 +39,10 @@ type SkipRange struct {
 // which it has read, from one snapshot. When limit or more are returned, which happens where one
 // change was about many, there may be others from that version on.
 func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit int) (places []Place, swept hook.Offset, version int64, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		// The webhooks come first in every join: CROSS JOIN keeps SQLite from walking through all rules.
 		where := ` WHERE w.partition = $1 AND w.changed > $2 AND (w.deleted_at IS NULL OR $2 >= 0)`
-		err := one(ctx, q, `SELECT swept, coalesce((SELECT w.changed FROM webhooks w`+where+` ORDER BY w.changed LIMIT 1 OFFSET $3), config_version) FROM owners WHERE partition = $1`,
+		err := sql.One(ctx, q, `SELECT swept, coalesce((SELECT w.changed FROM webhooks w`+where+` ORDER BY w.changed LIMIT 1 OFFSET $3), config_version) FROM owners WHERE partition = $1`,
 			[]any{int64(p), since, int64(limit - 1)}, &swept, &version)
 		if err != nil {
 			return err
@@ -47,9 +50,9 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 		at := map[hook.WebhookKey]int{}
 		where += ` AND w.changed <= $3`
 		args := []any{int64(p), since, version}
-		err = each(ctx, q, `
-			SELECT w.company, w.status, w.deleted_at IS NOT NULL, w.version, `+cursorColumns+`
-			FROM webhooks w CROSS JOIN cursors`+where+` AND webhook = w.key ORDER BY w.changed`, args, func(r rows) error {
+		err = sql.Each(ctx, q, `
+			SELECT w.company, w.status, w.deleted_at IS NOT NULL, w.version, `+log.CursorColumns+`
+			FROM webhooks w CROSS JOIN cursors`+where+` AND webhook = w.key ORDER BY w.changed`, args, func(r sql.Rows) error {
 			x := Place{Partition: p}
 			var err error
 			x.Cursor, err = scanCursor(r, &x.Company, &x.Status, &x.Deleted, &x.Version)
@@ -61,12 +64,12 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 		if err != nil {
 			return err
 		}
-		err = each(ctx, q, `
+		err = sql.Each(ctx, q, `
 			SELECT k.webhook, k.from_offset, k.topics, k.filter, k.leap FROM webhooks w CROSS JOIN cursors c CROSS JOIN rules k`+where+`
 				AND c.webhook = w.key AND k.webhook = w.key AND k.from_offset >= coalesce((
 					SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key
 						AND x.from_offset <= CASE WHEN c.detached = 1 OR c."offset" > $4 THEN c."offset" ELSE $4 END), 0)
-			ORDER BY w.changed, k.from_offset`, append(args, int64(swept)), func(r rows) error {
+			ORDER BY w.changed, k.from_offset`, append(args, int64(swept)), func(r sql.Rows) error {
 			rule, err := scanRule(r)
 			if i, ok := at[rule.Webhook]; ok {
 				places[i].Rules = append(places[i].Rules, rule)
@@ -76,10 +79,10 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 		if err != nil {
 			return err
 		}
-		err = each(ctx, q, `
+		err = sql.Each(ctx, q, `
 			SELECT k.webhook, k.from_offset, k.to_offset, k.reason FROM webhooks w CROSS JOIN cursors c CROSS JOIN skips k`+where+`
 				AND c.webhook = w.key AND k.webhook = w.key AND k.to_offset > c."offset"
-			ORDER BY w.changed, k.from_offset`, args, func(r rows) error {
+			ORDER BY w.changed, k.from_offset`, args, func(r sql.Rows) error {
 			var w hook.WebhookKey
 			var k SkipRange
 			if err := r.Scan(&w, &k.From, &k.To, &k.Reason); err != nil {
@@ -93,7 +96,7 @@ func (s *Store) Places(ctx context.Context, p hook.Partition, since int64, limit
 		if err != nil {
 			return err
 		}
-		return each(ctx, q, `SELECT k.webhook, k.key FROM replays k JOIN webhooks w ON w.key = k.webhook`+where+` AND k.status = 'running'`, args, func(r rows) error {
+		return sql.Each(ctx, q, `SELECT k.webhook, k.key FROM replays k JOIN webhooks w ON w.key = k.webhook`+where+` AND k.status = 'running'`, args, func(r sql.Rows) error {
 			var w hook.WebhookKey
 			var key int64
 			if err := r.Scan(&w, &key); err != nil {
@@ -121,13 +124,13 @@ type Progress struct {
 
 // Behind is how many events lie between two places of a log, of those in the present era: offsets leap
 // where the store went back.
-func Behind(head, swept hook.Offset) int64 { return int64(head - max(swept, head/leap*leap)) }
+func Behind(head, swept hook.Offset) int64 { return int64(head - max(swept, head/era.Leap*era.Leap)) }
 
 // Progress reads it of all partitions, in their order.
 func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
-		err := each(ctx, q, `SELECT partition, node_id, swept FROM owners ORDER BY partition`, nil, func(r rows) error {
+		err := sql.Each(ctx, q, `SELECT partition, node_id, swept FROM owners ORDER BY partition`, nil, func(r sql.Rows) error {
 			var p Progress
 			err := r.Scan(&p.Partition, &p.Node, &p.Swept)
 			list = append(list, p)
@@ -147,39 +150,39 @@ func (s *Store) Progress(ctx context.Context) (list []Progress, err error) {
 }
 
 // howFar finds the end of a partition's log, and how many events lie before it that were not passed yet.
-func (s *Store) howFar(ctx context.Context, q tx, p *Progress) (err error) {
+func (s *Store) howFar(ctx context.Context, q sql.Tx, p *Progress) (err error) {
 	if p.Head, err = s.lastOf(ctx, q, p.Partition); err != nil {
 		return err
 	}
 	p.Lag = Behind(p.Head, p.Swept)
-	base := p.Head / leap * leap
+	base := p.Head / era.Leap * era.Leap
 	if p.Swept >= base {
 		return nil
 	}
 	var before hook.Offset // the last event of the eras that came before
-	err = one(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p.Partition)+` AND "offset" <= $1 ORDER BY "offset" DESC LIMIT 1), 0)`, []any{int64(base)}, &before)
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.engine.Slice(p.Partition)+` AND "offset" <= $1 ORDER BY "offset" DESC LIMIT 1), 0)`, []any{int64(base)}, &before)
 	p.Lag += max(0, Behind(before, p.Swept))
 	return err
 }
 
 // lastOf is the offset of a partition's last event, where there is one: the next may lie far above it.
-func (s *Store) lastOf(ctx context.Context, q tx, p hook.Partition) (last hook.Offset, err error) {
-	err = one(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.slice(p)+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &last)
+func (s *Store) lastOf(ctx context.Context, q sql.Tx, p hook.Partition) (last hook.Offset, err error) {
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT "offset" FROM events WHERE `+s.engine.Slice(p)+` ORDER BY "offset" DESC LIMIT 1), 0)`, nil, &last)
 	if err == nil && last == 0 {
 		return s.head(ctx, q, p)
 	}
 	return last, err
 }
 
-// scanCursor reads cursorColumns, and what stands before them.
-func scanCursor(r rows, before ...any) (c hook.Cursor, err error) {
+// scanCursor reads log.CursorColumns, and what stands before them.
+func scanCursor(r sql.Rows, before ...any) (c hook.Cursor, err error) {
 	var failing, success, failure, probe, notBefore *int64
 	var wait int64
 	err = r.Scan(append(before, &c.Webhook, &c.Detached, &c.Offset, &c.Sequence, &c.Delivered, &c.Failed, &c.Skipped, &failing, &c.FailingHours, &c.LastFailingHour,
 		&c.ConsecutiveFailures, &success, &failure, &probe, &c.ProbeStep,
 		&notBefore, &wait, &c.Gate.Reason, &c.Gate.EndpointVersion, &c.Gate.Throttles)...)
-	c.FailingSince, c.LastSuccessAt, c.LastFailureAt, c.ProbeAt = fromMicrosOrNull(failing), fromMicrosOrNull(success), fromMicrosOrNull(failure), fromMicrosOrNull(probe)
-	c.Gate.NotBefore, c.Gate.Wait = fromMicrosOrNull(notBefore), time.Duration(wait)*time.Microsecond
+	c.FailingSince, c.LastSuccessAt, c.LastFailureAt, c.ProbeAt = sql.FromMicrosOrNull(failing), sql.FromMicrosOrNull(success), sql.FromMicrosOrNull(failure), sql.FromMicrosOrNull(probe)
+	c.Gate.NotBefore, c.Gate.Wait = sql.FromMicrosOrNull(notBefore), time.Duration(wait)*time.Microsecond
 	return c, err
 }
 
@@ -209,7 +212,7 @@ type Above struct {
 
 // LoadLane reads what a lane needs. Place is its low-water mark.
 func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Offset) (l Lane, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		if l.Webhook, err = s.webhookByKey(ctx, q, key); err != nil {
 			return err
 		}
@@ -217,8 +220,8 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 			return err
 		}
 		at := map[hook.Offset]int{}
-		err = each(ctx, q, `SELECT "offset", number, kind, outcome FROM attempts WHERE webhook = $1 AND "offset" > $2 ORDER BY "offset", number`,
-			[]any{int64(key), int64(place)}, func(r rows) error {
+		err = sql.Each(ctx, q, `SELECT "offset", number, kind, outcome FROM attempts WHERE webhook = $1 AND "offset" > $2 ORDER BY "offset", number`,
+			[]any{int64(key), int64(place)}, func(r sql.Rows) error {
 				var a Above
 				var kind hook.Kind
 				var outcome hook.Outcome
@@ -242,8 +245,8 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		if err != nil {
 			return err
 		}
-		err = each(ctx, q, `SELECT "offset", attempts FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2 ORDER BY "offset"`,
-			[]any{int64(key), int64(place)}, func(r rows) error {
+		err = sql.Each(ctx, q, `SELECT "offset", attempts FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2 ORDER BY "offset"`,
+			[]any{int64(key), int64(place)}, func(r sql.Rows) error {
 				a := Above{Settled: true}
 				if err := r.Scan(&a.Offset, &a.Attempts); err != nil {
 					return err
@@ -263,7 +266,7 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 		}
 		if l.Webhook.Ordering == hook.ObjectOrder {
 			l.Blocked = map[string]int{}
-			return each(ctx, q, `SELECT object_key, count(*) FROM parked WHERE webhook = $1 AND kind = 'live' GROUP BY object_key`, []any{int64(key)}, func(r rows) error {
+			return sql.Each(ctx, q, `SELECT object_key, count(*) FROM parked WHERE webhook = $1 AND kind = 'live' GROUP BY object_key`, []any{int64(key)}, func(r sql.Rows) error {
 				var object string
 				var n int
 				err := r.Scan(&object, &n)
@@ -272,7 +275,7 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 				return err
 			})
 		}
-		return one(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &l.Parked)
+		return sql.One(ctx, q, `SELECT count(*) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &l.Parked)
 	})
 	if err != nil {
 		return Lane{}, fmt.Errorf("load lane: %w", err)
@@ -280,12 +283,12 @@ func (s *Store) LoadLane(ctx context.Context, key hook.WebhookKey, place hook.Of
 	return l, nil
 }
 
-func stranded(ctx context.Context, q tx, l *Lane) error {
-	return each(ctx, q, `
+func stranded(ctx context.Context, q sql.Tx, l *Lane) error {
+	return sql.Each(ctx, q, `
 		SELECT "offset" FROM parked p WHERE webhook = $1 AND kind = 'live' AND due_at IS NULL AND ($2 = 0 OR NOT EXISTS (
 			SELECT 1 FROM parked e WHERE e.webhook = p.webhook AND e.object_key = p.object_key AND e.kind = 'live' AND e."offset" < p."offset"))
 		ORDER BY "offset" LIMIT 10000`,
-		[]any{int64(l.Webhook.Key), flag(l.Webhook.Ordering == hook.ObjectOrder)}, func(r rows) error {
+		[]any{int64(l.Webhook.Key), sql.Flag(l.Webhook.Ordering == hook.ObjectOrder)}, func(r sql.Rows) error {
 			var o hook.Offset
 			err := r.Scan(&o)
 			l.Stranded = append(l.Stranded, o)
@@ -304,13 +307,13 @@ type DuePlace struct {
 // Due reads parked deliveries that are due by now, in the order of their due times, after a
 // position; and the earliest due time that lies later (nil for none).
 func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now time.Time, limit int) (due []hook.Parked, next *time.Time, err error) {
-	err = s.read(ctx, func(q tx) error {
-		err := each(ctx, q, `
-			SELECT `+parkedColumns+` FROM parked
+	err = s.read(ctx, func(q sql.Tx) error {
+		err := sql.Each(ctx, q, `
+			SELECT `+log.ParkedColumns+` FROM parked
 			WHERE partition = $1 AND due_at IS NOT NULL AND due_at >= $2 AND due_at <= $3 AND (due_at, webhook, kind, "offset") > ($2, $4, $5, $6)
 			ORDER BY due_at, webhook, kind, "offset" LIMIT $7`,
-			[]any{int64(p), micros(after.DueAt), micros(now), int64(after.Webhook), string(after.Kind), int64(after.Offset), int64(limit)}, func(r rows) error {
-				x, err := scanParked(r)
+			[]any{int64(p), sql.Micros(after.DueAt), sql.Micros(now), int64(after.Webhook), string(after.Kind), int64(after.Offset), int64(limit)}, func(r sql.Rows) error {
+				x, err := log.ScanParked(r)
 				due = append(due, x)
 				return err
 			})
@@ -318,8 +321,8 @@ func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now t
 			return err
 		}
 		var later *int64
-		err = one(ctx, q, `SELECT min(due_at) FROM parked WHERE partition = $1 AND due_at IS NOT NULL AND due_at > $2`, []any{int64(p), micros(now)}, &later)
-		next = fromMicrosOrNull(later)
+		err = sql.One(ctx, q, `SELECT min(due_at) FROM parked WHERE partition = $1 AND due_at IS NOT NULL AND due_at > $2`, []any{int64(p), sql.Micros(now)}, &later)
+		next = sql.FromMicrosOrNull(later)
 		return err
 	})
 	if err != nil {
@@ -331,16 +334,16 @@ func (s *Store) Due(ctx context.Context, p hook.Partition, after DuePlace, now t
 // DueOf reads one webhook's parked deliveries that are due by now, in the order of their due times.
 // With probe set, the due time does not matter: a down endpoint is probed with whatever waits.
 func (s *Store) DueOf(ctx context.Context, key hook.WebhookKey, now time.Time, probe bool, limit int) (due []hook.Parked, err error) {
-	dueBy := micros(now)
+	dueBy := sql.Micros(now)
 	if probe {
 		dueBy = math.MaxInt64
 	}
-	err = s.look(ctx, func(q tx) error {
-		return each(ctx, q, `
-			SELECT `+parkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
+	err = s.look(ctx, func(q sql.Tx) error {
+		return sql.Each(ctx, q, `
+			SELECT `+log.ParkedColumns+` FROM parked WHERE webhook = $1 AND due_at IS NOT NULL AND due_at <= $2
 			ORDER BY due_at LIMIT $3`,
-			[]any{int64(key), dueBy, int64(limit)}, func(r rows) error {
-				x, err := scanParked(r)
+			[]any{int64(key), dueBy, int64(limit)}, func(r sql.Rows) error {
+				x, err := log.ScanParked(r)
 				due = append(due, x)
 				return err
 			})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Link opens the console for a company, once: whoever has its token may exchange it for a session.
@@ -38,18 +39,18 @@ const linksKept = 30 * 24 * time.Hour
 
 // CreateLink stores a new link, and forgets some old ones.
 func (s *Store) CreateLink(ctx context.Context, n NewLink, a Audit) (l *Link, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
 		id, hash := hook.NewID(hook.LinkPrefix, now), KeyHash(n.Token)
-		if _, err := q.exec(ctx, `DELETE FROM links WHERE id IN (SELECT id FROM links WHERE created_at < $1 LIMIT 100)`, micros(now.Add(-linksKept))); err != nil {
+		if _, err := q.Exec(ctx, `DELETE FROM links WHERE id IN (SELECT id FROM links WHERE created_at < $1 LIMIT 100)`, sql.Micros(now.Add(-linksKept))); err != nil {
 			return err
 		}
 		if err := s.mayMake(ctx, q, &madeLinks, n.Company, s.caps.Links, now); err != nil {
 			return err
 		}
-		if _, err := q.exec(ctx, `
+		if _, err := q.Exec(ctx, `
 			INSERT INTO links (id, company, scope, maker, token_hash, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			id, int64(n.Company), string(n.Scope), n.Maker[:], hash[:], a.Actor, micros(now), micros(n.ExpiresAt)); err != nil {
+			id, int64(n.Company), string(n.Scope), n.Maker[:], hash[:], a.Actor, sql.Micros(now), sql.Micros(n.ExpiresAt)); err != nil {
 			return err
 		}
 		if l, err = linkWhere(ctx, q, `l.id = $1`, id); err != nil {
@@ -65,10 +66,10 @@ func (s *Store) CreateLink(ctx context.Context, n NewLink, a Audit) (l *Link, er
 
 // Links lists a company's links, used and revoked ones too, the newest first.
 func (s *Store) Links(ctx context.Context, company hook.CompanyKey, p Page) (list []*Link, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
-		return each(ctx, q, selectLinks+` WHERE l.company = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3`,
-			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
+		return sql.Each(ctx, q, selectLinks+` WHERE l.company = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3`,
+			[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r sql.Rows) error {
 				l, err := scanLink(r)
 				list = append(list, l)
 				return err
@@ -83,9 +84,9 @@ func (s *Store) Links(ctx context.Context, company hook.CompanyKey, p Page) (lis
 
 // RevokeLink ends a link and the session that it opened.
 func (s *Store) RevokeLink(ctx context.Context, company hook.CompanyKey, id string, a Audit) error {
-	err := s.write(ctx, func(q tx) error {
+	err := s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
-		n, err := q.exec(ctx, `UPDATE links SET revoked_at = $1 WHERE id = $2 AND company = $3 AND revoked_at IS NULL`, micros(now), id, int64(company))
+		n, err := q.Exec(ctx, `UPDATE links SET revoked_at = $1 WHERE id = $2 AND company = $3 AND revoked_at IS NULL`, sql.Micros(now), id, int64(company))
 		if err != nil {
 			return err
 		}
@@ -103,12 +104,12 @@ func (s *Store) RevokeLink(ctx context.Context, company hook.CompanyKey, id stri
 // UseLink exchanges a token for a session, whose text the caller made. Of several who try at once,
 // one gets it. [hook.NotFound] for a token that is unknown, used, expired or revoked.
 func (s *Store) UseLink(ctx context.Context, token, session string, expires time.Time) (l *Link, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		now := hook.Now(s.now())
 		hash, open := KeyHash(token), KeyHash(session)
-		n, err := q.exec(ctx, `
+		n, err := q.Exec(ctx, `
 			UPDATE links SET used_at = $1, session_hash = $2, session_expires_at = $3
-			WHERE token_hash = $4 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $1`, micros(now), open[:], micros(expires), hash[:])
+			WHERE token_hash = $4 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $1`, sql.Micros(now), open[:], sql.Micros(expires), hash[:])
 		if err != nil {
 			return err
 		}
@@ -130,7 +131,7 @@ func (s *Store) UseLink(ctx context.Context, token, session string, expires time
 // there is none.
 func (s *Store) LinkByToken(ctx context.Context, token string) (l *Link, err error) {
 	hash := KeyHash(token)
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		l, err = linkWhere(ctx, q, `l.token_hash = $1`, hash[:])
 		return err
 	})
@@ -143,7 +144,7 @@ func (s *Store) LinkByToken(ctx context.Context, token string) (l *Link, err err
 // LinkBySession finds the link that opened a session, valid or not; [hook.NotFound] when there is
 // none.
 func (s *Store) LinkBySession(ctx context.Context, hash [32]byte) (l *Link, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		l, err = linkWhere(ctx, q, `l.session_hash = $1`, hash[:])
 		return err
 	})
@@ -154,8 +155,8 @@ const selectLinks = `
 	SELECT l.id, l.company, coalesce(c.id, ''), l.scope, l.maker, l.created_by, l.created_at, l.expires_at, l.used_at, l.session_expires_at, l.revoked_at
 	FROM links l LEFT JOIN companies c ON c.key = l.company`
 
-func linkWhere(ctx context.Context, q tx, condition string, arg any) (l *Link, err error) {
-	err = each(ctx, q, selectLinks+` WHERE `+condition, []any{arg}, func(r rows) error {
+func linkWhere(ctx context.Context, q sql.Tx, condition string, arg any) (l *Link, err error) {
+	err = sql.Each(ctx, q, selectLinks+` WHERE `+condition, []any{arg}, func(r sql.Rows) error {
 		l, err = scanLink(r)
 		return err
 	})
@@ -165,14 +166,14 @@ func linkWhere(ctx context.Context, q tx, condition string, arg any) (l *Link, e
 	return l, err
 }
 
-func scanLink(r rows) (*Link, error) {
+func scanLink(r sql.Rows) (*Link, error) {
 	l := &Link{}
 	var maker []byte
 	var created, expires int64
 	var used, session, revoked *int64
 	err := r.Scan(&l.ID, &l.Company, &l.CompanyID, &l.Scope, &maker, &l.CreatedBy, &created, &expires, &used, &session, &revoked)
 	copy(l.Maker[:], maker)
-	l.CreatedAt, l.ExpiresAt = fromMicros(created), fromMicros(expires)
-	l.UsedAt, l.SessionExpiresAt, l.RevokedAt = fromMicrosOrNull(used), fromMicrosOrNull(session), fromMicrosOrNull(revoked)
+	l.CreatedAt, l.ExpiresAt = sql.FromMicros(created), sql.FromMicros(expires)
+	l.UsedAt, l.SessionExpiresAt, l.RevokedAt = sql.FromMicrosOrNull(used), sql.FromMicrosOrNull(session), sql.FromMicrosOrNull(revoked)
 	return l, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Verdict says whether a webhook wanted an event, and what decided it.
@@ -32,7 +33,7 @@ type Match struct {
 
 // Matches explains what each webhook of a company made of an event, newest webhook first.
 func (s *Store) Matches(ctx context.Context, company hook.CompanyKey, eventID string, p Page) (list []Match, more string, err error) {
-	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		list = list[:0]
 		e, err := eventByID(ctx, q, company, eventID)
 		if err != nil {
@@ -64,9 +65,9 @@ func (s *Store) Matches(ctx context.Context, company hook.CompanyKey, eventID st
 }
 
 // webhookPage reads the keys of one page of a company's webhooks, and one more.
-func webhookPage(ctx context.Context, q tx, company hook.CompanyKey, p Page) (keys []hook.WebhookKey, err error) {
-	err = each(ctx, q, `SELECT key FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3`,
-		[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r rows) error {
+func webhookPage(ctx context.Context, q sql.Tx, company hook.CompanyKey, p Page) (keys []hook.WebhookKey, err error) {
+	err = sql.Each(ctx, q, `SELECT key FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3`,
+		[]any{int64(company), p.before(), int64(p.Limit + 1)}, func(r sql.Rows) error {
 			var key hook.WebhookKey
 			err := r.Scan(&key)
 			keys = append(keys, key)
@@ -75,13 +76,13 @@ func webhookPage(ctx context.Context, q tx, company hook.CompanyKey, p Page) (ke
 	return keys, err
 }
 
-func (s *Store) match(ctx context.Context, q tx, k *opinions, key hook.WebhookKey, e *hook.Event) (m Match, err error) {
+func (s *Store) match(ctx context.Context, q sql.Tx, k *opinions, key hook.WebhookKey, e *hook.Event) (m Match, err error) {
 	v, err := s.view(ctx, q, k, key)
 	if err != nil {
 		return m, err
 	}
 	m.WebhookID, m.Rule = v.id, v.ruleAt(e.Offset)
-	if err := one(ctx, q, `SELECT endpoint FROM webhooks WHERE key = $1`, []any{int64(key)}, &m.Endpoint); err != nil {
+	if err := sql.One(ctx, q, `SELECT endpoint FROM webhooks WHERE key = $1`, []any{int64(key)}, &m.Endpoint); err != nil {
 		return m, err
 	}
 	if m.Verdict, err = v.verdict(ctx, m.Rule, Ref{Offset: e.Offset, Topic: e.Topic}); err != nil {
@@ -99,14 +100,14 @@ func (s *Store) match(ctx context.Context, q tx, k *opinions, key hook.WebhookKe
 func (s *Store) MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (n int, err error) {
 	var filters []string
 	var wanted map[string]int // webhooks that want the topic, by filter
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		n, filters, wanted = 0, nil, map[string]int{}
 		sets := map[string]hook.TopicSet{} // most webhooks want one of a few sets
-		return each(ctx, q, `
+		return sql.Each(ctx, q, `
 			SELECT r.topics, r.filter FROM webhooks w JOIN rules r ON r.webhook = w.key
 			WHERE w.company = $1 AND w.deleted_at IS NULL
 				AND r.from_offset = (SELECT max(x.from_offset) FROM rules x WHERE x.webhook = w.key AND x.from_offset <= $2)`,
-			[]any{int64(company), int64(e.Offset)}, func(r rows) error {
+			[]any{int64(company), int64(e.Offset)}, func(r sql.Rows) error {
 				var topics, filter string
 				if err := r.Scan(&topics, &filter); err != nil {
 					return err

@@ -128,7 +128,7 @@ var adds = regexp.MustCompile(`(?is)^(ALTER TABLE \w+ ADD COLUMN \w+ [^,]*DEFAUL
 // TestMigrationsOnlyAdd: after the first, what is there stays, so that the code of the version before
 // runs on.
 func TestMigrationsOnlyAdd(t *testing.T) {
-	files, err := filepath.Glob("migrations/*/*.sql")
+	files, err := filepath.Glob("*/migrations/*.sql")
 	if err != nil || len(files) < 4 {
 		t.Fatal(files, err)
 	}
@@ -159,7 +159,7 @@ func TestMigrationsOnlyAdd(t *testing.T) {
 // start, and what comes later with a lower number is never run where a higher one has been.
 func TestMigrationsAreNumbered(t *testing.T) {
 	for _, engine := range []string{"sqlite", "postgres"} {
-		files, err := filepath.Glob("migrations/" + engine + "/*")
+		files, err := filepath.Glob(engine + "/migrations/*")
 		if err != nil || len(files) < 2 {
 			t.Fatal(files, err)
 		}

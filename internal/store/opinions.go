@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // opinions are what filters say about events, as far as somebody has asked them. What a company wrote
@@ -71,7 +72,7 @@ func (k *opinions) lastAsked(o hook.Offset) *hook.Event {
 // answer asks the filters what was noted.
 func (k *opinions) answer(ctx context.Context, judge hook.Judge) error {
 	if k.rounds++; k.rounds > readAgain {
-		return unavailable("store_busy", errors.New("a read could not be finished: too many filters had to be asked"))
+		return sql.Unavailable("store_busy", errors.New("a read could not be finished: too many filters had to be asked"))
 	}
 	if k.known == nil {
 		k.known = map[opinion]verdictOf{}
@@ -95,23 +96,23 @@ func notJudged(err error) error {
 	if hook.IsKind(err, hook.KindUnavailable) {
 		return err
 	}
-	return unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
+	return sql.Unavailable("store_busy", fmt.Errorf("ask filters: %w", err))
 }
 
 // readOpinions is read for a function that may need to know what filters say.
-func (s *Store) readOpinions(ctx context.Context, fn func(q tx, k *opinions) error) error {
+func (s *Store) readOpinions(ctx context.Context, fn func(q sql.Tx, k *opinions) error) error {
 	return s.decided(ctx, s.read, fn)
 }
 
 // writeOpinions is write for such a function.
-func (s *Store) writeOpinions(ctx context.Context, fn func(q tx, k *opinions) error) error {
+func (s *Store) writeOpinions(ctx context.Context, fn func(q sql.Tx, k *opinions) error) error {
 	return s.decided(ctx, s.write, fn)
 }
 
-func (s *Store) decided(ctx context.Context, transact func(context.Context, func(tx) error) error, fn func(q tx, k *opinions) error) error {
+func (s *Store) decided(ctx context.Context, transact func(context.Context, func(sql.Tx) error) error, fn func(q sql.Tx, k *opinions) error) error {
 	k := &opinions{}
 	for {
-		err := transact(ctx, func(q tx) error {
+		err := transact(ctx, func(q sql.Tx) error {
 			k.asked, k.bytes = nil, 0
 			return fn(q, k)
 		})

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sqlite"
 )
 
 // asked is a store whose filters look whether somebody holds a reader or the writer while they run.
@@ -18,12 +20,12 @@ func asked(t *testing.T) (*Store, *Company, *int) {
 	s, err := OpenSQLite(t.Context(), Options{
 		Dir: t.TempDir(), MasterKey: make([]byte, 32), MinFreeDisk: -1, UnsafeNoSync: true,
 		Judge: func(ctx context.Context, _ hook.CompanyKey, e *hook.Event, filters []string) ([]hook.Judged, error) {
-			if free := len(s.engine.(*lite).readers.turn); free != readersOpen {
-				t.Errorf("a filter runs while %d readers are held", readersOpen-free)
+			if free := s.engine.(*sqlite.Engine).FreeReaders(); free != sqlite.Readers {
+				t.Errorf("a filter runs while %d readers are held", sqlite.Readers-free)
 			}
 			free, end := context.WithTimeout(ctx, 10*time.Second)
 			defer end()
-			if err := s.write(free, func(tx) error { return nil }); err != nil {
+			if err := s.write(free, func(sql.Tx) error { return nil }); err != nil {
 				t.Errorf("a filter runs while the writer is held: %v", err)
 			}
 			judged := make([]hook.Judged, len(filters))
@@ -143,7 +145,7 @@ func TestFiltersRunInNoTransaction(t *testing.T) {
 	}
 	// The control: inside a read it would be noticed.
 	held := 0
-	if err := s.read(t.Context(), func(tx) error { held = readersOpen - len(s.engine.(*lite).readers.turn); return nil }); err != nil || held != 1 {
+	if err := s.read(t.Context(), func(sql.Tx) error { held = sqlite.Readers - s.engine.(*sqlite.Engine).FreeReaders(); return nil }); err != nil || held != 1 {
 		t.Errorf("control: %d readers are held inside a read, %v", held, err)
 	}
 }
@@ -164,7 +166,7 @@ func TestRulesArePruned(t *testing.T) {
 	w := s.subscribed(t, c, 1, "never")
 	rules := func() (n int) {
 		t.Helper()
-		if err := s.read(t.Context(), func(q tx) error { return one(t.Context(), q, `SELECT count(*) FROM rules`, nil, &n) }); err != nil {
+		if err := s.read(t.Context(), func(q sql.Tx) error { return sql.One(t.Context(), q, `SELECT count(*) FROM rules`, nil, &n) }); err != nil {
 			t.Fatal(err)
 		}
 		return n
@@ -186,8 +188,8 @@ func TestRulesArePruned(t *testing.T) {
 	if err != nil || len(places[0].Rules) != 21 {
 		t.Fatalf("before anything was passed: %d rules, %v", len(places[0].Rules), err)
 	}
-	if err := s.write(t.Context(), func(q tx) error {
-		_, err := q.exec(t.Context(), `UPDATE owners SET swept = 18`)
+	if err := s.write(t.Context(), func(q sql.Tx) error {
+		_, err := q.Exec(t.Context(), `UPDATE owners SET swept = 18`)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -196,11 +198,11 @@ func TestRulesArePruned(t *testing.T) {
 	if err != nil || len(places[0].Rules) != 4 || places[0].Rules[0].From != 18 {
 		t.Fatalf("the engine reads %+v, %v; want what is in force from the swept mark on", places[0].Rules, err)
 	}
-	if err := s.write(t.Context(), func(q tx) error {
-		if _, err := q.exec(t.Context(), `DELETE FROM events WHERE "offset" <= 15`); err != nil {
+	if err := s.write(t.Context(), func(q sql.Tx) error {
+		if _, err := q.Exec(t.Context(), `DELETE FROM events WHERE "offset" <= 15`); err != nil {
 			return err
 		}
-		_, err := q.exec(t.Context(), `UPDATE companies SET purged_offset = 15`)
+		_, err := q.Exec(t.Context(), `UPDATE companies SET purged_offset = 15`)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -252,7 +254,7 @@ func TestReadersAreShared(t *testing.T) {
 	ctx, leave := context.WithCancel(Share(t.Context(), c.Key))
 	ended := make(chan error, 20)
 	read := func(ctx context.Context) {
-		ended <- s.read(ctx, func(tx) error { inside <- struct{}{}; <-release; return nil })
+		ended <- s.read(ctx, func(sql.Tx) error { inside <- struct{}{}; <-release; return nil })
 	}
 	for range 12 {
 		go read(ctx)
@@ -280,10 +282,10 @@ func TestReadersAreShared(t *testing.T) {
 	}
 	// The control: without shares they take every reader.
 	release = make(chan struct{})
-	for range readersOpen {
+	for range sqlite.Readers {
 		go read(t.Context())
 	}
-	for range readersOpen {
+	for range sqlite.Readers {
 		<-inside
 	}
 	brief, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -292,7 +294,7 @@ func TestReadersAreShared(t *testing.T) {
 		t.Errorf("control: a ninth read: %v", err)
 	}
 	close(release)
-	for range readersOpen {
+	for range sqlite.Readers {
 		<-ended
 	}
 }

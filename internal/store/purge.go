@@ -9,6 +9,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // PurgeCompanyStep deletes at most some limit of a company's rows from before a time: attempts and
@@ -25,23 +26,23 @@ import (
 // a backup. A step that had to pass all of it would become slower with each one.
 func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (n int, err error) {
 	p := purge{s: s, company: company, before: before, left: limit, from: s.purges.of(company, s.now())}
-	if err := s.read(ctx, func(q tx) error { return p.plan(ctx, q) }); err != nil {
+	if err := s.read(ctx, func(q sql.Tx) error { return p.plan(ctx, q) }); err != nil {
 		return 0, fmt.Errorf("plan purge: %w", err)
 	}
 	if len(p.steps) == 0 && !p.moved {
 		s.purges.reached(company, p.to)
 		return 0, nil
 	}
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n = 0
 		if p.moved {
-			if _, err := q.exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
+			if _, err := q.Exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
 				return err
 			}
 		}
 		for _, step := range p.steps {
 			failpoint.Hit(failpoint.Purge)
-			deleted, err := q.exec(ctx, step.query, step.args...)
+			deleted, err := q.Exec(ctx, step.query, step.args...)
 			if err != nil {
 				return err
 			}
@@ -116,7 +117,7 @@ type deletion struct {
 	args  []any
 }
 
-func (p *purge) plan(ctx context.Context, q tx) error {
+func (p *purge) plan(ctx context.Context, q sql.Tx) error {
 	p.steps, p.to = nil, purged{}
 	if err := p.findBoundary(ctx, q); err != nil {
 		return err
@@ -137,7 +138,7 @@ func (p *purge) plan(ctx context.Context, q tx) error {
 }
 
 // findBoundary finds the last offset that may go.
-func (p *purge) findBoundary(ctx context.Context, q tx) error {
+func (p *purge) findBoundary(ctx context.Context, q sql.Tx) error {
 	c, err := companyWhere(ctx, q, `key = $1`, int64(p.company))
 	if err != nil {
 		return err
@@ -146,12 +147,12 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 	if err != nil {
 		return err
 	}
-	head, err := p.s.head(ctx, q, c.Partition)
+	head, err := p.s.engine.Head(ctx, q, c.Partition)
 	if err != nil {
 		return err
 	}
 	var purged, place, parked hook.Offset
-	err = one(ctx, q, `
+	err = sql.One(ctx, q, `
 		SELECT c.purged_offset,
 			coalesce((SELECT min(CASE WHEN u.detached = 0 AND o.swept > u."offset" THEN o.swept ELSE u."offset" END)
 				FROM webhooks w JOIN cursors u ON u.webhook = w.key JOIN owners o ON o.partition = w.partition
@@ -168,9 +169,9 @@ func (p *purge) findBoundary(ctx context.Context, q tx) error {
 }
 
 // findStretch begins at the first event that is left.
-func (p *purge) findStretch(ctx context.Context, q tx) error {
+func (p *purge) findStretch(ctx context.Context, q sql.Tx) error {
 	var first hook.Offset
-	err := one(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3), $3)`,
+	err := sql.One(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3), $3)`,
 		[]any{int64(p.company), int64(p.from.offset), int64(p.boundary)}, &first)
 	p.upTo = min(p.boundary, first+purgeStretch)
 	return err
@@ -178,8 +179,8 @@ func (p *purge) findStretch(ctx context.Context, q tx) error {
 
 // webhooks are those that hold something to delete, asked in one statement: most never do, and there
 // can be very many. The deleted ones are left out, which are erased as a whole.
-func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err error) {
-	err = each(ctx, q, `
+func (p *purge) webhooks(ctx context.Context, q sql.Tx) (keys []hook.WebhookKey, err error) {
+	err = sql.Each(ctx, q, `
 		SELECT w.key FROM webhooks w WHERE w.company = $1 AND w.deleted_at IS NULL AND (
 			EXISTS (SELECT 1 FROM attempts x WHERE x.webhook = w.key AND x."offset" > $2 AND x."offset" <= $3)
 			OR EXISTS (SELECT 1 FROM unrecordable x WHERE x.webhook = w.key AND x."offset" > $2 AND x."offset" <= $3)
@@ -188,7 +189,7 @@ func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err
 			OR EXISTS (SELECT 1 FROM skips x WHERE x.webhook = w.key AND x.to_offset > $2 AND x.to_offset <= $3)
 			OR EXISTS (SELECT 1 FROM stats x WHERE x.webhook = w.key AND x.bucket > $4 AND x.bucket <= $5)
 			OR EXISTS (SELECT 1 FROM tests x WHERE x.webhook = w.key AND x.at <= $6))
-		ORDER BY w.id`, []any{int64(p.company), int64(p.from.offset), int64(p.upTo), p.from.minute, p.lastMinute(), p.lastTest()}, func(r rows) error {
+		ORDER BY w.id`, []any{int64(p.company), int64(p.from.offset), int64(p.upTo), p.from.minute, p.lastMinute(), p.lastTest()}, func(r sql.Rows) error {
 		var key hook.WebhookKey
 		err := r.Scan(&key)
 		keys = append(keys, key)
@@ -201,11 +202,11 @@ func (p *purge) webhooks(ctx context.Context, q tx) (keys []hook.WebhookKey, err
 func (p *purge) lastMinute() int64 { return p.before.Unix()/60 - 1 }
 
 // lastTest is the last instant whose test deliveries may go.
-func (p *purge) lastTest() int64 { return micros(p.before) - 1 }
+func (p *purge) lastTest() int64 { return sql.Micros(p.before) - 1 }
 
 // planWebhook goes through the tables that hold rows by webhook. Each query names the value of the
 // last row that may go in this step, and counts the rows up to there.
-func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) error {
+func (p *purge) planWebhook(ctx context.Context, q sql.Tx, key hook.WebhookKey) error {
 	done, upTo := int64(p.from.offset), int64(p.upTo)
 	for _, t := range []struct {
 		find, remove string
@@ -242,7 +243,7 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 	} {
 		var last int64
 		n := 0
-		err := each(ctx, q, t.find, []any{int64(key), t.after, t.bound, int64(p.left)}, func(r rows) error {
+		err := sql.Each(ctx, q, t.find, []any{int64(key), t.after, t.bound, int64(p.left)}, func(r sql.Rows) error {
 			n++
 			return r.Scan(&last)
 		})
@@ -260,12 +261,12 @@ func (p *purge) planWebhook(ctx context.Context, q tx, key hook.WebhookKey) erro
 }
 
 // planEvents comes last: an event stays as long as something speaks of it.
-func (p *purge) planEvents(ctx context.Context, q tx) error {
+func (p *purge) planEvents(ctx context.Context, q sql.Tx) error {
 	p.to.minute = p.lastMinute()
 	var last hook.Offset
 	n := 0
-	err := each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
-		[]any{int64(p.company), int64(p.from.offset), int64(p.upTo), int64(p.left)}, func(r rows) error {
+	err := sql.Each(ctx, q, `SELECT "offset" FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3 ORDER BY "offset" LIMIT $4`,
+		[]any{int64(p.company), int64(p.from.offset), int64(p.upTo), int64(p.left)}, func(r sql.Rows) error {
 			n++
 			return r.Scan(&last)
 		})
@@ -281,9 +282,9 @@ func (p *purge) planEvents(ctx context.Context, q tx) error {
 	}
 	p.to.offset = p.upTo
 	var id string
-	err = one(ctx, q, `
+	err = sql.One(ctx, q, `
 		SELECT coalesce(max(id), '') FROM (SELECT id, at FROM notices WHERE company = $1 ORDER BY id LIMIT $2) AS oldest WHERE at < $3`,
-		[]any{int64(p.company), int64(p.left), micros(p.before)}, &id)
+		[]any{int64(p.company), int64(p.left), sql.Micros(p.before)}, &id)
 	if err == nil && id != "" {
 		p.steps = append(p.steps, deletion{`DELETE FROM notices WHERE company = $1 AND id <= $2`, []any{int64(p.company), id}})
 	}
@@ -292,10 +293,10 @@ func (p *purge) planEvents(ctx context.Context, q tx) error {
 
 // PurgeAnswersStep deletes at most limit saved answers to POSTs from before a time.
 func (s *Store) PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
-	err = s.write(ctx, func(q tx) error {
-		deleted, err := q.exec(ctx, `
+	err = s.write(ctx, func(q sql.Tx) error {
+		deleted, err := q.Exec(ctx, `
 			DELETE FROM idempotency WHERE (company, key) IN (SELECT company, key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)`,
-			micros(before), int64(limit))
+			sql.Micros(before), int64(limit))
 		n = int(deleted)
 		return err
 	})
@@ -326,20 +327,20 @@ var erasures = []string{
 // leave the engine the time to hear of the deletion.
 func (s *Store) EraseDeletedStep(ctx context.Context, before time.Time, limit int) (n int, err error) {
 	var key int64
-	err = s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT key FROM webhooks WHERE deleted_at < $1 ORDER BY deleted_at LIMIT 1`, []any{micros(before)}, &key)
+	err = s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT key FROM webhooks WHERE deleted_at < $1 ORDER BY deleted_at LIMIT 1`, []any{sql.Micros(before)}, &key)
 	})
-	if errors.Is(err, errNoRow) {
+	if errors.Is(err, sql.ErrNoRow) {
 		return 0, nil
 	}
 	if err == nil {
-		err = s.write(ctx, func(q tx) error {
+		err = s.write(ctx, func(q sql.Tx) error {
 			n = 0
 			for _, query := range erasures {
 				if n >= limit {
 					return nil
 				}
-				deleted, err := q.exec(ctx, query, key, int64(limit-n))
+				deleted, err := q.Exec(ctx, query, key, int64(limit-n))
 				if err != nil {
 					return err
 				}

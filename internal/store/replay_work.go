@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // ReplayItem is one delivery that a replay covers.
@@ -19,7 +20,7 @@ type ReplayItem struct {
 // upTo have been looked at; done says that there is nothing further. A replay that runs no more is
 // done.
 func (s *Store) ReplayWork(ctx context.Context, key int64, after hook.Offset, limit int) (items []ReplayItem, upTo hook.Offset, done bool, err error) {
-	err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		items, done = items[:0], false
 		r, err := replayWhere(ctx, q, `key = $1`, key)
 		if err != nil {
@@ -56,8 +57,8 @@ func (v *view) replayItems(ctx context.Context, offsets []hook.Offset) ([]Replay
 	var last *ReplayItem // the next sequence is counted from the one before
 	for _, o := range offsets {
 		item := ReplayItem{Ref: Ref{Offset: o}}
-		err := one(ctx, v.q, `SELECT topic, object_key FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &item.Topic, &item.ObjectKey)
-		if errors.Is(err, errNoRow) {
+		err := sql.One(ctx, v.q, `SELECT topic, object_key FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &item.Topic, &item.ObjectKey)
+		if errors.Is(err, sql.ErrNoRow) {
 			continue
 		}
 		if err != nil {
@@ -99,8 +100,8 @@ func (v *view) numberFrom(ctx context.Context, last *ReplayItem, ref Ref) (seque
 
 const replayColumns = `key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, topic, rate, started, delivered, failed, created_at, finished_at`
 
-func replayWhere(ctx context.Context, q tx, condition string, args ...any) (r *Replay, err error) {
-	err = each(ctx, q, `SELECT `+replayColumns+` FROM replays WHERE `+condition, args, func(row rows) error {
+func replayWhere(ctx context.Context, q sql.Tx, condition string, args ...any) (r *Replay, err error) {
+	err = sql.Each(ctx, q, `SELECT `+replayColumns+` FROM replays WHERE `+condition, args, func(row sql.Rows) error {
 		r, err = scanReplay(row)
 		return err
 	})
@@ -110,19 +111,19 @@ func replayWhere(ctx context.Context, q tx, condition string, args ...any) (r *R
 	return r, err
 }
 
-func scanReplay(row rows) (*Replay, error) {
+func scanReplay(row sql.Rows) (*Replay, error) {
 	r := &Replay{}
 	var from, created int64
 	var to, finished *int64
 	err := row.Scan(&r.Key, &r.ID, &r.Webhook, &r.Status, &from, &to, &r.FromOffset, &r.ToOffset, &r.Place, &r.Covers, &r.Topic, &r.Rate,
 		&r.Started, &r.Delivered, &r.Failed, &created, &finished)
-	r.From, r.To, r.CreatedAt, r.FinishedAt = fromMicros(from), fromMicrosOrNull(to), fromMicros(created), fromMicrosOrNull(finished)
+	r.From, r.To, r.CreatedAt, r.FinishedAt = sql.FromMicros(from), sql.FromMicrosOrNull(to), sql.FromMicros(created), sql.FromMicrosOrNull(finished)
 	return r, err
 }
 
 // Replay reads a replay of a webhook.
 func (s *Store) Replay(ctx context.Context, key hook.WebhookKey, id string) (r *Replay, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		r, err = replayWhere(ctx, q, `id = $1 AND webhook = $2`, id, int64(key))
 		return err
 	})
@@ -131,7 +132,7 @@ func (s *Store) Replay(ctx context.Context, key hook.WebhookKey, id string) (r *
 
 // ReplayByKey reads a replay by its key.
 func (s *Store) ReplayByKey(ctx context.Context, key int64) (r *Replay, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		r, err = replayWhere(ctx, q, `key = $1`, key)
 		return err
 	})
@@ -140,10 +141,10 @@ func (s *Store) ReplayByKey(ctx context.Context, key int64) (r *Replay, err erro
 
 // Replays lists a webhook's replays, newest first.
 func (s *Store) Replays(ctx context.Context, key hook.WebhookKey, p Page) (list []*Replay, more string, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
-		return each(ctx, q, `SELECT `+replayColumns+` FROM replays WHERE webhook = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
-			[]any{int64(key), p.before(), int64(p.Limit + 1)}, func(row rows) error {
+		return sql.Each(ctx, q, `SELECT `+replayColumns+` FROM replays WHERE webhook = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
+			[]any{int64(key), p.before(), int64(p.Limit + 1)}, func(row sql.Rows) error {
 				r, err := scanReplay(row)
 				list = append(list, r)
 				return err
@@ -159,7 +160,7 @@ func (s *Store) Replays(ctx context.Context, key hook.WebhookKey, p Page) (list 
 // CancelReplay ends a running replay; what it parked is forgotten. One that runs no more stays as it
 // is, and so does what it parked.
 func (s *Store) CancelReplay(ctx context.Context, key hook.WebhookKey, id string, a Audit) error {
-	err := s.write(ctx, func(q tx) error {
+	err := s.write(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
@@ -172,10 +173,10 @@ func (s *Store) CancelReplay(ctx context.Context, key hook.WebhookKey, id string
 		if err := v.touch(ctx); err != nil {
 			return err
 		}
-		if _, err := q.exec(ctx, `UPDATE replays SET status = 'cancelled', finished_at = $1 WHERE key = $2`, micros(now), r.Key); err != nil {
+		if _, err := q.Exec(ctx, `UPDATE replays SET status = 'cancelled', finished_at = $1 WHERE key = $2`, sql.Micros(now), r.Key); err != nil {
 			return err
 		}
-		if _, err := q.exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = 'replay' AND replay = $2`, int64(key), r.Key); err != nil {
+		if _, err := q.Exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = 'replay' AND replay = $2`, int64(key), r.Key); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, v.company, id, a, now)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Covers says which deliveries a replay sends again.
@@ -57,7 +58,7 @@ type Replay struct {
 
 // CreateReplay begins a replay. One at a time runs for a webhook; an INACTIVE one has none.
 func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewReplay, a Audit) (r *Replay, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
@@ -76,15 +77,15 @@ func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewRepl
 		if r.FromOffset, r.ToOffset, err = v.span(ctx, n); err != nil {
 			return err
 		}
-		if r.Key, err = nextKey(ctx, q, "replay_key"); err != nil {
+		if r.Key, err = sql.NextKey(ctx, q, "replay_key"); err != nil {
 			return err
 		}
 		r.Place = r.FromOffset - 1
-		if _, err := q.exec(ctx, `
+		if _, err := q.Exec(ctx, `
 			INSERT INTO replays (key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, topic, rate, created_at)
 			VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-			r.Key, r.ID, int64(key), micros(n.From), microsOrNull(n.To), int64(r.FromOffset), int64(r.ToOffset), int64(r.Place),
-			string(n.Covers), n.Topic, n.Rate, micros(now)); err != nil {
+			r.Key, r.ID, int64(key), sql.Micros(n.From), sql.MicrosOrNull(n.To), int64(r.FromOffset), int64(r.ToOffset), int64(r.Place),
+			string(n.Covers), n.Topic, n.Rate, sql.Micros(now)); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, v.company, r.ID, a, now)
@@ -95,10 +96,10 @@ func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewRepl
 	return r, nil
 }
 
-func refuseSecondReplay(ctx context.Context, q tx, key hook.WebhookKey) error {
+func refuseSecondReplay(ctx context.Context, q sql.Tx, key hook.WebhookKey) error {
 	var running string
-	err := one(ctx, q, `SELECT id FROM replays WHERE webhook = $1 AND status = 'running'`, []any{int64(key)}, &running)
-	if errors.Is(err, errNoRow) {
+	err := sql.One(ctx, q, `SELECT id FROM replays WHERE webhook = $1 AND status = 'running'`, []any{int64(key)}, &running)
+	if errors.Is(err, sql.ErrNoRow) {
 		return nil
 	}
 	if err != nil {
@@ -119,7 +120,7 @@ func (v *view) span(ctx context.Context, n NewReplay) (from, to hook.Offset, err
 // after some 100,000 events have been looked at; then it is not exact.
 func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewReplay) (count, bytes int64, exact bool, err error) {
 	var from, to hook.Offset
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err == nil {
 			from, to, err = v.span(ctx, n)
@@ -127,7 +128,7 @@ func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewRepl
 		return err
 	})
 	for steps := 0; err == nil && !exact && steps < 100_000/readRows; steps++ {
-		err = s.readOpinions(ctx, func(q tx, k *opinions) error {
+		err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
@@ -138,7 +139,7 @@ func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewRepl
 			}
 			for _, o := range items {
 				var size int64
-				if err := one(ctx, q, `SELECT length(data) FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &size); err != nil {
+				if err := sql.One(ctx, q, `SELECT length(data) FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, &size); err != nil {
 					return err
 				}
 				count, bytes = count+1, bytes+size

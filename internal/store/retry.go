@@ -6,6 +6,8 @@ import (
 	"maps"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // ReasonRequested is why a delivery is due that somebody asked for.
@@ -18,7 +20,7 @@ const ReasonRequested = "requested"
 // soon as that is settled. What is settled gets one more attempt beside the schedule. Of a webhook whose
 // endpoint is down it is due before all others, so that it is the next probe.
 func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID string, a Audit) (d *Delivery, err error) {
-	err = s.writeOpinions(ctx, func(q tx, k *opinions) error {
+	err = s.writeOpinions(ctx, func(q sql.Tx, k *opinions) error {
 		v, err := s.view(ctx, q, k, key)
 		if err != nil {
 			return err
@@ -56,21 +58,21 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 }
 
 func (v *view) makeDue(ctx context.Context, d *Delivery) error {
-	now := micros(v.s.now())
+	now := sql.Micros(v.s.now())
 	due := now
 	if v.cursor.ProbeAt != nil {
 		var first *int64
-		if err := one(ctx, v.q, `SELECT min(due_at) FROM parked WHERE webhook = $1`, []any{int64(v.key)}, &first); err != nil {
+		if err := sql.One(ctx, v.q, `SELECT min(due_at) FROM parked WHERE webhook = $1`, []any{int64(v.key)}, &first); err != nil {
 			return err
 		}
 		if first != nil {
 			due = min(due, *first-1)
 		}
 	}
-	n, err := v.q.exec(ctx, `
+	n, err := v.q.Exec(ctx, `
 		UPDATE parked SET due_at = $6, parked_at = $1, reason = 'requested' WHERE webhook = $2 AND kind = 'live' AND "offset" =
 			CASE WHEN $3 = 1 THEN (SELECT min("offset") FROM parked WHERE webhook = $2 AND object_key = $4 AND kind = 'live') ELSE $5 END`,
-		now, int64(v.key), flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset), due)
+		now, int64(v.key), sql.Flag(d.Status == hook.Held), d.ObjectKey, int64(d.Offset), due)
 	if err != nil || n > 0 {
 		return err
 	}
@@ -82,7 +84,7 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 	if d.Sequence != nil {
 		sequence = *d.Sequence
 	}
-	_, err = v.q.exec(ctx, `
+	_, err = v.q.Exec(ctx, `
 		INSERT INTO parked (webhook, kind, "offset", partition, sequence, object_key, attempts, step, due_at, parked_at, reason, replay)
 		VALUES ($1, 'manual', $2, $3, $4, $5, $6, 0, $8, $7, 'requested', 0)
 		ON CONFLICT (webhook, kind, "offset") DO UPDATE SET due_at = excluded.due_at, parked_at = excluded.parked_at, reason = excluded.reason`,
@@ -93,7 +95,7 @@ func (v *view) makeDue(ctx context.Context, d *Delivery) error {
 // RequestProbe writes down that somebody wishes for an attempt now at a webhook which is down or throttled.
 // The wish itself is the engine's.
 func (s *Store) RequestProbe(ctx context.Context, company hook.CompanyKey, id string, a Audit) error {
-	err := s.write(ctx, func(q tx) error {
+	err := s.write(ctx, func(q sql.Tx) error {
 		w, err := s.webhookOf(ctx, q, company, id)
 		if err != nil {
 			return err
@@ -112,10 +114,10 @@ func (s *Store) RequestProbe(ctx context.Context, company hook.CompanyKey, id st
 // touch tells the owner of the webhook's partition that there is a wish, without making a new
 // version of the webhook.
 func (v *view) touch(ctx context.Context) error {
-	version, err := bumpConfig(ctx, v.q, v.partition)
+	version, err := log.CountChange(ctx, v.q, v.partition)
 	if err != nil {
 		return err
 	}
-	_, err = v.q.exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
+	_, err = v.q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
 	return err
 }

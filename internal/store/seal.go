@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // newSeal is AES-256-GCM with random nonces under the master key.
@@ -53,13 +55,13 @@ func (s *Store) checkSeal(ctx context.Context, key []byte) error {
 	sum := sha256.Sum256(append([]byte("print of a master key\x00"), key...))
 	print := int64(binary.BigEndian.Uint64(sum[:8]) >> 16)
 	var have int64
-	err := s.read(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT value FROM meta WHERE name = 'master_key_print'`, nil, &have)
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT value FROM meta WHERE name = 'master_key_print'`, nil, &have)
 	})
 	switch {
-	case errors.Is(err, errNoRow):
-		return s.write(ctx, func(q tx) error {
-			_, err := q.exec(ctx, `INSERT INTO meta (name, value) VALUES ('master_key_print', $1)`, print)
+	case errors.Is(err, sql.ErrNoRow):
+		return s.write(ctx, func(q sql.Tx) error {
+			_, err := q.Exec(ctx, `INSERT INTO meta (name, value) VALUES ('master_key_print', $1)`, print)
 			return err
 		})
 	case err != nil:

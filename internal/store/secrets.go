@@ -7,11 +7,12 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Secrets shows what a webhook signs with. Who looked is written down.
 func (s *Store) Secrets(ctx context.Context, company hook.CompanyKey, id string, a Audit) (secrets hook.Secrets, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		w, err := s.webhookOf(ctx, q, company, id)
 		if err != nil {
 			return err
@@ -39,7 +40,7 @@ type Rotation struct {
 // secret that receivers know. A rotation in progress is a conflict unless forced; then the secret
 // that signs the Atlas header at this moment is the one that stays known.
 func (s *Store) RotateSecret(ctx context.Context, company hook.CompanyKey, id string, r Rotation, a Audit) (secrets hook.Secrets, err error) {
-	err = s.change(ctx, company, id, a, func(_ tx, w *hook.Webhook, _ hook.Offset) error {
+	err = s.change(ctx, company, id, a, func(_ sql.Tx, w *hook.Webhook, _ hook.Offset) error {
 		now := hook.Now(s.now())
 		known, other := w.Secrets.At(now)
 		if other != "" && !r.Force {
@@ -74,7 +75,7 @@ func (s *Store) CancelRotation(ctx context.Context, company hook.CompanyKey, id 
 }
 
 func (s *Store) inRotation(ctx context.Context, company hook.CompanyKey, id string, a Audit, change func(*hook.Secrets)) (secrets hook.Secrets, err error) {
-	err = s.change(ctx, company, id, a, func(_ tx, w *hook.Webhook, _ hook.Offset) error {
+	err = s.change(ctx, company, id, a, func(_ sql.Tx, w *hook.Webhook, _ hook.Offset) error {
 		if _, other := w.Secrets.At(s.now()); other == "" {
 			return hook.Refuse(hook.KindConflict, "no_rotation", "no rotation is in progress")
 		}
@@ -96,10 +97,10 @@ func (s *Store) ExpireSecrets(ctx context.Context, now time.Time, limit int) (n 
 		id      string
 	}
 	var list []expired
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
-		return each(ctx, q, `SELECT company, id FROM webhooks WHERE previous_expires_at <= $1 AND deleted_at IS NULL LIMIT $2`,
-			[]any{micros(now), int64(limit)}, func(r rows) error {
+		return sql.Each(ctx, q, `SELECT company, id FROM webhooks WHERE previous_expires_at <= $1 AND deleted_at IS NULL LIMIT $2`,
+			[]any{sql.Micros(now), int64(limit)}, func(r sql.Rows) error {
 				var e expired
 				err := r.Scan(&e.company, &e.id)
 				list = append(list, e)
@@ -108,7 +109,7 @@ func (s *Store) ExpireSecrets(ctx context.Context, now time.Time, limit int) (n 
 	})
 	for _, e := range list {
 		if err == nil {
-			err = s.change(ctx, e.company, e.id, Audit{Actor: "engine", Action: "webhook.secret_expired"}, func(_ tx, w *hook.Webhook, _ hook.Offset) error {
+			err = s.change(ctx, e.company, e.id, Audit{Actor: "engine", Action: "webhook.secret_expired"}, func(_ sql.Tx, w *hook.Webhook, _ hook.Offset) error {
 				if w.Secrets.Previous == "" || now.Before(w.Secrets.PreviousExpires) {
 					return hook.NotFound("expired secret")
 				}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Session is one of the console's that began with a key. It is what the key is, and ends with it.
@@ -17,12 +18,12 @@ type Session struct {
 
 // BeginSession keeps a session by the hash of its text, and forgets some that are over.
 func (s *Store) BeginSession(ctx context.Context, text string, n Session) error {
-	err := s.write(ctx, func(q tx) error {
-		if _, err := q.exec(ctx, `DELETE FROM sessions WHERE hash IN (SELECT hash FROM sessions WHERE expires_at < $1 LIMIT 100)`, micros(s.now())); err != nil {
+	err := s.write(ctx, func(q sql.Tx) error {
+		if _, err := q.Exec(ctx, `DELETE FROM sessions WHERE hash IN (SELECT hash FROM sessions WHERE expires_at < $1 LIMIT 100)`, sql.Micros(s.now())); err != nil {
 			return err
 		}
 		hash := KeyHash(text)
-		_, err := q.exec(ctx, `INSERT INTO sessions (hash, maker, expires_at) VALUES ($1, $2, $3)`, hash[:], n.Maker[:], micros(n.ExpiresAt))
+		_, err := q.Exec(ctx, `INSERT INTO sessions (hash, maker, expires_at) VALUES ($1, $2, $3)`, hash[:], n.Maker[:], sql.Micros(n.ExpiresAt))
 		return err
 	})
 	if err != nil {
@@ -33,14 +34,14 @@ func (s *Store) BeginSession(ctx context.Context, text string, n Session) error 
 
 // SessionByHash finds a session, over or not; [hook.NotFound] when there is none.
 func (s *Store) SessionByHash(ctx context.Context, hash [32]byte) (found *Session, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		var maker []byte
 		var expires int64
-		err := one(ctx, q, `SELECT maker, expires_at FROM sessions WHERE hash = $1`, []any{hash[:]}, &maker, &expires)
-		if errors.Is(err, errNoRow) {
+		err := sql.One(ctx, q, `SELECT maker, expires_at FROM sessions WHERE hash = $1`, []any{hash[:]}, &maker, &expires)
+		if errors.Is(err, sql.ErrNoRow) {
 			return hook.NotFound("session")
 		}
-		found = &Session{ExpiresAt: fromMicros(expires)}
+		found = &Session{ExpiresAt: sql.FromMicros(expires)}
 		copy(found.Maker[:], maker)
 		return err
 	})
@@ -53,12 +54,12 @@ func (s *Store) SessionByHash(ctx context.Context, hash [32]byte) (found *Sessio
 // EndSession ends a session of the console by its text, however it began. One that is not there has
 // ended.
 func (s *Store) EndSession(ctx context.Context, text string) error {
-	err := s.write(ctx, func(q tx) error {
-		hash, now := KeyHash(text), micros(s.now())
-		if _, err := q.exec(ctx, `DELETE FROM sessions WHERE hash = $1`, hash[:]); err != nil {
+	err := s.write(ctx, func(q sql.Tx) error {
+		hash, now := KeyHash(text), sql.Micros(s.now())
+		if _, err := q.Exec(ctx, `DELETE FROM sessions WHERE hash = $1`, hash[:]); err != nil {
 			return err
 		}
-		_, err := q.exec(ctx, `UPDATE links SET session_expires_at = $1 WHERE session_hash = $2 AND session_expires_at > $1`, now, hash[:])
+		_, err := q.Exec(ctx, `UPDATE links SET session_expires_at = $1 WHERE session_hash = $2 AND session_expires_at > $1`, now, hash[:])
 		return err
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // readsOfOne is how many reads for one company may run at once; more of them wait for each other, and
@@ -59,26 +60,26 @@ func (s *shares) enter(ctx context.Context) (leave func(), err error) {
 		return func() { <-x.turn; forget() }, nil
 	case <-ctx.Done():
 		forget()
-		return nil, unavailable("store_busy", errors.Join(errors.New("wait for a reader"), ctx.Err()))
+		return nil, sql.Unavailable("store_busy", errors.Join(errors.New("wait for a reader"), ctx.Err()))
 	}
 }
 
 // read runs fn on one consistent snapshot, in its turn.
-func (s *Store) read(ctx context.Context, fn func(tx) error) error {
+func (s *Store) read(ctx context.Context, fn func(sql.Tx) error) error {
 	leave, err := s.shares.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	return s.engine.read(ctx, fn)
+	return s.engine.Read(ctx, fn)
 }
 
 // look is read for a function that asks once.
-func (s *Store) look(ctx context.Context, fn func(tx) error) error {
+func (s *Store) look(ctx context.Context, fn func(sql.Tx) error) error {
 	leave, err := s.shares.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	return s.engine.look(ctx, fn)
+	return s.engine.Look(ctx, fn)
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Standing is where a webhook stands, as the store knows it.
@@ -30,7 +32,7 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	var st Standing
 	var above map[hook.Offset]bool
 	var head, parked hook.Offset
-	err := s.read(ctx, func(q tx) error {
+	err := s.read(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
 			return err
@@ -42,7 +44,7 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 		if head, err = s.head(ctx, q, v.partition); err != nil {
 			return err
 		}
-		err = one(ctx, q, `SELECT count(*), coalesce(min("offset"), 0) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &st.Parked, &parked)
+		err = sql.One(ctx, q, `SELECT count(*), coalesce(min("offset"), 0) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &st.Parked, &parked)
 		if err != nil || parked == 0 {
 			return err
 		}
@@ -67,7 +69,7 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 	}
 	st.BacklogExact = reached == head
 	if oldest > 0 && (parked == 0 || oldest < parked) {
-		err = s.read(ctx, func(q tx) error {
+		err = s.read(ctx, func(q sql.Tx) error {
 			v, err := s.view(ctx, q, nil, key)
 			if err == nil {
 				st.OldestPendingAt, err = v.acceptedAt(ctx, oldest)
@@ -99,7 +101,7 @@ const Tallied = 24 * time.Hour
 
 // Tally counts a webhook's attempts since its endpoint was set, at most for a day.
 func (s *Store) Tally(ctx context.Context, w *hook.Webhook, c *hook.Cursor) (t Tally, err error) {
-	err = s.look(ctx, func(q tx) error {
+	err = s.look(ctx, func(q sql.Tx) error {
 		t, err = s.tally(ctx, q, w, c)
 		return err
 	})
@@ -110,13 +112,13 @@ func (s *Store) Tally(ctx context.Context, w *hook.Webhook, c *hook.Cursor) (t T
 }
 
 // tally goes by minutes, as statistics do: the one in which it succeeded last does not count as after that.
-func (s *Store) tally(ctx context.Context, q tx, w *hook.Webhook, c *hook.Cursor) (t Tally, err error) {
+func (s *Store) tally(ctx context.Context, q sql.Tx, w *hook.Webhook, c *hook.Cursor) (t Tally, err error) {
 	minute := func(t time.Time) int64 { return t.Unix() / 60 }
 	success := int64(-1)
 	if c.LastSuccessAt != nil {
 		success = minute(*c.LastSuccessAt)
 	}
-	err = one(ctx, q, `
+	err = sql.One(ctx, q, `
 		SELECT coalesce(sum(delivered), 0), coalesce(sum(failed + retried), 0), coalesce(sum(CASE WHEN bucket > $3 THEN failed + retried ELSE 0 END), 0)
 		FROM stats WHERE webhook = $1 AND bucket >= $2`,
 		[]any{int64(w.Key), max(minute(s.now().Add(-Tallied)), minute(w.EndpointSince)), success}, &t.Delivered, &t.Undelivered, &t.Refused)
@@ -132,7 +134,7 @@ type Fare struct {
 
 // Fares reads how webhooks fare, in their order.
 func (s *Store) Fares(ctx context.Context, list []*hook.Webhook) (fares []Fare, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		fares = fares[:0]
 		for _, w := range list {
 			c, _, err := cursorOf(ctx, q, w.Key)
@@ -161,7 +163,7 @@ func (s *Store) Fares(ctx context.Context, list []*hook.Webhook) (fares []Fare, 
 // LastFailure is the latest attempt that did not deliver, among those of the newest events that have one
 // and of the deliveries that wait for a retry; nil where there is none.
 func (s *Store) LastFailure(ctx context.Context, key hook.WebhookKey) (last *hook.Attempt, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		last, err = lastFailure(ctx, q, key, lookedForFailure)
 		return err
 	})
@@ -171,21 +173,21 @@ func (s *Store) LastFailure(ctx context.Context, key hook.WebhookKey) (last *hoo
 	return last, nil
 }
 
-func lastFailure(ctx context.Context, q tx, key hook.WebhookKey, among int) (last *hook.Attempt, err error) {
+func lastFailure(ctx context.Context, q sql.Tx, key hook.WebhookKey, among int) (last *hook.Attempt, err error) {
 	var failed []hook.Offset
-	collect := func(r rows) error {
+	collect := func(r sql.Rows) error {
 		var o hook.Offset
 		err := r.Scan(&o)
 		failed = append(failed, o)
 		return err
 	}
-	err = each(ctx, q, `SELECT DISTINCT "offset" FROM attempts WHERE webhook = $1 AND outcome <> 'delivered' ORDER BY "offset" DESC LIMIT $2`,
+	err = sql.Each(ctx, q, `SELECT DISTINCT "offset" FROM attempts WHERE webhook = $1 AND outcome <> 'delivered' ORDER BY "offset" DESC LIMIT $2`,
 		[]any{int64(key), int64(among)}, collect)
 	if err != nil {
 		return nil, err
 	}
 	// The latest may be a retry of any of those that wait, of which there are no more than may be parked.
-	err = each(ctx, q, `
+	err = sql.Each(ctx, q, `
 		SELECT "offset" FROM parked
 		WHERE webhook = $1 AND due_at IS NOT NULL AND parked_at = (SELECT max(x.parked_at) FROM parked x WHERE x.webhook = $1 AND x.due_at IS NOT NULL) LIMIT 1`,
 		[]any{int64(key)}, collect)
@@ -194,8 +196,8 @@ func lastFailure(ctx context.Context, q tx, key hook.WebhookKey, among int) (las
 	}
 	for _, o := range failed {
 		// The last two: one that delivered is the last of its event, but for a retry by hand.
-		err := each(ctx, q, `SELECT `+attemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
-			[]any{int64(key), int64(o)}, func(r rows) error {
+		err := sql.Each(ctx, q, `SELECT `+log.AttemptColumns+` FROM attempts WHERE webhook = $1 AND "offset" = $2 ORDER BY number DESC LIMIT 2`,
+			[]any{int64(key), int64(o)}, func(r sql.Rows) error {
 				a, err := scanAttempt(r)
 				if a.Outcome != hook.OutcomeDelivered && (last == nil || a.StartedAt.After(last.StartedAt)) {
 					last = &a
@@ -213,19 +215,19 @@ func lastFailure(ctx context.Context, q tx, key hook.WebhookKey, among int) (las
 // parked. There are no more of them than a lane has in flight, and than may be parked.
 func (v *view) above(ctx context.Context) (map[hook.Offset]bool, error) {
 	above := map[hook.Offset]bool{}
-	put := func(settled bool) func(rows) error {
-		return func(r rows) error {
+	put := func(settled bool) func(sql.Rows) error {
+		return func(r sql.Rows) error {
 			var o hook.Offset
 			err := r.Scan(&o)
 			above[o] = settled
 			return err
 		}
 	}
-	err := each(ctx, v.q, `SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2`, []any{int64(v.key), int64(v.place)}, put(false))
+	err := sql.Each(ctx, v.q, `SELECT "offset" FROM parked WHERE webhook = $1 AND kind = 'live' AND "offset" > $2`, []any{int64(v.key), int64(v.place)}, put(false))
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, v.q, `
+	err = sql.Each(ctx, v.q, `
 		SELECT "offset" FROM attempts WHERE webhook = $1 AND "offset" > $2 AND kind = 'live' AND outcome IN ('delivered', 'failed', 'gone')`,
 		[]any{int64(v.key), int64(v.place)}, put(true))
 	return above, err
@@ -233,10 +235,10 @@ func (v *view) above(ctx context.Context) (map[hook.Offset]bool, error) {
 
 // acceptedAt is nil for an event that is purged.
 func (v *view) acceptedAt(ctx context.Context, o hook.Offset) (at *time.Time, err error) {
-	err = each(ctx, v.q, `SELECT accepted_at FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, func(r rows) error {
+	err = sql.Each(ctx, v.q, `SELECT accepted_at FROM events WHERE company = $1 AND "offset" = $2`, []any{int64(v.company), int64(o)}, func(r sql.Rows) error {
 		var us int64
 		err := r.Scan(&us)
-		at = fromMicrosOrNull(&us)
+		at = sql.FromMicrosOrNull(&us)
 		return err
 	})
 	return at, err

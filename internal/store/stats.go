@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // StatsQuery asks for the figures of a webhook, or of all webhooks of a company (Webhook 0).
@@ -24,7 +25,7 @@ func (s *Store) Stats(ctx context.Context, query StatsQuery) ([]Stat, error) {
 	keys := []hook.WebhookKey{query.Webhook}
 	if query.Webhook == 0 {
 		keys = nil
-		err := s.read(ctx, func(q tx) (err error) {
+		err := s.read(ctx, func(q sql.Tx) (err error) {
 			keys, err = webhookKeys(ctx, q, query.Company, WebhookFilter{})
 			return err
 		})
@@ -36,7 +37,7 @@ func (s *Store) Stats(ctx context.Context, query StatsQuery) ([]Stat, error) {
 	sums := map[int64]*Stat{}
 	from := query.From
 	for len(keys) > 0 {
-		err := s.read(ctx, func(q tx) error {
+		err := s.read(ctx, func(q sql.Tx) error {
 			for rows := 0; len(keys) > 0 && rows < readRows; {
 				n, last, err := addStats(ctx, q, keys[0], from, query, sums)
 				if err != nil {
@@ -60,11 +61,11 @@ func (s *Store) Stats(ctx context.Context, query StatsQuery) ([]Stat, error) {
 	return list, nil
 }
 
-func addStats(ctx context.Context, q tx, key hook.WebhookKey, from int64, query StatsQuery, sums map[int64]*Stat) (n int, last int64, err error) {
-	err = each(ctx, q, `
+func addStats(ctx context.Context, q sql.Tx, key hook.WebhookKey, from int64, query StatsQuery, sums map[int64]*Stat) (n int, last int64, err error) {
+	err = sql.Each(ctx, q, `
 		SELECT bucket, delivered, failed, retried, latency, arrival FROM stats
 		WHERE webhook = $1 AND bucket >= $2 AND bucket < $3 ORDER BY bucket LIMIT $4`,
-		[]any{int64(key), from, query.To, int64(readRows)}, func(r rows) error {
+		[]any{int64(key), from, query.To, int64(readRows)}, func(r sql.Rows) error {
 			var x Stat
 			var latency, arrival []byte
 			if err := r.Scan(&x.Bucket, &x.Delivered, &x.Failed, &x.Retried, &latency, &arrival); err != nil {

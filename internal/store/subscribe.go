@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // CreateWebhook subscribes: it writes the webhook, its first rule and its cursor. The caller fills
@@ -21,7 +23,7 @@ import (
 //
 // A second webhook with the same endpoint and topics among the ACTIVE and PAUSED ones is a conflict.
 func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startAt *time.Time, a Audit) (w *hook.Webhook, err error) {
-	err = s.write(ctx, func(q tx) error {
+	err = s.write(ctx, func(q sql.Tx) error {
 		n := settings
 		company, err := companyWhere(ctx, q, `key = $1`, int64(n.Company))
 		if err != nil {
@@ -31,7 +33,7 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if err != nil {
 			return err
 		}
-		version, err := bumpConfig(ctx, q, company.Partition)
+		version, err := log.CountChange(ctx, q, company.Partition)
 		if err != nil {
 			return err
 		}
@@ -50,7 +52,7 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if err := s.mayExist(ctx, q, &n, company); err != nil {
 			return err
 		}
-		key, err := nextKey(ctx, q, "webhook_key")
+		key, err := sql.NextKey(ctx, q, "webhook_key")
 		if err != nil {
 			return err
 		}
@@ -69,8 +71,8 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if err := insertRule(ctx, q, &n, place+1); err != nil {
 			return err
 		}
-		if _, err := q.exec(ctx, `INSERT INTO cursors (webhook, detached, "offset", sequence) VALUES ($1, $2, $3, 0)`,
-			key, flag(place < head), int64(place)); err != nil {
+		if _, err := q.Exec(ctx, `INSERT INTO cursors (webhook, detached, "offset", sequence) VALUES ($1, $2, $3, 0)`,
+			key, sql.Flag(place < head), int64(place)); err != nil {
 			return err
 		}
 		w = &n
@@ -83,10 +85,10 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 }
 
 // mayExist refuses a duplicate, and more webhooks than the company may have.
-func (s *Store) mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Company) error {
+func (s *Store) mayExist(ctx context.Context, q sql.Tx, w *hook.Webhook, company *Company) error {
 	if most := cmp.Or(company.MaxWebhooks, s.caps.Webhooks); most > 0 {
 		var count int
-		if err := one(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(w.Company)}, &count); err != nil {
+		if err := sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL`, []any{int64(w.Company)}, &count); err != nil {
 			return err
 		}
 		if count >= most {
@@ -101,15 +103,15 @@ func (s *Store) mayExist(ctx context.Context, q tx, w *hook.Webhook, company *Co
 
 // refuseDuplicate: the same endpoint and the same topics, however written, among the webhooks that
 // are ACTIVE or PAUSED.
-func refuseDuplicate(ctx context.Context, q tx, w *hook.Webhook) error {
+func refuseDuplicate(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
 	if w.Status == hook.Inactive {
 		return nil
 	}
 	want, _ := hook.MatchTopics(w.Topics)
-	return each(ctx, q, `
+	return sql.Each(ctx, q, `
 		SELECT id, topics FROM webhooks
 		WHERE company = $1 AND endpoint = $2 AND deleted_at IS NULL AND status IN ('ACTIVE', 'PAUSED') AND id <> $3`,
-		[]any{int64(w.Company), w.Endpoint, w.ID}, func(r rows) error {
+		[]any{int64(w.Company), w.Endpoint, w.ID}, func(r sql.Rows) error {
 			var id, topics string
 			if err := r.Scan(&id, &topics); err != nil {
 				return err
@@ -129,12 +131,12 @@ func refuseDuplicate(ctx context.Context, q tx, w *hook.Webhook) error {
 func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err error) {
 	const most = 10
 	want, _ := hook.MatchTopics(w.Topics)
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		ids = ids[:0]
-		return each(ctx, q, `
+		return sql.Each(ctx, q, `
 			SELECT id, topics FROM webhooks
 			WHERE company = $1 AND endpoint = $2 AND deleted_at IS NULL AND status IN ('ACTIVE', 'PAUSED') AND id <> $3 ORDER BY id DESC`,
-			[]any{int64(w.Company), w.Endpoint, w.ID}, func(r rows) error {
+			[]any{int64(w.Company), w.Endpoint, w.ID}, func(r sql.Rows) error {
 				var id, topics string
 				if err := r.Scan(&id, &topics); err != nil {
 					return err
@@ -152,18 +154,18 @@ func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err e
 	return ids, nil
 }
 
-func (s *Store) insertWebhook(ctx context.Context, q tx, w *hook.Webhook, changed int64) error {
-	_, err := q.exec(ctx, `
+func (s *Store) insertWebhook(ctx context.Context, q sql.Tx, w *hook.Webhook, changed int64) error {
+	_, err := q.Exec(ctx, `
 		INSERT INTO webhooks (key, id, company, partition, created_at, endpoint, endpoint_version, endpoint_since, status, status_reason, topics, filter,
 			description, metadata, signature_scheme, data_format, headers, ordering, max_concurrency, rate_limit, timeout_ms, retry_schedule,
 			secret, previous_secret, previous_expires_at, secret_activated, version, changed, updated_at, http_version, tls_compat)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)`,
-		append([]any{int64(w.Key), w.ID, int64(w.Company), int64(w.Partition), micros(w.CreatedAt)}, s.webhookValues(w, changed)...)...)
+		append([]any{int64(w.Key), w.ID, int64(w.Company), int64(w.Partition), sql.Micros(w.CreatedAt)}, s.webhookValues(w, changed)...)...)
 	return err
 }
 
-func (s *Store) saveWebhook(ctx context.Context, q tx, w *hook.Webhook, changed int64) error {
-	_, err := q.exec(ctx, `
+func (s *Store) saveWebhook(ctx context.Context, q sql.Tx, w *hook.Webhook, changed int64) error {
+	_, err := q.Exec(ctx, `
 		UPDATE webhooks SET endpoint = $2, endpoint_version = $3, endpoint_since = $4, status = $5, status_reason = $6, topics = $7, filter = $8,
 			description = $9, metadata = $10, signature_scheme = $11, data_format = $12, headers = $13, ordering = $14, max_concurrency = $15,
 			rate_limit = $16, timeout_ms = $17, retry_schedule = $18, secret = $19, previous_secret = $20, previous_expires_at = $21,
@@ -183,24 +185,24 @@ func (s *Store) webhookValues(w *hook.Webhook, changed int64) []any {
 	}
 	var previous, expires any
 	if w.Secrets.Previous != "" {
-		previous, expires = s.seal([]byte(w.Secrets.Previous), w.ID, fieldPrevious), micros(w.Secrets.PreviousExpires)
+		previous, expires = s.seal([]byte(w.Secrets.Previous), w.ID, fieldPrevious), sql.Micros(w.Secrets.PreviousExpires)
 	}
 	return []any{
-		w.Endpoint, w.EndpointVersion, micros(w.EndpointSince), string(w.Status), w.StatusReason, string(topics), w.Filter,
+		w.Endpoint, w.EndpointVersion, sql.Micros(w.EndpointSince), string(w.Status), w.StatusReason, string(topics), w.Filter,
 		w.Description, metadata, string(w.Scheme), string(w.Format), s.seal(headers, w.ID, fieldHeaders), string(w.Ordering), int64(w.MaxConcurrency),
 		w.RateLimit, w.Timeout.Milliseconds(), formatSchedule(w.RetrySchedule), s.seal([]byte(w.Secrets.Current), w.ID, fieldSecret), previous, expires,
-		flag(w.Secrets.Activated), w.Version, changed, micros(w.UpdatedAt), string(w.HTTPVersion), flag(w.TLSCompat),
+		sql.Flag(w.Secrets.Activated), w.Version, changed, sql.Micros(w.UpdatedAt), string(w.HTTPVersion), sql.Flag(w.TLSCompat),
 	}
 }
 
 // insertRule makes what the webhook wants the rule from an offset on. Two changes between two
 // events leave one rule.
-func insertRule(ctx context.Context, q tx, w *hook.Webhook, from hook.Offset) error {
+func insertRule(ctx context.Context, q sql.Tx, w *hook.Webhook, from hook.Offset) error {
 	topics, err := json.Marshal(w.Topics)
 	if err != nil {
 		return err
 	}
-	_, err = q.exec(ctx, `
+	_, err = q.Exec(ctx, `
 		INSERT INTO rules (webhook, from_offset, topics, filter, leap)
 		VALUES ($1, $2, $3, $4, coalesce((SELECT x.leap FROM rules x WHERE x.webhook = $1 ORDER BY x.from_offset DESC LIMIT 1), 0))
 		ON CONFLICT (webhook, from_offset) DO UPDATE SET topics = excluded.topics, filter = excluded.filter`,
@@ -216,15 +218,15 @@ const mostRules = 1000
 
 // pruneRules forgets the rules that no event is left for. The one in force at the last that was purged
 // stays, so that what is kept of a webhook never looks as if it began with it.
-func pruneRules(ctx context.Context, q tx, w *hook.Webhook) error {
-	if _, err := q.exec(ctx, `
+func pruneRules(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
+	if _, err := q.Exec(ctx, `
 		DELETE FROM rules WHERE webhook = $1 AND from_offset < (
 			SELECT max(x.from_offset) FROM rules x JOIN companies c ON c.key = $2 WHERE x.webhook = $1 AND x.from_offset <= c.purged_offset)`,
 		int64(w.Key), int64(w.Company)); err != nil {
 		return err
 	}
 	var n int
-	err := one(ctx, q, `SELECT count(*) FROM rules WHERE webhook = $1`, []any{int64(w.Key)}, &n)
+	err := sql.One(ctx, q, `SELECT count(*) FROM rules WHERE webhook = $1`, []any{int64(w.Key)}, &n)
 	if err == nil && n > mostRules {
 		return hook.Refuse(hook.KindConflict, "too_many_changes", "topics and filter were changed %d times among the events that are kept, which is the limit", mostRules)
 	}
@@ -235,12 +237,12 @@ func pruneRules(ctx context.Context, q tx, w *hook.Webhook) error {
 // an event is bounded by it.
 const mostFilters = 1000
 
-func refuseFilter(ctx context.Context, q tx, w *hook.Webhook) error {
+func refuseFilter(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
 	if w.Filter == "" {
 		return nil
 	}
 	var n int
-	err := one(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND filter <> '' AND key <> $2`,
+	err := sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND filter <> '' AND key <> $2`,
 		[]any{int64(w.Company), int64(w.Key)}, &n)
 	if err == nil && n >= mostFilters {
 		return hook.Refuse(hook.KindConflict, "too_many_filters", "%d webhooks of the company have a filter, which is the limit", n)
@@ -279,7 +281,7 @@ type Change struct {
 // New topics or a new filter are a rule for the events accepted from now on; a new endpoint, and
 // becoming ACTIVE, start with a clean record of health.
 func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c Change) (w *hook.Webhook, err error) {
-	err = s.change(ctx, company, id, c.Audit, func(q tx, loaded *hook.Webhook, head hook.Offset) error {
+	err = s.change(ctx, company, id, c.Audit, func(q sql.Tx, loaded *hook.Webhook, head hook.Offset) error {
 		w = loaded
 		if c.IfMatch != nil && *c.IfMatch != w.Version {
 			return hook.Refuse(hook.KindPrecondition, "version_mismatch", "the webhook is at version %d", w.Version)
@@ -298,7 +300,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id s
 }
 
 // afterApply does what a change of some settings means beyond their columns.
-func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head hook.Offset, resume Resume) error {
+func (s *Store) afterApply(ctx context.Context, q sql.Tx, old, w *hook.Webhook, head hook.Offset, resume Resume) error {
 	moved, activated := w.Endpoint != old.Endpoint, w.Status == hook.Active && old.Status != hook.Active
 	if moved || !slices.Equal(w.Topics, old.Topics) || old.Status == hook.Inactive && w.Status != hook.Inactive {
 		if err := refuseDuplicate(ctx, q, w); err != nil {
@@ -332,8 +334,8 @@ func (s *Store) afterApply(ctx context.Context, q tx, old, w *hook.Webhook, head
 }
 
 // forgetFailures: the past of another endpoint, or of another time, says nothing about this one.
-func forgetFailures(ctx context.Context, q tx, key hook.WebhookKey) error {
-	_, err := q.exec(ctx, `
+func forgetFailures(ctx context.Context, q sql.Tx, key hook.WebhookKey) error {
+	_, err := q.Exec(ctx, `
 		UPDATE cursors SET failing_since = NULL, failing_hours = 0, last_failing_hour = 0, consecutive_failures = 0, probe_at = NULL, probe_step = 0,
 			not_before = NULL, gate_wait_us = 0, gate_reason = '', gate_version = 0, throttles = 0
 		WHERE webhook = $1`, int64(key))
@@ -342,23 +344,23 @@ func forgetFailures(ctx context.Context, q tx, key hook.WebhookKey) error {
 
 // skipTo writes one range over everything from the place to the head. The cursor moves over it when
 // the engine gets there; what has been settled or parked within it stays what it is.
-func skipTo(ctx context.Context, q tx, w *hook.Webhook, head hook.Offset, now time.Time) error {
+func skipTo(ctx context.Context, q sql.Tx, w *hook.Webhook, head hook.Offset, now time.Time) error {
 	_, place, err := cursorOf(ctx, q, w.Key)
 	if err != nil || place >= head {
 		return err
 	}
-	_, err = q.exec(ctx, `
+	_, err = q.Exec(ctx, `
 		INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (webhook, from_offset, to_offset) DO NOTHING`,
-		int64(w.Key), int64(place+1), int64(head), reasonResumedNow, micros(now))
+		int64(w.Key), int64(place+1), int64(head), reasonResumedNow, sql.Micros(now))
 	return err
 }
 
 // cursorOf reads a webhook's cursor and resolves its place: an attached one stands where its
 // partition was swept to.
-func cursorOf(ctx context.Context, q tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
+func cursorOf(ctx context.Context, q sql.Tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
 	found := false
-	err = each(ctx, q, `SELECT `+cursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r rows) error {
+	err = sql.Each(ctx, q, `SELECT `+log.CursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r sql.Rows) error {
 		found = true
 		c, err = scanCursor(r)
 		return err
@@ -370,18 +372,18 @@ func cursorOf(ctx context.Context, q tx, key hook.WebhookKey) (c hook.Cursor, pl
 		return c, c.Offset, err
 	}
 	var swept hook.Offset
-	err = one(ctx, q, `SELECT o.swept FROM owners o JOIN webhooks w ON w.partition = o.partition WHERE w.key = $1`, []any{int64(key)}, &swept)
+	err = sql.One(ctx, q, `SELECT o.swept FROM owners o JOIN webhooks w ON w.partition = o.partition WHERE w.key = $1`, []any{int64(key)}, &swept)
 	return c, max(c.Offset, swept), err
 }
 
 // DeleteWebhook makes a webhook a tombstone: its history answers like an unknown one's from now on,
 // and is erased later in small steps.
 func (s *Store) DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a Audit) error {
-	err := s.change(ctx, company, id, a, func(q tx, w *hook.Webhook, _ hook.Offset) error {
+	err := s.change(ctx, company, id, a, func(q sql.Tx, w *hook.Webhook, _ hook.Offset) error {
 		if ifMatch != nil && *ifMatch != w.Version {
 			return hook.Refuse(hook.KindPrecondition, "version_mismatch", "the webhook is at version %d", w.Version)
 		}
-		_, err := q.exec(ctx, `UPDATE webhooks SET deleted_at = $1 WHERE key = $2`, micros(s.now()), int64(w.Key))
+		_, err := q.Exec(ctx, `UPDATE webhooks SET deleted_at = $1 WHERE key = $2`, sql.Micros(s.now()), int64(w.Key))
 		return err
 	})
 	if err != nil {
@@ -393,11 +395,11 @@ func (s *Store) DeleteWebhook(ctx context.Context, company hook.CompanyKey, id s
 // change is the frame of every mutation of a webhook. The partition's append lock comes first and
 // its configuration count second, in every one of them: that is the order of locks, and two changes
 // of one webhook cannot overlap.
-func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, a Audit, fn func(q tx, w *hook.Webhook, head hook.Offset) error) error {
-	return s.write(ctx, func(q tx) error {
+func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, a Audit, fn func(q sql.Tx, w *hook.Webhook, head hook.Offset) error) error {
+	return s.write(ctx, func(q sql.Tx) error {
 		var partition hook.Partition
-		err := one(ctx, q, `SELECT partition FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &partition)
-		if errors.Is(err, errNoRow) {
+		err := sql.One(ctx, q, `SELECT partition FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &partition)
+		if errors.Is(err, sql.ErrNoRow) {
 			return hook.NotFound("webhook")
 		}
 		if err != nil {
@@ -407,7 +409,7 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		if err != nil {
 			return err
 		}
-		version, err := bumpConfig(ctx, q, partition)
+		version, err := log.CountChange(ctx, q, partition)
 		if err != nil {
 			return err
 		}

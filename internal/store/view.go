@@ -7,13 +7,14 @@ import (
 	"sort"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // view is what reading a webhook's deliveries needs to know of it, in one snapshot, and how much
 // more that snapshot may be used for.
 type view struct {
 	s         *Store
-	q         tx
+	q         sql.Tx
 	key       hook.WebhookKey
 	id        string
 	company   hook.CompanyKey
@@ -33,15 +34,15 @@ type view struct {
 }
 
 // view reads it; k is nil for a function that asks no filters.
-func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey) (*view, error) {
+func (s *Store) view(ctx context.Context, q sql.Tx, k *opinions, key hook.WebhookKey) (*view, error) {
 	if k == nil {
 		k = &opinions{}
 	}
 	v := &view{s: s, q: q, opinions: k, key: key, rows: readRows, bytes: readBytes, steps: readSteps}
-	err := one(ctx, q, `
+	err := sql.One(ctx, q, `
 		SELECT w.id, w.company, w.partition, w.status, c.purged_offset FROM webhooks w JOIN companies c ON c.key = w.company
 		WHERE w.key = $1 AND w.deleted_at IS NULL`, []any{int64(key)}, &v.id, &v.company, &v.partition, &v.status, &v.purged)
-	if errors.Is(err, errNoRow) {
+	if errors.Is(err, sql.ErrNoRow) {
 		return nil, hook.NotFound("webhook")
 	}
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey
 	if v.cursor, v.place, err = cursorOf(ctx, q, key); err != nil {
 		return nil, err
 	}
-	err = each(ctx, q, `SELECT webhook, from_offset, topics, filter, leap FROM rules WHERE webhook = $1 ORDER BY from_offset`, []any{int64(key)}, func(r rows) error {
+	err = sql.Each(ctx, q, `SELECT webhook, from_offset, topics, filter, leap FROM rules WHERE webhook = $1 ORDER BY from_offset`, []any{int64(key)}, func(r sql.Rows) error {
 		rule, err := scanRule(r)
 		v.rules = append(v.rules, rule)
 		return err
@@ -58,8 +59,8 @@ func (s *Store) view(ctx context.Context, q tx, k *opinions, key hook.WebhookKey
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, q, `SELECT from_offset, to_offset, reason FROM skips WHERE webhook = $1 AND to_offset > $2 ORDER BY from_offset`,
-		[]any{int64(key), int64(v.purged)}, func(r rows) error {
+	err = sql.Each(ctx, q, `SELECT from_offset, to_offset, reason FROM skips WHERE webhook = $1 AND to_offset > $2 ORDER BY from_offset`,
+		[]any{int64(key), int64(v.purged)}, func(r sql.Rows) error {
 			var k SkipRange
 			err := r.Scan(&k.From, &k.To, &k.Reason)
 			v.skips = append(v.skips, k)
@@ -168,7 +169,7 @@ func (v *view) refs(ctx context.Context, low, high hook.Offset, descending bool,
 	if descending {
 		query = `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" DESC LIMIT $4`
 	}
-	err = each(ctx, v.q, query, []any{int64(v.company), int64(max(low, v.purged+1)), int64(high), int64(limit)}, func(r rows) error {
+	err = sql.Each(ctx, v.q, query, []any{int64(v.company), int64(max(low, v.purged+1)), int64(high), int64(limit)}, func(r sql.Rows) error {
 		var ref Ref
 		err := r.Scan(&ref.Offset, &ref.Topic, &ref.ObjectKey)
 		refs = append(refs, ref)
@@ -226,21 +227,21 @@ func (v *view) sequenceAt(ctx context.Context, o hook.Offset) (sequence int64, k
 	}
 	const nearestBefore = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" < $2 AND sequence > 0 ORDER BY "offset" DESC, number DESC LIMIT 1`
 	var at hook.Offset
-	err = one(ctx, v.q, nearestBefore, []any{int64(v.key), int64(o)}, &at, &sequence)
+	err = sql.One(ctx, v.q, nearestBefore, []any{int64(v.key), int64(o)}, &at, &sequence)
 	sequence -= v.leapAt(at)
-	if errors.Is(err, errNoRow) && len(v.rules) > 0 && v.purged < v.rules[0].From {
+	if errors.Is(err, sql.ErrNoRow) && len(v.rules) > 0 && v.purged < v.rules[0].From {
 		at, sequence, err = v.rules[0].From-1, 0, nil
 	}
 	if err == nil {
 		sequence, known, err = v.countFrom(ctx, at, sequence, o)
 	}
-	if known || err != nil && !errors.Is(err, errNoRow) {
+	if known || err != nil && !errors.Is(err, sql.ErrNoRow) {
 		return sequence, known, err
 	}
 	const nearestAfter = `SELECT "offset", sequence FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND sequence > 0 ORDER BY "offset", number LIMIT 1`
-	err = one(ctx, v.q, nearestAfter, []any{int64(v.key), int64(o), int64(v.place)}, &at, &sequence)
+	err = sql.One(ctx, v.q, nearestAfter, []any{int64(v.key), int64(o), int64(v.place)}, &at, &sequence)
 	sequence -= v.leapAt(at)
-	if errors.Is(err, errNoRow) {
+	if errors.Is(err, sql.ErrNoRow) {
 		at, sequence, err = v.place, v.cursor.Sequence, nil
 	}
 	if err != nil {
@@ -263,7 +264,7 @@ func (v *view) countFrom(ctx context.Context, at hook.Offset, count int64, o hoo
 func (s *Store) eachMatch(ctx context.Context, key hook.WebhookKey, after, upTo hook.Offset, fn func(Ref) bool) (reached hook.Offset, err error) {
 	for reached = after; reached < upTo; {
 		var found []Ref
-		err := s.readOpinions(ctx, func(q tx, k *opinions) error {
+		err := s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // walk visits the offsets that several indexes name, each offset once, in one order, between two
@@ -110,7 +111,7 @@ func (w *walk) rowsOf(tableWhere string) {
 	query := `SELECT "offset" FROM ` + tableWhere + ` AND webhook = $1 AND "offset" >= $2 AND "offset" <= $3` + order
 	w.add(0, lastOffset, func(ctx context.Context, low, high hook.Offset) (found []hook.Offset, upTo hook.Offset, done bool, err error) {
 		n := 0
-		err = each(ctx, w.v.q, query, []any{int64(w.v.key), int64(low), int64(high), int64(chunk)}, func(r rows) error {
+		err = sql.Each(ctx, w.v.q, query, []any{int64(w.v.key), int64(low), int64(high), int64(chunk)}, func(r sql.Rows) error {
 			if err := r.Scan(&upTo); err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func (w *walk) eventsOf(object string) {
 	}
 	query := `SELECT "offset" FROM events WHERE company = $1 AND object_key = $2 AND object_key <> '' AND "offset" >= $3 AND "offset" <= $4 ` + order
 	w.add(0, lastOffset, func(ctx context.Context, low, high hook.Offset) (found []hook.Offset, upTo hook.Offset, done bool, err error) {
-		err = each(ctx, w.v.q, query, []any{int64(w.v.company), object, int64(low), int64(high), int64(chunk)}, func(r rows) error {
+		err = sql.Each(ctx, w.v.q, query, []any{int64(w.v.company), object, int64(low), int64(high), int64(chunk)}, func(r sql.Rows) error {
 			err := r.Scan(&upTo)
 			found = append(found, upTo)
 			return err

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Webhook reads a company's webhook with its secrets and headers; [hook.NotFound] when there is
 // none, or it is another company's, or it was deleted.
 func (s *Store) Webhook(ctx context.Context, company hook.CompanyKey, id string) (w *hook.Webhook, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		w, err = s.webhookOf(ctx, q, company, id)
 		return err
 	})
@@ -24,8 +25,8 @@ func (s *Store) Webhook(ctx context.Context, company hook.CompanyKey, id string)
 // WebhookExists reports whether a company has a webhook, without reading it.
 func (s *Store) WebhookExists(ctx context.Context, company hook.CompanyKey, id string) (bool, error) {
 	n := 0
-	err := s.look(ctx, func(q tx) error {
-		return one(ctx, q, `SELECT count(*) FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &n)
+	err := s.look(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &n)
 	})
 	if err != nil {
 		return false, fmt.Errorf("look for webhook: %w", err)
@@ -35,7 +36,7 @@ func (s *Store) WebhookExists(ctx context.Context, company hook.CompanyKey, id s
 
 // WebhookForSend reads a webhook by its key, as the next attempt must know it.
 func (s *Store) WebhookForSend(ctx context.Context, key hook.WebhookKey) (w *hook.Webhook, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		w, err = s.webhookByKey(ctx, q, key)
 		return err
 	})
@@ -50,7 +51,7 @@ type WebhookFilter struct {
 
 // Webhooks lists a company's webhooks, newest first, from a position on, and their number.
 func (s *Store) Webhooks(ctx context.Context, company hook.CompanyKey, f WebhookFilter, offset, limit int) (list []*hook.Webhook, total int, err error) {
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		list = list[:0]
 		keys, err := webhookKeys(ctx, q, company, f)
 		if err != nil {
@@ -94,11 +95,11 @@ func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, t Tr
 	const of = ` FROM webhooks w JOIN cursors u ON u.webhook = w.key WHERE w.company = $1 AND w.deleted_at IS NULL`
 	const trouble = `CASE WHEN u.probe_at IS NOT NULL THEN 2 WHEN u.consecutive_failures >= $2 THEN 1 ELSE 0 END`
 	args := []any{int64(company), int64(t.Failing)}
-	err = s.read(ctx, func(q tx) error {
+	err = s.read(ctx, func(q sql.Tx) error {
 		c, troubled = WebhookCounts{}, troubled[:0]
-		err := each(ctx, q, `
+		err := sql.Each(ctx, q, `
 			SELECT w.status, CASE WHEN w.status_reason <> '' THEN 1 ELSE 0 END, `+trouble+`, count(*)`+
-			of+` GROUP BY 1, 2, 3`, args, func(r rows) error {
+			of+` GROUP BY 1, 2, 3`, args, func(r sql.Rows) error {
 			var status hook.Status
 			var disabled, trouble, n int
 			err := r.Scan(&status, &disabled, &trouble, &n)
@@ -114,16 +115,16 @@ func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, t Tr
 			known bool
 		}
 		var list []suspect
-		err = each(ctx, q, `SELECT w.id, w.key, w.endpoint_since, u.last_success_at, CASE WHEN w.status = 'INACTIVE' THEN 1 ELSE `+trouble+` END`+of+`
+		err = sql.Each(ctx, q, `SELECT w.id, w.key, w.endpoint_since, u.last_success_at, CASE WHEN w.status = 'INACTIVE' THEN 1 ELSE `+trouble+` END`+of+`
 			AND (w.status = 'INACTIVE' AND w.status_reason <> '' OR w.status = 'ACTIVE' AND (u.probe_at IS NOT NULL OR u.consecutive_failures >= $2
 				OR u.last_failure_at >= w.endpoint_since AND (u.last_success_at IS NULL OR u.last_success_at < u.last_failure_at)))
-			ORDER BY w.id DESC`, args, func(r rows) error {
+			ORDER BY w.id DESC`, args, func(r sql.Rows) error {
 			var x suspect
 			var since int64
 			var success *int64
 			var trouble int
 			err := r.Scan(&x.w.ID, &x.w.Key, &since, &success, &trouble)
-			x.w.EndpointSince, x.c.LastSuccessAt, x.known = fromMicros(since), fromMicrosOrNull(success), trouble > 0
+			x.w.EndpointSince, x.c.LastSuccessAt, x.known = sql.FromMicros(since), sql.FromMicrosOrNull(success), trouble > 0
 			list = append(list, x)
 			return err
 		})
@@ -175,10 +176,10 @@ func (c *WebhookCounts) add(status hook.Status, disabled bool, trouble, n int) {
 
 // webhookKeys reads the keys of a company's webhooks, newest first. A company has thousands of
 // them at most, and what they subscribe to is resolved here rather than in SQL.
-func webhookKeys(ctx context.Context, q tx, company hook.CompanyKey, f WebhookFilter) (keys []hook.WebhookKey, err error) {
-	err = each(ctx, q, `
+func webhookKeys(ctx context.Context, q sql.Tx, company hook.CompanyKey, f WebhookFilter) (keys []hook.WebhookKey, err error) {
+	err = sql.Each(ctx, q, `
 		SELECT key, topics FROM webhooks WHERE company = $1 AND deleted_at IS NULL AND (status = $2 OR $2 = '') ORDER BY id DESC`,
-		[]any{int64(company), string(f.Status)}, func(r rows) error {
+		[]any{int64(company), string(f.Status)}, func(r sql.Rows) error {
 			var key hook.WebhookKey
 			var topics string
 			if err := r.Scan(&key, &topics); err != nil {
@@ -200,17 +201,17 @@ const webhookColumns = `w.key, w.id, w.company, c.id, w.partition, w.endpoint, w
 	w.topics, w.filter, w.description, w.metadata, w.signature_scheme, w.data_format, w.headers, w.ordering, w.max_concurrency, w.rate_limit,
 	w.timeout_ms, w.retry_schedule, w.http_version, w.tls_compat, w.secret, w.previous_secret, w.previous_expires_at, w.secret_activated, w.version, w.created_at, w.updated_at, c.allow_networks`
 
-func (s *Store) webhookByKey(ctx context.Context, q tx, key hook.WebhookKey) (*hook.Webhook, error) {
+func (s *Store) webhookByKey(ctx context.Context, q sql.Tx, key hook.WebhookKey) (*hook.Webhook, error) {
 	return s.webhookWhere(ctx, q, `w.key = $1`, int64(key))
 }
 
-func (s *Store) webhookOf(ctx context.Context, q tx, company hook.CompanyKey, id string) (*hook.Webhook, error) {
+func (s *Store) webhookOf(ctx context.Context, q sql.Tx, company hook.CompanyKey, id string) (*hook.Webhook, error) {
 	return s.webhookWhere(ctx, q, `w.id = $1 AND w.company = $2`, id, int64(company))
 }
 
-func (s *Store) webhookWhere(ctx context.Context, q tx, condition string, args ...any) (w *hook.Webhook, err error) {
-	err = each(ctx, q, `SELECT `+webhookColumns+` FROM webhooks w JOIN companies c ON c.key = w.company WHERE w.deleted_at IS NULL AND `+condition, args,
-		func(r rows) error {
+func (s *Store) webhookWhere(ctx context.Context, q sql.Tx, condition string, args ...any) (w *hook.Webhook, err error) {
+	err = sql.Each(ctx, q, `SELECT `+webhookColumns+` FROM webhooks w JOIN companies c ON c.key = w.company WHERE w.deleted_at IS NULL AND `+condition, args,
+		func(r sql.Rows) error {
 			w, err = s.scanWebhook(r)
 			return err
 		})
@@ -230,7 +231,7 @@ const (
 	fieldHeaders  = "headers"
 )
 
-func (s *Store) scanWebhook(r rows) (*hook.Webhook, error) {
+func (s *Store) scanWebhook(r sql.Rows) (*hook.Webhook, error) {
 	w := &hook.Webhook{}
 	var since, timeout, compat, activated, created, updated int64
 	var topics, metadata, schedule, networks string
@@ -241,7 +242,7 @@ func (s *Store) scanWebhook(r rows) (*hook.Webhook, error) {
 		&timeout, &schedule, &w.HTTPVersion, &compat, &secret, &previous, &expires, &activated, &w.Version, &created, &updated, &networks); err != nil {
 		return nil, err
 	}
-	w.EndpointSince, w.CreatedAt, w.UpdatedAt = fromMicros(since), fromMicros(created), fromMicros(updated)
+	w.EndpointSince, w.CreatedAt, w.UpdatedAt = sql.FromMicros(since), sql.FromMicros(created), sql.FromMicros(updated)
 	w.TLSCompat = compat != 0
 	w.Metadata, w.Timeout = json.RawMessage(metadata), time.Duration(timeout)*time.Millisecond
 	if err := json.Unmarshal([]byte(topics), &w.Topics); err != nil {
@@ -280,7 +281,7 @@ func (s *Store) unsealSecrets(w *hook.Webhook, secret, previous []byte, expires 
 	if err != nil {
 		return err
 	}
-	w.Secrets.Previous, w.Secrets.PreviousExpires, w.Secrets.Activated = string(old), fromMicros(*expires), activated != 0
+	w.Secrets.Previous, w.Secrets.PreviousExpires, w.Secrets.Activated = string(old), sql.FromMicros(*expires), activated != 0
 	return nil
 }
 
@@ -320,7 +321,7 @@ func topicSet(patterns string) (hook.TopicSet, error) {
 	return set, nil
 }
 
-func scanRule(r rows) (hook.Rule, error) {
+func scanRule(r sql.Rows) (hook.Rule, error) {
 	var rule hook.Rule
 	var topics string
 	err := r.Scan(&rule.Webhook, &rule.From, &topics, &rule.Filter, &rule.Leap)

@@ -264,7 +264,8 @@ func (c *Column[R]) array(rows []R) any {
 	}
 }
 
-// Array is one column of some rows.
+// Array is one column of some rows, as an array for unnest: one text and one plan, whatever the number of
+// rows.
 func Array[R, T any](rows []R, of func(R) T) []T {
 	list := make([]T, len(rows))
 	for i, r := range rows {
