@@ -35,7 +35,7 @@ type profile struct {
 func ReadProfiles() (*Profiles, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return &Profiles{}, nil // no home, no profiles
+		return &Profiles{}, nil //nolint:nilerr // no home, no profiles
 	}
 	return readProfiles(filepath.Join(dir, "atlas-webhooks", "profiles.yaml"))
 }
