@@ -20,7 +20,8 @@ type replayPage struct {
 	Topics   []client.Topic
 	Running  *client.Replay
 	History  []client.Replay
-	Since    *time.Time // since the webhook has been failing
+	Since    *time.Time // since when the webhook has been failing; nil where it is not
+	Last     *time.Time // its last failure
 	Extent   *replayExtent
 }
 
@@ -105,9 +106,7 @@ func (v *visit) fillReplays(p *replayPage, id string) error {
 		}
 	}
 	if h := p.Webhook.Health; h != nil {
-		if p.Since = h.Since; p.Since == nil {
-			p.Since = h.LastFailureAt
-		}
+		p.Since, p.Last = h.Since, h.LastFailureAt
 	}
 	var err error
 	p.Topics, err = v.topics()

@@ -1,4 +1,4 @@
-"""A receiver as a process of its own, for the kill test: python receiver.py DIR PORT FEED."""
+"""A receiver as a process of its own, for the kill test: python receiver.py DIR FEED. It writes its port to DIR/port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas_webhooks import Client, Event, Inbox, Verifier, WebhookError
 from atlas_webhooks.stores import SQLiteStore
 from atlas_webhooks.testing import SECRET
 
-DIR, PORT, FEED = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+DIR, FEED = Path(sys.argv[1]), sys.argv[2]
 CRASHES = set(map(int, (DIR / "crashes").read_text().split()))
 LOG = os.open(DIR / "runs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -50,4 +50,7 @@ class Receiver(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
-ThreadingHTTPServer(("127.0.0.1", PORT), Receiver).serve_forever()
+server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+(DIR / "port.new").write_text(str(server.server_port))
+(DIR / "port.new").replace(DIR / "port")
+server.serve_forever()

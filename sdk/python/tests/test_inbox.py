@@ -32,12 +32,6 @@ def event(sequence: int, webhook_id: str = "wh_1", id: Optional[str] = None) -> 
     return Verifier(SECRET).verify(headers, body)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -58,24 +52,22 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not shutil.which("redis-server"):
         pytest.skip("no Redis")
-    port = free_port()
-    server = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path_factory.mktemp("redis"))],
-        stdout=subprocess.DEVNULL,
-    )
+    dir = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    path = str(dir / "s")
+    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", str(dir)], stdout=subprocess.DEVNULL)
     while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            time.sleep(0.02)
-    yield port
+        with socket.socket(socket.AF_UNIX) as s:
+            if s.connect_ex(path) == 0:
+                break
+        assert server.poll() is None
+        time.sleep(0.02)
+    yield path
     server.kill()
     server.wait()
+    shutil.rmtree(dir)
 
 
 Make = Callable[[], Any]
@@ -98,7 +90,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
         return lambda: PostgresStore(lambda: psycopg.connect(dsn))
     import redis
 
-    client = redis.Redis(port=request.getfixturevalue("redis_port"))
+    client = redis.Redis(unix_socket_path=request.getfixturevalue("redis_socket"))
     client.flushall()
     return lambda: RedisStore(client)
 
@@ -247,10 +239,10 @@ def test_an_id_that_is_not_verified_is_refused() -> None:
     Inbox(MemoryStore(), lambda e, db: None, unverified_ids=True).take(e)
 
 
-def test_a_lease_ends(redis_port: int) -> None:
+def test_a_lease_ends(redis_socket: str) -> None:
     import redis
 
-    client = redis.Redis(port=redis_port)
+    client = redis.Redis(unix_socket_path=redis_socket)
     client.set("atlas-inbox:event:wh_1:evt_1", "of a process that crashed", px=30)
     store = RedisStore(client)
     while client.exists("atlas-inbox:event:wh_1:evt_1"):
@@ -290,11 +282,11 @@ def test_a_receiver_that_is_killed(tmp_path: Path) -> None:
     FeedServer.total = total
     feed = ThreadingHTTPServer(("127.0.0.1", 0), FeedServer)
     threading.Thread(target=feed.serve_forever, daemon=True).start()
-    port, over = free_port(), threading.Event()
+    over = threading.Event()
 
     def supervise() -> None:
         while not over.is_set():
-            receiver = subprocess.Popen([sys.executable, str(Path(__file__).with_name("receiver.py")), str(tmp_path), str(port),
+            receiver = subprocess.Popen([sys.executable, str(Path(__file__).with_name("receiver.py")), str(tmp_path),
                                          f"http://127.0.0.1:{feed.server_port}"], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
             while receiver.poll() is None and not over.wait(0.01):
                 pass
@@ -307,8 +299,9 @@ def test_a_receiver_that_is_killed(tmp_path: Path) -> None:
     def send(n: int) -> None:
         while not over.is_set():
             headers, body = delivery("conversation", {"id": f"c-{n % 5}"}, id=f"evt_{n}", sequence=n, webhook_id="wh_1")
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", timeout=30)
             try:
+                connection.port = int((tmp_path / "port").read_text())
                 connection.request("POST", "/", body, headers)
                 if connection.getresponse().status == 204:
                     return

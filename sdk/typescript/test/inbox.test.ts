@@ -13,7 +13,7 @@ import { createClient } from "redis";
 import { Full, Inbox, verify, WebhookError, type Event, type FedEvent, type Gap, type Store } from "../src/index.js";
 import { MemoryStore, PostgresStore, RedisStore, SQLiteStore, type SQLiteDatabase } from "../src/stores.js";
 import { delivery, secret } from "../src/testing.js";
-import { freePort, startPostgres, startRedis } from "./servers.js";
+import { startPostgres, startRedis } from "./servers.js";
 
 const full = process.env["ATLAS_SDK_FULL"] === "1";
 
@@ -67,7 +67,7 @@ class Receiver {
 
 const postgres = startPostgres();
 const redisServer = await startRedis();
-const redis = redisServer && createClient({ url: `redis://127.0.0.1:${redisServer.port}` });
+const redis = redisServer && createClient({ socket: { path: redisServer.path, tls: false } });
 const pool = postgres && new pg.Pool({ host: postgres.host, user: "postgres", database: "postgres" });
 
 before(async () => {
@@ -232,13 +232,14 @@ test("a receiver that is killed", { skip: !pool }, async () => {
     response.end(JSON.stringify({ data, limit: 250, next_after: from }));
   });
   await new Promise<void>((resolve) => feed.listen(0, "127.0.0.1", resolve));
-  const port = await freePort();
+  let port = 0;
   const script = fileURLToPath(new URL("receiver.js", import.meta.url));
   let over = false;
   let stop = () => {};
   const supervisor = (async () => {
     while (!over) {
-      const receiver = spawn(process.execPath, [script, postgres!.host, String(port), `http://127.0.0.1:${(feed.address() as AddressInfo).port}`, crashes.join()], { stdio: "ignore" });
+      const receiver = spawn(process.execPath, [script, postgres!.host, `http://127.0.0.1:${(feed.address() as AddressInfo).port}`, crashes.join()], { stdio: ["ignore", "pipe", "ignore"] });
+      receiver.stdout.on("data", (line) => (port = Number(line)));
       stop = () => receiver.kill("SIGKILL");
       await new Promise((resolve) => receiver.on("exit", resolve));
     }

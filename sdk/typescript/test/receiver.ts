@@ -1,5 +1,6 @@
-// A receiver as a process of its own, for the kill test: node receiver.js HOST PORT FEED CRASHES.
+// A receiver as a process of its own, for the kill test: node receiver.js HOST FEED CRASHES. It prints its port.
 import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 
 import pg from "pg";
 
@@ -8,7 +9,7 @@ import { Client, Inbox, Verifier } from "../src/index.js";
 import { PostgresStore } from "../src/stores.js";
 import { secret } from "../src/testing.js";
 
-const [host, port, feed, crashes] = process.argv.slice(2) as [string, string, string, string];
+const [host, feed, crashes] = process.argv.slice(2) as [string, string, string];
 const crashing = new Set(crashes.split(",").map(Number));
 const pool = new pg.Pool({ host, user: "postgres", database: "postgres" });
 const log = new pg.Pool({ host, user: "postgres", database: "postgres" }); // outside of the transaction
@@ -25,4 +26,5 @@ const inbox = new Inbox(
   },
   { client: new Client(feed, "key", { retries: 0 }) },
 );
-createServer(webhook(new Verifier(secret), inbox.take) as never).listen(Number(port), "127.0.0.1");
+const server = createServer(webhook(new Verifier(secret), inbox.take) as never);
+server.listen(0, "127.0.0.1", () => console.log((server.address() as AddressInfo).port));

@@ -1,18 +1,10 @@
 // Databases as processes, started where they are installed.
 import { execFileSync, spawn } from "node:child_process";
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Starts Postgres on a socket in a directory of its own, which is the host to connect to. Undefined where it is not installed. */
 export function startPostgres(): { host: string; stop: () => void } | undefined {
@@ -37,16 +29,23 @@ export function startPostgres(): { host: string; stop: () => void } | undefined 
   };
 }
 
-/** Starts Redis. Undefined where it is not installed. */
-export async function startRedis(): Promise<{ port: number; stop: () => void } | undefined> {
+/** Starts Redis on a socket. Undefined where it is not installed. */
+export async function startRedis(): Promise<{ path: string; stop: () => void } | undefined> {
   if (!existsSync("/usr/bin/redis-server")) return undefined;
-  const port = await freePort();
-  const server = spawn("/usr/bin/redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--save", ""], { stdio: "ignore", cwd: tmpdir() });
+  const dir = mkdtempSync(join(tmpdir(), "atlas-redis-"));
+  const path = join(dir, "s");
+  const server = spawn("/usr/bin/redis-server", ["--port", "0", "--unixsocket", path, "--save", ""], { stdio: "ignore", cwd: dir });
   for (;;) {
-    const up = await new Promise((resolve) => connect(port, "127.0.0.1").on("connect", function (this: Socket) { this.destroy(); resolve(true); }).on("error", () => resolve(false)));
+    const up = await new Promise((resolve) => connect(path).on("connect", function (this: Socket) { this.destroy(); resolve(true); }).on("error", () => resolve(false)));
     if (up) break;
-    if (server.exitCode !== null) return undefined;
+    if (server.exitCode !== null) throw new Error("Redis ended");
     await sleep(20);
   }
-  return { port, stop: () => server.kill("SIGKILL") };
+  return {
+    path,
+    stop: () => {
+      server.kill("SIGKILL");
+      rmSync(dir, { recursive: true });
+    },
+  };
 }
