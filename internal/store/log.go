@@ -110,7 +110,7 @@ func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook
 
 // eventLister is a snapshot that reads any number of events in one statement.
 type eventLister interface {
-	listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error
+	ListEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error
 }
 
 // Events reads the events at the given offsets, in that order; purged ones are left out.
@@ -124,7 +124,7 @@ func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Off
 	}
 	err = s.look(ctx, func(q sql.Tx) error {
 		if many, ok := q.(eventLister); ok {
-			return many.listEvents(ctx, p, offsets, scan)
+			return many.ListEvents(ctx, p, offsets, scan)
 		}
 		for _, o := range offsets {
 			err := sql.Each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+s.engine.Slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)

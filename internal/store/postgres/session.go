@@ -71,8 +71,8 @@ func (s *pgSession) AtFault(err error) bool {
 	return ok && !ownFault(e)
 }
 
-// listEvents reads any number in one statement, in the order of the offsets.
-func (s *pgSession) listEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error {
+// ListEvents reads any number in one statement, in the order of the offsets.
+func (s *pgSession) ListEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error {
 	return sql.Each(ctx, s, `
 		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at, e.data
 		FROM unnest($2::bigint[]) WITH ORDINALITY AS g (at, n) JOIN events e ON e.partition = $1 AND e."offset" = g.at ORDER BY g.n`,
