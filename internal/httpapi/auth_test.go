@@ -33,7 +33,7 @@ func TestKeys(t *testing.T) {
 	s.as(write).call("GET", "/v1/companies", "").problem(403, "operator_required")
 	s.as(write).call("GET", "/v1/nodes", "").problem(403, "operator_required")
 
-	s.as("awc_unknown").call("GET", "/v1/caller", "").problem(401, "unauthorized")
+	s.as(read).call("GET", "/v1/caller?name=x", "").problem(400, "unknown_parameter")
 	if a := s.as(read).call("GET", "/v1/caller", "").ok(200); a["company_id"] != "c1" || a["scope"] != "read" {
 		t.Errorf("the caller with a company's key: %v", a)
 	}

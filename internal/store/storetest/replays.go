@@ -309,8 +309,9 @@ func lastFailureIsTheLatest(f *fixture) {
 	}
 	f.record(store.Record{Items: newer})
 	due = f.advance(time.Minute)
-	probe := f.attempt(w, 1, 3, 1, hook.OutcomeRetry)
-	f.record(store.Record{Items: []store.Item{{Attempt: probe, Park: f.park(w, 1, 1, &due)}}, Cursors: []store.CursorMove{{Webhook: w.Key, Health: store.Health{LastFailureAt: &due}}}})
+	probe, waits := f.attempt(w, 1, 3, 1, hook.OutcomeRetry), f.park(w, 1, 1, &due)
+	waits.ParkedAt = f.clock()
+	f.record(store.Record{Items: []store.Item{{Attempt: probe, Park: waits}}, Cursors: []store.CursorMove{{Webhook: w.Key, Health: store.Health{LastFailureAt: &due}}}})
 	last, err = f.LastFailure(f.ctx, w.Key)
 	f.must(err)
 	equal(f, "probe", *last, *probe)
