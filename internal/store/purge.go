@@ -164,8 +164,10 @@ func (p *purge) findBoundary(ctx context.Context, q sql.Tx) error {
 		return err
 	}
 	p.boundary = max(purged, min(first-1, head-1, place, parked-1))
-	p.moved = p.boundary > purged
-	return nil
+	// What lies between may all be other companies': then nothing of this one's is gone, and it may say so.
+	err = sql.One(ctx, q, `SELECT coalesce((SELECT min("offset") FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3), 0) > 0`,
+		[]any{int64(p.company), int64(purged), int64(p.boundary)}, &p.moved)
+	return err
 }
 
 // findStretch begins at the first event that is left.

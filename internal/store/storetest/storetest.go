@@ -41,7 +41,7 @@ func Run(t *testing.T, open Open) {
 		replayLifecycle, replayCovers, replayOfTheUnmatched, replayNumbers,
 		feedInSequence, matchesExplain, filtersDecide, standingCounts, lastFailureIsTheLatest, statsMerge,
 		conservationHolds, conservationNoticesLoss,
-		purgeInSteps, purgeStopsAtUnsettled, purgeFindsWhatComesLate, purgeNumbersOn, eraseDeleted, testsAreKept, agedIsFound, unresolvedIsFound,
+		purgeInSteps, purgeOfOthersLeavesAll, purgeStopsAtUnsettled, purgeFindsWhatComesLate, purgeNumbersOn, eraseDeleted, testsAreKept, agedIsFound, unresolvedIsFound,
 	} {
 		name := runtime.FuncForPC(reflect.ValueOf(test).Pointer()).Name()
 		t.Run(name[strings.LastIndex(name, ".")+1:], func(t *testing.T) {

@@ -106,6 +106,24 @@ func purgeInSteps(f *fixture) {
 	f.publishN("e", "conversation", 1) // an id that was purged may be used again
 }
 
+// purgeOfOthersLeavesAll: a company whose first events came later than another's has lost nothing when that
+// one's are purged.
+func purgeOfOthersLeavesAll(f *fixture) {
+	w := f.subscribe("*")
+	other, err := f.EnsureCompany(f.ctx, "c2")
+	f.must(err)
+	foreign := f.event("x1", "conversation", "", `{}`)
+	foreign.Company = other.Key
+	f.publish(foreign)
+	boundary := f.advance(time.Hour)
+	f.deliver(w, 1, f.publishN("e", "conversation", 3)...)
+	f.sweep(f.head())
+	f.purge(boundary, 10)
+	r, err := f.Recount(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "recount", []any{r.Balanced, r.Complete, r.Matched}, []any{true, true, int64(3)})
+}
+
 // purgeStopsAtUnsettled: what some webhook has not passed, or still has parked, stays.
 func purgeStopsAtUnsettled(f *fixture) {
 	a, b := f.subscribe("conversation"), f.subscribe("*")
