@@ -401,7 +401,9 @@ func (c *core) failed(s *attempt, d *retry.Decision) {
 		return
 	}
 	if f := l.failure; f != nil && f.Class == r.Class && f.StatusCode == r.StatusCode && f.Detail == r.Detail {
-		f.At = r.StartedAt
+		later := *f // whoever asked for the health reads the one before
+		later.At = r.StartedAt
+		l.failure = &later
 		return
 	}
 	a := attemptOf(s, d, r)
