@@ -76,6 +76,9 @@ type ObjectChange struct {
 	// reaches the receivers as it is written, anything else as encoding/json writes it.
 	Before any `json:"before"`
 	After  any `json:"after"`
+
+	// Lint asks for the answer's warnings: what in the documents some receivers cannot read.
+	Lint bool `json:"-"`
 }
 
 // PublishedChange is the answer to a change: the events that it means, which are on disk. There are none
@@ -103,7 +106,7 @@ func (c *Client) PublishChange(ctx context.Context, change ObjectChange) (*Publi
 	if err != nil {
 		return nil, fmt.Errorf("client: change: %w", err)
 	}
-	return fetch[PublishedChange](ctx, c, post("/v1/changes", body).again())
+	return fetch[PublishedChange](ctx, c, post("/v1/changes", body).with(asking(false, change.Lint)).again())
 }
 
 // PublishEvent publishes an event. It needs an operator key.

@@ -100,6 +100,10 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"publish-event": func(ctx context.Context, c *Client) error {
 		return second(c.PublishEvent(ctx, Publish{CompanyID: "c1", Event: "conversation", Data: 1, AllowStringData: true, Lint: true}))
 	},
+	"publish-change": func(ctx context.Context, c *Client) error {
+		return second(c.PublishChange(ctx, ObjectChange{CompanyID: "c1", ObjectType: "customer", OccurredAt: new(time.Time), Before: 1, After: 2, Lint: true}))
+	},
+	"probe-webhook": func(ctx context.Context, c *Client) error { return second(c.ProbeWebhook(ctx, "a/b")) },
 	"publish-batch": func(ctx context.Context, c *Client) error {
 		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", AllowStringData: true, Lint: true}, {}}))
 	},
@@ -314,7 +318,7 @@ func methodName(id string) string {
 var paging = []string{"limit", "cursor", "Last-Event-ID"}
 
 // publishing are the operations that need no Idempotency-Key: each event has its id before it is sent.
-var publishing = []string{"publish-event", "publish-batch"}
+var publishing = []string{"publish-event", "publish-batch", "publish-change"}
 
 func checkParameters(t *testing.T, op operation, r *http.Request) {
 	documented := map[string]bool{}

@@ -164,6 +164,7 @@ func healthTold(t *testing.T, f *fleet) {
 			return h.Live && h.LastSuccessAt != nil
 		})
 	}
+	pause(f.ctx, 2*time.Second) // what is known of an endpoint is written with its place, at most once a second
 	f.killNode(owner)
 	if h := health(other); h.Live || h.LastSuccessAt == nil {
 		t.Errorf("when the node that ran it is dead: %+v", h)
