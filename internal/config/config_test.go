@@ -138,7 +138,7 @@ func TestEachSpelling(t *testing.T) {
 		"max_connections": "100", "max_connections_per_address": "50", "answer_stall_seconds": "30", "max_answer_bytes": "33554432",
 		"max_answer_bytes_per_company": "8388608", "max_streams": "7", "max_streams_per_company": "2",
 		"log_format": "json", "log_level": "debug", "otlp_endpoint": "http://otel:4318",
-		"console_frame_ancestors": "https://a.example.com,https://b.example.com", "dev": "true",
+		"console_frame_ancestors": "https://a.example.com,https://b.example.com", "console_session_hours": "9", "dev": "true",
 	}
 	for _, f := range fields(Config{}) {
 		t.Run(f.name, func(t *testing.T) {
