@@ -324,7 +324,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 		begin := func(ctx context.Context, bytes int) <-chan Result {
 			done := make(chan Result, 1)
 			go func() {
-				done <- s.Send(ctx, Request{Webhook: &hook.Webhook{Secrets: hook.Secrets{Current: secret}}, Body: make([]byte, bytes)})
+				done <- s.Send(ctx, Request{Webhook: &hook.Webhook{Secrets: hook.Secrets{Current: secret}}, Event: &hook.Event{ID: "evt_1"}, Body: make([]byte, bytes)})
 			}()
 			synctest.Wait()
 			return done
