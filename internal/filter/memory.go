@@ -1,8 +1,8 @@
 package filter
 
 import (
+	linked "container/list"
 	"crypto/sha256"
-	"slices"
 	"sync"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -19,15 +19,21 @@ const (
 // not ask again.
 type memory struct {
 	mu     sync.Mutex
-	events []*remembered // the one asked about last at the end
-	size   int           // bytes
+	events map[eventKey]*linked.Element // of asked
+	asked  linked.List                  // of *remembered, the one asked about last at the end
+	size   int                          // bytes
+}
+
+// eventKey says which event of the log: its offset counts within its company's partition.
+type eventKey struct {
+	company hook.CompanyKey
+	offset  hook.Offset
 }
 
 type remembered struct {
-	company hook.CompanyKey
-	offset  hook.Offset
-	said    map[[sha256.Size]byte]hook.Judged // by the filter's digest
-	size    int
+	eventKey
+	said map[[sha256.Size]byte]hook.Judged // by the filter's digest
+	size int
 }
 
 // recall answers what is known; the rest is to be asked.
@@ -49,13 +55,12 @@ func (m *memory) recall(e *hook.Event, filters []string, judged []hook.Judged) (
 
 // find returns what is known of an event, and makes it the last one to be forgotten.
 func (m *memory) find(e *hook.Event) *remembered {
-	i := slices.IndexFunc(m.events, func(x *remembered) bool { return x.company == e.Company && x.offset == e.Offset })
-	if i < 0 {
+	at := m.events[eventKey{e.Company, e.Offset}]
+	if at == nil {
 		return nil
 	}
-	x := m.events[i]
-	m.events = append(slices.Delete(m.events, i, i+1), x)
-	return x
+	m.asked.MoveToBack(at)
+	return at.Value.(*remembered)
 }
 
 // remember keeps what filters said of an event of the log, if that was dear.
@@ -71,8 +76,7 @@ func (m *memory) remember(e *hook.Event, filters []string, judged []hook.Judged,
 	defer m.mu.Unlock()
 	x := m.find(e)
 	if x == nil {
-		x = &remembered{company: e.Company, offset: e.Offset, said: make(map[[sha256.Size]byte]hook.Judged, len(asked))}
-		m.events = append(m.events, x)
+		x = m.add(eventKey{e.Company, e.Offset})
 	}
 	for _, i := range asked {
 		x.said[sha256.Sum256([]byte(filters[i]))] = judged[i]
@@ -80,7 +84,17 @@ func (m *memory) remember(e *hook.Event, filters []string, judged []hook.Judged,
 		x.size, m.size = x.size+size, m.size+size
 	}
 	for m.size > maxRemembered {
-		m.size -= m.events[0].size
-		m.events = slices.Delete(m.events, 0, 1)
+		oldest := m.asked.Remove(m.asked.Front()).(*remembered)
+		delete(m.events, oldest.eventKey)
+		m.size -= oldest.size
 	}
+}
+
+func (m *memory) add(at eventKey) *remembered {
+	if m.events == nil {
+		m.events = map[eventKey]*linked.Element{}
+	}
+	x := &remembered{eventKey: at, said: map[[sha256.Size]byte]hook.Judged{}}
+	m.events[at] = m.asked.PushBack(x)
+	return x
 }
