@@ -465,7 +465,7 @@ func (c *core) addDue(l *consumer, x *hook.Parked, r *read) {
 		return
 	}
 	key := lane.Key{Kind: x.Kind, Offset: x.Offset}
-	if was, ok := l.Past[key]; ok && x.Attempts < was.Attempts {
+	if was, ok := l.Past[key]; ok && (was.Over || x.Attempts < was.Attempts) {
 		return // the row was read before its last attempt was recorded
 	}
 	it, here := l.Known[key]

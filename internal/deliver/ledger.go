@@ -69,7 +69,7 @@ func (g *ledger) add(l *consumer, news store.Item, it *lane.Item) {
 		g.done = append(g.done, o)
 		return
 	}
-	o.throttled = news.Attempt.Outcome == hook.OutcomeThrottled && news.Park == nil
+	o.throttled = news.Attempt.Outcome == hook.OutcomeThrottled && news.Park == nil && !it.Won
 	g.done = append(g.done, o)
 	if it.Kind == hook.Live && !it.Parked && !o.throttled {
 		it.State = lane.Settled
@@ -175,6 +175,11 @@ func (c *core) recorded(out store.Recorded) {
 			}
 		}
 	}
+	for i := range out.Settled {
+		if x := &out.Settled[i]; c.lanes[x.Webhook] != nil {
+			c.wentWith(c.lanes[x.Webhook], x)
+		}
+	}
 	for _, p := range w.places {
 		c.touch(p.lane)
 	}
@@ -220,7 +225,7 @@ func (c *core) settled(o outcome) {
 	if l.Known[key] == it { // else a read has brought it back already
 		delete(l.Known, key)
 	}
-	if x := (lane.Past{Attempts: it.Attempt, Commit: c.commits}); !l.over(l.place.part, x) {
+	if x := (lane.Past{Attempts: it.Attempt, Commit: c.commits, Over: l.Past[key].Over}); !l.over(l.place.part, x) {
 		l.Past[key] = x
 	}
 	l.Attempted(it)
@@ -376,10 +381,14 @@ func (c *core) finished(s *attempt) {
 		c.slots.release(l, it)
 		l.InFlight--
 		c.again(l, it)
-		if it.Kind == hook.Replay && it.Replay != l.place.replay { // which has ended; if it was cancelled, this ends here
+		switch {
+		case it.Won && it.Parked:
+			c.letWait(l, func(x *lane.Item) bool { return x == it })
+		case it.Kind == hook.Replay && it.Replay != l.place.replay: // which has ended; if it was cancelled, this ends here
 			c.letWait(l, func(x *lane.Item) bool { return x == it })
 			l.dueMore = true
 		}
+		it.Won = false
 		c.touch(l)
 		return
 	}
@@ -485,6 +494,12 @@ func (c *core) settle(s *attempt, d *retry.Decision) store.Item {
 	out := store.Item{Attempt: a}
 	c.attempts = append(c.attempts, attempted{a, s.Webhook, s.Event})
 	c.count(l, a, it, r)
+	if it.Won {
+		if it.Kind == hook.Replay && !it.Parked { // else it is counted when its row goes
+			c.countReplay(l, it, hook.OutcomeDelivered)
+		}
+		return out
+	}
 	if it.Kind == hook.Replay {
 		c.countReplay(l, it, d.Outcome)
 	}
@@ -501,6 +516,9 @@ func (c *core) settle(s *attempt, d *retry.Decision) store.Item {
 			}
 		}
 		c.unpark(l, it, &out)
+		if d.Outcome == hook.OutcomeDelivered && (it.Parked || it.Kind != hook.Live) {
+			c.won(l, it, &out)
+		}
 	case hook.OutcomeRetry:
 		c.park(l, it, &out, d.Wait, string(r.Class))
 	case hook.OutcomeThrottled:
@@ -573,6 +591,36 @@ func (c *core) unpark(l *consumer, it *lane.Item, out *store.Item) {
 	}
 	if l.Lane.Unpark(it) {
 		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+	}
+}
+
+// won lets go of whatever else waits of a delivery that was made: it is not sent again.
+func (c *core) won(l *consumer, it *lane.Item, out *store.Item) {
+	out.Settle = &store.ParkedKey{Webhook: l.place.webhook, Offset: it.Offset}
+	if it.Kind != hook.Live && l.Blocked != nil {
+		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+	}
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		key := lane.Key{Kind: kind, Offset: it.Offset}
+		switch x := l.Known[key]; {
+		case kind == it.Kind, x != nil && x.State == lane.Waiting && !x.Parked: // a replay's first attempt is a wish of its own
+			continue
+		case x != nil && x.State == lane.Waiting:
+			l.Remove(x)
+			delete(l.Known, key)
+			x.Drop()
+		case x != nil:
+			x.Won = true
+		}
+		l.Past[key] = lane.Past{Attempts: max(l.Past[key].Attempts, it.Attempt), Commit: c.commits + 2, Over: kind == hook.Live} // its commit is the next, or the one after
+	}
+}
+
+// wentWith takes in that a row is gone because another attempt of its delivery was answered 2xx.
+func (c *core) wentWith(l *consumer, x *hook.Parked) {
+	l.Unpark(l.ParkedItem(x, c.now))
+	if x.Kind == hook.Replay {
+		c.replayNews(l, x.Replay).Delivered++
 	}
 }
 

@@ -64,12 +64,22 @@ func (d *memoryDelivery) ended() fate {
 	return end
 }
 
+// made is the number of the last attempt, of any kind, that was answered 2xx; 0 for none.
+func (d *memoryDelivery) made() (n int) {
+	for _, a := range d.attempts {
+		if a.outcome == hook.OutcomeDelivered {
+			n = max(n, a.number)
+		}
+	}
+	return n
+}
+
 // settled derives a delivery's fate from everything that the store holds, as DESIGN.md defines it.
 func (m *memory) settled(w *memoryWebhook, d *memoryDelivery) fate {
 	o, end := d.event.Offset, d.ended()
 	_, waits := w.parked[lane.Key{Kind: hook.Live, Offset: o}]
 	switch {
-	case end == delivered:
+	case end == delivered, d.won:
 		return delivered
 	case waits:
 		return parked
@@ -124,6 +134,11 @@ func (m *memory) checkOne(w *memoryWebhook) error {
 		w.counts[d.fate]++
 		if i < w.passed && d.fate == pending {
 			return fmt.Errorf("the cursor passed %d, which is not settled: %v", d.event.Offset, d.attempts)
+		}
+		for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+			if p, waits := w.parked[lane.Key{Kind: kind, Offset: d.event.Offset}]; waits && (kind == hook.Live && d.made() > 0 || p.Attempts < d.made()) {
+				return fmt.Errorf("%d is delivered, and parked %s: %+v after %v", d.event.Offset, kind, p, d.attempts)
+			}
 		}
 	}
 	w.tally.changed = w.tally.changed[:0]

@@ -45,6 +45,7 @@ type memoryWebhook struct {
 type memoryDelivery struct {
 	event    *hook.Event
 	attempts []try
+	won      bool // by an attempt beside the schedule, while it was parked
 	fate     fate
 }
 
@@ -383,6 +384,9 @@ func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
 		delete(m.webhooks[k.Webhook].parked, lane.Key{Kind: k.Kind, Offset: k.Offset})
 		m.webhooks[k.Webhook].look(k.Offset)
 	}
+	if k := it.Settle; k != nil {
+		m.settle(m.webhooks[k.Webhook], k.Offset, out)
+	}
 	if k := it.Free; k != nil {
 		w := m.webhooks[k.Webhook]
 		if p, ok := w.parked[lane.Key{Kind: hook.Live, Offset: k.Offset}]; ok && p.DueAt == nil {
@@ -395,6 +399,24 @@ func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
 			m.release(w, p, at, out)
 		}
 	}
+}
+
+// settle takes away what waits of a delivery that was made.
+func (m *memory) settle(w *memoryWebhook, o hook.Offset, out *store.Recorded) {
+	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
+		key := lane.Key{Kind: kind, Offset: o}
+		p, there := w.parked[key]
+		if !there {
+			continue
+		}
+		if delete(w.parked, key); kind == hook.Live {
+			d, _ := w.delivery(o)
+			d.won = true
+			w.cursor.Delivered++
+		}
+		out.Settled = append(out.Settled, p)
+	}
+	w.look(o)
 }
 
 func (m *memory) release(w *memoryWebhook, p hook.Parked, at time.Time, out *store.Recorded) {

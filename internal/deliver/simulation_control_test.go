@@ -99,6 +99,15 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 				}
 			}
 		},
+		"what waits of a delivery that was made stays": func(s *simulation, r *store.Record) {
+			if key := s.memory.keys[s.dice.IntN(len(s.memory.keys))]; !s.healthy && len(s.memory.webhooks[key].parked) > 0 && !s.memory.webhooks[key].deleted {
+				s.replay(key) // so that there are such deliveries
+				s.commits = append(s.commits, commit{0, nil, s.memory.version})
+			}
+			for i := range r.Items {
+				r.Items[i].Settle = nil
+			}
+		},
 		"the clock is waited out": func(_ *simulation, r *store.Record) { r.Rewind = nil },
 		"the gate is open": func(s *simulation, _ *store.Record) {
 			for _, l := range s.core.lanes {

@@ -17,9 +17,10 @@ type watch struct {
 	inFlight int
 	lost     map[made]bool // attempts that a kept connection took with it, not recorded
 	made     map[made]bool
-	gate     asked          // for as long as this engine lives
-	kept     asked          // and beyond that: by answers that are recorded
-	asks     map[made]asked // by those that are not
+	won      map[hook.Offset]bool // deliveries of which an attempt was answered 2xx
+	gate     asked                // for as long as this engine lives
+	kept     asked                // and beyond that: by answers that are recorded
+	asks     map[made]asked       // by those that are not
 	// patience is the event that was asked to wait last, since another was delivered, which knows that.
 	patience  hook.Offset
 	succeeded bool
@@ -53,7 +54,7 @@ type made struct {
 }
 
 func newWatch() *watch {
-	return &watch{made: map[made]bool{}, lost: map[made]bool{}, asks: map[made]asked{}}
+	return &watch{made: map[made]bool{}, won: map[hook.Offset]bool{}, lost: map[made]bool{}, asks: map[made]asked{}}
 }
 
 // watchAnew begins with an engine that knows nothing of paces, but of gates what is recorded. What one
@@ -91,6 +92,8 @@ func (s *simulation) begin(x attempt) error {
 		return describe("sequence %d, want %d", x.Sequence, sequence)
 	case x.Attempt <= d.number():
 		return describe("recorded already")
+	case x.Kind == hook.Live && (d.made() > 0 || b.won[x.item.Offset]):
+		return describe("delivered already")
 	case b.made[made{x.item.Offset, x.Attempt}]:
 		return describe("made already")
 	case b.inFlight > max(w.hook.MaxConcurrency, x.Webhook.MaxConcurrency):
@@ -192,7 +195,7 @@ func (b *watch) ended(s *simulation, f *flight, r *send.Result) {
 		b.patience = f.start.item.Offset
 	default:
 		if r.StatusCode/100 == 2 {
-			b.patience, b.succeeded = 0, true
+			b.patience, b.succeeded, b.won[f.start.item.Offset] = 0, true, true
 		}
 		return
 	}

@@ -126,7 +126,7 @@ func (s *simulation) mutate() {
 		}
 		return
 	}
-	what := s.dice.IntN(10)
+	what := s.dice.IntN(12)
 	s.log("change %d of webhook %d", what, key)
 	switch what {
 	case 0:
@@ -151,7 +151,7 @@ func (s *simulation) mutate() {
 		}
 	case 7:
 		s.retry(key)
-	case 8:
+	case 8, 10, 11:
 		s.replay(key)
 	case 9:
 		s.cancel()

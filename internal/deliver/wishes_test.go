@@ -115,6 +115,96 @@ func TestReplayIsNamed(t *testing.T) {
 	})
 }
 
+// unsettled is a store in which what waits of a delivery stays when another attempt has made it.
+type unsettled struct{ Store }
+
+func (s unsettled) Record(ctx context.Context, r *store.Record) (store.Recorded, error) {
+	for i := range r.Items {
+		r.Items[i].Settle = nil
+	}
+	return s.Store.Record(ctx, r)
+}
+
+// Any 2xx settles: what a replay has delivered of all that waits, or is held behind it, is not sent again,
+// whatever becomes of the process; a failure of later undoes nothing.
+func TestReplaySettlesWhatWaits(t *testing.T) {
+	const events = 100
+	twice := func(t *testing.T, order hook.Ordering, end func(*world), change func(*Config)) (twice int) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.config = change
+			var code shared[int]
+			code.set(418)
+			w.sender.answer = func(send.Request) send.Result { return status(code.get()) }
+			w.start()
+			a := w.webhook(func(h *hook.Webhook) {
+				h.Ordering, h.RetrySchedule = order, []time.Duration{6 * time.Hour, 6 * time.Hour}
+			})
+			ids := w.publish(events, func(i int) string { return fmt.Sprint(i % 20) })
+			time.Sleep(time.Minute)
+			code.set(200)
+			r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{From: time.Now().Add(-time.Hour), Covers: store.CoversAll}, store.Audit{Actor: "test"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.engine.Kick(a.Key)
+			w.settle("replayed", time.Hour, func() bool {
+				got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+				return err == nil && got.Status == store.ReplayDone
+			})
+			end(w)
+			code.set(418)
+			w.wish(a, ids[0])
+			time.Sleep(48 * time.Hour)
+			made := map[string]int{}
+			for _, x := range w.sender.received() {
+				if x.attempt > 1 || x.kind != hook.Live {
+					made[x.event]++
+				}
+			}
+			made[ids[0]] -= 3 // by hand, with the schedule of that
+			for _, id := range ids {
+				if made[id] != 1 {
+					twice++
+				}
+				if d, err := w.store.Delivery(t.Context(), a.Key, id); err != nil || change == nil && (d.Status != hook.Delivered || d.NextAttemptAt != nil) {
+					t.Errorf("%s: %s, next attempt at %v, %v", id, d.Status, d.NextAttemptAt, err)
+				}
+			}
+			if change == nil {
+				w.balanced()
+				if s, err := w.store.Standing(t.Context(), a.Key); err != nil || s.Parked != 0 || s.Cursor.Delivered != events {
+					t.Errorf("%+v %v", s, err)
+				}
+			}
+		})
+		return twice
+	}
+	for how, end := range map[string]func(*world){"the engine goes on": func(*world) {}, "stopped": (*world).restart, "killed": (*world).kill} {
+		for _, order := range []hook.Ordering{hook.Relaxed, hook.ObjectOrder} {
+			t.Run(fmt.Sprintf("%s, %s", how, order), func(t *testing.T) {
+				if n := twice(t, order, end, nil); n != 0 {
+					t.Errorf("%d of %d were not sent exactly once more", n, events)
+				}
+			})
+		}
+	}
+	t.Run("control", func(t *testing.T) {
+		if n := twice(t, hook.Relaxed, func(*world) {}, func(c *Config) { c.Store = unsettled{c.Store} }); n == 0 {
+			t.Error("control: nothing was sent twice although what waits stays")
+		}
+	})
+}
+
+// wish asks for a retry of one event.
+func (w *world) wish(h *hook.Webhook, event string) {
+	w.t.Helper()
+	if _, err := w.store.RequestRetry(w.t.Context(), h.Key, event, store.Audit{Actor: "test"}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.engine.Kick(h.Key)
+}
+
 func TestCancelledReplayStops(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -502,10 +592,7 @@ func TestWishesGoOutNow(t *testing.T) {
 		before := len(w.sender.received())
 		time.Sleep(time.Second)
 		wish := w.newest()
-		if _, err := w.store.RequestRetry(t.Context(), a.Key, wish, store.Audit{Actor: "test"}); err != nil {
-			t.Fatal(err)
-		}
-		w.engine.Kick(a.Key)
+		w.wish(a, wish)
 		time.Sleep(2 * time.Second)
 		if n := len(w.sender.received()); n != before {
 			t.Fatalf("control: without a wish to the engine it is probed %d times", n-before)

@@ -214,18 +214,22 @@ func (v *view) recount(ctx context.Context, after, upTo hook.Offset, sum *Recoun
 	return nil
 }
 
-// traces is what the live attempts and the parked rows of a chunk say, as in [view.statusOf].
+// traces is what the attempts and the parked rows of a chunk say, as in [view.statusOf]. What was skipped
+// stays so, also where a replay has delivered it since.
 func (v *view) traces(ctx context.Context, after, upTo hook.Offset) (map[hook.Offset]hook.DeliveryStatus, error) {
 	traces := map[hook.Offset]hook.DeliveryStatus{}
 	bounds := []any{int64(v.key), int64(after), int64(upTo)}
 	err := sql.Each(ctx, v.q, `
-		SELECT "offset", max(CASE outcome WHEN 'delivered' THEN 2 WHEN 'failed' THEN 1 WHEN 'gone' THEN 1 ELSE 0 END)
-		FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 AND kind = 'live' GROUP BY "offset"`, bounds, func(r sql.Rows) error {
+		SELECT "offset", max(CASE WHEN kind = 'live' THEN CASE outcome WHEN 'delivered' THEN 4 WHEN 'failed' THEN 3 WHEN 'gone' THEN 3 ELSE 1 END
+			WHEN outcome = 'delivered' THEN 2 ELSE 0 END)
+		FROM attempts WHERE webhook = $1 AND "offset" > $2 AND "offset" <= $3 GROUP BY "offset"`, bounds, func(r sql.Rows) error {
 		var o hook.Offset
 		var best int
-		err := r.Scan(&o, &best)
-		traces[o] = []hook.DeliveryStatus{hook.Skipped, hook.Failed, hook.Delivered}[best] // not settled, not parked: expired
-		return err
+		if err := r.Scan(&o, &best); err != nil || best == 0 || best == 2 && v.skipAt(o) != nil {
+			return err
+		}
+		traces[o] = []hook.DeliveryStatus{1: hook.Skipped, 2: hook.Delivered, 3: hook.Failed, 4: hook.Delivered}[best] // not settled, not parked: expired
+		return nil
 	})
 	if err != nil {
 		return nil, err

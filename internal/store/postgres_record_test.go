@@ -114,6 +114,9 @@ func (n *newsroom) record() *store.Record {
 	for range n.IntN(12) {
 		r.Items = append(r.Items, n.item(n.webhook()))
 	}
+	for range n.IntN(3) { // what is parked before goes
+		r.Items = append(r.Items, store.Item{Settle: &store.ParkedKey{Webhook: n.webhook().Key, Kind: hook.Replay, Offset: n.offset(), Object: "CONVERSATION:1"}})
+	}
 	for range n.IntN(3) { // after all that: what is parked in the end decides what is released
 		w, object := n.webhook(), fmt.Sprintf("CONVERSATION:%d", n.IntN(3))
 		r.Items = append(r.Items, store.Item{Free: &store.ParkedKey{Webhook: w.Key, Kind: hook.Live, Offset: n.offset(), Object: object}})
@@ -230,9 +233,11 @@ func TestPostgresRecordsAlike(t *testing.T) {
 		}
 		refused += len(piped.SetAside)
 		for _, out := range []*store.Recorded{&piped, &stepped} {
-			slices.SortFunc(out.Released, func(x, y hook.Parked) int {
-				return cmp.Or(cmp.Compare(x.Webhook, y.Webhook), cmp.Compare(x.Offset, y.Offset))
-			})
+			for _, list := range [][]hook.Parked{out.Released, out.Settled} {
+				slices.SortFunc(list, func(x, y hook.Parked) int {
+					return cmp.Or(cmp.Compare(x.Webhook, y.Webhook), cmp.Compare(x.Offset, y.Offset), cmp.Compare(x.Kind, y.Kind))
+				})
+			}
 		}
 		if diff := gocmp.Diff(stepped, piped); diff != "" {
 			t.Fatalf("record %d found out something else:\n%s", i, diff)

@@ -33,8 +33,11 @@ type Item struct {
 	Probe   bool // the running attempt is a probe
 	Pooled  bool // it holds one of the slow slots
 	Fresh   bool // its last attempt ended with its connection
-	Number  int  // of the delivery's last attempt of any kind, as far as known
-	Step    int  // steps of the schedule used
+	// Won says that another attempt of the event was answered 2xx while this one was under way: it is
+	// recorded, and changes nothing.
+	Won    bool
+	Number int // of the delivery's last attempt of any kind, as far as known
+	Step   int // steps of the schedule used
 	// throttles is how often in a row the receiver asked to wait when it got this one, and parkedAt when
 	// it was parked the last time, zero when it is not.
 	Throttles int
@@ -50,6 +53,7 @@ type Item struct {
 type Past struct {
 	Attempts int
 	Commit   uint64 // the engine's count of commits then
+	Over     bool   // it is at its end: any row is older
 }
 
 // Key tells the delivery of an event that its rule asked for from those that somebody asked for.

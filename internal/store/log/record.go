@@ -34,6 +34,9 @@ type Item struct {
 	Attempt *hook.Attempt // nil when nothing was sent (held, skipped)
 	Park    *hook.Parked  // insert or replace
 	Unpark  *ParkedKey    // remove
+	// Settle is a delivery whose attempt was answered 2xx: whatever else of it is parked goes. Its live row,
+	// if there is one, counts as delivered.
+	Settle *ParkedKey
 	// Release is an object key (of the attempt's webhook) whose next held delivery becomes due.
 	Release *ParkedKey
 	// Free is one held delivery that nothing would release; it becomes due.
@@ -116,6 +119,7 @@ type ReplayMove struct {
 // Recorded is what the transaction found out in turn.
 type Recorded struct {
 	Released []hook.Parked // held deliveries that are due now
+	Settled  []hook.Parked // rows that went because another attempt of their delivery was answered 2xx
 	SetAside []ParkedKey   // items that the store refused
 	// Rewound are those of Rewind in which due times changed; there may be more to change.
 	Rewound []hook.Partition
@@ -172,7 +176,7 @@ func recordHalves(ctx context.Context, q Tx, items []Item, at time.Time, out *Re
 	err := sql.Savepoint(ctx, q, func() error { return recordItems(ctx, q, items, at, &part) })
 	switch {
 	case err == nil:
-		out.Released = append(out.Released, part.Released...)
+		out.take(part)
 		return nil
 	case transient(q, err):
 		return err
@@ -211,7 +215,7 @@ func setAside(ctx context.Context, q Tx, item Item, at time.Time, cause error, o
 			return err
 		})
 		if err == nil {
-			out.Released = append(out.Released, part.Released...)
+			out.take(part)
 			return nil
 		}
 		if transient(q, err) {
@@ -267,6 +271,11 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 			return fmt.Errorf("unpark: %w", err)
 		}
 	}
+	if k := item.Settle; k != nil {
+		if err := settle(ctx, q, k, out); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
 	if k := item.Free; k != nil {
 		err := sql.Each(ctx, q, `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL
@@ -290,6 +299,28 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 		})
 	}
 	return nil
+}
+
+// take adds what a part of the transaction found out.
+func (out *Recorded) take(part Recorded) {
+	out.Released, out.Settled = append(out.Released, part.Released...), append(out.Settled, part.Settled...)
+}
+
+// settle takes away what waits of a delivery that was made.
+func settle(ctx context.Context, q sql.Tx, k *ParkedKey, out *Recorded) error {
+	live := 0
+	err := sql.Each(ctx, q, `DELETE FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2 RETURNING `+ParkedColumns,
+		[]any{int64(k.Webhook), int64(k.Offset)}, func(r sql.Rows) error {
+			p, err := ScanParked(r)
+			if out.Settled = append(out.Settled, p); p.Kind == hook.Live {
+				live++
+			}
+			return err
+		})
+	if err == nil && live > 0 {
+		_, err = q.Exec(ctx, `UPDATE cursors SET delivered = delivered + 1 WHERE webhook = $1`, int64(k.Webhook))
+	}
+	return err
 }
 
 // The reason of what is parked for a replay that was cancelled says so.

@@ -119,6 +119,7 @@ func (p *piped) news() {
 	p.replays() // before what they parked, as who cancels one does
 	p.attempts()
 	p.parked()
+	p.settles()
 	p.releases()
 	for moves := p.r.Cursors; len(moves) > 0; {
 		moves = p.cursors(moves)
@@ -189,6 +190,30 @@ func (p *piped) parked() {
 	}
 }
 
+// settles takes away what waits of deliveries that were made, after everything that was parked before.
+func (p *piped) settles() {
+	var made []*log.ParkedKey
+	for i := range p.r.Items {
+		if k := p.r.Items[i].Settle; k != nil {
+			made = append(made, k)
+		}
+	}
+	if len(made) == 0 {
+		return
+	}
+	p.ask(p.rows(&p.out.Settled), `
+		WITH gone AS (
+			DELETE FROM parked USING unnest($1::bigint[], $2::bigint[]) AS g (of, at)
+			WHERE webhook = g.of AND kind IN ('live', 'manual', 'replay') AND "offset" = g.at
+			RETURNING `+log.ParkedColumns+`
+		), counted AS (
+			UPDATE cursors SET delivered = delivered + x.n FROM (SELECT webhook AS of, count(*) AS n FROM gone WHERE kind = 'live' GROUP BY webhook) AS x
+			WHERE webhook = x.of
+		)
+		SELECT * FROM gone`, sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
+		sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Offset) }))
+}
+
 // releases makes held deliveries due: those that nothing would release, and the first of each
 // object whose earlier delivery is settled.
 func (p *piped) releases() {
@@ -202,14 +227,14 @@ func (p *piped) releases() {
 		}
 	}
 	if len(free) > 0 {
-		p.ask(p.released, `
+		p.ask(p.rows(&p.out.Released), `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
 			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
 			sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Offset) }))
 	}
 	if len(release) > 0 {
-		p.ask(p.released, `
+		p.ask(p.rows(&p.out.Released), `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM (
 				SELECT DISTINCT g.of, f.at FROM unnest($2::bigint[], $3::text[]) AS g (of, object) CROSS JOIN LATERAL (
 					SELECT min(e."offset") AS at FROM parked e WHERE e.webhook = g.of AND e.object_key = g.object AND e.kind = 'live') AS f) AS g
@@ -219,15 +244,18 @@ func (p *piped) releases() {
 	}
 }
 
-func (p *piped) released(r pgx.Rows) error {
-	for r.Next() {
-		x, err := log.ScanParked(&answer{r, p.e})
-		if err != nil {
-			return err
+// rows takes in parked deliveries that a statement returns.
+func (p *piped) rows(list *[]hook.Parked) func(pgx.Rows) error {
+	return func(r pgx.Rows) error {
+		for r.Next() {
+			x, err := log.ScanParked(&answer{r, p.e})
+			if err != nil {
+				return err
+			}
+			*list = append(*list, x)
 		}
-		p.out.Released = append(p.out.Released, x)
+		return r.Err()
 	}
-	return r.Err()
 }
 
 // cursors moves each webhook's cursor once, and returns the moves of those that have another

@@ -158,6 +158,56 @@ func recordReleasesHeld(f *fixture) {
 	equal(f, "released", len(done.Released), 0)
 }
 
+// recordSettles: a 2xx of any attempt takes away what else waits of its delivery. What was to be retried, or
+// was held, is delivered; what had failed for good stays counted so.
+func recordSettles(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publish(f.event("e1", "conversation", "7", `1`), f.event("e2", "conversation", "7", `2`), f.event("e3", "conversation", "7", `3`), f.event("e4", "conversation", "8", `4`))
+	due := f.clock().Add(time.Minute)
+	var items []store.Item
+	for i := range o[:3] {
+		p := f.park(w, o[i], int64(i+1), nil)
+		p.ObjectKey = "CONVERSATION:7"
+		if items = append(items, store.Item{Park: p}); i == 0 {
+			p.DueAt = &due
+			items[0].Attempt = f.attempt(w, o[0], 1, 1, hook.OutcomeRetry)
+		}
+	}
+	items = append(items, store.Item{Attempt: f.attempt(w, o[3], 1, 4, hook.OutcomeFailed)})
+	f.record(store.Record{Items: items, Cursors: []store.CursorMove{move(w, o[3], 4, 0, 1, 0)}})
+	made := func(o hook.Offset, sequence int64) store.Item {
+		a := f.attempt(w, o, 2, sequence, hook.OutcomeDelivered)
+		a.Kind = hook.Replay
+		return store.Item{Attempt: a, Settle: &store.ParkedKey{Webhook: w.Key, Offset: o}, Release: &store.ParkedKey{Webhook: w.Key, Object: "CONVERSATION:7"}}
+	}
+	wish := f.park(w, o[0], 1, &due)
+	wish.Kind, wish.Attempts = hook.Manual, 1
+	done := f.record(store.Record{Items: []store.Item{{Park: wish}, made(o[0], 1), made(o[2], 3), made(o[3], 4)}})
+	var gone []string
+	for _, p := range done.Settled {
+		gone = append(gone, fmt.Sprint(p.Offset, " ", p.Kind, " ", p.ObjectKey))
+	}
+	slices.Sort(gone)
+	equal(f, "settled", gone, []string{
+		fmt.Sprint(o[0], " live CONVERSATION:7"), fmt.Sprint(o[0], " manual "), fmt.Sprint(o[2], " live CONVERSATION:7"),
+	})
+	equal(f, "released", []any{len(done.Released), done.Released[0].Offset}, []any{1, o[1]})
+	for id, want := range map[string]hook.DeliveryStatus{"e1": hook.Delivered, "e2": hook.Retrying, "e3": hook.Delivered, "e4": hook.Delivered} {
+		d, err := f.Delivery(f.ctx, w.Key, id)
+		f.must(err)
+		equal(f, id, d.Status, want)
+	}
+	list, _, err := f.Conservation(f.ctx, f.company.Key, store.Page{Limit: 10})
+	f.must(err)
+	b := list[0]
+	equal(f, "balance", []any{b.Delivered, b.Failed, b.Parked, b.Balanced}, []any{int64(2), int64(1), int64(1), true})
+	again, err := f.Recount(f.ctx, w.Key)
+	f.must(err)
+	equal(f, "recount", []any{again.Delivered, again.Failed, again.Parked, again.Balanced}, []any{int64(2), int64(1), int64(1), true})
+	done = f.record(store.Record{Items: []store.Item{{Settle: &store.ParkedKey{Webhook: w.Key, Offset: o[0]}}}}) // nothing is left to
+	equal(f, "settled", len(done.Settled), 0)
+}
+
 // recordStatusOfOneEndpoint: a late 410 of the old endpoint does not hit the new one.
 func recordStatusOfOneEndpoint(f *fixture) {
 	w := f.subscribe("*")

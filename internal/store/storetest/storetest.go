@@ -29,7 +29,7 @@ func Run(t *testing.T, open Open) {
 		appendGapless, appendDuplicates, appendAllOrNothing, appendSurvivesCancelledNeighbour, outcomesOfStalledCommits, closedStoreRefuses,
 		acceptedAtNeverGoesBack,
 		tailReadsWithinLimits, notifiesInOrder,
-		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordStatusOfOneEndpoint,
+		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordSettles, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,

@@ -60,7 +60,7 @@ func Everything() *log.Record {
 			{Attempt: &full, Park: &hook.Parked{
 				Webhook: 1, Kind: hook.Live, Offset: 2, Partition: 3, Sequence: 4, ObjectKey: "o", Attempts: 5, Step: 6, Throttles: 7, DueAt: &later, ParkedAt: at, Reason: "why", Replay: 8,
 			}},
-			{Attempt: &bare, Unpark: &log.ParkedKey{Webhook: 1, Kind: hook.Live, Offset: 3}, Free: &log.ParkedKey{Webhook: 1, Offset: 4}, Release: &log.ParkedKey{Webhook: 1, Object: "p"}},
+			{Attempt: &bare, Unpark: &log.ParkedKey{Webhook: 1, Kind: hook.Live, Offset: 3}, Settle: &log.ParkedKey{Webhook: 1, Offset: 14}, Free: &log.ParkedKey{Webhook: 1, Offset: 4}, Release: &log.ParkedKey{Webhook: 1, Object: "p"}},
 		},
 		Cursors: []log.CursorMove{{
 			Webhook: 1, Detached: true, Offset: 2, Sequence: 3, Delivered: 4, Failed: 5, Skipped: 6,

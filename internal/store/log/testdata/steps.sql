@@ -18,6 +18,9 @@ DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND "offset" = $3
   $1 = int64 1
   $2 = string "live"
   $3 = int64 3
+DELETE FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2 RETURNING webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at, CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay, (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")
+  $1 = int64 1
+  $2 = int64 14
 UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' WHERE webhook = $2 AND kind = 'live' AND "offset" = $3 AND due_at IS NULL RETURNING webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at, CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay, (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")
   $1 = int64 1772366400000000
   $2 = int64 1
