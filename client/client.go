@@ -57,7 +57,7 @@ import (
 type Config struct {
 	// URL is where the server is, as https://hooks.example.com; a path before /v1 is kept.
 	URL string
-	// Key is an operator key (awo_…) or a company key (awc_…).
+	// Key is an operator key (awo_…), a company key (awc_…) or a publish key (awp_…).
 	Key string
 	// Company is the company to act for. A company key needs none: it has its own.
 	Company string

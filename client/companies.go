@@ -135,7 +135,8 @@ type Key struct {
 	Key        string     `json:"key,omitempty" doc:"Only in the answer to its creation; it is not kept."`
 	CompanyID  string     `json:"company_id"`
 	Name       string     `json:"name"`
-	Scope      Scope      `json:"scope" enum:"read,write"`
+	Scope      Scope      `json:"scope" enum:"read,write,publish"`
+	Topics     string     `json:"topic_prefix,omitempty" doc:"Of a publish key: it publishes this topic and those that begin with it and a dot. Absent: all."`
 	Hint       string     `json:"hint" doc:"Its last four characters."`
 	CreatedBy  string     `json:"created_by"`
 	CreatedAt  time.Time  `json:"created_at"`
@@ -147,7 +148,8 @@ type Key struct {
 // KeyCreate is a key that is to be made.
 type KeyCreate struct {
 	Name      string     `json:"name,omitempty" maxLength:"128"`
-	Scope     Scope      `json:"scope" enum:"read,write"`
+	Scope     Scope      `json:"scope" enum:"read,write,publish" doc:"read: sees everything but secrets. write: everything within the company. publish: POST /v1/events, /v1/events/batch and /v1/changes, and nothing else; its text begins with awp_."`
+	Topics    string     `json:"topic_prefix,omitempty" maxLength:"128" doc:"Of a publish key: it publishes this topic and those that begin with it and a dot."`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 

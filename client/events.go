@@ -14,7 +14,8 @@ import (
 
 // Publish is an event that is to be published.
 type Publish struct {
-	CompanyID string `json:"company_id"`
+	// CompanyID is whose it is; a publish key needs none.
+	CompanyID string `json:"company_id,omitempty"`
 	Event     string `json:"event"` // the topic
 	// ID makes publishing again harmless. One is made if there is none; give one that you can make
 	// again after a crash.
@@ -66,7 +67,8 @@ type BatchItem struct {
 // ObjectChange is what became of an object: its document before, and after. docs/api.md says what is
 // derived.
 type ObjectChange struct {
-	CompanyID  string `json:"company_id"`
+	// CompanyID is whose it is; a publish key needs none.
+	CompanyID  string `json:"company_id,omitempty"`
 	ObjectType string `json:"object_type"` // conversation, customer, customer_note or account
 	// ID makes publishing again harmless. One is made if there is none; give one that you can make
 	// again after a crash.

@@ -388,11 +388,11 @@ func differences(s schema, body []byte) (found []string) {
 func TestEveryOperationControl(t *testing.T) {
 	s := readDocument(t).Components.Schemas["KeyCreate"]
 	for body, want := range map[string]int{
-		`{"name":"n","scope":"read","expires_at":"2026-01-02T03:04:05Z"}`:       0,
-		`{"name":"n","expires_at":"2026-01-02T03:04:05Z"}`:                      1,
-		`{"name":"n","scope":"read","expires_at":"2026-01-02T03:04:05Z","x":1}`: 1,
-		`{"name":"n","scope":["read"],"expires_at":"2026-01-02T03:04:05Z"}`:     1,
-		`{"name":null,"scope":"read","expires_at":1}`:                           2,
+		`{"name":"n","scope":"read","topic_prefix":"t","expires_at":"2026-01-02T03:04:05Z"}`:       0,
+		`{"name":"n","topic_prefix":"t","expires_at":"2026-01-02T03:04:05Z"}`:                      1,
+		`{"name":"n","scope":"read","topic_prefix":"t","expires_at":"2026-01-02T03:04:05Z","x":1}`: 1,
+		`{"name":"n","scope":["read"],"topic_prefix":"t","expires_at":"2026-01-02T03:04:05Z"}`:     1,
+		`{"name":null,"scope":"read","topic_prefix":"t","expires_at":1}`:                           2,
 	} {
 		if found := differences(s, []byte(body)); len(found) != want {
 			t.Errorf("%s: %q", body, found)
@@ -415,7 +415,7 @@ func TestEveryWord(t *testing.T) {
 		{"Webhook", "data_format", []DataFormat{DataString, DataObject}},
 		{"Webhook", "ordering", []Ordering{Relaxed, PerObject, PerWebhook}},
 		{"WebhookUpdate", "resume", []Resume{ResumeNow, ResumeBacklog}},
-		{"KeyCreate", "scope", []Scope{Read, Write}},
+		{"KeyCreate", "scope", []Scope{Read, Write, PublishOnly}},
 		{"Caller", "scope", []Scope{Operator, Read, Write}},
 		{"Health", "state", []State{Healthy, Failing, Down}},
 		{"Match", "verdict", []Verdict{Matched, TopicNotSubscribed, FilterFailed, CreatedAfter}},

@@ -93,9 +93,10 @@ type Scope string
 
 // What a key may do. Operator is no scope of a company's key: it may do everything.
 const (
-	Read     Scope = "read"
-	Write    Scope = "write"
-	Operator Scope = "operator"
+	Read        Scope = "read"
+	Write       Scope = "write"
+	PublishOnly Scope = "publish"
+	Operator    Scope = "operator"
 )
 
 // Resume is what becomes of the events that waited while a webhook stood still.

@@ -22,8 +22,8 @@ func (p *Program) keysList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return listing(p, "ID NAME SCOPE HINT CREATED EXPIRES LAST-USED REVOKED", api.Keys(ctx, company), 0, func(k client.Key) []string {
-			return []string{k.ID, k.Name, string(k.Scope), "…" + k.Hint, when(k.CreatedAt), show(k.ExpiresAt), show(k.LastUsedAt), show(k.RevokedAt)}
+		return listing(p, "ID NAME SCOPE TOPICS HINT CREATED EXPIRES LAST-USED REVOKED", api.Keys(ctx, company), 0, func(k client.Key) []string {
+			return []string{k.ID, k.Name, string(k.Scope), k.Topics, "…" + k.Hint, when(k.CreatedAt), show(k.ExpiresAt), show(k.LastUsedAt), show(k.RevokedAt)}
 		})
 	})
 }
@@ -32,13 +32,15 @@ func (p *Program) keysCreate() *cobra.Command {
 	var k client.KeyCreate
 	var expires span
 	cmd := &cobra.Command{
-		Use: "create --scope read|write", Short: "Create a key; its text is shown this once", Args: cobra.NoArgs,
+		Use: "create --scope read|write|publish", Short: "Create a key; its text is shown this once", Args: cobra.NoArgs,
 		Example: example(
 			"atlas-webhooks keys create --company c1 --scope read --name dashboard",
 			"atlas-webhooks keys create --company c1 --scope write --expires-in 30d --output json | jq -r .key",
+			"atlas-webhooks keys create --company c1 --scope publish --topic-prefix conversation --name desk",
 		),
 	}
-	oneOf(cmd, &k.Scope, "scope", "what it may do", client.Read, client.Write)
+	oneOf(cmd, &k.Scope, "scope", "what it may do", client.Read, client.Write, client.PublishOnly)
+	cmd.Flags().StringVar(&k.Topics, "topic-prefix", "", "of a publish key: the topic, with those that begin with it and a dot, that it publishes (default: all)")
 	cmd.Flags().StringVar(&k.Name, "name", "", "what it is for")
 	cmd.Flags().Var(&expires, "expires-in", "how long it is valid, as 30d (default: until it is revoked)")
 	_ = cmd.MarkFlagRequired("scope")

@@ -12,7 +12,7 @@ import (
 // Client is what a command that calls the API needs to know.
 type Client struct {
 	URL     string `yaml:"url" default:"http://localhost:8080" doc:"Address of the server, as scheme://host[:port]."`
-	APIKey  Secret `yaml:"api_key" doc:"Operator key (awo_…) or company key (awc_…)."`
+	APIKey  Secret `yaml:"api_key" doc:"Operator key (awo_…), company key (awc_…) or publish key (awp_…)."`
 	Company string `yaml:"company" doc:"Company to act for. Needed with an operator key only."`
 	Profile string `yaml:"profile" default:"default" doc:"Login to take address, key and company from. See atlas-webhooks login. It is taken where neither url nor api_key is given; --profile wins over the environment."`
 }

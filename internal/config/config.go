@@ -43,7 +43,10 @@ type Config struct {
 	HoldWhenWentBack bool `yaml:"hold_when_went_back" default:"false" group:"Store" doc:"Deliver nothing when the database turns out to be older than what was acknowledged, because a standby was promoted or a copy restored, until a node is started with --resume."`
 
 	OperatorKey Secret `yaml:"operator_key" group:"Keys" doc:"Key that may do everything: awo_ and at least 32 letters and digits. When empty, the first start on the embedded store creates one in operator.key in the data directory."`
-	MasterKey   Secret `yaml:"master_key" group:"Keys" doc:"Key that seals signing secrets at rest: the base64 of 32 bytes. When empty, the first start on the embedded store creates one in master.key in the data directory."`
+
+	OperatorKeyPrevious Secret `yaml:"operator_key_previous" group:"Keys" doc:"Operator key that is valid beside operator_key while it is replaced: start every node with the new key as operator_key and the old one here, give the new one to all who use it, then start them without this. What was made with the old one then ends with it."`
+
+	MasterKey Secret `yaml:"master_key" group:"Keys" doc:"Key that seals signing secrets at rest: the base64 of 32 bytes. When empty, the first start on the embedded store creates one in master.key in the data directory."`
 
 	AllowNetworks Networks  `yaml:"allow_networks" group:"Egress" doc:"Networks, in CIDR notation, that endpoints may lie in although they are private, loopback, link-local or reserved."`
 	DenyNetworks  Networks  `yaml:"deny_networks" group:"Egress" doc:"Networks, in CIDR notation, that endpoints may never lie in. Wins over allow_networks."`

@@ -129,7 +129,7 @@ func TestPrecedence(t *testing.T) {
 func TestEachSpelling(t *testing.T) {
 	texts := map[string]string{
 		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com", "trusted_proxies": "10.0.0.0/8,::1/128", "node_url": "http://10.0.0.1:9",
-		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "lease_seconds": "5", "hold_when_went_back": "true", "operator_key": "awo_" + strings.Repeat("k", 32),
+		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "lease_seconds": "5", "hold_when_went_back": "true", "operator_key": "awo_" + strings.Repeat("k", 32), "operator_key_previous": "awo_" + strings.Repeat("p", 32),
 		"master_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "allow_networks": "10.0.0.0/8,fd00::/8",
 		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128", "egress_ca_file": "/c.pem", "egress_proxy_bypass": "hooks.example.com,.corp.example,10.0.0.0/8",
 		"default_signature_scheme": "base64", "default_data_format": "object", "max_event_bytes": "2048",
@@ -210,6 +210,8 @@ func TestRefusals(t *testing.T) {
 		{name: "big port", arg: "--listen=:70000", want: "is not an address"},
 		{name: "short operator key", env: "ATLAS_WEBHOOKS_OPERATOR_KEY=" + long, want: "operator_key (from ATLAS_WEBHOOKS_OPERATOR_KEY): must be awo_"},
 		{name: "odd operator key", arg: "--operator-key=awo_" + strings.Repeat("-", 40), want: "must be awo_"},
+		{name: "odd previous operator key", arg: "--operator-key-previous=awo_short", want: "operator_key_previous (from --operator-key-previous): must be awo_"},
+		{name: "same operator key twice", file: "operator_key: awo_" + strings.Repeat("k", 32) + "\noperator_key_previous: awo_" + strings.Repeat("k", 32), want: "is the same as operator_key"},
 		{name: "short master key", arg: "--master-key=AAAA", want: "must be the base64 of 32 bytes"},
 		{name: "address for a network", arg: "--allow-networks=10.0.0.1", want: `"10.0.0.1" is not a network`},
 		{name: "bits beyond the length", arg: "--allow-networks=10.0.0.1/8", want: "did you mean 10.0.0.0/8?"},

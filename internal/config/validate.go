@@ -38,6 +38,10 @@ func (c Config) Validate() error {
 	all.add("database_url", optional(c.DatabaseURL.Reveal(), database))
 	all.add("lease_seconds", between(c.LeaseSeconds, 3, 60))
 	all.add("operator_key", optional(c.OperatorKey.Reveal(), operatorKey))
+	all.add("operator_key_previous", optional(c.OperatorKeyPrevious.Reveal(), operatorKey))
+	if c.OperatorKeyPrevious != "" && c.OperatorKeyPrevious == c.OperatorKey {
+		all.add("operator_key_previous", errors.New("is the same as operator_key"))
+	}
 	all.add("master_key", optional(c.MasterKey.Reveal(), masterKey))
 	all.add("egress_proxy", optional(c.EgressProxy.Reveal(), scheme("http", "https")))
 	all.add("default_signature_scheme", oneOf(c.DefaultSignatureScheme,

@@ -34,7 +34,7 @@ func (c *Console) keyRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/keys", func(v *visit) error { return v.showKeys(&keyPage{}) })
 	c.page(mux, "POST /console/keys", func(v *visit) error {
 		p := &keyPage{Key: &client.Key{}}
-		if err := v.post(v.companyPath("keys"), map[string]any{"name": v.form("name"), "scope": v.form("scope")}, p.Key); err != nil {
+		if err := v.post(v.companyPath("keys"), client.KeyCreate{Name: v.form("name"), Scope: client.Scope(v.form("scope")), Topics: v.form("topic_prefix")}, p.Key); err != nil {
 			return err
 		}
 		return v.showKeys(p)

@@ -18,6 +18,26 @@ type Topic struct {
 // Topics is the catalogue, in the order of the documentation. Callers must not change it.
 func Topics() []Topic { return catalogue[:] }
 
+// ValidTopic reports whether a text can be a topic's name: 1–64 of a-z, 0-9 and _, in parts between dots.
+func ValidTopic(name string) bool {
+	if len(name) > 64 {
+		return false
+	}
+	for part := range strings.SplitSeq(name, ".") {
+		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// TopicWithin reports whether a topic is the one that a prefix names, or begins with it and a dot. An empty
+// prefix is all topics.
+func TopicWithin(topic, prefix string) bool {
+	rest, ok := strings.CutPrefix(topic, prefix)
+	return ok && (prefix == "" || rest == "" || rest[0] == '.')
+}
+
 // TopicSet is a set of topics, one bit for each entry of the catalogue.
 type TopicSet uint32
 

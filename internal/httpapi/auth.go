@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -23,11 +24,14 @@ type caller struct {
 	company hook.CompanyKey // of a company key
 	name    string          // the company's id
 	maker   [32]byte        // hash of the key, or of the session that a link opened: with it ends what the caller makes
+	topics  string          // of a publish key: the prefix of the topics that it publishes
 	expires time.Time       // of the maker; zero: never
 	shown   [32]byte        // hash of what the caller showed: a key, or a session
 }
 
 func (c caller) operator() bool { return c.scope == store.ScopeOperator }
+
+func (c caller) publisher() bool { return c.scope == store.ScopePublish }
 
 func (c caller) mayWrite() bool { return c.scope == store.ScopeOperator || c.scope == store.ScopeWrite }
 
@@ -38,6 +42,7 @@ const (
 	open         need = iota // no key
 	anyKey                   // any key
 	operatorOnly             // an operator key
+	publishing               // an operator key, or a publish key; the one thing that a publish key may do
 	companyRead              // a key of the company, or an operator key that names it
 	companyWrite             // likewise, with scope write
 	pathRead                 // an operator key, or a key of the company that the path names
@@ -46,6 +51,7 @@ const (
 
 var (
 	errUnauthorized = hook.Refuse(hook.KindUnauthorized, "unauthorized", "send Authorization: Bearer <key> with a key that is valid")
+	errPublishOnly  = hook.Refuse(hook.KindForbidden, "scope_not_allowed", "this key has scope publish, which allows publishing only")
 	errReadOnly     = hook.Refuse(hook.KindForbidden, "scope_not_allowed", "this key has scope read, which does not allow this")
 	errOperator     = hook.Refuse(hook.KindForbidden, "operator_required", "only an operator key may do this")
 )
@@ -70,6 +76,10 @@ func (x *exchange) admit(n need) error {
 		return err
 	}
 	switch {
+	case n != publishing && x.caller.publisher():
+		return errPublishOnly
+	case n == publishing && !x.caller.operator() && !x.caller.publisher():
+		return errOperator
 	case n == operatorOnly && !x.caller.operator():
 		return errOperator
 	case (n == companyWrite || n == pathWrite) && !x.caller.mayWrite():
@@ -144,8 +154,8 @@ type keyring struct {
 		LinkStore
 		SessionStore
 	}
-	operator [32]byte // hash of the configured operator key; zero for none
-	now      func() time.Time
+	operators [][32]byte // hashes of the configured operator keys
+	now       func() time.Time
 
 	mu    sync.Mutex
 	known map[[32]byte]*knownKey
@@ -169,10 +179,12 @@ const (
 	maxStrangers = 10_000
 )
 
-func newKeyring(s Store, operator string, now func() time.Time) *keyring {
+func newKeyring(s Store, cfg config.Config, now func() time.Time) *keyring {
 	k := &keyring{store: s, now: now, known: map[[32]byte]*knownKey{}, strangers: map[netip.Prefix]*rate.Limiter{}, narrow: make(chan struct{}, 2)}
-	if operator != "" {
-		k.operator = store.KeyHash(operator)
+	for _, key := range []config.Secret{cfg.OperatorKey, cfg.OperatorKeyPrevious} {
+		if key != "" {
+			k.operators = append(k.operators, store.KeyHash(key.Reveal()))
+		}
 	}
 	return k
 }
@@ -181,7 +193,7 @@ func newKeyring(s Store, operator string, now func() time.Time) *keyring {
 // of a guess was right.
 func (k *keyring) find(ctx context.Context, text string, peer netip.Addr) (caller, error) {
 	hash := store.KeyHash(text)
-	if k.operator != [32]byte{} && subtle.ConstantTimeCompare(hash[:], k.operator[:]) == 1 {
+	if k.configured(hash) {
 		return caller{actor: "operator", scope: store.ScopeOperator, maker: hash, shown: hash}, nil
 	}
 	read := k.reader(text)
@@ -220,10 +232,20 @@ func (k *keyring) find(ctx context.Context, text string, peer netip.Addr) (calle
 	return known.caller, nil
 }
 
+// configured reports whether a hash is that of a configured operator key.
+func (k *keyring) configured(hash [32]byte) bool {
+	for i := range k.operators {
+		if subtle.ConstantTimeCompare(hash[:], k.operators[i][:]) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
 // reader is what asks the store about a text of that form; nil where none of ours has it.
 func (k *keyring) reader(text string) func(context.Context, [32]byte, *knownKey, time.Time) (*knownKey, error) {
 	switch prefix, _, _ := strings.Cut(text, "_"); prefix + "_" {
-	case "awo_", "awc_":
+	case "awo_", "awc_", "awp_":
 		return k.readKey
 	case sessionPrefix:
 		return k.readSession
@@ -237,7 +259,7 @@ func (k *keyring) reader(text string) func(context.Context, [32]byte, *knownKey,
 // maker's maker, and so on. A zero hash is nobody: it stands.
 func (k *keyring) standing(ctx context.Context, maker [32]byte, now time.Time) (bool, error) {
 	for range maxChain {
-		if maker == [32]byte{} || maker == k.operator {
+		if maker == [32]byte{} || k.configured(maker) {
 			return true, nil
 		}
 		key, err := k.store.KeyByHash(ctx, maker)
@@ -299,7 +321,7 @@ func (k *keyring) readKey(ctx context.Context, hash [32]byte, before *knownKey, 
 
 // callerOf is who shows a key, or a session that began with it.
 func callerOf(row *store.Key, shown [32]byte) caller {
-	c := caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID, maker: shown, shown: shown}
+	c := caller{actor: row.ID, keyID: row.ID, scope: row.Scope, company: row.Company, name: row.CompanyID, topics: row.Topics, maker: shown, shown: shown}
 	if row.ExpiresAt != nil {
 		c.expires = *row.ExpiresAt
 	}
@@ -318,7 +340,7 @@ func (k *keyring) remember(hash [32]byte, fresh *knownKey) {
 // stands reports whether what a caller showed still opens what it opened, by at most believed. A
 // store that does not answer leaves it as it is.
 func (k *keyring) stands(ctx context.Context, c caller) bool {
-	if c.shown == k.operator {
+	if k.configured(c.shown) {
 		return true
 	}
 	now := k.now()

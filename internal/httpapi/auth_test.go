@@ -5,11 +5,16 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/egress"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 )
 
 func TestKeys(t *testing.T) {
@@ -255,4 +260,113 @@ func TestClientWentAway(t *testing.T) {
 			t.Errorf("control: %d, log %s", status, s.log)
 		}
 	}
+}
+
+// A publish key publishes for its company and does nothing else: neither what the document lists, nor the
+// console.
+func TestPublishKeys(t *testing.T) {
+	s := newServer(t)
+	made := s.call("POST", "/v1/companies/c1/keys", `{"scope":"publish"}`).ok(201)
+	text := made["key"].(string)
+	if !strings.HasPrefix(text, "awp_") || made["topic_prefix"] != nil {
+		t.Errorf("made: %v", made)
+	}
+	producer := s.as(text)
+	const event = `{"event":"customer","data":{"id":"1"}}`
+	if a := producer.call("POST", "/v1/events", event).ok(202); a["company_id"] != "c1" {
+		t.Errorf("an event that names no company: %v", a)
+	}
+	producer.call("POST", "/v1/events", `{"company_id":"c1","event":"customer","data":{"id":"1"}}`).ok(202)
+	producer.call("POST", "/v1/events/batch", "["+event+"]").ok(202)
+	producer.call("POST", "/v1/changes", `{"object_type":"customer","before":null,"after":{"id":1}}`).ok(202)
+	s.call("POST", "/v1/events", event).problem(422, "required", "company_id")
+
+	const other = `{"company_id":"c2","event":"customer","data":{"id":"1"}}`
+	producer.call("POST", "/v1/events", other).problem(403, "other_company")
+	if p := producer.call("POST", "/v1/events/batch", "["+event+","+other+"]").problem(403, "other_company"); !strings.HasPrefix(p["detail"].(string), "[1]: ") {
+		t.Errorf("a batch: %v", p)
+	}
+	producer.call("POST", "/v1/changes", `{"company_id":"c2","object_type":"customer","before":null,"after":{"id":1}}`).problem(403, "other_company")
+
+	ids := strings.NewReplacer("{company_id}", "c1", "{id}", "x", "{event_id}", "x", "{replay_id}", "x", "{key_id}", made["id"].(string))
+	refused := 0
+	for path, methods := range s.document().Paths {
+		for method, op := range methods {
+			if slices.Contains([]string{"publish-event", "publish-batch", "publish-change"}, op.OperationID) {
+				continue
+			}
+			producer.call(strings.ToUpper(method), ids.Replace(path), sampleBodies[op.OperationID]).problem(403, "scope_not_allowed")
+			refused++
+		}
+	}
+	if refused < 40 {
+		t.Errorf("%d operations were tried", refused)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/console/sign-in", nil)
+	if _, _, _, err := s.api.SignIn(r, text); !hook.IsKind(err, hook.KindForbidden) {
+		t.Errorf("signing in to the console: %v", err)
+	}
+
+	write, _ := s.companyKey("c1", "write")
+	s.as(write).call("POST", "/v1/companies/c1/keys", `{"scope":"publish"}`).problem(403, "operator_required")
+	s.call("DELETE", "/v1/companies/c1/keys/"+made["id"].(string), "").ok(204)
+	producer.call("POST", "/v1/events", event).problem(401, "unauthorized")
+}
+
+func TestPublishKeysOfTopics(t *testing.T) {
+	s := newServer(t)
+	made := s.call("POST", "/v1/companies/c1/keys", `{"scope":"publish","topic_prefix":"customer"}`).ok(201)
+	producer := s.as(made["key"].(string))
+	publish := func(topic string) *answer {
+		return producer.call("POST", "/v1/events", `{"event":"`+topic+`","data":{"id":"1"}}`)
+	}
+	publish("customer").ok(202)
+	publish("customer.created").ok(202)
+	publish("customer_notes").problem(403, "topic_not_allowed")
+	publish("conversation").problem(403, "topic_not_allowed")
+	publish("nothing").problem(422, "unknown_topic", "event")
+	producer.call("POST", "/v1/events/batch", `[{"event":"customer","data":1},{"event":"conversation","data":1}]`).problem(403, "topic_not_allowed")
+	producer.call("POST", "/v1/changes", `{"object_type":"customer","before":null,"after":{"id":1}}`).ok(202)
+	producer.call("POST", "/v1/changes", `{"object_type":"account","before":null,"after":{"id":1,"customers":[{"id":2}]}}`).problem(403, "topic_not_allowed")
+	if n := len(s.with("X-Atlas-Company-Id", "c1").call("GET", "/v1/events?event=account.customer.linked", "").ok(200)["data"].([]any)); n != 0 {
+		t.Errorf("%d events of a change that was refused", n)
+	}
+
+	for _, bad := range []string{"customer.", "customer.*", "Customer", ".", "a b", strings.Repeat("x", 65)} {
+		s.call("POST", "/v1/companies/c1/keys", `{"scope":"publish","topic_prefix":"`+bad+`"}`).problem(422, "invalid_topic_prefix", "topic_prefix")
+	}
+	s.call("POST", "/v1/companies/c1/keys", `{"scope":"write","topic_prefix":"customer"}`).problem(422, "invalid_topic_prefix", "topic_prefix")
+}
+
+// Publishing is not counted by the rate of a company's keys: the intake has bounds of its own.
+func TestPublishKeysHaveNoRate(t *testing.T) {
+	s := newServer(t, func(o *httpapi.Options) { o.Config.RateLimitCompanyKey = 1 })
+	text, _ := s.companyKey("c1", "publish")
+	for range 5 {
+		s.as(text).call("POST", "/v1/events", `{"event":"customer","data":{"id":"1"}}`).ok(202)
+	}
+}
+
+// Two operator keys open everything while one is replaced. Without the old one, what it made has ended.
+func TestTwoOperatorKeys(t *testing.T) {
+	const next = "awo_1123456789abcdef0123456789abcdef"
+	s := newServer(t, func(o *httpapi.Options) {
+		o.Config.OperatorKeyPrevious, o.Config.OperatorKey = o.Config.OperatorKey, next
+	})
+	for _, key := range []string{operatorKey, next} {
+		s.as(key).call("GET", "/v1/companies", "").ok(200)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/console/sign-in", nil)
+	before, _, _, err := s.api.SignIn(r, operatorKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.as(before).call("GET", "/v1/companies", "").ok(200)
+
+	s.api = httpapi.New(httpapi.Options{
+		Config: config.Config{OperatorKey: next}.WithDefaults(), Version: "1.2.3", Store: s.store, Intake: intake.New(s.store, intake.Options{}), Now: s.now, Policy: &egress.Policy{},
+	})
+	s.as(next).call("GET", "/v1/companies", "").ok(200)
+	s.as(operatorKey).call("GET", "/v1/companies", "").problem(401, "unauthorized")
+	s.as(before).call("GET", "/v1/companies", "").problem(401, "unauthorized")
 }

@@ -112,7 +112,7 @@ func New(opt Options) *API {
 		opt.Ready = opt.Store.Ping
 	}
 	a := &API{opt: opt, mux: http.NewServeMux(), forwarder: newForwarder(), recheck: recheck, searches: newTurns()}
-	a.keys = newKeyring(opt.Store, opt.Config.OperatorKey.Reveal(), opt.Now)
+	a.keys = newKeyring(opt.Store, opt.Config, opt.Now)
 	a.limits.perSecond = opt.Config.RateLimitCompanyKey
 	if total := opt.Config.MaxAnswerBytes; total > 0 {
 		a.answers = &ingress.Budget{Total: total, OfOne: min(total, opt.Config.MaxAnswerBytesPerCompany), Wait: answerWait}

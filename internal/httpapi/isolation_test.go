@@ -35,6 +35,7 @@ func TestIsolation(t *testing.T) {
 
 	write, _ := s.companyKey("c2", "write")
 	read, _ := s.companyKey("c2", "read")
+	publish, _ := s.companyKey("c2", "publish")
 	revoked, revokedID := s.companyKey("c2", "write")
 	s.call("DELETE", "/v1/companies/c2/keys/"+revokedID, "").ok(204)
 	expired := s.call("POST", "/v1/companies/c2/keys", `{"scope":"write","expires_at":"`+s.now().Add(time.Second).Format(time.RFC3339Nano)+`"}`).ok(201)["key"].(string)
@@ -43,7 +44,7 @@ func TestIsolation(t *testing.T) {
 	foreign := strings.NewReplacer("{id}", w, "{event_id}", event, "{replay_id}", replay, "{key_id}", keyID, "{company_id}", "c1")
 	unknown := strings.NewReplacer("{id}", "wh_unknown", "{event_id}", "evt_unknown", "{replay_id}", "rpl_unknown", "{key_id}", "key_unknown", "{company_id}", "unknown")
 	callers := map[string]*server{
-		"nobody": s.as(""), "revoked": s.as(revoked), "expired": s.as(expired), "read": s.as(read), "write": s.as(write),
+		"nobody": s.as(""), "revoked": s.as(revoked), "expired": s.as(expired), "read": s.as(read), "write": s.as(write), "publish": s.as(publish),
 		"operator for c2": s.as(operatorKey).with("X-Atlas-Company-Id", "c2"),
 	}
 	checked := 0

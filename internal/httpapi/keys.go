@@ -45,7 +45,7 @@ func (a *API) keyRoutes() {
 	})
 	handle(a, route{
 		method: http.MethodPost, path: "/v1/companies/{company_id}/keys", id: "create-key", tag: tag, need: pathWrite, status: http.StatusCreated, creates: true,
-		summary: "Create a company key", description: "A company's own write key can create read keys. What a key or a session of the console makes never outlives it: it ends with it, and expires when it does.",
+		summary: "Create a company key", description: "A company's own write key can create read keys. A publish key (awp_…) is for producers: it publishes events of its company, of the topics that topic_prefix names where it has one, and does nothing else. What a key or a session of the console makes never outlives it: it ends with it, and expires when it does.",
 	}, a.createKey)
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/companies/{company_id}/keys", id: "list-keys", tag: tag, need: pathWrite, summary: "List a company's keys",
@@ -78,14 +78,21 @@ func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*key
 	if b.ExpiresAt != nil && !b.ExpiresAt.After(a.opt.Now()) {
 		return nil, hook.Invalid("expires_at", "invalid_time", "lies in the past")
 	}
-	n := store.NewKey{Company: x.company.Key, Name: b.Name, Scope: store.Scope(b.Scope), ExpiresAt: b.ExpiresAt, Text: "awc_" + rand.Text() + rand.Text()}
+	if b.Topics != "" && (b.Scope != client.PublishOnly || !hook.ValidTopic(b.Topics)) {
+		return nil, hook.Invalid("topic_prefix", "invalid_topic_prefix", "belongs to publish keys only, and is a topic, or what topics begin with before a dot")
+	}
+	n := store.NewKey{Company: x.company.Key, Name: b.Name, Scope: store.Scope(b.Scope), Topics: b.Topics, ExpiresAt: b.ExpiresAt, Text: keyPrefix(b.Scope) + rand.Text() + rand.Text()}
 	if !x.caller.operator() { // whose keys are changed without their companies' noticing
 		n.Maker = x.caller.maker
 		if end := x.caller.expires; !end.IsZero() && (n.ExpiresAt == nil || n.ExpiresAt.After(end)) {
 			n.ExpiresAt = &end
 		}
 	}
-	k, err := a.opt.Store.CreateKey(ctx, n, x.audit("key.created", map[string]any{"name": b.Name, "scope": b.Scope}))
+	detail := map[string]any{"name": b.Name, "scope": b.Scope}
+	if b.Topics != "" {
+		detail["topic_prefix"] = b.Topics
+	}
+	k, err := a.opt.Store.CreateKey(ctx, n, x.audit("key.created", detail))
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +101,17 @@ func (a *API) createKey(ctx context.Context, x *exchange, in *keyCreateIn) (*key
 	return out, nil
 }
 
+// keyPrefix is what the text of a company's key begins with: what it may do is seen before it is used.
+func keyPrefix(s client.Scope) string {
+	if s == client.PublishOnly {
+		return "awp_"
+	}
+	return "awc_"
+}
+
 func shapeKey(k *store.Key) client.Key {
 	return client.Key{
-		ID: k.ID, CompanyID: k.CompanyID, Name: k.Name, Scope: client.Scope(k.Scope), Hint: k.Hint, CreatedBy: k.CreatedBy,
+		ID: k.ID, CompanyID: k.CompanyID, Name: k.Name, Scope: client.Scope(k.Scope), Topics: k.Topics, Hint: k.Hint, CreatedBy: k.CreatedBy,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt, RevokedAt: k.RevokedAt,
 	}
 }

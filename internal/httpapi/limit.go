@@ -11,7 +11,7 @@ import (
 )
 
 // limits gives each company so many requests per second, with a burst of one second's worth, however
-// many keys and sessions it has.
+// many keys and sessions it has. Publishing has bounds of its own, those of the intake.
 type limits struct {
 	perSecond int // 0 = no limit
 
@@ -21,7 +21,7 @@ type limits struct {
 
 // take counts a request against its company and says in the answer how many are left.
 func (l *limits) take(x *exchange) error {
-	if x.caller.operator() || l.perSecond <= 0 || x.r.Context().Value(uncountedKey{}) != nil {
+	if x.caller.operator() || x.caller.publisher() || l.perSecond <= 0 || x.r.Context().Value(uncountedKey{}) != nil {
 		return nil
 	}
 	now := x.api.opt.Now()

@@ -139,7 +139,7 @@ func (k *keyring) readSignedIn(ctx context.Context, hash [32]byte, _ *knownKey, 
 		return nil, err
 	}
 	fresh := &knownKey{read: now, expires: s.ExpiresAt}
-	if s.Maker == k.operator && k.operator != [32]byte{} {
+	if k.configured(s.Maker) {
 		fresh.caller = caller{actor: "operator", scope: store.ScopeOperator, maker: s.Maker}
 	} else {
 		key, err := k.store.KeyByHash(ctx, s.Maker)

@@ -27,6 +27,9 @@ func (a *API) Identify(r *http.Request, key string) (Principal, error) {
 	if err != nil {
 		return Principal{}, err
 	}
+	if c.publisher() {
+		return Principal{}, errPublishOnly
+	}
 	return Principal{Actor: c.actor, CompanyID: c.name, Operator: c.operator(), MayWrite: c.mayWrite()}, nil
 }
 

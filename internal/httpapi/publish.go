@@ -19,7 +19,7 @@ import (
 
 // Publish is the envelope of an event, as package intake reads it; here it only makes the document.
 type Publish struct {
-	CompanyID  string     `json:"company_id" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1"`
+	CompanyID  string     `json:"company_id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1" doc:"Required with an operator key; with a publish key its own company, when left out."`
 	Event      string     `json:"event" example:"conversation.status" doc:"The topic."`
 	Data       Document   `json:"data" doc:"The document, any JSON value. Its text is kept."`
 	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,128}$" doc:"The event's id. When left out, it is the Idempotency-Key (in a batch one made of it), or a new one."`
@@ -29,7 +29,7 @@ type Publish struct {
 
 // Change is what became of an object, as package intake reads it; here it only makes the document.
 type Change struct {
-	CompanyID  string     `json:"company_id" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1"`
+	CompanyID  string     `json:"company_id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1" doc:"Required with an operator key; with a publish key its own company, when left out."`
 	ObjectType string     `json:"object_type" enum:"conversation,customer,customer_note,account"`
 	Before     Document   `json:"before" doc:"The object's document before the change; null says that it was created."`
 	After      Document   `json:"after" doc:"The document after the change; null says that it was deleted. Its text is kept."`
@@ -44,17 +44,17 @@ func (a *API) publishRoutes() {
 	a.mux.HandleFunc("POST /v1/events/batch", a.hot(a.publishBatch))
 	a.mux.HandleFunc("POST /v1/changes", a.hot(a.publishChange))
 	a.describePublish(route{
-		method: http.MethodPost, path: "/v1/events", id: "publish-event", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
+		method: http.MethodPost, path: "/v1/events", id: "publish-event", tag: "Publishing", need: publishing, status: http.StatusAccepted, creates: true,
 		summary:     "Publish an event",
 		description: "The answer 202 means that the event is on disk. Publishing it again under the same id, with the same topic, object and bytes of data, answers the original with duplicate: true; anything else is 409.",
 	}, Publish{}, client.Published{})
 	a.describePublish(route{
-		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
+		method: http.MethodPost, path: "/v1/events/batch", id: "publish-batch", tag: "Publishing", need: publishing, status: http.StatusAccepted, creates: true,
 		summary:     "Publish up to 1,000 events",
 		description: "An array, or one event a line (application/x-ndjson). All are accepted or none, of however many companies they are. At most 8 MiB. Events without an id get one made of the Idempotency-Key and their place, so that the same request, sent again with the same key, doubles nothing.",
 	}, []Publish{}, client.PublishedBatch{})
 	a.describePublish(route{
-		method: http.MethodPost, path: "/v1/changes", id: "publish-change", tag: "Publishing", need: operatorOnly, status: http.StatusAccepted, creates: true,
+		method: http.MethodPost, path: "/v1/changes", id: "publish-change", tag: "Publishing", need: publishing, status: http.StatusAccepted, creates: true,
 		summary: "Publish what a change of an object means",
 		description: "Takes an object's document before and after, and publishes an event of each topic that they differ in, in one transaction, in the order of the catalogue; none where they do not differ. " +
 			"Numbers are compared as numbers, tags and an account's customers as sets, names in snake_case and camelCase as one, and null as absent. An event's id is the change's id, a colon and the topic. docs/api.md has the table.",
@@ -65,7 +65,7 @@ func (a *API) publishRoutes() {
 func (a *API) hot(fn func(x *exchange) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		x := w.(*exchange)
-		err := x.admit(operatorOnly)
+		err := x.admit(publishing)
 		if err == nil {
 			err = fn(x)
 		}
@@ -76,7 +76,7 @@ func (a *API) hot(fn func(x *exchange) error) http.HandlerFunc {
 }
 
 func (a *API) publish(x *exchange) error {
-	p, err := publishing(x.r)
+	p, err := x.publishing()
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (a *API) publish(x *exchange) error {
 }
 
 func (a *API) publishBatch(x *exchange) error {
-	p, err := publishing(x.r)
+	p, err := x.publishing()
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (a *API) publishBatch(x *exchange) error {
 }
 
 func (a *API) publishChange(x *exchange) error {
-	p, err := publishing(x.r)
+	p, err := x.publishing()
 	switch {
 	case err != nil:
 		return err
@@ -159,7 +159,9 @@ var (
 const kindMediaType hook.ErrorKind = "media_type"
 
 // publishing reads what the request says outside its body.
-func publishing(r *http.Request) (p intake.Publishing, err error) {
+func (x *exchange) publishing() (p intake.Publishing, err error) {
+	r := x.r
+	p.Company, p.Topics = x.caller.name, x.caller.topics
 	if p.Lines, err = isLines(r.Header.Get("Content-Type")); err != nil {
 		return p, err
 	}

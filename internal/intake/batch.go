@@ -122,7 +122,7 @@ func (b *batchReader) add(n int, env *envelope, err error) error {
 			env.id = hook.DerivedID(hook.EventPrefix, b.p.Key+"\n"+strconv.Itoa(n))
 		}
 		var event *hook.Event
-		if event, err = b.in.event(env, b.p.AllowStringData); err == nil {
+		if event, err = b.in.event(env, b.p); err == nil {
 			if b.events = append(b.events, event); len(b.events) == 1 {
 				return b.room(event)
 			}

@@ -31,12 +31,15 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 	if err != nil {
 		return nil, err
 	}
-	derived, err := in.derive(ctx, &env, p.Key)
+	derived, err := in.derive(ctx, &env, p)
 	if err != nil || len(derived) == 0 {
 		return nil, err
 	}
 	events := make([]*hook.Event, len(derived))
 	for i, d := range derived {
+		if err := p.mayPublish(d.Topic); err != nil {
+			return nil, err
+		}
 		if events[i], err = in.derived(&env, d); err != nil {
 			return nil, err
 		}
@@ -54,13 +57,16 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 
 // derive checks the envelope and compares its documents. Both are in memory as values meanwhile, many
 // times their size: no more are compared at once than there are processors.
-func (in *Intake) derive(ctx context.Context, env *envelope, key string) ([]change.Event, error) {
+func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]change.Event, error) {
+	if err := p.own(env); err != nil {
+		return nil, err
+	}
 	var wrong []hook.FieldError
 	refuse := func(field, code, detail string) {
 		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
 	}
 	switch {
-	case env.seen&memberCompany == 0:
+	case env.seen&memberCompany == 0 && p.Company == "":
 		refuse("company_id", "required", "every change belongs to a company")
 	case !hook.ValidCompanyID(env.company):
 		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
@@ -76,7 +82,7 @@ func (in *Intake) derive(ctx context.Context, env *envelope, key string) ([]chan
 	}
 	field := "id"
 	if env.seen&memberID == 0 {
-		field, env.id = "Idempotency-Key", key
+		field, env.id = "Idempotency-Key", p.Key
 	}
 	if env.id == "" && env.seen&memberID == 0 {
 		env.id = hook.NewID(hook.ChangePrefix, in.opt.Now())

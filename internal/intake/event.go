@@ -9,13 +9,16 @@ import (
 
 // event makes an event of an envelope, with everything but its company's key and its place in the
 // log. The refusal names every field that is wrong.
-func (in *Intake) event(env *envelope, allowString bool) (*hook.Event, error) {
+func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
+	if err := p.own(env); err != nil {
+		return nil, err
+	}
 	var wrong []hook.FieldError
 	refuse := func(field, code, detail string) {
 		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
 	}
 	switch {
-	case env.seen&memberCompany == 0:
+	case env.seen&memberCompany == 0 && p.Company == "":
 		refuse("company_id", "required", "every event belongs to a company")
 	case !hook.ValidCompanyID(env.company):
 		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
@@ -45,11 +48,14 @@ func (in *Intake) event(env *envelope, allowString bool) (*hook.Event, error) {
 	if wrong != nil {
 		return nil, hook.InvalidFields(wrong...)
 	}
+	if err := p.mayPublish(env.topic); err != nil {
+		return nil, err
+	}
 	doc, err := wire.Parse(env.data)
 	if err != nil {
 		return nil, err
 	}
-	if !allowString && doc.Encoded() {
+	if !p.AllowStringData && doc.Encoded() {
 		return nil, hook.Invalid("data", "data_already_encoded",
 			"is a string that holds JSON: it was encoded twice. Send the document itself, or allow_string_data=true if this is meant")
 	}
@@ -57,6 +63,25 @@ func (in *Intake) event(env *envelope, allowString bool) (*hook.Event, error) {
 		return nil, err
 	}
 	return in.assemble(env, &doc), nil
+}
+
+// own gives an envelope the only company that it may be of, and refuses one that names another.
+func (p *Publishing) own(env *envelope) error {
+	if p.Company == "" {
+		return nil
+	}
+	if env.seen&memberCompany != 0 && env.company != p.Company {
+		return hook.Refuse(hook.KindForbidden, "other_company", "this key belongs to another company than company_id names")
+	}
+	env.company = p.Company
+	return nil
+}
+
+func (p *Publishing) mayPublish(topic string) error {
+	if hook.TopicWithin(topic, p.Topics) {
+		return nil
+	}
+	return hook.Refuse(hook.KindForbidden, "topic_not_allowed", "this key publishes %s and what begins with it and a dot, not %s", p.Topics, topic)
 }
 
 func (in *Intake) assemble(env *envelope, doc *wire.Document) *hook.Event {

@@ -101,6 +101,11 @@ type Publishing struct {
 	// AllowStringData accepts data that is a string holding JSON, which otherwise counts as a
 	// producer's mistake.
 	AllowStringData bool
+	// Company is the only one whose events may be published, and that of an envelope that names none.
+	// Empty: an envelope names any.
+	Company string
+	// Topics is the prefix of the only topics that may be published, see [hook.TopicWithin].
+	Topics string
 	// Lines says that a batch is NDJSON and not an array.
 	Lines bool
 	// Lint asks for [Accepted.Findings].
@@ -126,7 +131,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	if env.id == "" {
 		env.id = p.Key
 	}
-	event, refused := in.event(&env, p.AllowStringData)
+	event, refused := in.event(&env, p)
 	if refused != nil {
 		return Accepted{}, refused
 	}

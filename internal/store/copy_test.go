@@ -54,7 +54,7 @@ func populate(t *testing.T, s *store.Store) {
 			return nil
 		}, audit)
 		must(err)
-		_, err = s.CreateKey(ctx, store.NewKey{Company: c.Key, Name: "its own", Scope: "write", Text: "text of " + id}, audit)
+		_, err = s.CreateKey(ctx, store.NewKey{Company: c.Key, Name: "its own", Scope: "publish", Topics: "customer", Text: "text of " + id}, audit)
 		must(err)
 		for j := range 4 {
 			w, err := s.CreateWebhook(ctx, hook.Webhook{

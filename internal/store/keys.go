@@ -18,6 +18,7 @@ const (
 	ScopeOperator Scope = "operator" // everything, in every company
 	ScopeWrite    Scope = "write"    // everything within its company
 	ScopeRead     Scope = "read"     // no change, no secret
+	ScopePublish  Scope = "publish"  // publishing in its company, and nothing else
 )
 
 // Key is an API key without its text, of which only a hash is kept.
@@ -27,6 +28,7 @@ type Key struct {
 	CompanyID  string
 	Name       string
 	Scope      Scope
+	Topics     string // of a publish key: the prefix of the topics that it publishes, see [hook.TopicWithin]
 	Hint       string // the last four characters of its text
 	CreatedBy  string
 	CreatedAt  time.Time
@@ -46,6 +48,7 @@ type NewKey struct {
 	Company   hook.CompanyKey // 0 for an operator key
 	Name      string
 	Scope     Scope
+	Topics    string // as in [Key]
 	ExpiresAt *time.Time
 	Text      string
 	Maker     [32]byte // as in [Key]
@@ -69,8 +72,8 @@ func (s *Store) CreateKey(ctx context.Context, n NewKey, a Audit) (k *Key, err e
 			maker = n.Maker[:]
 		}
 		if _, err := q.Exec(ctx, `
-			INSERT INTO api_keys (id, company, name, scope, hash, hint, created_by, created_at, expires_at, maker) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			id, int64(n.Company), n.Name, string(n.Scope), hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, sql.Micros(now), sql.MicrosOrNull(n.ExpiresAt), maker); err != nil {
+			INSERT INTO api_keys (id, company, name, scope, topic_prefix, hash, hint, created_by, created_at, expires_at, maker) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			id, int64(n.Company), n.Name, string(n.Scope), n.Topics, hash[:], n.Text[max(0, len(n.Text)-4):], a.Actor, sql.Micros(now), sql.MicrosOrNull(n.ExpiresAt), maker); err != nil {
 			return err
 		}
 		if k, err = keyWhere(ctx, q, `k.id = $1`, id); err != nil {
@@ -146,7 +149,7 @@ func (s *Store) TouchKey(ctx context.Context, id string, at time.Time) error {
 }
 
 const selectKeys = `
-	SELECT k.id, k.company, coalesce(c.id, ''), k.name, k.scope, k.hint, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at,
+	SELECT k.id, k.company, coalesce(c.id, ''), k.name, k.scope, k.topic_prefix, k.hint, k.created_by, k.created_at, k.expires_at, k.last_used_at, k.revoked_at,
 		coalesce(k.maker, (SELECT m.hash FROM api_keys m WHERE m.id = k.created_by AND m.company = k.company AND m.company <> 0))
 	FROM api_keys k LEFT JOIN companies c ON c.key = k.company`
 
@@ -166,7 +169,7 @@ func scanKey(r sql.Rows) (*Key, error) {
 	var created int64
 	var expires, used, revoked *int64
 	var maker []byte
-	err := r.Scan(&k.ID, &k.Company, &k.CompanyID, &k.Name, &k.Scope, &k.Hint, &k.CreatedBy, &created, &expires, &used, &revoked, &maker)
+	err := r.Scan(&k.ID, &k.Company, &k.CompanyID, &k.Name, &k.Scope, &k.Topics, &k.Hint, &k.CreatedBy, &created, &expires, &used, &revoked, &maker)
 	copy(k.Maker[:], maker)
 	k.CreatedAt, k.ExpiresAt, k.LastUsedAt, k.RevokedAt = sql.FromMicros(created), sql.FromMicrosOrNull(expires), sql.FromMicrosOrNull(used), sql.FromMicrosOrNull(revoked)
 	return k, err

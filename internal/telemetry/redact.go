@@ -14,8 +14,8 @@ const mask = "••••"
 var (
 	// A URL ends where Go's own error texts end it: at a blank or a quote.
 	urls = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*)://(?:[^\s"'/?#@]*@)?([^\s"'/?#@]*)[^\s"']*`)
-	// Our own secrets: signing secrets, operator and company keys.
-	secrets = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+|aw[oc]_[A-Za-z0-9]{8,}`)
+	// Our own secrets: signing secrets, operator, company and publish keys.
+	secrets = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+|aw[ocp]_[A-Za-z0-9]{8,}`)
 )
 
 // Redact returns a text in which every URL is cut to its scheme and host, and every signing secret
@@ -24,7 +24,7 @@ func Redact(s string) string {
 	if strings.Contains(s, "://") {
 		s = urls.ReplaceAllString(s, "$1://$2")
 	}
-	if strings.Contains(s, "whsec_") || strings.Contains(s, "awo_") || strings.Contains(s, "awc_") {
+	if strings.Contains(s, "whsec_") || strings.Contains(s, "awo_") || strings.Contains(s, "awc_") || strings.Contains(s, "awp_") {
 		s = secrets.ReplaceAllString(s, mask)
 	}
 	return s
@@ -34,7 +34,7 @@ func Redact(s string) string {
 // attribute whose name says that it is a secret is masked whatever its value.
 func redactAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Key {
-	case "secret", "signing_secret", "key", "api_key", "operator_key", "master_key", "password", "token", "authorization":
+	case "secret", "signing_secret", "key", "api_key", "operator_key", "operator_key_previous", "master_key", "password", "token", "authorization":
 		return slog.String(a.Key, mask)
 	}
 	switch v := a.Value.Any().(type) {
