@@ -15,6 +15,7 @@ type DeliveryHead struct {
 	Event          string         `json:"event"`
 	ObjectID       *string        `json:"object_id"`
 	Sequence       *int64         `json:"sequence" doc:"The count of the events that the webhook matched; null where it never matched this one."`
+	Unmatched      bool           `json:"unmatched" doc:"No rule of the webhook wanted the event; a replay sent it all the same. It has no sequence."`
 	Status         DeliveryStatus `json:"status" enum:"pending,retrying,held,delivered,failed,skipped"`
 	Reason         *string        `json:"reason" doc:"Why it waits, failed or was skipped."`
 	LastStatusCode *int           `json:"last_status_code"`

@@ -420,6 +420,7 @@ func TestEveryWord(t *testing.T) {
 		{"Health", "state", []State{Healthy, Failing, Down}},
 		{"Match", "verdict", []Verdict{Matched, TopicNotSubscribed, FilterFailed, CreatedAfter}},
 		{"ReplayCreate", "only", []Extent{All, OnlyFailed, OnlyUndelivered}},
+		{"ReplayCreate", "rules", []Rules{RulesThen, RulesCurrent}},
 		{"Replay", "status", []ReplayStatus{ReplayRunning, ReplayDone, ReplayCancelled}},
 		{"Stats", "window", []Window{Hour, Day, Week, Month}},
 	} {

@@ -11,6 +11,7 @@ type ReplayCreate struct {
 	From          time.Time  `json:"from"`                      // events accepted at or after
 	To            *time.Time `json:"to,omitempty"`              // events accepted before; nil = up to now
 	Only          Extent     `json:"only,omitempty"`            // "" = all
+	Rules         Rules      `json:"rules,omitempty"`           // "" = then
 	Event         string     `json:"event,omitempty"`           // a topic; "" = all
 	RatePerSecond float64    `json:"rate_per_second,omitempty"` // 0 = the webhook's own
 }
@@ -29,6 +30,7 @@ type Replay struct {
 	From          time.Time    `json:"from"`
 	To            *time.Time   `json:"to"`
 	Only          Extent       `json:"only" enum:"all,failed,undelivered"`
+	Rules         Rules        `json:"rules" enum:"then,current"`
 	Event         *string      `json:"event"`
 	RatePerSecond *float64     `json:"rate_per_second"`
 	Progress      float64      `json:"progress" doc:"Which part of its events has been looked at, 0 to 1."`

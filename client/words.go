@@ -132,11 +132,21 @@ const (
 // Extent is which deliveries a replay covers.
 type Extent string
 
-// Undelivered ones are those that failed and those that were skipped.
+// Undelivered ones are those that failed, that were skipped, and that wait for their retry.
 const (
 	All             Extent = "all"
 	OnlyFailed      Extent = "failed"
 	OnlyUndelivered Extent = "undelivered"
+)
+
+// Rules says by which rule a replay decides whether the webhook wants an event.
+type Rules string
+
+// The rules of a replay: that which was in force when the event was accepted, or for all events that which is
+// in force when the replay is made. Then it covers also what never matched.
+const (
+	RulesThen    Rules = "then"
+	RulesCurrent Rules = "current"
 )
 
 // ReplayStatus is how far a replay is.

@@ -69,10 +69,19 @@ func (p *Program) deliveriesList() *cobra.Command {
 		return listing(p, heading, deliveriesOf(ctx, api, args, filter), limit, func(d webhookDelivery) []string {
 			return []string{
 				d.WebhookID, d.EventID, d.Event, show(d.ObjectID), string(d.Status), fmt.Sprint(d.Attempts), show(d.LastStatusCode), show(d.LastDurationMS),
-				show(d.NextAttemptAt), show(d.Reason),
+				show(d.NextAttemptAt), reason(&d.DeliveryHead),
 			}
 		})
 	})
+}
+
+// reason is why a delivery waits, failed or was skipped, and whether it is one only by a replay.
+func reason(d *client.DeliveryHead) string {
+	s := show(d.Reason)
+	if d.Unmatched {
+		s = strings.TrimPrefix(s+", never matched", ", ")
+	}
+	return s
 }
 
 // webhookDelivery is a delivery among those of several webhooks.
@@ -161,7 +170,7 @@ func (p *Program) deliveriesGet() *cobra.Command {
 		fields := []field{
 			{"event", d.EventID + " " + d.Event},
 			{"object", show(d.ObjectID)},
-			{"status", strings.TrimSpace(string(d.Status) + " " + show(d.Reason))},
+			{"status", strings.TrimSpace(string(d.Status) + " " + reason(&d.DeliveryHead))},
 			{"accepted", when(d.AcceptedAt)},
 			{"next attempt", show(d.NextAttemptAt)},
 		}

@@ -16,19 +16,21 @@ func (p *Program) replays() *cobra.Command {
 func (p *Program) replaysCreate() *cobra.Command {
 	var r client.ReplayCreate
 	var from, to string
-	r.Only = client.All
+	r.Only, r.Rules = client.All, client.RulesThen
 	var dryRun, wait bool
 	cmd := &cobra.Command{
 		Use: "create WEBHOOK --from TIME", Short: "Send again what a webhook has passed since a moment", Args: cobra.ExactArgs(1),
 		Example: example(
 			"atlas-webhooks replays create wh_01h… --from 6h --only undelivered --dry-run",
+			"atlas-webhooks replays create wh_01h… --from 24h --only undelivered --rules current",
 			"atlas-webhooks replays create wh_01h… --from 2026-01-02T15:00:00Z --to 2026-01-02T18:00:00Z --rate 50 --wait",
 		),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&from, "from", "", "events accepted at or after: a time, or how long ago (6h, 7d)")
 	flags.StringVar(&to, "to", "", "events accepted before (default: now)")
-	oneOf(cmd, &r.Only, "only", "what of it (undelivered is failed and skipped)", client.All, client.OnlyFailed, client.OnlyUndelivered)
+	oneOf(cmd, &r.Only, "only", "what of it (undelivered is failed, skipped, retrying and held)", client.All, client.OnlyFailed, client.OnlyUndelivered)
+	oneOf(cmd, &r.Rules, "rules", "which rule decides what the webhook wanted: that of the event's time, or today's, also for what never matched", client.RulesThen, client.RulesCurrent)
 	flags.StringVar(&r.Event, "event", "", "only events of this topic")
 	flags.Float64Var(&r.RatePerSecond, "rate", 0, "deliveries per second (default: the webhook's own rate)")
 	flags.BoolVar(&dryRun, "dry-run", false, "only count what would be sent")
@@ -86,7 +88,7 @@ func (p *Program) watch(ctx context.Context, api *caller, r *client.Replay) (*cl
 func (p *Program) replay(r *client.Replay) error {
 	return p.thing(
 		r, field{"id", r.ID}, field{"status", fmt.Sprintf("%s, %.0f %% looked at", r.Status, 100*r.Progress)},
-		field{"covers", fmt.Sprintf("%s, from %s to %s", r.Only, when(r.From), orElse(show(r.To), "its creation"))},
+		field{"covers", fmt.Sprintf("%s by the rules %s, from %s to %s", r.Only, r.Rules, when(r.From), orElse(show(r.To), "its creation"))},
 		field{"deliveries", fmt.Sprintf("%d begun, %d delivered, %d failed", r.Started, r.Delivered, r.Failed)},
 	)
 }

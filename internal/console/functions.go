@@ -342,7 +342,7 @@ func tone(state any) string {
 // words are states as people read them.
 var words = map[string]string{
 	"ACTIVE": "active", "PAUSED": "paused", "INACTIVE": "inactive", "filter_failed": "filter said no", "created_after": "created later",
-	"refuses": "refuses everything", "retry": "failed, to be retried", "undelivered": "failed and skipped",
+	"refuses": "refuses everything", "retry": "failed, to be retried", "undelivered": "what did not arrive",
 }
 
 // word is a state or a cause in the middle of a sentence.

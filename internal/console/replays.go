@@ -33,7 +33,7 @@ type replayExtent struct {
 	Takes   string
 }
 
-var replayFields = []string{"from", "to", "only", "event", "rate_per_second"}
+var replayFields = []string{"from", "to", "only", "rules", "event", "rate_per_second"}
 
 func (c *Console) replayRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/replays", func(v *visit) error { return v.showReplays() })
@@ -129,6 +129,9 @@ func (v *visit) replayBody() (map[string]any, error) {
 	in["from"] = rfc3339(from)
 	if to := v.form("to"); to != "" {
 		in["to"] = rfc3339(to)
+	}
+	if rules := v.form("rules"); rules != "" {
+		in["rules"] = rules
 	}
 	if event := v.form("event"); event != "" {
 		in["event"] = event

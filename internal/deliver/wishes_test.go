@@ -70,6 +70,53 @@ func TestWishesForWhatIsPending(t *testing.T) {
 	})
 }
 
+// A replay by the rule of today sends what was never matched, over crashes too; it has no sequence, and those of
+// what is matched stay as they are.
+func TestReplayOfTheUnmatched(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.sender.answer = func(send.Request) send.Result { time.Sleep(50 * time.Millisecond); return status(200) }
+		w.start()
+		a := w.webhook(func(h *hook.Webhook) { h.MaxConcurrency, h.Topics = 4, []string{"customer"} })
+		w.publishOf("conversation", 100)
+		w.publishOf("customer", 1)
+		w.settle("the matched one", time.Minute, func() bool { return w.delivered() == 1 })
+		w.change(a, store.Change{Apply: func(h *hook.Webhook) error { h.Topics = []string{"conversation"}; return nil }})
+		r, err := w.store.CreateReplay(t.Context(), a.Key, store.NewReplay{
+			From: time.Now().Add(-time.Hour), Covers: store.CoversUndelivered, Rules: store.RulesCurrent,
+		}, store.Audit{Actor: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Kick(a.Key)
+		for range 3 {
+			time.Sleep(300 * time.Millisecond)
+			w.kill()
+		}
+		w.publishOf("conversation", 1)
+		w.settle("the replay", time.Hour, func() bool {
+			got, err := w.store.Replay(t.Context(), a.Key, r.ID)
+			return err == nil && got.Status == store.ReplayDone && w.delivered() >= 102
+		})
+		times, live := map[string]int{}, []int64{}
+		for _, x := range w.sender.received() {
+			switch {
+			case x.kind == hook.Live:
+				live = append(live, x.sequence)
+			case x.sequence != 0:
+				t.Errorf("%s, which was never matched, was sent as sequence %d", x.event, x.sequence)
+			default:
+				times[x.event]++
+			}
+		}
+		doubles := len(w.sender.received()) - 102
+		if len(times) != 100 || !slices.Equal(live, []int64{1, 2}) || doubles > 3*2*4 {
+			t.Errorf("%d of 100 replayed, live sequences %v, %d doubles after 3 crashes with at most 4 in flight", len(times), live, doubles)
+		}
+		w.balanced()
+	})
+}
+
 // A receiver is told which replay caused a request, also when it is made again after a restart; of what
 // its rules ask for it is told that no replay did.
 func TestReplayIsNamed(t *testing.T) {

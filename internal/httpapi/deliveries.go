@@ -111,7 +111,7 @@ func (a *API) listDeliveries(ctx context.Context, x *exchange, in *deliveriesIn)
 
 func shapeHead(d *store.Delivery) client.DeliveryHead {
 	s := client.DeliveryHead{
-		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence, Status: d.Status, Reason: orNull(d.Reason),
+		EventID: d.EventID, Event: d.Topic, ObjectID: orNull(d.ObjectID()), Sequence: d.Sequence, Unmatched: d.Unmatched, Status: d.Status, Reason: orNull(d.Reason),
 		LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, AcceptedAt: d.AcceptedAt,
 	}
 	if d.LastStatus != 0 {

@@ -14,7 +14,8 @@ import (
 type ReplayCreate struct {
 	From          time.Time  `json:"from" doc:"Events accepted at or after."`
 	To            *time.Time `json:"to,omitempty" doc:"Events accepted before; up to now when left out."`
-	Only          string     `json:"only,omitempty" enum:"all,failed,undelivered" default:"all" doc:"undelivered: failed and skipped ones."`
+	Only          string     `json:"only,omitempty" enum:"all,failed,undelivered" default:"all" doc:"undelivered: failed, skipped, retrying and held ones; with rules current also those that never matched."`
+	Rules         string     `json:"rules,omitempty" enum:"then,current" default:"then" doc:"Which rule decides whether the webhook wanted an event: the one that was in force when it was accepted, or, for all events, the one in force now. current covers also what never matched: it is sent without a sequence."`
 	Event         string     `json:"event,omitempty" doc:"A topic."`
 	RatePerSecond float64    `json:"rate_per_second,omitempty" minimum:"0.01" maximum:"10000" doc:"The webhook's own rate when left out."`
 	DryRun        bool       `json:"dry_run,omitempty" doc:"Only count what it would send."`
@@ -112,7 +113,7 @@ func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn)
 	if _, ok := hook.LookupTopic(b.Event); b.Event != "" && !ok {
 		return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(b.Event))
 	}
-	n := store.NewReplay{From: b.From.UTC(), Covers: store.Covers(b.Only), Topic: b.Event, Rate: b.RatePerSecond}
+	n := store.NewReplay{From: b.From.UTC(), Covers: store.Covers(b.Only), Rules: store.Rules(b.Rules), Topic: b.Event, Rate: b.RatePerSecond}
 	if b.To != nil {
 		if n.To = timeOrNil(*b.To); !b.To.After(b.From) {
 			return nil, hook.Invalid("to", "invalid_time", "must lie after from")
@@ -126,7 +127,7 @@ func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn)
 		count, bytes, exact, err := a.opt.Store.ReplayExtent(ctx, w.Key, n)
 		return &replayCreateOut{http.StatusOK, client.ReplayExtent{Count: count, Bytes: bytes, Exact: exact}}, err
 	}
-	r, err := a.opt.Store.CreateReplay(ctx, w.Key, n, x.audit("replay.created", map[string]any{"webhook_id": w.ID, "from": n.From, "only": n.Covers}))
+	r, err := a.opt.Store.CreateReplay(ctx, w.Key, n, x.audit("replay.created", map[string]any{"webhook_id": w.ID, "from": n.From, "only": n.Covers, "rules": n.Rules}))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn)
 
 func shapeReplay(r *store.Replay, webhookID string) client.Replay {
 	s := client.Replay{
-		ID: r.ID, WebhookID: webhookID, Status: client.ReplayStatus(r.Status), From: r.From, To: r.To, Only: client.Extent(r.Covers), Event: orNull(r.Topic),
+		ID: r.ID, WebhookID: webhookID, Status: client.ReplayStatus(r.Status), From: r.From, To: r.To, Only: client.Extent(r.Covers), Rules: client.Rules(r.Rules), Event: orNull(r.Topic),
 		Progress: 1, Started: r.Started, Delivered: r.Delivered, Failed: r.Failed, CreatedAt: r.CreatedAt, FinishedAt: r.FinishedAt,
 	}
 	if r.Rate > 0 {

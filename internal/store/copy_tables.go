@@ -53,7 +53,7 @@ var tables = []copied{
 	table("skips", "webhook", "webhook from_offset to_offset", `webhook=webhook from_offset=offset to_offset=offset reason at`, nil),
 	table("unrecordable", "webhook", "webhook offset number", `webhook=webhook offset=offset number at error`, nil),
 	table("stats", "webhook", "webhook bucket", roled(log.Stats.List()), nil),
-	table("replays", "webhook", "key", `key=replay id webhook=webhook status from_at to_at from_offset=offset to_offset=offset place=offset covers topic rate
+	table("replays", "webhook", "key", `key=replay id webhook=webhook status from_at to_at from_offset=offset to_offset=offset place=offset covers rule_topics rule_filter topic rate
 		started delivered failed created_at finished_at`, nil),
 	table("tests", "webhook", "id", `id webhook=webhook at topic data attempt`, (*copying).mendTest),
 	table("notices", "company", "id", `id company=company webhook=webhook at kind detail`, nil),

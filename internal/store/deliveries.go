@@ -19,6 +19,7 @@ type Delivery struct {
 	Topic         string
 	ObjectKey     string
 	AcceptedAt    time.Time
+	Unmatched     bool   // no rule wanted it; a replay sent it all the same
 	Sequence      *int64 // nil where it was never matched, or where counting would take too long
 	Status        hook.DeliveryStatus
 	Reason        string // why it waits, failed or was skipped, or who else delivered it; "" when there is nothing to say

@@ -83,6 +83,7 @@ func (v *view) derive(ctx context.Context, o hook.Offset, want func(*Delivery) b
 		if ok, err := v.matches(ctx, Ref{Offset: o, Topic: d.Topic}); err != nil || !ok && h.requests == 0 && len(parked) == 0 {
 			return nil, err
 		} else if !ok {
+			d.Unmatched = true
 			d.Status, d.Reason = replayed(h, parked)
 			return d, v.fill(ctx, d, h, parked)
 		}

@@ -150,6 +150,33 @@ func TestFiltersRunInNoTransaction(t *testing.T) {
 	}
 }
 
+// TestReplayAsksAhead: a replay by a filter that wants little asks hardly more than once about an event, and about many before
+// it is read again. One at a time were more reads than any may make.
+func TestReplayAsksAhead(t *testing.T) {
+	s, c, asked := asked(t)
+	const events = 3000
+	w := s.subscribed(t, c, 0, "nothing like it")
+	s.accepted(t, c, 0, events)
+	err := s.write(t.Context(), func(q sql.Tx) error {
+		_, err := q.Exec(t.Context(), `UPDATE cursors SET detached = 1, "offset" = $1 WHERE webhook = $2`, int64(events), int64(w.Key))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err = s.UpdateWebhook(t.Context(), c.Key, w.ID, Change{Apply: func(w *hook.Webhook) error { w.Filter = "77"; return nil }, Audit: Audit{Actor: "test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rules, want := range map[Rules]int64{RulesThen: 0, RulesCurrent: 57} {
+		*asked = 0
+		count, _, exact, err := s.ReplayExtent(t.Context(), w.Key, NewReplay{Covers: CoversAll, Rules: rules})
+		if err != nil || count != want || !exact || *asked > events*11/10 {
+			t.Errorf("%s: %d events (exact: %t) with %d questions, %v; want %d with about %d", rules, count, exact, *asked, err, want, events)
+		}
+	}
+}
+
 func countOf[T any](list []T, is func(T) bool) (n int) {
 	for _, x := range list {
 		if is(x) {

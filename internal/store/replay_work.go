@@ -34,7 +34,7 @@ func (s *Store) ReplayWork(ctx context.Context, key int64, after hook.Offset, li
 		if err != nil {
 			return err
 		}
-		found, reached, end, err := v.covered(ctx, r.NewReplay, upTo+1, r.ToOffset, limit)
+		found, reached, end, err := v.covered(ctx, r.NewReplay, r.Rule, upTo+1, r.ToOffset, limit)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (v *view) numberFrom(ctx context.Context, last *ReplayItem, ref Ref) (seque
 	return sequence, err
 }
 
-const replayColumns = `key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, topic, rate, started, delivered, failed, created_at, finished_at`
+const replayColumns = `key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, rule_topics, rule_filter, topic, rate, started, delivered, failed, created_at, finished_at`
 
 func replayWhere(ctx context.Context, q sql.Tx, condition string, args ...any) (r *Replay, err error) {
 	err = sql.Each(ctx, q, `SELECT `+replayColumns+` FROM replays WHERE `+condition, args, func(row sql.Rows) error {
@@ -115,9 +115,15 @@ func scanReplay(row sql.Rows) (*Replay, error) {
 	r := &Replay{}
 	var from, created int64
 	var to, finished *int64
-	err := row.Scan(&r.Key, &r.ID, &r.Webhook, &r.Status, &from, &to, &r.FromOffset, &r.ToOffset, &r.Place, &r.Covers, &r.Topic, &r.Rate,
+	var topics, filter *string
+	err := row.Scan(&r.Key, &r.ID, &r.Webhook, &r.Status, &from, &to, &r.FromOffset, &r.ToOffset, &r.Place, &r.Covers, &topics, &filter, &r.Topic, &r.Rate,
 		&r.Started, &r.Delivered, &r.Failed, &created, &finished)
 	r.From, r.To, r.CreatedAt, r.FinishedAt = sql.FromMicros(from), sql.FromMicrosOrNull(to), sql.FromMicros(created), sql.FromMicrosOrNull(finished)
+	r.Rules = RulesThen
+	if topics != nil && filter != nil && err == nil {
+		r.Rules, r.Rule = RulesCurrent, &hook.Rule{Filter: *filter}
+		r.Rule.Topics, err = topicSet(*topics)
+	}
 	return r, err
 }
 

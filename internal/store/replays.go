@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,16 @@ type Covers string
 const (
 	CoversAll         Covers = "all"
 	CoversFailed      Covers = "failed"
-	CoversUndelivered Covers = "undelivered" // failed and skipped
+	CoversUndelivered Covers = "undelivered" // failed, skipped, retrying and held
+)
+
+// Rules says by which rule a replay decides whether the webhook wants an event.
+type Rules string
+
+// The rules of a replay.
+const (
+	RulesThen    Rules = "then"    // the one that was in force when the event was accepted
+	RulesCurrent Rules = "current" // the one in force when the replay is made, also for what was never matched
 )
 
 // ReplayStatus is where a replay is in its life.
@@ -38,6 +48,7 @@ type NewReplay struct {
 	From   time.Time
 	To     *time.Time // nil = up to the cursor's place now
 	Covers Covers
+	Rules  Rules   // "" = then
 	Topic  string  // "" for all
 	Rate   float64 // deliveries per second; 0 = the webhook's own rate
 }
@@ -48,6 +59,7 @@ type Replay struct {
 	Key                        int64
 	ID                         string
 	Webhook                    hook.WebhookKey
+	Rule                       *hook.Rule // that decides with RulesCurrent; nil otherwise
 	Status                     ReplayStatus
 	FromOffset, ToOffset       hook.Offset // resolved when it was made, both inclusive
 	Place                      hook.Offset // looked at up to here
@@ -73,6 +85,7 @@ func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewRepl
 			return err
 		}
 		now := hook.Now(s.now())
+		n.Rules = cmp.Or(n.Rules, RulesThen)
 		r = &Replay{NewReplay: n, ID: hook.NewID(hook.ReplayPrefix, now), Webhook: key, Status: ReplayRunning, CreatedAt: now}
 		if r.FromOffset, r.ToOffset, err = v.span(ctx, n); err != nil {
 			return err
@@ -81,11 +94,18 @@ func (s *Store) CreateReplay(ctx context.Context, key hook.WebhookKey, n NewRepl
 			return err
 		}
 		r.Place = r.FromOffset - 1
+		r.Rule = v.ruleOf(n)
+		var topics, filter *string
+		if r.Rule != nil { // which may be another one before the replay is done
+			if err := sql.One(ctx, q, `SELECT topics, filter FROM rules WHERE webhook = $1 ORDER BY from_offset DESC LIMIT 1`, []any{int64(key)}, &topics, &filter); err != nil {
+				return err
+			}
+		}
 		if _, err := q.Exec(ctx, `
-			INSERT INTO replays (key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, topic, rate, created_at)
-			VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			INSERT INTO replays (key, id, webhook, status, from_at, to_at, from_offset, to_offset, place, covers, rule_topics, rule_filter, topic, rate, created_at)
+			VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $13, $14, $10, $11, $12)`,
 			r.Key, r.ID, int64(key), sql.Micros(n.From), sql.MicrosOrNull(n.To), int64(r.FromOffset), int64(r.ToOffset), int64(r.Place),
-			string(n.Covers), n.Topic, n.Rate, sql.Micros(now)); err != nil {
+			string(n.Covers), n.Topic, n.Rate, sql.Micros(now), topics, filter); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, v.company, r.ID, a, now)
@@ -133,7 +153,7 @@ func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewRepl
 			if err != nil {
 				return err
 			}
-			items, reached, done, err := v.covered(ctx, n, from, to, readRows)
+			items, reached, done, err := v.covered(ctx, n, v.ruleOf(n), from, to, readRows)
 			if err != nil {
 				return err
 			}
@@ -154,16 +174,28 @@ func (s *Store) ReplayExtent(ctx context.Context, key hook.WebhookKey, n NewRepl
 	return count, bytes, exact, nil
 }
 
+// ruleOf is the rule that decides for a replay which is made now; nil where that which was in force at
+// each event does.
+func (v *view) ruleOf(n NewReplay) *hook.Rule {
+	if n.Rules != RulesCurrent {
+		return nil
+	}
+	latest := v.rules[len(v.rules)-1]
+	return &hook.Rule{Topics: latest.Topics, Filter: latest.Filter}
+}
+
 // covered finds the offsets in from ≤ offset ≤ to that a replay sends again, ascending. Reached is
 // the last one that was looked at; done says that there is nothing further.
-func (v *view) covered(ctx context.Context, n NewReplay, from, to hook.Offset, limit int) (found []hook.Offset, reached hook.Offset, done bool, err error) {
+func (v *view) covered(ctx context.Context, n NewReplay, rule *hook.Rule, from, to hook.Offset, limit int) (found []hook.Offset, reached hook.Offset, done bool, err error) {
+	decides := v.deciding(n, rule)
 	w := v.walk(from, to, false)
-	switch n.Covers {
-	case CoversAll:
-		w.eventsIn(from, to, func(ctx context.Context, ref Ref) (bool, error) { return v.replays(ctx, n, ref) })
-	case CoversUndelivered:
+	switch {
+	case n.Covers == CoversAll || n.Covers == CoversUndelivered && rule != nil:
+		w.eventsIn(from, to, func(ctx context.Context, ref Ref) (bool, error) { return v.wants(ctx, ref, decides) })
+	case n.Covers == CoversUndelivered:
 		w.skipped()
 		w.rowsOf(failedAttempt)
+		w.rowsOf(liveParked)
 	default:
 		w.rowsOf(failedAttempt)
 	}
@@ -172,34 +204,61 @@ func (v *view) covered(ctx context.Context, n NewReplay, from, to hook.Offset, l
 		if err != nil || !ok {
 			return found, reached, reached == 0, err
 		}
-		if n.Covers != CoversAll {
-			d, err := v.derive(ctx, o, func(d *Delivery) bool { return n.Topic == "" || d.Topic == n.Topic })
-			if err != nil {
-				return nil, 0, false, err
-			}
-			if d == nil || !n.covers(d.Status) {
-				continue
-			}
+		switch ok, err := v.covers(ctx, n, rule, o, decides); {
+		case err != nil:
+			return nil, 0, false, err
+		case ok:
+			found = append(found, o)
 		}
-		found = append(found, o)
 	}
 	return found, found[len(found)-1], false, nil
 }
 
-func (n *NewReplay) covers(status hook.DeliveryStatus) bool {
-	return status == hook.Failed || n.Covers == CoversUndelivered && status == hook.Skipped
+// deciding chooses the rule that decides on an event: the replay's, or that which was in force. Before the
+// first one, when the webhook did not exist, what it wants now decides.
+func (v *view) deciding(n NewReplay, rule *hook.Rule) func(Ref) *hook.Rule {
+	return func(ref Ref) *hook.Rule {
+		then := v.ruleAt(ref.Offset)
+		switch {
+		case n.Topic != "" && ref.Topic != n.Topic:
+			return nil
+		case rule != nil:
+			return rule
+		case then == nil:
+			return &v.rules[len(v.rules)-1]
+		}
+		return then
+	}
 }
 
-// replays decides for a replay that covers everything: by the rule in force at the offset; before
-// the first one, when the webhook did not exist, by what it wants now.
-func (v *view) replays(ctx context.Context, n NewReplay, ref Ref) (bool, error) {
-	if n.Topic != "" && ref.Topic != n.Topic {
-		return false, nil
+// covers decides on an event that the walk came by, of which the rule is known to want it, or which is known
+// to have been attempted, skipped or parked.
+func (v *view) covers(ctx context.Context, n NewReplay, rule *hook.Rule, o hook.Offset, decides func(Ref) *hook.Rule) (bool, error) {
+	switch {
+	case n.Covers == CoversAll:
+		return true, nil
+	case n.Covers == CoversUndelivered && rule != nil:
+		h, err := v.history(ctx, o)
+		v.rows -= 1 + h.requests
+		return h.delivered == "", err
 	}
-	rule := v.ruleAt(ref.Offset)
-	if rule == nil {
-		rule = &v.rules[len(v.rules)-1]
+	d, err := v.derive(ctx, o, func(d *Delivery) bool { return n.Topic == "" || d.Topic == n.Topic })
+	switch {
+	case err != nil || d == nil || !n.covers(d.Status):
+		return false, err
+	case rule == nil:
+		return true, nil
 	}
-	verdict, err := v.verdict(ctx, rule, ref)
-	return verdict == Matched, err
+	return v.wants(ctx, Ref{Offset: o, Topic: d.Topic}, decides)
+}
+
+func (n *NewReplay) covers(status hook.DeliveryStatus) bool {
+	switch status {
+	case hook.Failed:
+		return true
+	case hook.Skipped, hook.Retrying, hook.Held:
+		return n.Covers == CoversUndelivered
+	case hook.Delivered, hook.Pending:
+	}
+	return false
 }

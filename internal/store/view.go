@@ -98,9 +98,14 @@ func (v *view) skipAt(o hook.Offset) *SkipRange {
 
 // matches reports whether the webhook wants an event, by the rule in force at its offset.
 func (v *view) matches(ctx context.Context, ref Ref) (bool, error) {
-	verdict, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref)
+	return v.wants(ctx, ref, func(ref Ref) *hook.Rule { return v.ruleAt(ref.Offset) })
+}
+
+// wants is that by a rule of the caller's choice; nil wants nothing.
+func (v *view) wants(ctx context.Context, ref Ref, rule func(Ref) *hook.Rule) (bool, error) {
+	verdict, err := v.verdict(ctx, rule(ref), ref)
 	if errors.Is(err, errUndecided) {
-		return false, v.lookAhead(ctx, ref)
+		return false, v.lookAhead(ctx, ref, rule)
 	}
 	return verdict == Matched, err
 }
@@ -135,7 +140,7 @@ func (v *view) verdict(ctx context.Context, rule *hook.Rule, ref Ref) (Verdict, 
 
 // lookAhead asks about the events that are likely to be wanted next, the more the more often a read
 // had to be made again, and ends this one.
-func (v *view) lookAhead(ctx context.Context, ref Ref) error {
+func (v *view) lookAhead(ctx context.Context, ref Ref, rule func(Ref) *hook.Rule) error {
 	n := min(1<<min(v.opinions.rounds, 10), askedMost)
 	if n == 1 {
 		return errUndecided
@@ -152,7 +157,7 @@ func (v *view) lookAhead(ctx context.Context, ref Ref) error {
 		if v.opinions.full() {
 			break
 		}
-		if _, err := v.verdict(ctx, v.ruleAt(ref.Offset), ref); err != nil && !errors.Is(err, errUndecided) {
+		if _, err := v.verdict(ctx, rule(ref), ref); err != nil && !errors.Is(err, errUndecided) {
 			return err
 		}
 	}
