@@ -313,16 +313,21 @@ func (r *read) replayWork(ctx context.Context, s Store) (w replayWork, err error
 	return w, err
 }
 
+// stretch lists the next events of a company; there are no others up to readTo.
+func (r *read) stretch(ctx context.Context, s Store) (refs []store.Ref, readTo hook.Offset, err error) {
+	refs, err = s.Backlog(ctx, r.company, r.after, r.upTo, backlogChunk)
+	if len(refs) == backlogChunk {
+		return refs, refs[len(refs)-1].Offset, err
+	}
+	return refs, r.upTo, err
+}
+
 // backlog reads a stretch of a company's events and keeps what the webhook's rules may match; where a
 // filter is to be asked, with the event, and no more of them than a little memory holds.
 func (r *read) backlog(ctx context.Context, s Store) (hits []hit, readTo hook.Offset, err error) {
-	refs, err := s.Backlog(ctx, r.company, r.after, r.upTo, backlogChunk)
+	refs, readTo, err := r.stretch(ctx, s)
 	if err != nil {
 		return nil, 0, err
-	}
-	readTo = r.upTo
-	if len(refs) == backlogChunk {
-		readTo = refs[len(refs)-1].Offset
 	}
 	rules := place{rules: r.rules}
 	var ask []hook.Offset
@@ -383,13 +388,9 @@ func (r *read) some(ctx context.Context, s Store, offsets []hook.Offset) (events
 
 // judging reads the next events of a company.
 func (r *read) judging(ctx context.Context, s Store) (list []*hook.Event, readTo hook.Offset, err error) {
-	refs, err := s.Backlog(ctx, r.company, r.after, r.upTo, backlogChunk)
+	refs, readTo, err := r.stretch(ctx, s)
 	if err != nil {
 		return nil, 0, err
-	}
-	readTo = r.upTo
-	if len(refs) == backlogChunk {
-		readTo = refs[len(refs)-1].Offset
 	}
 	offsets := make([]hook.Offset, len(refs))
 	for i, ref := range refs {
