@@ -75,7 +75,7 @@ func Derive(t ObjectType, before, after []byte) ([]Event, error) {
 	if err := c.sameObject(); err != nil {
 		return nil, err
 	}
-	c.pairs = pair(c.before, c.after)
+	c.pairs = slices.DeleteFunc(pair(c.before, c.after), func(m member) bool { return equal(m.before, m.after) })
 	switch t {
 	case Conversation:
 		c.conversation()
@@ -91,8 +91,8 @@ func Derive(t ObjectType, before, after []byte) ([]Event, error) {
 
 // change is one call of [Derive].
 type change struct {
-	before, after object // nil for an object that does not exist
-	pairs         []member
+	before, after object    // nil for an object that does not exist
+	pairs         []member  // that differ
 	texts         [2][]byte // of both
 	data          []byte    // of after, or of before where the object was deleted
 	events        []Event
@@ -114,13 +114,13 @@ func (c *change) field(topic string, names ...string) {
 }
 
 // general adds an event of the topic for an object that differs in any way, appeared or went.
-func (c *change) general(topic string) bool {
-	changed := c.differences()
+func (c *change) general(topic string) (changed []string, ok bool) {
+	changed = c.differences()
 	if c.updated() && len(changed) == 0 {
-		return false
+		return nil, false
 	}
 	c.add(topic, changed)
-	return true
+	return changed, true
 }
 
 // The fields that topics are about, as [plain] writes their names.
@@ -134,7 +134,7 @@ var (
 )
 
 func (c *change) conversation() {
-	if !c.general("conversation") {
+	if _, ok := c.general("conversation"); !ok {
 		return
 	}
 	c.field("conversation.agent", agentFields...)
@@ -145,7 +145,8 @@ func (c *change) conversation() {
 }
 
 func (c *change) customer() {
-	if !c.general("customer") {
+	changed, ok := c.general("customer")
+	if !ok {
 		return
 	}
 	if c.updated() && c.identified() {
@@ -155,7 +156,7 @@ func (c *change) customer() {
 	case c.before == nil:
 		c.add("customer.created", nil)
 	case c.after != nil:
-		c.add("customer.updated", c.differences())
+		c.add("customer.updated", changed)
 	}
 	c.field("customer.custom_fields", customFields...)
 }
@@ -165,7 +166,7 @@ func (c *change) identified() bool {
 	for _, m := range c.pairs {
 		name := plain(m.name)
 		switch {
-		case slices.Contains(externalIDs, name) && m.after != nil && !equal(m.before, m.after):
+		case slices.Contains(externalIDs, name) && m.after != nil:
 			return true
 		case slices.Contains(anonymous, name) && m.before == true && m.after != true:
 			return true
@@ -262,11 +263,11 @@ func (c *change) differences(names ...string) (found []string) {
 	for _, m := range c.pairs {
 		name := plain(m.name)
 		switch {
-		case names != nil && !slices.Contains(names, name), equal(m.before, m.after):
+		case names != nil && !slices.Contains(names, name):
 		case slices.Contains(agentFields, name) && identity(m.before) != nil && equal(identity(m.before), identity(m.after)) && names != nil:
 			// The same agent, of whom something else changed.
 		case slices.Contains(tagFields, name) && isSet(m.before) && isSet(m.after):
-			if len(without(set(m.before), set(m.after)))+len(without(set(m.after), set(m.before))) > 0 {
+			if before, after := set(m.before), set(m.after); len(without(before, after))+len(without(after, before)) > 0 {
 				d.found = append(d.found, "/"+escape(m.name))
 			}
 		default:
@@ -320,12 +321,15 @@ type differ struct{ found []string }
 // maxPointer bounds a pointer, beyond which what differs is named as a whole.
 const maxPointer = 512
 
-// walk looks for what differs within two values that do.
+// walk looks for what differs within two values, at each of their parts once: to ask of every object on the
+// way whether it differs at all would be to look at the innermost as often as it is deep.
 func (d *differ) walk(at string, before, after value) {
 	b, okB := before.(object)
 	a, okA := after.(object)
 	if !okB || !okA || len(at) > maxPointer {
-		d.found = append(d.found, at)
+		if !equal(before, after) {
+			d.found = append(d.found, at)
+		}
 		return
 	}
 	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
@@ -334,9 +338,7 @@ func (d *differ) walk(at string, before, after value) {
 		if len(d.found) == MaxChanged {
 			return
 		}
-		if !equal(b[name], a[name]) {
-			d.walk(at+"/"+escape(name), b[name], a[name])
-		}
+		d.walk(at+"/"+escape(name), b[name], a[name])
 	}
 }
 

@@ -291,3 +291,20 @@ func FuzzDerive(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkDerive compares documents of a megabyte, most of which lies at their top, or as deep as one may.
+func BenchmarkDerive(b *testing.B) {
+	for _, depth := range []int{1, 60} {
+		document := func(last string) []byte {
+			return []byte(`{"id":1,"custom_fields":` + strings.Repeat(`{"a":`, depth) + `[` + strings.Repeat("1,", 500_000) + last + `]` + strings.Repeat("}", depth+1))
+		}
+		before, after := document("1"), document("2")
+		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
+			for b.Loop() {
+				if events, err := change.Derive(change.Customer, before, after); err != nil || len(events) != 3 {
+					b.Fatalf("%d events, %v", len(events), err)
+				}
+			}
+		})
+	}
+}

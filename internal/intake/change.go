@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/change"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -35,6 +36,10 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 	if err != nil || len(derived) == 0 {
 		return nil, err
 	}
+	// Two changes of one id are the same if both documents are: the one before decides which events there
+	// are.
+	before, after := sha256.Sum256(env.before), sha256.Sum256(env.after)
+	digest := slices.Concat(before[:], after[:])
 	events := make([]*hook.Event, len(derived))
 	for i, d := range derived {
 		if err := p.mayPublish(d.Topic); err != nil {
@@ -43,6 +48,7 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 		if events[i], err = in.derived(&env, d); err != nil {
 			return nil, err
 		}
+		events[i].Digest = hook.EventDigest(d.Topic, events[i].ObjectKey, digest)
 	}
 	accepted, err := in.append(ctx, events, p.Lint)
 	if err != nil {
@@ -65,12 +71,7 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 	refuse := func(field, code, detail string) {
 		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
 	}
-	switch {
-	case env.seen&memberCompany == 0 && p.Company == "":
-		refuse("company_id", "required", "every change belongs to a company")
-	case !hook.ValidCompanyID(env.company):
-		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
-	}
+	p.checkCompany(env, "change", refuse)
 	if env.seen&memberObjectType == 0 {
 		refuse("object_type", "required", "conversation, customer, customer_note or account")
 	}
@@ -111,7 +112,7 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 	return change.Derive(change.ObjectType(env.object), env.before, env.after)
 }
 
-// derived makes an event of what a change means.
+// derived makes an event of what a change means, but for its digest.
 func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	doc, err := wire.Parse(d.Data)
 	if err != nil {
@@ -120,10 +121,5 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	if err := in.checkSize(d.Topic, doc.Text); err != nil {
 		return nil, err
 	}
-	e := in.assemble(&envelope{company: env.company, topic: d.Topic, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, &doc)
-	// Two changes of one id are the same if both documents are: the one before decides which events there
-	// are.
-	before, after := sha256.Sum256(env.before), sha256.Sum256(env.after)
-	e.Digest = hook.EventDigest(e.Topic, e.ObjectKey, append(before[:], after[:]...))
-	return e, nil
+	return in.assemble(&envelope{company: env.company, topic: d.Topic, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, &doc), nil
 }

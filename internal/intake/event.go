@@ -17,12 +17,7 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 	refuse := func(field, code, detail string) {
 		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
 	}
-	switch {
-	case env.seen&memberCompany == 0 && p.Company == "":
-		refuse("company_id", "required", "every event belongs to a company")
-	case !hook.ValidCompanyID(env.company):
-		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
-	}
+	p.checkCompany(env, "event", refuse)
 	if _, ok := hook.LookupTopic(env.topic); !ok {
 		if env.seen&memberTopic == 0 {
 			refuse("event", "required", "every event has a topic")
@@ -63,6 +58,16 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 		return nil, err
 	}
 	return in.assemble(env, &doc), nil
+}
+
+// checkCompany refuses an envelope, of an event or a change, that does not say whose it is.
+func (p *Publishing) checkCompany(env *envelope, of string, refuse func(field, code, detail string)) {
+	switch {
+	case env.seen&memberCompany == 0 && p.Company == "":
+		refuse("company_id", "required", "every "+of+" belongs to a company")
+	case !hook.ValidCompanyID(env.company):
+		refuse("company_id", "invalid_company_id", "must be 1–64 of A-Z a-z 0-9 _ : -")
+	}
 }
 
 // own gives an envelope the only company that it may be of, and refuses one that names another.
