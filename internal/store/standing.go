@@ -132,32 +132,34 @@ type Fare struct {
 	LastFailure *hook.Attempt // nil where there is none, or where it succeeded since
 }
 
-// Fares reads how webhooks fare, in their order.
-func (s *Store) Fares(ctx context.Context, list []*hook.Webhook) (fares []Fare, err error) {
-	err = s.read(ctx, func(q sql.Tx) error {
-		fares = fares[:0]
-		for _, w := range list {
-			c, _, err := cursorOf(ctx, q, w.Key)
-			if err != nil && !hook.IsKind(err, hook.KindNotFound) { // deleted a moment ago
-				return err
-			}
-			f := Fare{Cursor: c}
-			if f.Tally, err = s.tally(ctx, q, w, &c); err != nil {
-				return err
-			}
-			if c.LastFailureAt != nil && (c.LastSuccessAt == nil || !c.LastFailureAt.Before(*c.LastSuccessAt)) {
-				if f.LastFailure, err = lastFailure(ctx, q, w.Key, lookedInList); err != nil {
-					return err
-				}
-			}
-			fares = append(fares, f)
+// Fares reads how webhooks fare, in their order: each by itself, for as long as that takes. All of a long
+// list in one read would keep the write-ahead log from being reset.
+func (s *Store) Fares(ctx context.Context, list []*hook.Webhook) ([]Fare, error) {
+	fares := make([]Fare, len(list))
+	for i, w := range list {
+		err := s.read(ctx, func(q sql.Tx) (err error) {
+			fares[i], err = s.fare(ctx, q, w)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read how webhooks fare: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read how webhooks fare: %w", err)
 	}
 	return fares, nil
+}
+
+func (s *Store) fare(ctx context.Context, q sql.Tx, w *hook.Webhook) (f Fare, err error) {
+	if f.Cursor, _, err = cursorOf(ctx, q, w.Key); err != nil && !hook.IsKind(err, hook.KindNotFound) { // deleted a moment ago
+		return Fare{}, err
+	}
+	c := &f.Cursor
+	if f.Tally, err = s.tally(ctx, q, w, c); err != nil {
+		return Fare{}, err
+	}
+	if c.LastFailureAt != nil && (c.LastSuccessAt == nil || !c.LastFailureAt.Before(*c.LastSuccessAt)) {
+		f.LastFailure, err = lastFailure(ctx, q, w.Key, lookedInList)
+	}
+	return f, err
 }
 
 // LastFailure is the latest attempt that did not deliver, among those of the newest events that have one

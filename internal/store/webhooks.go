@@ -95,8 +95,14 @@ func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, t Tr
 	const of = ` FROM webhooks w JOIN cursors u ON u.webhook = w.key WHERE w.company = $1 AND w.deleted_at IS NULL`
 	const trouble = `CASE WHEN u.probe_at IS NOT NULL THEN 2 WHEN u.consecutive_failures >= $2 THEN 1 ELSE 0 END`
 	args := []any{int64(company), int64(t.Failing)}
+	type suspect struct {
+		w     hook.Webhook
+		c     hook.Cursor
+		known bool
+	}
+	var list []suspect
 	err = s.read(ctx, func(q sql.Tx) error {
-		c, troubled = WebhookCounts{}, troubled[:0]
+		c, list = WebhookCounts{}, nil
 		err := sql.Each(ctx, q, `
 			SELECT w.status, CASE WHEN w.status_reason <> '' THEN 1 ELSE 0 END, `+trouble+`, count(*)`+
 			of+` GROUP BY 1, 2, 3`, args, func(r sql.Rows) error {
@@ -109,13 +115,7 @@ func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, t Tr
 		if err != nil {
 			return err
 		}
-		type suspect struct {
-			w     hook.Webhook
-			c     hook.Cursor
-			known bool
-		}
-		var list []suspect
-		err = sql.Each(ctx, q, `SELECT w.id, w.key, w.endpoint_since, u.last_success_at, CASE WHEN w.status = 'INACTIVE' THEN 1 ELSE `+trouble+` END`+of+`
+		return sql.Each(ctx, q, `SELECT w.id, w.key, w.endpoint_since, u.last_success_at, CASE WHEN w.status = 'INACTIVE' THEN 1 ELSE `+trouble+` END`+of+`
 			AND (w.status = 'INACTIVE' AND w.status_reason <> '' OR w.status = 'ACTIVE' AND (u.probe_at IS NOT NULL OR u.consecutive_failures >= $2
 				OR u.last_failure_at >= w.endpoint_since AND (u.last_success_at IS NULL OR u.last_success_at < u.last_failure_at)))
 			ORDER BY w.id DESC`, args, func(r sql.Rows) error {
@@ -128,27 +128,23 @@ func (s *Store) CountWebhooks(ctx context.Context, company hook.CompanyKey, t Tr
 			list = append(list, x)
 			return err
 		})
-		if err != nil {
-			return err
-		}
-		for i, x := range list {
-			if !x.known && i < mostTallied {
-				tally, err := s.tally(ctx, q, &x.w, &x.c)
-				if err != nil {
-					return err
-				}
-				if x.known = tally.Refused >= t.Refuses; x.known {
-					c.Refusing++
-				}
-			}
-			if x.known && len(troubled) < limit {
-				troubled = append(troubled, x.w.ID)
-			}
-		}
-		return nil
 	})
 	if err != nil {
 		return WebhookCounts{}, nil, fmt.Errorf("count webhooks: %w", err)
+	}
+	for i, x := range list {
+		if !x.known && i < mostTallied { // each by itself: there may be many
+			tally, err := s.Tally(ctx, &x.w, &x.c)
+			if err != nil {
+				return WebhookCounts{}, nil, err
+			}
+			if x.known = tally.Refused >= t.Refuses; x.known {
+				c.Refusing++
+			}
+		}
+		if x.known && len(troubled) < limit {
+			troubled = append(troubled, x.w.ID)
+		}
 	}
 	return c, troubled, nil
 }
