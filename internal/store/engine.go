@@ -21,6 +21,8 @@ type Engine interface {
 	LockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error)
 	// Head is the last offset that a snapshot holds of a partition.
 	Head(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error)
+	// EachEvent calls fn for the events at some offsets, in their order; those that are purged are left out.
+	EachEvent(ctx context.Context, q sql.Tx, p hook.Partition, offsets []hook.Offset, fn func(*hook.Event)) error
 	Append(ctx context.Context, p hook.Partition, events []*hook.Event) (log.Batch, error)
 	AppendAcross(ctx context.Context, events []*hook.Event) (log.Batch, error)
 	Record(ctx context.Context, r *log.Record) (log.Recorded, error)

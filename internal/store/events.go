@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 const (
-	eventColumns = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at, data`
 	// lastOffset lies after every event.
 	lastOffset hook.Offset = math.MaxInt64
 	// readRows is how many rows one read may examine: a longer one would keep the write-ahead log
@@ -45,10 +45,7 @@ func eventAt(ctx context.Context, q sql.Tx, company hook.CompanyKey, o hook.Offs
 }
 
 func eventWhere(ctx context.Context, q sql.Tx, condition string, args ...any) (e *hook.Event, err error) {
-	err = sql.Each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+condition, args, func(r sql.Rows) error {
-		e, err = scanEvent(r)
-		return err
-	})
+	err = log.EachEvent(ctx, q, `SELECT `+log.EventColumns+` FROM events WHERE `+condition, args, func(found *hook.Event) { e = found })
 	if err != nil {
 		return nil, fmt.Errorf("read event: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -37,13 +38,13 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 		if err := sql.One(ctx, q, `SELECT config_version FROM owners WHERE partition = $1`, []any{int64(p)}, &version); err != nil {
 			return err
 		}
-		r, err := q.Query(ctx, `SELECT `+eventColumns+` FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
+		r, err := q.Query(ctx, `SELECT `+log.EventColumns+` FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 ORDER BY "offset" LIMIT $2`, int64(after), int64(limit))
 		if err != nil {
 			return err
 		}
 		defer r.Close()
 		for bytes := 0; bytes < maxBytes && r.Next(); {
-			e, err := scanEvent(r)
+			e, err := log.ScanEvent(r)
 			if err != nil {
 				return err
 			}
@@ -56,19 +57,6 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 		return nil, 0, fmt.Errorf("read tail: %w", err)
 	}
 	return events, version, nil
-}
-
-func scanEvent(r sql.Rows) (*hook.Event, error) {
-	e := &hook.Event{}
-	var digest []byte
-	var occurred *int64
-	var accepted int64
-	if err := r.Scan(&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted, &e.Data); err != nil {
-		return nil, err
-	}
-	copy(e.Digest[:], digest)
-	e.OccurredAt, e.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
-	return e, nil
 }
 
 // Head is the last offset of a partition.
@@ -108,31 +96,10 @@ func (s *Store) Backlog(ctx context.Context, c hook.CompanyKey, after, upTo hook
 	return refs, nil
 }
 
-// eventLister is a snapshot that reads any number of events in one statement.
-type eventLister interface {
-	ListEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error
-}
-
 // Events reads the events at the given offsets, in that order; purged ones are left out.
 func (s *Store) Events(ctx context.Context, p hook.Partition, offsets []hook.Offset) (events []*hook.Event, err error) {
-	scan := func(r sql.Rows) error {
-		e, err := scanEvent(r)
-		if err == nil {
-			events = append(events, e)
-		}
-		return err
-	}
 	err = s.look(ctx, func(q sql.Tx) error {
-		if many, ok := q.(eventLister); ok {
-			return many.ListEvents(ctx, p, offsets, scan)
-		}
-		for _, o := range offsets {
-			err := sql.Each(ctx, q, `SELECT `+eventColumns+` FROM events WHERE `+s.engine.Slice(p)+` AND "offset" = $1`, []any{int64(o)}, scan)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.engine.EachEvent(ctx, q, p, offsets, func(e *hook.Event) { events = append(events, e) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)

@@ -4,7 +4,7 @@
 package log
 
 import (
-	stdsql "database/sql"
+	"context"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -25,16 +25,41 @@ type EventID struct {
 // ID is an event's.
 func ID(e *hook.Event) EventID { return EventID{e.Company, e.ID} }
 
+// HeadColumns are those of an event without its data, in the order in which [ScanHead] reads them, and
+// EventColumns all, for [ScanEvent].
+const (
+	HeadColumns  = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at`
+	EventColumns = HeadColumns + `, data`
+)
+
 // ScanHead reads an event without its data.
-func ScanHead(r sql.Rows) (*hook.Event, error) {
+func ScanHead(r sql.Rows) (*hook.Event, error) { return scan(&hook.Event{}, r) }
+
+// ScanEvent reads an event.
+func ScanEvent(r sql.Rows) (*hook.Event, error) {
 	e := &hook.Event{}
-	var digest stdsql.RawBytes
+	return scan(e, r, &e.Data)
+}
+
+func scan(e *hook.Event, r sql.Rows, rest ...any) (*hook.Event, error) {
+	var digest []byte
 	var occurred *int64
 	var accepted int64
-	if err := r.Scan(&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted); err != nil {
+	if err := r.Scan(append([]any{&e.Offset, &e.ID, &e.Company, &e.Topic, &e.ObjectKey, &digest, &occurred, &accepted}, rest...)...); err != nil {
 		return nil, err
 	}
 	copy(e.Digest[:], digest)
 	e.OccurredAt, e.AcceptedAt = sql.FromMicrosOrNull(occurred), sql.FromMicros(accepted)
 	return e, nil
+}
+
+// EachEvent calls fn for the events that a query of [EventColumns] finds.
+func EachEvent(ctx context.Context, q sql.Tx, query string, args []any, fn func(*hook.Event)) error {
+	return sql.Each(ctx, q, query, args, func(r sql.Rows) error {
+		e, err := ScanEvent(r)
+		if err == nil {
+			fn(e)
+		}
+		return err
+	})
 }

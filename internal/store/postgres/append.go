@@ -261,7 +261,7 @@ var (
 	SELECT config_version, true AS fresh, $1::bigint AS partition, ` + freshAnswer + `
 	FROM fresh, version
 	UNION ALL
-	SELECT config_version, false, partition, ` + knownAnswer + `
+	SELECT config_version, false, partition, ` + log.HeadColumns + `
 	FROM known, version`
 
 	appendAcross = `
@@ -281,7 +281,7 @@ var (
 	SELECT config_version, true AS fresh, f.partition, ` + freshAnswer + `
 	FROM fresh f JOIN owners o ON o.partition = f.partition
 	UNION ALL
-	SELECT config_version, false, k.partition, ` + knownAnswer + `
+	SELECT config_version, false, k.partition, ` + log.HeadColumns + `
 	FROM known k JOIN owners o ON o.partition = k.partition`
 )
 
@@ -299,7 +299,6 @@ const (
 	lastEvent   = `SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1`
 	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at`
 	freshAnswer = `"offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at`
-	knownAnswer = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at`
 
 	// lockSamePartitions is lockSamePartition for several.
 	lockSamePartitions = `

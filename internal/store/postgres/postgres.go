@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
@@ -223,6 +224,14 @@ func (e *Engine) Head(ctx context.Context, q sql.Tx, p hook.Partition) (head hoo
 		SELECT greatest((SELECT "offset" FROM events WHERE partition = $1 ORDER BY "offset" DESC LIMIT 1), base_offset)
 		FROM partitions WHERE id = $1`, []any{int64(p)}, &head)
 	return head, err
+}
+
+// EachEvent reads any number in one statement.
+func (e *Engine) EachEvent(ctx context.Context, q sql.Tx, p hook.Partition, offsets []hook.Offset, fn func(*hook.Event)) error {
+	return log.EachEvent(ctx, q, `
+		SELECT `+log.EventColumns+`
+		FROM unnest($2::bigint[]) WITH ORDINALITY AS g (at, n) JOIN events e ON e.partition = $1 AND e."offset" = g.at ORDER BY g.n`,
+		[]any{int64(p), sql.Array(offsets, func(o hook.Offset) int64 { return int64(o) })}, fn)
 }
 
 func (e *Engine) Close() error {

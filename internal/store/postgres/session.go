@@ -71,14 +71,6 @@ func (s *pgSession) AtFault(err error) bool {
 	return ok && !ownFault(e)
 }
 
-// ListEvents reads any number in one statement, in the order of the offsets.
-func (s *pgSession) ListEvents(ctx context.Context, p hook.Partition, offsets []hook.Offset, scan func(sql.Rows) error) error {
-	return sql.Each(ctx, s, `
-		SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at, e.data
-		FROM unnest($2::bigint[]) WITH ORDINALITY AS g (at, n) JOIN events e ON e.partition = $1 AND e."offset" = g.at ORDER BY g.n`,
-		[]any{int64(p), sql.Array(offsets, func(o hook.Offset) int64 { return int64(o) })}, scan)
-}
-
 // snapshot is a transaction that reads. It begins together with its first question: a turn less.
 type snapshot struct {
 	c     *pgx.Conn

@@ -119,7 +119,7 @@ func (w *writer) known(ctx context.Context, works []*group.Work) error {
 			args = append(args, nil, nil)
 		}
 		n := len(args) / 2
-		query := `SELECT e."offset", e.id, e.company, e.topic, e.object_key, e.digest, e.occurred_at, e.accepted_at FROM (VALUES ` +
+		query := `SELECT ` + log.HeadColumns + ` FROM (VALUES ` +
 			strings.Repeat("(?,?),", n-1) + `(?,?)) AS v JOIN events e ON e.company = v.column1 AND e.id = v.column2`
 		err := sql.Each(ctx, w, query, args, func(r sql.Rows) error {
 			e, err := log.ScanHead(r)

@@ -238,6 +238,16 @@ func (l *Engine) Head(ctx context.Context, q sql.Tx, _ hook.Partition) (head hoo
 	return head, err
 }
 
+// EachEvent asks for one after the other: a statement costs no turn to anywhere.
+func (l *Engine) EachEvent(ctx context.Context, q sql.Tx, _ hook.Partition, offsets []hook.Offset, fn func(*hook.Event)) error {
+	for _, o := range offsets {
+		if err := log.EachEvent(ctx, q, `SELECT `+log.EventColumns+` FROM events WHERE "offset" = $1`, []any{int64(o)}, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // beginAfter runs on the writer.
 func (l *Engine) BeginAfter(ctx context.Context, q sql.Tx, _ hook.Partition, o int64) error {
 	l.writer.head = max(l.writer.head, hook.Offset(o))
