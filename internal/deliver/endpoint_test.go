@@ -498,3 +498,65 @@ func TestWebhookTakesNoMoreThanItMay(t *testing.T) {
 		})
 	}
 }
+
+// A change of what an endpoint is asked makes what waits for its retry due at once, ends the wait that it
+// asked for, and lets no more through than an endpoint of which nothing is known gets.
+func TestRepairMakesWhatWaitsDue(t *testing.T) {
+	const events = 300
+	for name, x := range map[string]struct {
+		before send.Result
+		change func(*hook.Webhook)
+		rotate bool
+		stays  bool // a change of something else, the control
+	}{
+		"another endpoint": {before: status(418), change: func(h *hook.Webhook) { h.Endpoint += "/new" }},
+		"a header":         {before: status(401), change: func(h *hook.Webhook) { h.Headers = []hook.Header{{Name: "Authorization", Value: "x"}} }},
+		"the secret":       {before: status(403), rotate: true},
+		"it was throttled": {before: send.Result{StatusCode: 429, RetryAfter: 6 * time.Hour, HasRetryAfter: true}, change: func(h *hook.Webhook) { h.Endpoint += "/new" }},
+		"a description":    {before: status(418), change: func(h *hook.Webhook) { h.Description = "new" }, stays: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				var answer shared[send.Result]
+				answer.set(x.before)
+				most := 0
+				crowded := w.sender.crowded(func(now int, _ time.Duration) { most = max(most, now) })
+				w.sender.answer = func(r send.Request) send.Result {
+					if a := answer.get(); a.StatusCode != 200 {
+						return a
+					}
+					return crowded(r)
+				}
+				w.start()
+				a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{20 * time.Hour, 20 * time.Hour} })
+				w.publish(events, nil)
+				time.Sleep(10 * time.Minute)
+				answer.set(status(200))
+				time.Sleep(10 * time.Minute)
+				before := w.delivered()
+				w.sender.Lock()
+				most = 0
+				w.sender.Unlock()
+				if x.rotate {
+					if _, err := w.store.RotateSecret(t.Context(), w.company.Key, a.ID, store.Rotation{}, store.Audit{Actor: "test"}); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					w.change(a, store.Change{Apply: func(h *hook.Webhook) error { x.change(h); return nil }})
+				}
+				time.Sleep(time.Second / 20)
+				w.sender.Lock()
+				if most > 4 {
+					t.Errorf("%d requests at once to begin with", most)
+				}
+				w.sender.Unlock()
+				time.Sleep(time.Minute)
+				if n := w.delivered(); x.stays != (n == before) || !x.stays && n != events {
+					t.Errorf("%d delivered before the change, %d after it", before, n)
+				}
+				w.balanced()
+			})
+		})
+	}
+}

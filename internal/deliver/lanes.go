@@ -195,7 +195,7 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 		}
 		if before.EndpointVersion != l.Hook.EndpointVersion {
 			l.NewEndpoint()
-			l.failure = nil
+			l.failure, l.dueMore = nil, true
 			c.forgetEarly(l)
 			c.mark(l) // a record of meanwhile may have told of the one before
 		}

@@ -364,6 +364,8 @@ func (c *core) finished(s *attempt) {
 		if before := l.Health.State; l.Learn(it, &d, r.Phases.Total, c.now) {
 			c.changed(l, before)
 		}
+	} else {
+		d.Wait = 0 // and what waited when that came was made due
 	}
 	switch {
 	case d.Throttled:

@@ -165,11 +165,22 @@ func (s *simulation) redirect(key hook.WebhookKey) {
 	s.memory.change(key, func(w *memoryWebhook) {
 		s.settings(&w.hook)
 		w.forget(s.wall())
+		w.allDue(s.wall())
 	})
 	if before != s.memory.webhooks[key].hook.Ordering {
 		s.watch[key].ordered = s.memory.head()
 	}
 	*s.endpoints[key] = s.endpoint()
+}
+
+// allDue makes what waits for a retry due.
+func (w *memoryWebhook) allDue(now time.Time) {
+	for k, p := range w.parked {
+		if p.DueAt != nil && p.DueAt.After(now) {
+			p.DueAt, p.ParkedAt, p.Throttles = &now, now, 0
+			w.parked[k] = p
+		}
+	}
 }
 
 // forget starts with a clean record of health, as a new endpoint does.

@@ -150,6 +150,7 @@ func TestReplayIsNamed(t *testing.T) {
 			return r
 		}
 		first := replay() // all of it is parked for an hour
+		w.kill()
 		w.restart()
 		time.Sleep(2 * time.Hour)
 		second := replay()

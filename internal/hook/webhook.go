@@ -3,6 +3,7 @@ package hook
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -65,7 +66,7 @@ type Webhook struct {
 	CompanyID       string
 	Partition       Partition
 	Endpoint        string
-	EndpointVersion int64 // counts changes of Endpoint and activations, so that a late 410 cannot hit a new endpoint
+	EndpointVersion int64 // counts changes of what it is asked, and activations, so that a late 410 cannot hit a new endpoint
 	EndpointSince   time.Time
 	Status          Status
 	StatusReason    string   // "" unless the engine set Status
@@ -88,6 +89,15 @@ type Webhook struct {
 	Version         int64 // counts changes; the ETag
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
+}
+
+// AsksOtherwise says that an attempt asks the endpoint something else than before, or asks another one: what
+// the one of before answered says nothing about it.
+func (w *Webhook) AsksOtherwise(before *Webhook, now time.Time) bool {
+	secret, _ := w.Secrets.At(now)
+	known, _ := before.Secrets.At(now)
+	return w.Endpoint != before.Endpoint || secret != known || w.Scheme != before.Scheme || w.Format != before.Format ||
+		!slices.Equal(w.Headers, before.Headers) || w.Timeout != before.Timeout || w.HTTPVersion != before.HTTPVersion || w.TLSCompat != before.TLSCompat
 }
 
 // Header is one of the owner's own request headers.

@@ -278,8 +278,8 @@ type Change struct {
 }
 
 // UpdateWebhook loads a company's webhook, applies a change to it and saves it as its next version.
-// New topics or a new filter are a rule for the events accepted from now on; a new endpoint, and
-// becoming ACTIVE, start with a clean record of health.
+// New topics or a new filter are a rule for the events accepted from now on. A change of what its
+// endpoint is asked ([hook.Webhook.AsksOtherwise]), and becoming ACTIVE, start with a clean record of health.
 func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id string, c Change) (w *hook.Webhook, err error) {
 	err = s.change(ctx, company, id, c.Audit, func(q sql.Tx, loaded *hook.Webhook, head hook.Offset) error {
 		w = loaded
@@ -301,8 +301,8 @@ func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id s
 
 // afterApply does what a change of some settings means beyond their columns.
 func (s *Store) afterApply(ctx context.Context, q sql.Tx, old, w *hook.Webhook, head hook.Offset, resume Resume) error {
-	moved, activated := w.Endpoint != old.Endpoint, w.Status == hook.Active && old.Status != hook.Active
-	if moved || !slices.Equal(w.Topics, old.Topics) || old.Status == hook.Inactive && w.Status != hook.Inactive {
+	activated := w.Status == hook.Active && old.Status != hook.Active
+	if w.Endpoint != old.Endpoint || !slices.Equal(w.Topics, old.Topics) || old.Status == hook.Inactive && w.Status != hook.Inactive {
 		if err := refuseDuplicate(ctx, q, w); err != nil {
 			return err
 		}
@@ -320,17 +320,27 @@ func (s *Store) afterApply(ctx context.Context, q sql.Tx, old, w *hook.Webhook, 
 			return err
 		}
 	}
-	if moved || activated {
-		w.EndpointVersion++
-		w.EndpointSince = hook.Now(s.now())
-		if err := forgetFailures(ctx, q, w.Key); err != nil {
-			return err
-		}
-	}
 	if activated && resume.Skips(old) {
 		return skipTo(ctx, q, w, head, hook.Now(s.now()))
 	}
 	return nil
+}
+
+// beginAnew gives a webhook a clean record of health when it becomes ACTIVE, and when what its endpoint is
+// asked changes: then what waits for a retry is due at once too, for that is how failures are repaired.
+func (s *Store) beginAnew(ctx context.Context, q sql.Tx, old, w *hook.Webhook) error {
+	now := hook.Now(s.now())
+	repaired := w.AsksOtherwise(old, now)
+	if !repaired && (w.Status != hook.Active || old.Status == hook.Active) {
+		return nil
+	}
+	w.EndpointVersion++
+	w.EndpointSince = now
+	err := forgetFailures(ctx, q, w.Key)
+	if err == nil && repaired {
+		_, err = q.Exec(ctx, `UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND due_at > $1`, sql.Micros(now), int64(w.Key))
+	}
+	return err
 }
 
 // forgetFailures: the past of another endpoint, or of another time, says nothing about this one.
@@ -417,7 +427,11 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		if err != nil {
 			return err
 		}
+		old := *w
 		if err := fn(q, w, head); err != nil {
+			return err
+		}
+		if err := s.beginAnew(ctx, q, &old, w); err != nil {
 			return err
 		}
 		now := hook.Now(s.now())
