@@ -1,7 +1,0 @@
--- +goose Up
-
--- What decides whether an event is wanted, where that is not the rule of its time.
-ALTER TABLE replays ADD COLUMN rule_topics TEXT;
-ALTER TABLE replays ADD COLUMN rule_filter TEXT;
-
--- +goose Down
