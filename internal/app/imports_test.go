@@ -48,6 +48,7 @@ var layers = map[string]layer{
 	"store/sqlite":       {"hook failpoint store/sql store/log store/group store/schema", "an engine commits what it is given, and knows no more of its meaning than the log"},
 	"store/era":          {"hook store/sql store/log", "that a store went back is told by what it holds, whoever finds it out"},
 	"store/postgres":     {"hook failpoint store/sql store/log store/era store/group store/schema", "an engine commits what it is given, and knows no more of its meaning than the log and its eras"},
+	"store/transfer":     {"hook store store/sql store/log store/era store/sqlite", "what moves rows between stores knows both, and neither knows that it is moved"},
 	"store/postgrestest": {"", "whoever needs a Postgres to throw away decides what is kept in it"},
 	"telemetry":          {"hook", "packages that work declare what they measure; they do not import this one"},
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
@@ -66,7 +67,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store telemetry intake deliver upkeep httpapi console",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {

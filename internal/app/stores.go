@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/transfer"
 )
 
 // backup makes one beside the data of the embedded store, or where temporary files go. Nobody else
@@ -26,7 +27,7 @@ func (s *Server) backup(ctx context.Context) (*os.File, error) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "backup")
-	if err := s.store.Backup(ctx, path); err != nil {
+	if err := transfer.Backup(ctx, s.store, path); err != nil {
 		return nil, err
 	}
 	return os.Open(path)
@@ -34,8 +35,8 @@ func (s *Server) backup(ctx context.Context) (*os.File, error) {
 
 // What the commands are told.
 type (
-	Progress  = store.CopyProgress
-	Copied    = store.Copied
+	Progress  = transfer.Progress
+	Copied    = transfer.Copied
 	Migration = store.Migration
 )
 
@@ -86,7 +87,7 @@ func (s Stores) Restore(ctx context.Context, file string, progress func(Progress
 		return err
 	}
 	if o.DatabaseURL == "" {
-		return store.RestoreSQLite(ctx, file, o)
+		return transfer.RestoreSQLite(ctx, file, o)
 	}
 	to, err := open(ctx, o)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s Stores) Restore(ctx context.Context, file string, progress func(Progress
 	}
 	defer to.Close()
 	o.Dir = os.TempDir()
-	_, err = store.RestoreInto(ctx, file, to, o, progress)
+	_, err = transfer.RestoreInto(ctx, file, to, o, progress)
 	return err
 }
 
@@ -121,7 +122,7 @@ func (s Stores) Copy(ctx context.Context, from, to, company string, progress fun
 		return done, fmt.Errorf("to: %w", err)
 	}
 	defer b.Close()
-	return store.Copy(ctx, a, b, store.CopyOptions{Company: company, Progress: progress})
+	return transfer.Copy(ctx, a, b, transfer.Options{Company: company, Progress: progress})
 }
 
 // Migrate brings the schema of the store up to date, or only says how far it is.

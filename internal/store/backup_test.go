@@ -14,6 +14,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/transfer"
 )
 
 // restored opens what a backup was restored into.
@@ -21,13 +22,13 @@ func restored(t *testing.T, engine, backup string) *store.Store {
 	t.Helper()
 	opt := store.Options{Dir: t.TempDir(), MasterKey: []byte(storetest.MasterKey)}
 	if engine == "SQLite" {
-		if err := store.RestoreSQLite(t.Context(), backup, opt); err != nil {
+		if err := transfer.RestoreSQLite(t.Context(), backup, opt); err != nil {
 			t.Fatal(err)
 		}
 		return openLite(t, opt.Dir)
 	}
 	to := openPostgres(t, database(t)+"&pool_max_conns=4")
-	if _, err := store.RestoreInto(t.Context(), backup, to, opt, nil); err != nil {
+	if _, err := transfer.RestoreInto(t.Context(), backup, to, opt, nil); err != nil {
 		t.Fatal(err)
 	}
 	return to
@@ -40,10 +41,10 @@ func backUp(t *testing.T, made []engine) {
 		for _, b := range made[:len(made)-i] { // a backup is one kind of file, whatever it was made from
 			t.Run(a.name+" to "+b.name, func(t *testing.T) {
 				from, file := a.full(t), filepath.Join(t.TempDir(), "backup")
-				if err := from.Backup(t.Context(), file); err != nil {
+				if err := transfer.Backup(t.Context(), from, file); err != nil {
 					t.Fatal(err)
 				}
-				if err := from.Backup(t.Context(), file); err == nil || !strings.Contains(err.Error(), "exists") {
+				if err := transfer.Backup(t.Context(), from, file); err == nil || !strings.Contains(err.Error(), "exists") {
 					t.Errorf("a backup is written over: %v", err)
 				}
 				to := restored(t, b.name, file)
@@ -123,7 +124,7 @@ func TestBackupUnderLoad(t *testing.T) {
 			})
 			before := <-acked
 			file := filepath.Join(t.TempDir(), "backup")
-			err = s.Backup(t.Context(), file)
+			err = transfer.Backup(t.Context(), s, file)
 			close(stop)
 			all.Wait()
 			if err != nil {
@@ -145,7 +146,7 @@ func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
 	s, file := openLite(t, t.TempDir()), filepath.Join(t.TempDir(), "backup")
 	populate(t, s)
-	if err := s.Backup(t.Context(), file); err != nil {
+	if err := transfer.Backup(t.Context(), s, file); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(file)
@@ -169,7 +170,7 @@ func TestRestoreRefuses(t *testing.T) {
 		if err := os.WriteFile(path, test.content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.RestoreSQLite(t.Context(), path, store.Options{Dir: dir, MasterKey: []byte(test.key)}); err == nil {
+		if err := transfer.RestoreSQLite(t.Context(), path, store.Options{Dir: dir, MasterKey: []byte(test.key)}); err == nil {
 			t.Errorf("%s is restored", name)
 		} else {
 			t.Logf("%s: %v", name, err)
@@ -179,10 +180,10 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 	}
 	opt := store.Options{Dir: t.TempDir(), MasterKey: []byte(storetest.MasterKey)}
-	if err := store.RestoreSQLite(t.Context(), file, opt); err != nil {
+	if err := transfer.RestoreSQLite(t.Context(), file, opt); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.RestoreSQLite(t.Context(), file, opt); err == nil || !strings.Contains(err.Error(), "exists") {
+	if err := transfer.RestoreSQLite(t.Context(), file, opt); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("restored over a store: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"time"
 
@@ -62,8 +63,15 @@ func (s *Store) cacheCompany(c *Company) *Company {
 	return facts
 }
 
+// PartitionOf is where a company is put at its first mention: a stable hash of its id.
+func PartitionOf(id string, partitions int) hook.Partition {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return hook.Partition(h.Sum64() % uint64(partitions))
+}
+
 func (s *Store) createCompany(ctx context.Context, id string) (c *Company, err error) {
-	partition := partitionOf(id, s.Partitions())
+	partition := PartitionOf(id, s.Partitions())
 	err = s.write(ctx, func(q sql.Tx) error {
 		c, err = companyWhere(ctx, q, `id = $1`, id)
 		if !hook.IsKind(err, hook.KindNotFound) {

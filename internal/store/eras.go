@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
@@ -57,14 +58,14 @@ func (s *Store) enter(ctx context.Context, opt Options) error {
 			err = era.Add(ctx, q, s.now(), &e)
 		}
 		if err == nil && opt.Restored {
-			s.begun, err = s.beginEra(ctx, q, era.Setback{Cause: era.CauseSaid, Hold: opt.HoldWhenBack})
+			s.begun, err = s.BeginEra(ctx, q, era.Setback{Cause: era.CauseSaid, Hold: opt.HoldWhenBack})
 		}
 		return err
 	})
 }
 
-// beginEra begins one for whoever has the store for itself.
-func (s *Store) beginEra(ctx context.Context, q sql.Tx, b era.Setback) (*Era, error) {
+// BeginEra begins one for whoever has the store for itself.
+func (s *Store) BeginEra(ctx context.Context, q sql.Tx, b era.Setback) (*Era, error) {
 	return era.Begin(ctx, q, s.engine, s.now(), b)
 }
 
@@ -78,8 +79,8 @@ func (s *Store) forget() {
 	s.purges.Unlock()
 }
 
-// resettle looks at a database anew after this process has written what shows that it is the same.
-func (s *Store) resettle(ctx context.Context) error {
+// Resettle looks at a database anew after this process has written what shows that it is the same.
+func (s *Store) Resettle(ctx context.Context) error {
 	if e, ok := s.engine.(*postgres.Engine); ok {
 		return e.Resettle(ctx)
 	}
@@ -92,4 +93,21 @@ func (s *Store) Pin(ctx context.Context) context.Context {
 		return e.Pin(ctx)
 	}
 	return ctx
+}
+
+// HeldSince says since when a restored store waits for an operator; nil when it does not.
+func (s *Store) HeldSince(ctx context.Context) (*time.Time, error) {
+	var since *int64
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT (SELECT value FROM meta WHERE name = $1)`, []any{era.MetaHeld}, &since)
+	})
+	return sql.FromMicrosOrNull(since), err
+}
+
+// Resume lets a restored store deliver.
+func (s *Store) Resume(ctx context.Context) error {
+	return s.write(ctx, func(q sql.Tx) error {
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1`, era.MetaHeld)
+		return err
+	})
 }

@@ -50,16 +50,5 @@ func (s *Store) RecordStepwise(ctx context.Context, r *Record) (Recorded, error)
 	return s.engine.(*postgres.Engine).RecordStepwise(ctx, r)
 }
 
-// CopiedColumns are the columns that a copy takes along, as table.column.
-func CopiedColumns() map[string]bool {
-	known := map[string]bool{}
-	for _, t := range tables {
-		for _, c := range t.cols {
-			known[t.name+"."+c.name] = true
-		}
-	}
-	return known
-}
-
 // LockPartition is what every append begins with.
 const LockPartition = postgres.LockPartition

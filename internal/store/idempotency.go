@@ -85,6 +85,15 @@ func (s *Store) ForgetAnswer(ctx context.Context, company hook.CompanyKey, key s
 
 func answerRow(a SavedAnswer) string { return fmt.Sprintf("%d/%s", a.Company, a.Key) }
 
+// Reseal seals an answer that is kept in another store for the request that it answers in this one.
+func (s *Store) Reseal(from *Store, sealed []byte, was, is SavedAnswer) ([]byte, error) {
+	plain, err := from.unseal(sealed, answerRow(was), "answer")
+	if err != nil {
+		return nil, err
+	}
+	return s.seal(plain, answerRow(is), "answer"), nil
+}
+
 func (s *Store) putAnswer(ctx context.Context, q sql.Tx, a SavedAnswer) error {
 	_, err := q.Exec(ctx, `
 		INSERT INTO idempotency (company, key, route, digest, status, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -49,6 +49,21 @@ func (s *Store) checkOpened(ctx context.Context, opt Options) error {
 	return s.checkWhole(ctx)
 }
 
+// MetaCopy is the name of what a store's meta holds while a copy into it is not finished.
+const MetaCopy = "copy"
+
+// checkWhole refuses a store that a copy into was not finished.
+func (s *Store) checkWhole(ctx context.Context) error {
+	var n int64
+	err := s.read(ctx, func(q sql.Tx) error {
+		return sql.One(ctx, q, `SELECT count(*) FROM meta WHERE name = $1`, []any{MetaCopy}, &n)
+	})
+	if err == nil && n > 0 {
+		err = errors.New("a copy into this store is not finished: run it again, or begin with an empty store")
+	}
+	return err
+}
+
 // checkSeal refuses a master key other than the one that sealed what is there: the database keeps
 // a print of it (48 bits of a hash, which says nothing about 256 random ones).
 func (s *Store) checkSeal(ctx context.Context, key []byte) error {

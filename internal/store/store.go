@@ -105,6 +105,12 @@ func OpenSQLite(ctx context.Context, opt Options) (*Store, error) {
 	return s, nil
 }
 
+// OpenTwin opens an embedded store under the same master key, which a copy of this one is to fill. It is
+// not safe from a crash.
+func (s *Store) OpenTwin(ctx context.Context, dir string) (*Store, error) {
+	return OpenSQLite(ctx, Options{Dir: dir, MasterKey: s.key, Now: s.now, UnsafeNoSync: true, Unfinished: true})
+}
+
 // postgres are the other engine's.
 func (o Options) postgres() postgres.Options {
 	return postgres.Options{URL: o.DatabaseURL, Now: o.Now, Committed: o.Committed, HoldWhenBack: o.HoldWhenBack, Log: o.Log}
@@ -159,6 +165,9 @@ type Store struct {
 
 // Close ends the store; callers have stopped.
 func (s *Store) Close() error { return s.engine.Close() }
+
+// Engine is what commits, for whoever moves rows without asking what they mean.
+func (s *Store) Engine() Engine { return s.engine }
 
 // Partitions is how many slices the log has.
 func (s *Store) Partitions() int { return s.engine.Partitions() }

@@ -1,4 +1,7 @@
-package store
+// Package transfer moves what a store holds: into another store, of the other engine or of the same, into a
+// backup, and back from one. It reads and writes whole tables, and of what a row means it knows what depends
+// on the store that it lies in.
+package transfer
 
 import (
 	"context"
@@ -6,27 +9,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/era"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-// CopyOptions say what a copy takes along, and whom it tells.
-type CopyOptions struct {
-	Company  string             // only this one; "" for everything
-	Progress func(CopyProgress) // hears of each step; may be nil
-	held     bool               // the target waits for an operator before it delivers
+// Options say what a copy takes along, and whom it tells.
+type Options struct {
+	Company  string         // only this one; "" for everything
+	Progress func(Progress) // hears of each step; may be nil
+	held     bool           // the target waits for an operator before it delivers
 	// live says that somebody writes to the source meanwhile: what was copied is what it was at the
 	// beginning.
 	live bool
 }
 
-// CopyProgress is how far a copy is.
-type CopyProgress struct {
+// Progress is how far a copy is.
+type Progress struct {
 	Table       string
 	Done, Total int64 // rows, of all tables
 }
@@ -46,9 +49,9 @@ type Copied struct {
 // them. A copy of everything goes into an empty store; from the embedded store to Postgres the
 // companies spread over its partitions, and offsets stay as they are. A company that goes into a
 // store with others gets keys and offsets behind theirs.
-func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err error) {
+func Copy(ctx context.Context, from, to *store.Store, o Options) (done Copied, err error) {
 	c := &copying{from: from, to: to, o: o, done: Copied{Rows: map[string]int64{}}}
-	err = from.engine.Snapshot(ctx, func(q sql.Tx) error {
+	err = from.Engine().Snapshot(ctx, func(q sql.Tx) error {
 		c.q = q
 		for _, step := range []func(context.Context) error{c.look, c.begin, c.rows, c.check, c.end} {
 			if err := step(ctx); err != nil {
@@ -58,7 +61,7 @@ func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err
 		return nil
 	})
 	if err == nil {
-		err = to.resettle(ctx)
+		err = to.Resettle(ctx)
 	}
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy: %w", err)
@@ -68,8 +71,8 @@ func Copy(ctx context.Context, from, to *Store, o CopyOptions) (done Copied, err
 
 // copying is a copy under way.
 type copying struct {
-	from, to *Store
-	o        CopyOptions
+	from, to *store.Store
+	o        Options
 	q        sql.Tx // the source, as it was when the copy began
 	done     Copied
 
@@ -96,9 +99,9 @@ type tenant struct {
 	partition hook.Partition
 }
 
-// Names of what the target's meta holds while a copy into it is not finished.
+// Names of what the target's meta holds while a copy into it is not finished, beside [store.MetaCopy], whose
+// value is the stamp.
 const (
-	metaCopy    = "copy"      // the stamp
 	metaCopied  = "copy rows" // and the name of a table: rows that are there
 	metaBase    = "copy base" // and the name of a counter
 	copiedRows  = 1000        // of one transaction
@@ -107,12 +110,12 @@ const (
 
 // look learns what the source holds.
 func (c *copying) look(ctx context.Context) error {
-	n := c.from.engine.Partitions()
+	n := c.from.Partitions()
 	c.heads, c.swept = make([]hook.Offset, n), make([]hook.Offset, n)
 	c.companies, c.webhooks = map[int64]tenant{}, map[int64]int64{}
 	for p := range n {
 		var err error
-		if c.heads[p], err = c.from.engine.Head(ctx, c.q, hook.Partition(p)); err != nil {
+		if c.heads[p], err = c.from.Engine().Head(ctx, c.q, hook.Partition(p)); err != nil {
 			return err
 		}
 	}
@@ -197,12 +200,12 @@ func (c *copying) print(ctx context.Context) error {
 // begin finds the copy that was broken off, or makes room for a new one.
 func (c *copying) begin(ctx context.Context) error {
 	c.shift = make([]int64, len(c.heads))
-	return c.to.engine.Write(ctx, func(q sql.Tx) error {
-		if busy, err := c.to.engine.Served(ctx, q); err != nil || busy {
+	return c.to.Engine().Write(ctx, func(q sql.Tx) error {
+		if busy, err := c.to.Engine().Served(ctx, q); err != nil || busy {
 			return errors.Join(err, errServed)
 		}
 		var stamp int64
-		err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{metaCopy}, &stamp)
+		err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = $1`, []any{store.MetaCopy}, &stamp)
 		switch {
 		case errors.Is(err, sql.ErrNoRow):
 			if err := c.refuse(ctx, q); err != nil {
@@ -270,17 +273,12 @@ func (c *copying) reserve(ctx context.Context, q sql.Tx) (err error) {
 			return err
 		}
 		for _, target := range base.targets {
-			if err := c.to.engine.BeginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
+			if err := c.to.Engine().BeginAfter(ctx, q, target, base.shift+int64(c.heads[p])); err != nil {
 				return err
 			}
 		}
 	}
-	if c.o.held {
-		if err := sql.SetMeta(ctx, q, era.MetaHeld, sql.Micros(c.to.now())); err != nil {
-			return err
-		}
-	}
-	return sql.SetMeta(ctx, q, metaCopy, c.stamp)
+	return sql.SetMeta(ctx, q, store.MetaCopy, c.stamp)
 }
 
 // base is what becomes of the offsets of a source's partition.
@@ -293,12 +291,12 @@ func (c *copying) bases(ctx context.Context, q sql.Tx) (bases []base, err error)
 	var sum int64
 	for p := range c.heads {
 		b := base{}
-		switch n := c.to.engine.Partitions(); {
+		switch n := c.to.Partitions(); {
 		case c.o.Company != "":
 			for _, t := range c.companies {
 				if t.id == c.o.Company && int(t.partition) == p {
 					b.targets = []hook.Partition{c.hashed(t.id, hook.Partition(p))}
-					head, err := c.to.engine.LockLog(ctx, q, b.targets[0])
+					head, err := c.to.Engine().LockLog(ctx, q, b.targets[0])
 					if err != nil {
 						return nil, err
 					}
@@ -328,17 +326,10 @@ func (c *copying) place(p hook.Partition, company int64) hook.Partition {
 }
 
 func (c *copying) hashed(id string, p hook.Partition) hook.Partition {
-	if c.to.engine.Partitions() == len(c.heads) {
+	if c.to.Partitions() == len(c.heads) {
 		return p
 	}
-	return partitionOf(id, c.to.engine.Partitions())
-}
-
-// partitionOf is where a company is put at its first mention: a stable hash of its id.
-func partitionOf(id string, partitions int) hook.Partition {
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	return hook.Partition(h.Sum64() % uint64(partitions))
+	return store.PartitionOf(id, c.to.Partitions())
 }
 
 func (c *copying) resume(ctx context.Context, q sql.Tx) error {
@@ -355,7 +346,6 @@ func (c *copying) resume(ctx context.Context, q sql.Tx) error {
 	return nil
 }
 
-// setMeta writes a number down.
 // rows copies the tables.
 func (c *copying) rows(ctx context.Context) error {
 	for i := range tables {
@@ -376,7 +366,7 @@ func (c *copying) rows(ctx context.Context) error {
 
 // source is a table as the source has it.
 func (c *copying) source(t *copied) *copied {
-	if t.name == "events" && c.from.engine.Partitions() == 1 {
+	if t.name == "events" && c.from.Partitions() == 1 {
 		s := *t
 		s.key = []string{"offset"}
 		return &s
@@ -457,7 +447,7 @@ func (c *copying) table(ctx context.Context, t *copied, all *int64) error {
 				return err
 			}
 			if c.o.Progress != nil {
-				c.o.Progress(CopyProgress{Table: t.name, Done: *all, Total: c.total})
+				c.o.Progress(Progress{Table: t.name, Done: *all, Total: c.total})
 			}
 		}
 	}
@@ -467,7 +457,7 @@ func (c *copying) table(ctx context.Context, t *copied, all *int64) error {
 
 // begun is how many rows of a table are there already.
 func (c *copying) begun(ctx context.Context, t *copied) (n int64, err error) {
-	err = c.to.read(ctx, func(q sql.Tx) error {
+	err = c.to.Engine().Read(ctx, func(q sql.Tx) error {
 		return sql.One(ctx, q, `SELECT coalesce((SELECT value FROM meta WHERE name = $1), 0)`, []any{metaCopied + " " + t.name}, &n)
 	})
 	return n, err
@@ -487,7 +477,7 @@ func (c *copying) keyAt(ctx context.Context, t *copied, scope, n int64) ([]any, 
 // batch reads and translates the next rows after a key.
 func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any) (batch [][]any, last []any, err error) {
 	columns := names(t.columns())
-	if c.from.engine.Partitions() == 1 && t.name == "events" {
+	if c.from.Partitions() == 1 && t.name == "events" {
 		columns = `0, ` + names(t.without("partition").columns())
 	}
 	query := `SELECT ` + columns + ` FROM ` + t.name + ` WHERE ` + where(t, scope)
@@ -526,24 +516,27 @@ func (c *copying) batch(ctx context.Context, t *copied, scope int64, after []any
 		}
 		batch = append(batch, row)
 		if size > copiedBytes {
-			return errEnough
+			return errFull
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errFull) {
 		err = nil
 	}
 	return batch, last, err
 }
 
+// errFull ends a batch that holds many bytes.
+var errFull = errors.New("enough bytes")
+
 // put writes rows, and how many of their table are there now.
 func (c *copying) put(ctx context.Context, t *copied, batch [][]any, done int64) error {
 	drop := -1
-	if c.to.engine.Partitions() == 1 && t.name == "events" {
+	if c.to.Partitions() == 1 && t.name == "events" {
 		drop = t.at("partition")
 		t = t.without("partition")
 	}
-	return c.to.engine.Write(ctx, func(q sql.Tx) error {
+	return c.to.Engine().Write(ctx, func(q sql.Tx) error {
 		for rest := batch; len(rest) > 0; {
 			n := sql.Chunk(len(rest))
 			var args []any
@@ -583,7 +576,7 @@ func insertCopied(t *copied, n int) string {
 
 // check compares rows and sums.
 func (c *copying) check(ctx context.Context) error {
-	err := c.to.engine.Snapshot(ctx, func(q sql.Tx) error {
+	err := c.to.Engine().Snapshot(ctx, func(q sql.Tx) error {
 		for i := range tables {
 			t := &tables[i]
 			scopes := slices.Clone(c.scopes(t))
@@ -618,12 +611,12 @@ func (c *copying) check(ctx context.Context) error {
 
 // balance compares the sums of a company's webhooks.
 func (c *copying) balance(ctx context.Context, from, to hook.CompanyKey) error {
-	for page := (Page{Limit: hook.MaxLimit}); ; {
+	for page := (store.Page{Limit: hook.MaxLimit}); ; {
 		there, more, err := c.to.Conservation(ctx, to, page)
 		if err != nil {
 			return err
 		}
-		var here []Balance
+		var here []store.Balance
 		if !c.o.live {
 			if here, _, err = c.from.Conservation(ctx, from, page); err != nil {
 				return err
@@ -643,7 +636,7 @@ func (c *copying) balance(ctx context.Context, from, to hook.CompanyKey) error {
 }
 
 // sums leaves out what depends on how far the log is read in one go.
-func sums(b Balance) Balance {
+func sums(b store.Balance) store.Balance {
 	if !b.PendingExact {
 		b.Pending, b.Matched = 0, 0
 	}
@@ -653,10 +646,10 @@ func sums(b Balance) Balance {
 
 // end makes the target a store like any other.
 func (c *copying) end(ctx context.Context) error {
-	return c.to.engine.Write(ctx, func(q sql.Tx) error {
+	return c.to.Engine().Write(ctx, func(q sql.Tx) error {
 		if c.o.Company == "" {
-			for p := range c.to.engine.Partitions() {
-				head, err := c.to.engine.Head(ctx, q, hook.Partition(p))
+			for p := range c.to.Partitions() {
+				head, err := c.to.Engine().Head(ctx, q, hook.Partition(p))
 				if err != nil {
 					return err
 				}
@@ -666,23 +659,11 @@ func (c *copying) end(ctx context.Context) error {
 			}
 		}
 		if c.o.held { // what was given out since the backup was made is not known
-			if _, err := c.to.beginEra(ctx, q, era.Setback{Cause: era.CauseRestored}); err != nil {
+			if _, err := c.to.BeginEra(ctx, q, era.Setback{Cause: era.CauseRestored, Hold: true}); err != nil {
 				return err
 			}
 		}
-		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1 OR name LIKE $2 OR name LIKE $3`, metaCopy, metaCopied+" %", metaBase+" %")
+		_, err := q.Exec(ctx, `DELETE FROM meta WHERE name = $1 OR name LIKE $2 OR name LIKE $3`, store.MetaCopy, metaCopied+" %", metaBase+" %")
 		return err
 	})
-}
-
-// checkWhole refuses a store that a copy into was not finished.
-func (s *Store) checkWhole(ctx context.Context) error {
-	var n int64
-	err := s.read(ctx, func(q sql.Tx) error {
-		return sql.One(ctx, q, `SELECT count(*) FROM meta WHERE name = $1`, []any{metaCopy}, &n)
-	})
-	if err == nil && n > 0 {
-		err = errors.New("a copy into this store is not finished: run it again, or begin with an empty store")
-	}
-	return err
 }

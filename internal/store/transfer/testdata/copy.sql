@@ -13,6 +13,6 @@ INSERT INTO parked ("webhook", "kind", "offset", "partition", "sequence", "objec
 INSERT INTO skips ("webhook", "from_offset", "to_offset", "reason", "at") VALUES ($1, $2, $3, $4, $5), ($6, $7, $8, $9, $10)
 INSERT INTO unrecordable ("webhook", "offset", "number", "at", "error") VALUES ($1, $2, $3, $4, $5), ($6, $7, $8, $9, $10)
 INSERT INTO stats ("webhook", "bucket", "delivered", "failed", "retried", "latency", "arrival") VALUES ($1, $2, $3, $4, $5, $6, $7), ($8, $9, $10, $11, $12, $13, $14)
-INSERT INTO replays ("key", "id", "webhook", "status", "from_at", "to_at", "from_offset", "to_offset", "place", "covers", "topic", "rate", "started", "delivered", "failed", "created_at", "finished_at") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17), ($18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)
+INSERT INTO replays ("key", "id", "webhook", "status", "from_at", "to_at", "from_offset", "to_offset", "place", "covers", "rule_topics", "rule_filter", "topic", "rate", "started", "delivered", "failed", "created_at", "finished_at") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19), ($20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)
 INSERT INTO tests ("id", "webhook", "at", "topic", "data", "attempt") VALUES ($1, $2, $3, $4, $5, $6), ($7, $8, $9, $10, $11, $12)
 INSERT INTO notices ("id", "company", "webhook", "at", "kind", "detail") VALUES ($1, $2, $3, $4, $5, $6), ($7, $8, $9, $10, $11, $12)

@@ -1,4 +1,4 @@
-package store
+package transfer
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 )
 
@@ -203,15 +204,12 @@ func (c *copying) mendAnswer(t *copied, row, original []any) error {
 	if row[company] == original[company] {
 		return nil
 	}
-	name := func(r []any) string {
-		return answerRow(SavedAnswer{Company: hook.CompanyKey(r[company].(int64)), Key: r[t.at("key")].(string)})
+	of := func(r []any) store.SavedAnswer {
+		return store.SavedAnswer{Company: hook.CompanyKey(r[company].(int64)), Key: r[t.at("key")].(string)}
 	}
-	plain, err := c.from.unseal(original[answer].([]byte), name(original), "answer")
-	if err != nil {
-		return err
-	}
-	row[answer] = c.to.seal(plain, name(row), "answer")
-	return nil
+	sealed, err := c.to.Reseal(c.from, original[answer].([]byte), of(original), of(row))
+	row[answer] = sealed
+	return err
 }
 
 // mendTest writes the webhook's new key into what is kept of an attempt.
