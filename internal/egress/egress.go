@@ -74,10 +74,11 @@ type Request struct {
 	Webhook         hook.WebhookKey
 	EndpointVersion int64
 	Endpoint        string // as [CheckEndpoint] returned it
-	// Header is sent as it is: lines "Name: value" that end in CR LF, with canonical names. Host and
-	// Content-Length are added; it must hold neither them nor any other header that frames a message.
-	// Nobody changes it until Do returns.
-	Header []byte
+	// Header makes what is sent as it is: lines "Name: value" that end in CR LF, with canonical names.
+	// Host and Content-Length are added; it must hold neither them nor any other header that frames a
+	// message. It is called when there is a connection to send it on; nobody changes what it made until
+	// Do returns. With its error the attempt ends, and nothing is sent.
+	Header func() ([]byte, error)
 	// Body is not changed by anybody until Do returns.
 	Body []byte
 	// AllowNetworks are the ranges that the webhook's company may reach besides the policy's.
@@ -228,6 +229,10 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 	}
 	conn.watch.follow(ctx, conn.nc)
 	conn.nc.SetDeadline(r.Deadline)
+	header, err := r.header()
+	if err != nil {
+		return err
+	}
 	// The last look before the first byte: at the context, whose end may have come before the
 	// deadline that it would have brought forward, and at the clock.
 	if err := ctx.Err(); err != nil {
@@ -237,12 +242,20 @@ func (c *Client) attempt(ctx context.Context, conn *conn, r *Request, a *Answer)
 		return err
 	}
 	conn.sentBefore = conn.meter.written.Load()
-	keep, err = conn.exchange1(r, a)
+	keep, err = conn.exchange1(header, r, a)
 	keep = keep && ctx.Err() == nil
 	if err != nil && conn.meter.written.Load() == conn.sentBefore && !timedOut(err) {
 		err = &unsentError{err}
 	}
 	return err
+}
+
+func (r *Request) header() ([]byte, error) {
+	header, err := r.Header()
+	if err != nil {
+		return nil, fail(hook.ErrInternal, PhaseSend, err, "the request could not be made: %s", err)
+	}
+	return header, nil
 }
 
 // expired reports that nothing may be sent any more.

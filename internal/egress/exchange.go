@@ -10,9 +10,9 @@ import (
 
 // exchange1 is one exchange over HTTP/1.1; keep says whether the connection can serve another. The
 // caller has set the connection's deadline.
-func (c *conn) exchange1(r *Request, a *Answer) (keep bool, err error) {
+func (c *conn) exchange1(header []byte, r *Request, a *Answer) (keep bool, err error) {
 	var got http1.Answer
-	err = http1.Exchange(c.nc, &http1.Request{Prelude: c.pool.target.prelude, Header: r.Header, Body: r.Body}, &got)
+	err = http1.Exchange(c.nc, &http1.Request{Prelude: c.pool.target.prelude, Header: header, Body: r.Body}, &got)
 	a.Phases.FirstByte = got.FirstByte
 	if err != nil {
 		return false, explain1(err)

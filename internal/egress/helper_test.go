@@ -65,9 +65,13 @@ func newReceiver(t testing.TB, config receiver.Config, script ...string) *receiv
 // request is a small request to a URL for webhook 1.
 func request(url string, timeout time.Duration) *Request {
 	return &Request{
-		Webhook: 1, Endpoint: url, Header: []byte("Content-Type: application/json\r\n"),
+		Webhook: 1, Endpoint: url, Header: header("Content-Type: application/json\r\n"),
 		Body: []byte(`{"event":"conversation","data":"{}"}`), Deadline: time.Now().Add(timeout),
 	}
+}
+
+func header(lines string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(lines), nil }
 }
 
 // wantClass fails the test unless err is an *Error of the class.

@@ -68,6 +68,11 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
 	defer cancel()
 	t := c.pool.target
+	header, err := r.header()
+	if err != nil {
+		c.h2.Release()
+		return true, err
+	}
 	body := &lentBody{b: r.Body}
 	defer body.takeBack()
 	s := &stream{}
@@ -77,7 +82,7 @@ func (c *conn) exchange2(ctx context.Context, r *Request, a *Answer) (keep bool,
 		Got1xxResponse: func(int, textproto.MIMEHeader) error { s.interim = true; return nil },
 	}
 	request := (&http.Request{
-		Method: http.MethodPost, Host: t.hostPort, Header: parseFields(r.Header), Body: body, ContentLength: int64(len(r.Body)),
+		Method: http.MethodPost, Host: t.hostPort, Header: parseFields(header), Body: body, ContentLength: int64(len(r.Body)),
 		URL: t.url,
 	}).WithContext(httptrace.WithClientTrace(ctx, trace))
 	c.meter.credit.Store(int64(c.h2.InFlight()+1) * h2Credit)

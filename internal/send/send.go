@@ -95,26 +95,32 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 			result = s.contain(v, result)
 		}
 	}()
-	header := headers.Get().(*[]byte)
-	defer headers.Put(header)
-	start, err := s.sign(ctx, header, &r, &result)
-	switch {
-	case errors.Is(err, errBrokenOff):
-		return refuse(result, hook.ErrOwnFault, err.Error())
-	case err != nil:
-		return refuse(result, hook.ErrInternal, "the request could not be signed: "+err.Error())
-	}
 	timeout := r.Webhook.Timeout
 	if timeout <= 0 {
 		timeout = hook.DefaultTimeout
 	}
+	start := time.Now()
+	deadline := start.Add(timeout)
+	result.StartedAt, result.TimestampText = hook.Now(start), wire.Timestamp(start)
+	header := headers.Get().(*[]byte)
+	defer headers.Put(header)
+	var unsigned error
+	sign := func() ([]byte, error) {
+		unsigned = s.sign(ctx, header, &r, &result, deadline)
+		return *header, unsigned
+	}
 	answer, err := s.door.Do(ctx, &egress.Request{
 		Webhook: r.Webhook.Key, EndpointVersion: r.Webhook.EndpointVersion, Endpoint: r.Webhook.Endpoint,
-		Header: *header, Body: r.Body, AllowNetworks: r.Webhook.AllowNetworks,
-		Deadline: start.Add(timeout), May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11, TLSCompat: r.Webhook.TLSCompat,
+		Header: sign, Body: r.Body, AllowNetworks: r.Webhook.AllowNetworks,
+		Deadline: deadline, May: r.May, Fresh: r.Fresh, HTTP1: r.Webhook.HTTPVersion == hook.HTTP11, TLSCompat: r.Webhook.TLSCompat,
 	})
 	result.Phases, result.Reused = answer.Phases, answer.Reused
-	if err != nil {
+	switch {
+	case errors.Is(unsigned, errBrokenOff), errors.Is(unsigned, errLate):
+		return refuse(result, hook.ErrOwnFault, unsigned.Error())
+	case unsigned != nil:
+		return refuse(result, hook.ErrInternal, "the request could not be signed: "+unsigned.Error())
+	case err != nil:
 		return failed(result, err)
 	}
 	return answered(result, &answer, start)
@@ -123,24 +129,28 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 // headers are the memory that requests' headers are written into, used again.
 var headers = sync.Pool{New: func() any { return new([]byte) }}
 
-var errBrokenOff = errors.New("the attempt was broken off by this server")
+var (
+	errBrokenOff = errors.New("the attempt was broken off by this server")
+	errLate      = errors.New("this server had no time to sign the request")
+)
 
-// sign writes the request's headers, as of the time that it returns and notes. A large body waits for its
-// turn, unless ctx ends before.
-func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Result) (now time.Time, err error) {
+// sign writes the request's headers, as of the time that it notes. It comes when there is a connection: an
+// endpoint that is dead costs no signature, which takes some milliseconds a mebibyte. A large body waits for
+// its turn, unless ctx or the attempt's time ends before.
+func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Result, deadline time.Time) (err error) {
 	if len(r.Body) >= large {
 		select {
 		case s.turns <- struct{}{}:
 			defer func() { <-s.turns }()
 		case <-ctx.Done():
-			err = errBrokenOff
+			return errBrokenOff
+		}
+		if !time.Now().Before(deadline) {
+			return errLate
 		}
 	}
-	now = time.Now()
-	result.StartedAt, result.TimestampText = hook.Now(now), wire.Timestamp(now)
-	if err != nil {
-		return now, err
-	}
+	now := time.Now()
+	result.TimestampText = wire.Timestamp(now)
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
 		Body: r.Body, Timestamp: result.TimestampText, Topic: r.Event.Topic, EventID: r.Event.ID, Object: r.Event.ObjectID(), WebhookID: r.Webhook.ID,
@@ -148,7 +158,7 @@ func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Resul
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}
 	*to, err = request.AppendHeader((*to)[:0])
-	return now, err
+	return err
 }
 
 // failed describes an attempt without an answer.

@@ -3,6 +3,7 @@ package send
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -310,42 +311,48 @@ func TestMissingClientCertificate(t *testing.T) {
 }
 
 // TestLargeBodiesTakeTurns: while others sign, a large body waits, is signed as of when its turn comes, and
-// gives up when the server ends; a small one, of which signing takes microseconds, goes by.
+// gives up when the server ends or its time has passed, which is not the endpoint's fault; a small one, of
+// which signing takes microseconds, goes by.
 func TestLargeBodiesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		went := make(chan int, 10)
-		s := New(doorFunc(func(r *egress.Request) (egress.Answer, error) {
+		s := New(connected(func(r *egress.Request) (egress.Answer, error) {
 			went <- len(r.Body)
 			return egress.Answer{Status: 204}, nil
 		}), "test", nil)
 		for range cap(s.turns) {
 			s.turns <- struct{}{}
 		}
-		begin := func(ctx context.Context, bytes int) <-chan Result {
+		begin := func(ctx context.Context, bytes int, timeout time.Duration) <-chan Result {
 			done := make(chan Result, 1)
 			go func() {
-				done <- s.Send(ctx, Request{Webhook: &hook.Webhook{Secrets: hook.Secrets{Current: secret}}, Event: &hook.Event{ID: "evt_1"}, Body: make([]byte, bytes)})
+				done <- s.Send(ctx, Request{Webhook: &hook.Webhook{Secrets: hook.Secrets{Current: secret}, Timeout: timeout}, Event: &hook.Event{ID: "evt_1"}, Body: make([]byte, bytes)})
 			}()
 			synctest.Wait()
 			return done
 		}
-		waits := begin(t.Context(), large)
+		began := time.Now()
+		waits := begin(t.Context(), large, time.Minute)
 		ctx, end := context.WithCancel(t.Context())
-		leaves := begin(ctx, large)
-		if r := <-begin(t.Context(), large-1); !r.Delivered() || <-went != large-1 {
+		leaves := begin(ctx, large, time.Minute)
+		late := begin(t.Context(), large, time.Second)
+		if r := <-begin(t.Context(), large-1, time.Minute); !r.Delivered() || <-went != large-1 {
 			t.Errorf("a small body: %+v", r)
 		}
 		end()
 		if r := <-leaves; r.Class != hook.ErrOwnFault || r.TimestampText == "" {
 			t.Errorf("when the server ended: %+v", r)
 		}
+		time.Sleep(5 * time.Second)
 		if len(went) > 0 {
 			t.Fatal("a large body did not wait")
 		}
-		before := time.Now()
 		<-s.turns
-		if r := <-waits; !r.Delivered() || !r.StartedAt.Equal(hook.Now(before)) || <-went != large {
-			t.Errorf("when its turn came, at %s: %+v", before, r)
+		if r := <-waits; !r.Delivered() || !r.StartedAt.Equal(hook.Now(began)) || r.TimestampText != wire.Timestamp(began.Add(5*time.Second)) || <-went != large {
+			t.Errorf("when its turn came: %+v", r)
+		}
+		if r := <-late; r.Class != hook.ErrOwnFault || len(went) > 0 {
+			t.Errorf("when its time had passed: %+v", r)
 		}
 		if len(s.turns) != cap(s.turns)-1 {
 			t.Errorf("%d turns are taken", len(s.turns))
@@ -353,6 +360,30 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	})
 }
 
-type doorFunc func(r *egress.Request) (egress.Answer, error)
+// TestDeadEndpointsCostNoSignature: nothing is signed for an endpoint that no connection can be made to.
+func TestDeadEndpointsCostNoSignature(t *testing.T) {
+	s := newSender(t)
+	for range cap(s.turns) {
+		s.turns <- struct{}{} // whoever signed would wait for ever
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	r := request("http://" + l.Addr().String())
+	r.Body = make([]byte, large)
+	if got := s.Send(t.Context(), r); got.Class != hook.ErrConnect {
+		t.Errorf("got %+v", got)
+	}
+}
 
-func (f doorFunc) Do(_ context.Context, r *egress.Request) (egress.Answer, error) { return f(r) }
+// connected is a door behind which every connection can be made.
+type connected func(r *egress.Request) (egress.Answer, error)
+
+func (f connected) Do(_ context.Context, r *egress.Request) (egress.Answer, error) {
+	if _, err := r.Header(); err != nil {
+		return egress.Answer{}, err
+	}
+	return f(r)
+}
