@@ -62,6 +62,7 @@ type Server struct {
 	roots    *client.NodeAuthorities
 	metrics  *telemetry.Metrics
 	tracing  *telemetry.Tracing
+	tracer   *tracer // nil where nothing is traced
 	observer *observer
 	routes   *httpapi.API
 	api      *http.Server
@@ -93,6 +94,9 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	s.metrics = telemetry.NewMetrics(o.Version)
 	if s.tracing, err = telemetry.NewTracing(ctx, s.cfg.OTLPEndpoint.Reveal(), o.Version, o.Log); err != nil {
 		return nil, err
+	}
+	if s.cfg.OTLPEndpoint.Reveal() != "" {
+		s.tracer = newTracer(s.tracing)
 	}
 	if s.store, err = s.openStore(ctx, keys.master, o.Restored); err != nil {
 		return nil, err
@@ -220,6 +224,9 @@ func (s *Server) deliveries(version string) error {
 	config := deliver.Config{
 		Store: s.store, Sender: sender, Log: s.log, Judge: filter.NewJudges(&s.filters, s.hands, false).Judge, MaxInFlight: s.cfg.MaxInFlight, MaxPerWebhook: s.cfg.MaxInFlightPerWebhook, Observe: s.observer,
 	}
+	if s.tracer != nil {
+		config.Store, config.Sender = tracedStore{s.store, s.tracer}, tracedSender{sender, s.tracer}
+	}
 	if s.node.nodes != nil {
 		config.Members, config.Lease = s.node.nodes, s.node.lease
 		config.Seen = func(m store.Members) { s.node.members.Store(&m) }
@@ -273,14 +280,24 @@ func (s *Server) ownAddresses() (own []netip.AddrPort) {
 
 // serve makes the server of API and console.
 func (s *Server) serve(version string, master []byte) {
+	var log intake.Log = s.store
+	if s.tracer != nil {
+		log = tracedLog{s.store, s.tracer}
+	}
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
-		Intake: intake.New(s.store, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
+		Intake: intake.New(log, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
 		Judge:  s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
-	mux.Handle("/", s.pinned(s.routes))
+	api := s.pinned(s.routes)
+	mux.Handle("/", api)
+	if s.tracer != nil {
+		for _, path := range []string{"/v1/events", "/v1/events/batch", "/v1/changes"} {
+			mux.Handle("POST "+path, s.tracer.publishing(api))
+		}
+	}
 	people := s.pinned(s.console(version, master))
 	mux.Handle("GET /{$}", people)
 	mux.Handle("/console/", people)

@@ -20,6 +20,7 @@ type Event struct {
 	Digest     [32]byte   // of everything that idempotency compares, see [EventDigest]
 	OccurredAt *time.Time // the producer's claim; nil when it made none
 	AcceptedAt time.Time  // never goes backwards within a partition
+	Trace      string     // the traceparent of its acceptance, while it is in memory (not stored); "" for none
 }
 
 // ObjectKey names the object an event is about, across topics of one category: events with the

@@ -29,7 +29,8 @@ type Request struct {
 	Webhook *hook.Webhook // the settings in force; neither they nor the event are changed by anybody meanwhile
 	Event   *hook.Event
 	hook.Delivery
-	Body []byte // as wire.Body made it; not changed by anybody until Send returns
+	Body  []byte // as wire.Body made it; not changed by anybody until Send returns
+	Trace string // the attempt's traceparent; "" for none
 	// Fresh asks for a connection made for this attempt.
 	Fresh bool
 	// May is asked right before the first byte is sent; false when another node may send by then.
@@ -154,7 +155,7 @@ func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Resul
 	secret, other := r.Webhook.Secrets.At(now)
 	request := wire.Request{
 		Body: r.Body, Timestamp: result.TimestampText, Topic: r.Event.Topic, EventID: r.Event.ID, Object: r.Event.ObjectID(), WebhookID: r.Webhook.ID,
-		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID,
+		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID, Trace: r.Trace,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}
 	*to, err = request.AppendHeader((*to)[:0])

@@ -20,6 +20,7 @@ type Request struct {
 	Sequence  int64  // 0 = the header is left out
 	Test      bool   // a test delivery
 	Replay    string // the id of the replay that caused it, "" for none
+	Trace     string // the traceparent of W3C Trace Context, "" for none
 	Scheme    hook.SignatureScheme
 	// Secret signs the Atlas header; Other, "" outside a rotation, signs webhook-signature beside
 	// it. They are what [hook.Secrets.At] answers.
@@ -63,6 +64,9 @@ func (r *Request) AppendHeader(to []byte) ([]byte, error) {
 	}
 	if r.Replay != "" {
 		h.text(HeaderReplay, r.Replay)
+	}
+	if r.Trace != "" {
+		h.ours(HeaderTraceparent, r.Trace)
 	}
 	h.standard(r)
 	return h.b, nil
