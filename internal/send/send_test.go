@@ -343,7 +343,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 		if r := <-leaves; r.Class != hook.ErrOwnFault || r.TimestampText == "" {
 			t.Errorf("when the server ended: %+v", r)
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if len(went) > 0 {
 			t.Fatal("a large body did not wait")
 		}
