@@ -272,6 +272,24 @@ func (c *Client) PreviewFilter(ctx context.Context, p FilterPreview) (*FilterVer
 	return fetch[FilterVerdict](ctx, c, post("/v1/filters/preview", p).again())
 }
 
+// RuleReport is what a webhook's rule made of the events of the last 24 hours.
+type RuleReport struct {
+	Since    time.Time `json:"since" doc:"Events accepted from then on were looked at."`
+	Events   int       `json:"events" doc:"How many of the company's events that are."`
+	OfTopics int       `json:"of_topics" doc:"Of them, those of the topics that it wants now."`
+	Excluded int       `json:"excluded" doc:"Of these, those that its filter refuses."`
+	Clause   *string   `json:"clause" doc:"The part of the filter that refused the latest one."`
+	Missed   int       `json:"missed" doc:"Events that it wants now, did not want when they were accepted, and never got: a replay with rules current and only undelivered sends them."`
+	Exact    bool      `json:"exact" doc:"False: there are more, which were not looked at; the newest were."`
+	Sentence *string   `json:"sentence" doc:"What is odd about it, in words; null where nothing is."`
+}
+
+// ReportOnRule says what a webhook's rule made of the events of the last 24 hours: of the newest 200 of its
+// topics, among 5,000 at most.
+func (c *Client) ReportOnRule(ctx context.Context, webhook string) (*RuleReport, error) {
+	return fetch[RuleReport](ctx, c, get("/v1/webhooks/{id}/rule", webhook))
+}
+
 // OpenAPI returns the document that describes the server's API.
 func (c *Client) OpenAPI(ctx context.Context) (json.RawMessage, error) {
 	text, err := fetch[json.RawMessage](ctx, c, get("/openapi.json"))

@@ -111,6 +111,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"list-events":    func(ctx context.Context, c *Client) error { return last(c.Events(ctx, full[EventFilter]())) },
 	"get-event":      func(ctx context.Context, c *Client) error { return second(c.Event(ctx, "a/b")) },
 	"explain-event":  func(ctx context.Context, c *Client) error { return last(c.ExplainEvent(ctx, "a/b")) },
+	"report-on-rule": func(ctx context.Context, c *Client) error { return second(c.ReportOnRule(ctx, "a/b")) },
 	"preview-filter": func(ctx context.Context, c *Client) error { return second(c.PreviewFilter(ctx, full[FilterPreview]())) },
 
 	"create-webhook":      func(ctx context.Context, c *Client) error { return second(c.CreateWebhook(ctx, full[WebhookCreate]())) },

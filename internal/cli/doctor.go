@@ -251,15 +251,9 @@ func ails(w *client.Webhook) string {
 
 // filter notes a filter that lets nothing pass of what the webhook's topics brought lately.
 func (x *examination) filter(ctx context.Context, w *client.Webhook) {
-	v, err := x.api.PreviewFilter(ctx, client.FilterPreview{Filter: *w.Filter, Events: w.Events})
-	if err != nil || len(v.Data) == 0 {
+	r, err := x.api.ReportOnRule(ctx, w.ID)
+	if err != nil || r.Excluded == 0 || r.Excluded < r.OfTopics || r.Sentence == nil {
 		return // no event, no verdict
 	}
-	for _, one := range v.Data {
-		if one.Matched {
-			return
-		}
-	}
-	x.fail(w.ID, fmt.Sprintf("its filter excludes each of the latest %d events of its topics (%s is not true). 'atlas-webhooks filters preview' tries another, 'webhooks update %s --filter …' sets it",
-		len(v.Data), show(v.Data[0].Failed), w.ID))
+	x.fail(w.ID, w.Endpoint+": "+*r.Sentence+mendRule(w.ID, r))
 }

@@ -53,12 +53,27 @@ func (p *Program) webhooksGet() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.webhook(w)
+		var more []field
+		if r, err := api.ReportOnRule(ctx, w.ID); err == nil && r.Sentence != nil {
+			more = append(more, field{"rule", *r.Sentence + mendRule(w.ID, r)})
+		}
+		return p.webhook(w, more...)
 	})
 }
 
+// mendRule is what to type about a rule that a report finds odd.
+func mendRule(id string, r *client.RuleReport) string {
+	switch {
+	case r.Missed > 0:
+		return " 'atlas-webhooks replays create " + id + " --from 24h --only undelivered --rules current' sends what it missed."
+	case r.Excluded > 0:
+		return " 'atlas-webhooks filters preview' tries another filter, 'webhooks update " + id + " --filter …' sets it."
+	}
+	return ""
+}
+
 // webhook prints a webhook; its secret where the answer has it.
-func (p *Program) webhook(w *client.Webhook) error {
+func (p *Program) webhook(w *client.Webhook, more ...field) error {
 	fields := []field{
 		{"id", w.ID},
 		{"endpoint", w.Endpoint},
@@ -85,7 +100,7 @@ func (p *Program) webhook(w *client.Webhook) error {
 			field{"next probe", show(h.NextProbeAt)},
 		)
 	}
-	return p.thing(w, fields...)
+	return p.thing(w, append(fields, more...)...)
 }
 
 // sentence says how a webhook fares.

@@ -237,12 +237,12 @@ func (v *visit) addExcluded(o *overview, rows []webhookRow) error {
 			continue
 		}
 		looked++
-		why, err := v.excluded(w)
+		r, err := v.rule(w)
 		if err != nil {
 			return err
 		}
-		if why != "" {
-			o.Care = append(o.Care, care{"warn", w.Endpoint, "Gets nothing", why, webhookPage(w.ID), nil, []repair{{"Change the rule", webhookPage(w.ID, "settings") + "#what", nil}}})
+		if r != nil && r.Missed == 0 {
+			o.Care = append(o.Care, care{"warn", w.Endpoint, "Gets nothing", *r.Sentence, webhookPage(w.ID), nil, []repair{{"Change the rule", webhookPage(w.ID, "settings") + "#what", nil}}})
 		}
 	}
 	return nil

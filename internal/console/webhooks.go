@@ -326,13 +326,13 @@ func (v *visit) changeSeveral() error {
 // webhookView is what all pages of a webhook show.
 type webhookView struct {
 	webhookRow
-	Tab      string
-	Window   string
-	Figure   chartView
-	Codes    []codeCount
-	Cause    *failure // of one that is in trouble; nil where nothing is known
-	Excluded string   // why nothing reaches it, where that is its rule's doing
-	D        any      // the tab's own
+	Tab    string
+	Window string
+	Figure chartView
+	Codes  []codeCount
+	Cause  *failure           // of one that is in trouble; nil where nothing is known
+	Rule   *client.RuleReport // where it is odd
+	D      any                // the tab's own
 }
 
 // failure is the answer that speaks for a webhook's trouble.
@@ -393,7 +393,7 @@ func (v *visit) showWebhook() error {
 			return err
 		}
 	}
-	if w.Excluded, err = v.excluded(&w.webhookRow); err != nil {
+	if w.Rule, err = v.rule(&w.webhookRow); err != nil {
 		return err
 	}
 	return v.show("webhook", page{Title: w.Endpoint, Nav: "webhooks"}, w)
@@ -417,27 +417,21 @@ func (v *visit) cause(id string, latest []client.Delivery) (*failure, error) {
 	return &failure{viewAttempt(d.Attempts[len(d.Attempts)-1], false), webhookPage(id, "deliveries", last.EventID)}, nil
 }
 
-// excluded says why nothing reached a webhook that is well in 24 hours, where its own rule keeps all of
-// the latest events from it; "" where it does not.
-func (v *visit) excluded(w *webhookRow) (string, error) {
-	h := w.Health
-	if w.Status != "ACTIVE" || h == nil || h.Backlog.Count > 0 || w.Stats == nil || attempts(w.Stats.Total) > 0 {
-		return "", nil
+// rule says what is odd about what a webhook's own rule made of the last 24 hours; nil where nothing is, or
+// where it does not deliver.
+func (v *visit) rule(w *webhookRow) (*client.RuleReport, error) {
+	if w.Status != "ACTIVE" || w.Health == nil {
+		return nil, nil //nolint:nilnil // nothing is odd
 	}
-	var p filterPreview
-	if err := v.try(&p, w.Filter, w.Events); err != nil || p.Matched > 0 {
-		return "", err
+	var r client.RuleReport
+	if err := v.get(webhookPath(w.ID, "rule"), nil, &r); err != nil {
+		return nil, err
 	}
-	if n := len(p.Data); n > 0 {
-		return "Its filter excludes " + counted(n, "event") + " of its topics, all of the latest ones.", nil
+	rare := r.OfTopics == 0 && (w.Health.LastSuccessAt != nil || w.Health.LastFailureAt != nil)
+	if r.Sentence == nil || rare {
+		return nil, nil //nolint:nilnil // nothing is odd
 	}
-	if h.LastSuccessAt != nil || h.LastFailureAt != nil {
-		return "", nil // its topics are rare
-	}
-	if err := v.try(&p, nil, nil); err != nil || len(p.Data) == 0 {
-		return "", err
-	}
-	return "None of its topics is among the latest events, which are " + counted(len(p.Data), "event") + " of others.", nil
+	return &r, nil
 }
 
 // countCodes says how the latest deliveries ended, the commonest first.

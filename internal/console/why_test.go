@@ -113,12 +113,14 @@ func TestWhyOnTheFirstScreen(t *testing.T) {
 		"refuses":      {[]string{"Refuses everything since", "calls the request malformed"}, `href="/console/webhooks/ID/test"`},
 		"expired":      {[]string{"certificate", "expired"}, `href="/console/webhooks/ID/test"`},
 		"404":          {[]string{"nothing at this path"}, `href="/console/webhooks/ID/settings"`},
-		"filter":       {[]string{"excludes 12 events of its topics"}, `href="/console/webhooks/ID/settings#what"`},
-		"topics":       {[]string{"None of its topics is among the latest events"}, `href="/console/webhooks/ID/settings#what"`},
+		"filter":       {[]string{"12 events of its topics in 24 h, all excluded by the filter"}, `href="/console/webhooks/ID/settings#what"`},
+		"topics":       {[]string{"None of its topics among 12 events in 24 h"}, `href="/console/webhooks/ID/settings#what"`},
 	})
 	if entry := entryOf(needs, ids["well"]); entry != "" {
 		t.Errorf("control: one that is well needs attention: %s", said(entry))
 	}
+	call(t, s, "PATCH", "/v1/webhooks/"+ids["filter"], map[string]any{"filter": nil})
+	p.get("/console/webhooks/"+ids["filter"]).has("12 events that it wants now never matched in 24 h", "only=undelivered&amp;rules=current&amp;from=").hasNot("Nothing reaches it")
 
 	s.Stop()
 	db, err := sql.Open("sqlite", filepath.Join(dir, "atlas-webhooks.db"))

@@ -198,6 +198,7 @@ func (r *recording) walkEvents() (webhook, event string) {
 	r.ask("explain-event", 200, event)
 	r.ask("preview-filter", 200, `{"filter":"data.id == \"8\" and event == \"customer\""}`)
 	r.ask("preview-filter", 200, `{"filter":"data.("}`)
+	r.ask("report-on-rule", 200, webhook)
 	r.record(webhook, event, func(a *hook.Attempt, rec *store.Record) {
 		a.Outcome, a.StatusCode, a.ErrorClass, a.ErrorDetail, a.RetryAfter = hook.OutcomeFailed, 500, hook.ErrServerStatus, "500", 2*time.Second
 		rec.Cursors = []store.CursorMove{{Webhook: a.Webhook, Detached: true, Offset: a.Offset, Sequence: 1, Failed: 1}}

@@ -305,6 +305,32 @@ func TestEvents(t *testing.T) {
 	s.call("GET", "/v1/webhooks/wh_x/events", "").problem(404, "not_found")
 }
 
+func TestRuleReport(t *testing.T) {
+	s := newServer(t)
+	made := s.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/x","event":"customer","filter":"data.vip == true"}`).ok(201)["id"].(string)
+	report := func() string {
+		got := s.call("GET", "/v1/webhooks/"+made+"/rule", "").ok(200)
+		return fmt.Sprintf("%v %v %v %v %v %v", got["events"], got["of_topics"], got["excluded"], got["missed"], got["exact"], got["sentence"])
+	}
+	check := func(want string) {
+		t.Helper()
+		if got := report(); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	check("0 0 0 0 true <nil>")
+	s.publish("conversation", `{}`)
+	check("1 0 0 0 true None of its topics among 1 event in 24 h.")
+	s.publish("customer", `{"vip":false}`)
+	s.publish("customer", `{"vip":false}`)
+	check("3 2 2 0 true 2 events of its topics in 24 h, all excluded by the filter: data.vip == true is not true.")
+	s.call("POST", "/v1/webhooks/"+made, `{"filter":"data.vip == false"}`).ok(200)
+	check("3 2 0 2 true 2 events that it wants now never matched in 24 h: its rule was another one then.")
+	s.publish("customer", `{"vip":true}`)
+	check("4 3 1 2 true 2 events that it wants now never matched in 24 h: its rule was another one then.")
+	s.call("GET", "/v1/webhooks/wh_x/rule", "").problem(404, "not_found")
+}
+
 func TestFilterPreview(t *testing.T) {
 	s := newServer(t)
 	vip := s.publish("customer", `{"vip":true}`)

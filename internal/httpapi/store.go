@@ -98,6 +98,7 @@ type EventStore interface {
 	Event(ctx context.Context, company hook.CompanyKey, id string) (*hook.Event, error)
 	EventsPage(ctx context.Context, company hook.CompanyKey, f store.EventFilter, before hook.Offset, limit int) ([]*hook.Event, hook.Offset, error)
 	Matches(ctx context.Context, company hook.CompanyKey, eventID string, p store.Page) ([]store.Match, string, error)
+	RuleReport(ctx context.Context, key hook.WebhookKey, since time.Time) (store.RuleReport, error)
 	MatchCount(ctx context.Context, company hook.CompanyKey, e *hook.Event) (int, error)
 }
 

@@ -195,6 +195,41 @@ func replayByTheCurrentRule(f *fixture) {
 	equal(f, "balanced", []any{c.Balanced, c.Matched}, []any{true, int64(1)})
 }
 
+// ruleReported: what the rule of now makes of the latest events, and what it did not make of them then.
+func ruleReported(f *fixture) {
+	f.publishN("before", "conversation", 3)
+	n := settings(f, "conversation")
+	n.Filter = "nothing-like-it"
+	w, err := f.CreateWebhook(f.ctx, n, nil, audit)
+	f.must(err)
+	f.publishN("e", "conversation", 12)
+	f.publishN("c", "customer", 2)
+	since := f.clock().Add(-time.Hour)
+	report := func(what string, want store.RuleReport) {
+		f.Helper()
+		got, err := f.RuleReport(f.ctx, w.Key, since)
+		f.must(err)
+		equal(f, what, got, want)
+	}
+	report("all excluded", store.RuleReport{Events: 14, OfTopics: 12, Excluded: 12, Exact: true})
+	w = f.update(w, "", func(w *hook.Webhook) { w.Filter = "e1" })
+	report("mended", store.RuleReport{Events: 14, OfTopics: 12, Excluded: 8, Missed: 4, Exact: true})
+	sent := f.attempt(w, 4, 1, 0, hook.OutcomeRetry)
+	sent.Kind = hook.Replay
+	f.record(store.Record{Items: []store.Item{{Attempt: sent}}})
+	report("one was sent by a replay", store.RuleReport{Events: 14, OfTopics: 12, Excluded: 8, Missed: 3, Exact: true})
+	since = f.advance(time.Minute)
+	report("later", store.RuleReport{Exact: true})
+	f.publishN("x", "conversation", 300)
+	report("many of its topics", store.RuleReport{Events: 200, OfTopics: 200, Excluded: 200})
+	f.publishN("y", "customer", 1000)
+	f.publishN("z", "customer", 1000)
+	f.publishN("v", "customer", 1000)
+	f.publishN("u", "customer", 1000)
+	f.publishN("t", "customer", 1000)
+	report("many of others", store.RuleReport{Events: 5000})
+}
+
 // replayNumbers: the numbers of a long skipped range are found page by page.
 func replayNumbers(f *fixture) {
 	from := f.clock()

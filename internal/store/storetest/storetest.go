@@ -38,7 +38,7 @@ func Run(t *testing.T, open Open) {
 		eventsAreListed, offsetsOfTimes,
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,
 		retryWishes, retryHeld,
-		replayLifecycle, replayCovers, replayOfTheUnmatched, replayByTheCurrentRule, replayNumbers,
+		replayLifecycle, replayCovers, replayOfTheUnmatched, replayByTheCurrentRule, ruleReported, replayNumbers,
 		feedInSequence, matchesExplain, filtersDecide, standingCounts, lastFailureIsTheLatest, statsMerge,
 		conservationHolds, conservationNoticesLoss,
 		purgeInSteps, purgeOfOthersLeavesAll, purgeStopsAtUnsettled, purgeFindsWhatComesLate, purgeNumbersOn, eraseDeleted, testsAreKept, agedIsFound, unresolvedIsFound,
