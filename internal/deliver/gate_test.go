@@ -266,3 +266,42 @@ func TestGateOfTheOldEndpoint(t *testing.T) {
 		})
 	}
 }
+
+// A receiver that takes two a second and asks for patience without saying how long gets nearly two.
+func TestThrottledPaceIsLearnt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		taken := map[int64]int{}
+		w.sender.answer = func(send.Request) send.Result {
+			w.sender.Lock()
+			defer w.sender.Unlock()
+			second := time.Now().Unix()
+			if taken[second] == 2 {
+				return status(429)
+			}
+			taken[second]++
+			return status(200)
+		}
+		w.start()
+		h := w.webhook(nil)
+		w.publish(1300, nil)
+		time.Sleep(5 * time.Minute)
+		before, all := w.delivered(), len(w.sender.received())
+		time.Sleep(5 * time.Minute)
+		rate, refused := float64(w.delivered()-before)/300, 1-float64(w.delivered()-before)/float64(len(w.sender.received())-all)
+		t.Logf("%.2f a second, %.1f %% refused", rate, 100*refused)
+		if rate < 1.8 || refused > 0.1 {
+			t.Errorf("%.2f a second, %.1f %% refused", rate, 100*refused)
+		}
+		w.settle("all is sent", 5*time.Minute, func() bool { return w.delivered() == 1300 })
+		for _, r := range w.sender.received() {
+			if r.kind != hook.Live {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if s, err := w.store.Standing(t.Context(), h.Key); err != nil || s.Cursor.ConsecutiveFailures != 0 || s.Parked != 0 {
+			t.Errorf("%+v %v", s, err)
+		}
+		w.balanced()
+	})
+}

@@ -67,6 +67,8 @@ type Decision struct {
 	Counted bool // a step of the schedule is used
 	// Gate says that the whole lane waits, not only this delivery.
 	Gate bool
+	// Slower says that the endpoint wants fewer requests a second, and not only a pause.
+	Slower bool
 	// Throttled says that the answer asked to wait, whatever comes of it.
 	Throttled bool
 	// Aside says that others are to be tried before this delivery.
@@ -103,6 +105,7 @@ func throttled(a Answer, s Standing, dice float64) Decision {
 	}
 	d := askedToWait(a, s.Throttles, dice)
 	d.Gate, d.Shrink, d.Effect = true, true, effect(a)
+	d.Slower = a.StatusCode == 429 || a.RetryAfter == nil || *a.RetryAfter <= 0
 	d.Aside = here >= AsideAfter
 	return d
 }

@@ -135,7 +135,7 @@ func TestThrottledEvent(t *testing.T) {
 				for step, schedule := range map[int][]time.Duration{0: {time.Hour}, 1: {time.Hour}} {
 					s := Standing{Here: here, Others: others, Throttles: 2, Step: step, Schedule: schedule}
 					got := Decide(Answer{StatusCode: 503, RetryAfter: after}, s, 0.5)
-					want := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Wait: 4 * time.Second, Gate: true, Shrink: true, Effect: Failure}
+					want := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Wait: 4 * time.Second, Gate: true, Shrink: true, Slower: after == nil, Effect: Failure}
 					if after != nil {
 						want.Wait = ask
 					}
@@ -152,7 +152,7 @@ func TestThrottledEvent(t *testing.T) {
 							}
 						}
 					case others && here >= 3:
-						want.Gate, want.Shrink, want.Effect = false, false, Alive
+						want.Gate, want.Shrink, want.Slower, want.Effect = false, false, false, Alive
 						if after == nil {
 							want.Wait = min(time.Second<<here, 5*time.Minute)
 						}

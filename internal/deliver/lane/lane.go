@@ -2,9 +2,10 @@
 //
 // A [Lane] holds the webhook's deliveries that the cursor has yet to pass, in the order of the log, and the
 // parked ones that are due. Deliveries of one object stand in a chain, of which one at a time may go; the
-// [Health] of the endpoint, the [Gate] that it closes and the [Window] of requests that it takes say whether
-// any may. [Lane.Next] puts all that together and answers with its reason. There is no store here, no
-// channel and no clock: everything that the lane knows was told it, and time is an argument.
+// [Health] of the endpoint, the [Gate] that it closes, the [Window] of requests that it takes at once and the
+// [Pace] at which it takes them say whether any may. [Lane.Next] puts all that together and answers with its
+// reason. There is no store here, no channel and no clock: everything that the lane knows was told it, and time
+// is an argument.
 package lane
 
 import (
@@ -72,6 +73,8 @@ type Lane struct {
 	Gate       Gate // its endpoint's
 	Fault      Gate // while one of ours lasts
 	Throttles  int
+	throttled  time.Time // when the last of them came
+	pace       Pace
 	ownFaults  int
 	InFlight   int     // attempts started and not yet recorded
 	Sending    int     // those of them that are not yet answered
@@ -142,11 +145,11 @@ func (l *Lane) Next(now time.Time) Verdict {
 	if it == nil {
 		return Verdict{Reason: reason}
 	}
-	if l.Limiter != nil {
-		if tokens := l.Limiter.TokensAt(now); tokens < 1 {
-			wait := time.Duration((1 - tokens) / float64(l.Limiter.Limit()) * float64(time.Second))
-			return Verdict{Reason: "rate limit", At: now.Add(max(wait, time.Millisecond))}
-		}
+	if at := free(l.Limiter, now); !at.IsZero() {
+		return Verdict{Reason: "rate limit", At: at}
+	}
+	if at := free(l.pace.limiter, now); !at.IsZero() {
+		return Verdict{Reason: "no faster than the endpoint takes it", At: at}
 	}
 	if it.Kind == hook.Replay && !it.Parked && now.Before(l.ReplayNext) {
 		return Verdict{Reason: "replay rate", At: l.ReplayNext}
@@ -235,8 +238,10 @@ func (l *Lane) MustHold(it *Item) bool {
 
 // Begin notes that the attempt of a delivery starts, which stands in no line any more.
 func (l *Lane) Begin(it *Item, now time.Time) {
-	if l.Limiter != nil {
-		l.Limiter.AllowN(now, 1)
+	for _, bucket := range []*rate.Limiter{l.Limiter, l.pace.limiter} {
+		if bucket != nil {
+			bucket.AllowN(now, 1)
+		}
 	}
 	if it.Kind == hook.Replay && !it.Parked {
 		l.ReplayNext = now.Add(l.ReplayGap)
@@ -272,8 +277,17 @@ func (l *Lane) Learn(it *Item, d *retry.Decision, took time.Duration, now time.T
 		l.Window = newWindow()
 	}
 	switch {
+	case d.Slower:
+		l.pace.slows(it.started, now)
+	case !d.Throttled:
+		l.pace.passes(now)
+	}
+	switch {
+	case d.Gate && it.started.Before(l.throttled): // it was under way when another one was asked to wait
+		l.Throttles = max(l.Throttles, 1)
 	case d.Gate:
 		l.Throttles++
+		l.throttled = now
 	case d.Effect == retry.Success:
 		l.Throttles, l.Proven = 0, true
 		if l.Sending+1 >= l.Window.Limit(l.Hook.MaxConcurrency) {
@@ -426,13 +440,17 @@ func (l *Lane) Strict() bool { return l.Hook.Ordering != hook.Relaxed }
 
 // Standing is what decides, beside the answer itself, what becomes of a delivery that was attempted.
 func (l *Lane) Standing(it *Item) retry.Standing {
-	return retry.Standing{Step: it.Step, Throttles: l.Throttles, OwnFaults: l.ownFaults, Here: it.Throttles, Others: l.othersGo(it)}
+	throttles := l.Throttles
+	if it.started.Before(l.throttled) && throttles > 0 {
+		throttles-- // together with the last, not after it
+	}
+	return retry.Standing{Step: it.Step, Throttles: throttles, OwnFaults: l.ownFaults, Here: it.Throttles, Others: l.othersGo(it)}
 }
 
 // NewEndpoint forgets what the lane knows of its endpoint, which is another now.
 func (l *Lane) NewEndpoint() {
 	l.Health = Health{State: Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}
-	l.Gate, l.Fault, l.Throttles, l.ownFaults, l.slow, l.Window = Gate{}, Gate{}, 0, 0, false, newWindow()
+	l.Gate, l.Fault, l.Throttles, l.pace, l.ownFaults, l.slow, l.Window = Gate{}, Gate{}, 0, Pace{}, 0, false, newWindow()
 }
 
 // Linger calls the lane slow as soon as one of its attempts takes over a second, and not only when that

@@ -125,6 +125,12 @@ func TestNext(t *testing.T) {
 			l.begin(now)
 			return l
 		}, Verdict{Reason: "rate limit", At: in(time.Second)}},
+		"faster than the endpoint took it": {func() *Lane {
+			l := waiting(2, nil)
+			l.pace.slows(now, now)
+			l.begin(now)
+			return l
+		}, Verdict{Reason: "no faster than the endpoint takes it", At: in(1020408163 * time.Nanosecond)}},
 		"a replay takes its time": {func() *Lane {
 			l := waiting(0, nil)
 			l.Enqueue(&Item{Delivery: hook.Delivery{Kind: hook.Replay}, Offset: 1, Payload: &Payload{Event: &hook.Event{}}})
