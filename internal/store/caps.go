@@ -10,14 +10,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-// Caps are how many things a company may have at once; 0 is no limit. Two that are made in the same
-// moment on different nodes may both pass.
-type Caps struct {
-	Webhooks int // where the company has no limit of its own
-	Keys     int // that are valid
-	Links    int // that wait to be used
-}
-
 // made is something that companies make, use up and forget. rows are all of a company's, alive those
 // that count against its cap at $2, over those that may go.
 type made struct{ noun, rows, alive, over string }

@@ -11,28 +11,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-// Delivery is the pair of an event and a webhook that wants it, with its derived status.
-type Delivery struct {
-	Webhook       hook.WebhookKey
-	Offset        hook.Offset
-	EventID       string
-	Topic         string
-	ObjectKey     string
-	AcceptedAt    time.Time
-	Unmatched     bool   // no rule wanted it; a replay sent it all the same
-	Sequence      *int64 // nil where it was never matched, or where counting would take too long
-	Status        hook.DeliveryStatus
-	Reason        string // why it waits, failed or was skipped, or who else delivered it; "" when there is nothing to say
-	Attempts      int    // requests made, of every kind
-	LastStatus    int    // status code of the last attempt, 0 for none
-	LastDuration  time.Duration
-	LastAttemptAt *time.Time
-	NextAttemptAt *time.Time // nil when none will be made at a known time
-}
-
-// ObjectID is the id of the object that the event is about.
-func (d *Delivery) ObjectID() string { return (&hook.Event{ObjectKey: d.ObjectKey}).ObjectID() }
-
 // DeliveryQuery narrows a list of deliveries; zero fields do not.
 type DeliveryQuery struct {
 	Status     hook.DeliveryStatus

@@ -42,18 +42,6 @@ type Engine interface {
 	Close() error
 }
 
-func (s *Store) write(ctx context.Context, fn func(sql.Tx) error) error {
-	return s.engine.Write(ctx, fn)
-}
-
-func (s *Store) head(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
-	return s.engine.Head(ctx, q, p)
-}
-
-func (s *Store) lockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
-	return s.engine.LockLog(ctx, q, p)
-}
-
 // What an append and a record say has its own package, which the engines know, too.
 type (
 	Batch        = log.Batch

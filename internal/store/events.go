@@ -4,27 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/log"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
-)
-
-const (
-	// lastOffset lies after every event.
-	lastOffset hook.Offset = math.MaxInt64
-	// readRows is how many rows one read may examine: a longer one would keep the write-ahead log
-	// from being reset.
-	readRows = 5000
-	// readBytes bounds the payloads that one read may look into.
-	readBytes = 16 << 20
-	// PageBytes is how much data of events a page of them holds before its last one.
-	PageBytes = 1 << 20
-	// readSteps bounds what filters are asked for one read: some tenths of a second.
-	readSteps = 5_000_000
 )
 
 // Event reads a company's event with its data.
@@ -145,9 +130,6 @@ func refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey, f EventFil
 	}
 	return refs, floor, nil
 }
-
-// errEnough ends a walk over rows before their end.
-var errEnough = errors.New("enough rows")
 
 // objectKeys are the keys under which an object id can stand: one for each category, or that of the
 // topic asked for.

@@ -174,6 +174,26 @@ func (s *Store) lastOf(ctx context.Context, q sql.Tx, p hook.Partition) (last ho
 	return last, err
 }
 
+// cursorOf reads a webhook's cursor and resolves its place: an attached one stands where its
+// partition was swept to.
+func cursorOf(ctx context.Context, q sql.Tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
+	found := false
+	err = sql.Each(ctx, q, `SELECT `+log.CursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r sql.Rows) error {
+		found = true
+		c, err = scanCursor(r)
+		return err
+	})
+	if err == nil && !found {
+		err = hook.NotFound("webhook")
+	}
+	if err != nil || c.Detached {
+		return c, c.Offset, err
+	}
+	var swept hook.Offset
+	err = sql.One(ctx, q, `SELECT o.swept FROM owners o JOIN webhooks w ON w.partition = o.partition WHERE w.key = $1`, []any{int64(key)}, &swept)
+	return c, max(c.Offset, swept), err
+}
+
 // scanCursor reads log.CursorColumns, and what stands before them.
 func scanCursor(r sql.Rows, before ...any) (c hook.Cursor, err error) {
 	var failing, success, failure, probe, notBefore *int64

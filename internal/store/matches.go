@@ -9,17 +9,6 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-// Verdict says whether a webhook wanted an event, and what decided it.
-type Verdict string
-
-// Verdicts.
-const (
-	Matched            Verdict = "matched"
-	TopicNotSubscribed Verdict = "topic_not_subscribed"
-	FilterFailed       Verdict = "filter_failed"
-	CreatedAfter       Verdict = "created_after" // the webhook begins after the event
-)
-
 // Match is one webhook's verdict on an event.
 type Match struct {
 	WebhookID string

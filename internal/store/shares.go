@@ -63,23 +63,3 @@ func (s *shares) enter(ctx context.Context) (leave func(), err error) {
 		return nil, sql.Unavailable("store_busy", errors.Join(errors.New("wait for a reader"), ctx.Err()))
 	}
 }
-
-// read runs fn on one consistent snapshot, in its turn.
-func (s *Store) read(ctx context.Context, fn func(sql.Tx) error) error {
-	leave, err := s.shares.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return s.engine.Read(ctx, fn)
-}
-
-// look is read for a function that asks once.
-func (s *Store) look(ctx context.Context, fn func(sql.Tx) error) error {
-	leave, err := s.shares.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return s.engine.Look(ctx, fn)
-}

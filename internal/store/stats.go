@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -87,4 +88,39 @@ func addStats(ctx context.Context, q sql.Tx, key hook.WebhookKey, from int64, qu
 			return nil
 		})
 	return n, last, err
+}
+
+// Tally is what a webhook's attempts of a stretch of time came to, as its statistics have it.
+type Tally struct {
+	Delivered, Undelivered int64
+	Refused                int64 // of the undelivered ones, those since the last success
+}
+
+// Tallied is the stretch of time that a [Tally] is about.
+const Tallied = 24 * time.Hour
+
+// Tally counts a webhook's attempts since its endpoint was set, at most for a day.
+func (s *Store) Tally(ctx context.Context, w *hook.Webhook, c *hook.Cursor) (t Tally, err error) {
+	err = s.look(ctx, func(q sql.Tx) error {
+		t, err = s.tally(ctx, q, w, c)
+		return err
+	})
+	if err != nil {
+		return Tally{}, fmt.Errorf("count attempts: %w", err)
+	}
+	return t, nil
+}
+
+// tally goes by minutes, as statistics do: the one in which it succeeded last does not count as after that.
+func (s *Store) tally(ctx context.Context, q sql.Tx, w *hook.Webhook, c *hook.Cursor) (t Tally, err error) {
+	minute := func(t time.Time) int64 { return t.Unix() / 60 }
+	success := int64(-1)
+	if c.LastSuccessAt != nil {
+		success = minute(*c.LastSuccessAt)
+	}
+	err = sql.One(ctx, q, `
+		SELECT coalesce(sum(delivered), 0), coalesce(sum(failed + retried), 0), coalesce(sum(CASE WHEN bucket > $3 THEN failed + retried ELSE 0 END), 0)
+		FROM stats WHERE webhook = $1 AND bucket >= $2`,
+		[]any{int64(w.Key), max(minute(s.now().Add(-Tallied)), minute(w.EndpointSince)), success}, &t.Delivered, &t.Undelivered, &t.Refused)
+	return t, err
 }

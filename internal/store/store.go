@@ -14,7 +14,9 @@ package store
 import (
 	"context"
 	"crypto/cipher"
+	"errors"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -61,6 +63,14 @@ type Options struct {
 	// fails; no setting reaches it.
 	UnsafeNoSync bool
 	Log          *slog.Logger
+}
+
+// Caps are how many things a company may have at once; 0 is no limit. Two that are made in the same
+// moment on different nodes may both pass.
+type Caps struct {
+	Webhooks int // where the company has no limit of its own
+	Keys     int // that are valid
+	Links    int // that wait to be used
 }
 
 // At are the options for the store at a place: a URL of Postgres, or a directory.
@@ -179,3 +189,53 @@ func (s *Store) Ping(ctx context.Context) error {
 		return sql.One(ctx, q, `SELECT count(*) FROM owners`, nil, &n)
 	})
 }
+
+func (s *Store) write(ctx context.Context, fn func(sql.Tx) error) error {
+	return s.engine.Write(ctx, fn)
+}
+
+func (s *Store) head(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
+	return s.engine.Head(ctx, q, p)
+}
+
+func (s *Store) lockLog(ctx context.Context, q sql.Tx, p hook.Partition) (hook.Offset, error) {
+	return s.engine.LockLog(ctx, q, p)
+}
+
+// read runs fn on one consistent snapshot, in its turn.
+func (s *Store) read(ctx context.Context, fn func(sql.Tx) error) error {
+	leave, err := s.shares.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.engine.Read(ctx, fn)
+}
+
+// look is read for a function that asks once.
+func (s *Store) look(ctx context.Context, fn func(sql.Tx) error) error {
+	leave, err := s.shares.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.engine.Look(ctx, fn)
+}
+
+// Limits of a read.
+const (
+	// lastOffset lies after every event.
+	lastOffset hook.Offset = math.MaxInt64
+	// readRows is how many rows one read may examine: a longer one would keep the write-ahead log
+	// from being reset.
+	readRows = 5000
+	// readBytes bounds the payloads that one read may look into.
+	readBytes = 16 << 20
+	// PageBytes is how much data of events a page of them holds before its last one.
+	PageBytes = 1 << 20
+	// readSteps bounds what filters are asked for one read: some tenths of a second.
+	readSteps = 5_000_000
+)
+
+// errEnough ends a walk over rows before their end.
+var errEnough = errors.New("enough rows")

@@ -366,26 +366,6 @@ func skipTo(ctx context.Context, q sql.Tx, w *hook.Webhook, head hook.Offset, no
 	return err
 }
 
-// cursorOf reads a webhook's cursor and resolves its place: an attached one stands where its
-// partition was swept to.
-func cursorOf(ctx context.Context, q sql.Tx, key hook.WebhookKey) (c hook.Cursor, place hook.Offset, err error) {
-	found := false
-	err = sql.Each(ctx, q, `SELECT `+log.CursorColumns+` FROM cursors WHERE webhook = $1`, []any{int64(key)}, func(r sql.Rows) error {
-		found = true
-		c, err = scanCursor(r)
-		return err
-	})
-	if err == nil && !found {
-		err = hook.NotFound("webhook")
-	}
-	if err != nil || c.Detached {
-		return c, c.Offset, err
-	}
-	var swept hook.Offset
-	err = sql.One(ctx, q, `SELECT o.swept FROM owners o JOIN webhooks w ON w.partition = o.partition WHERE w.key = $1`, []any{int64(key)}, &swept)
-	return c, max(c.Offset, swept), err
-}
-
 // DeleteWebhook makes a webhook a tombstone: its history answers like an unknown one's from now on,
 // and is erased later in small steps.
 func (s *Store) DeleteWebhook(ctx context.Context, company hook.CompanyKey, id string, ifMatch *int64, a Audit) error {

@@ -10,6 +10,17 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
+// Verdict says whether a webhook wanted an event, and what decided it.
+type Verdict string
+
+// Verdicts.
+const (
+	Matched            Verdict = "matched"
+	TopicNotSubscribed Verdict = "topic_not_subscribed"
+	FilterFailed       Verdict = "filter_failed"
+	CreatedAfter       Verdict = "created_after" // the webhook begins after the event
+)
+
 // view is what reading a webhook's deliveries needs to know of it, in one snapshot, and how much
 // more that snapshot may be used for.
 type view struct {
