@@ -10,6 +10,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 // Limits of the engine's memory.
@@ -93,6 +94,60 @@ type attempt struct {
 	send.Request
 	lost   *send.Result // the attempt before, where a kept connection had ended under it; nil for none
 	result send.Result
+}
+
+type readKind uint8
+
+const (
+	readPlaces  readKind = iota // configuration changes of a partition
+	readTail                    // the log after what was offered
+	readLane                    // a lane's settings and history
+	readBacklog                 // a lane's next matches
+	readEvents                  // payloads
+	readDue                     // what is due in a partition
+	readDueOf                   // what is due at one lane
+	readReplay                  // what a replay covers next
+	readJudging                 // the next events of a company whose filters fell behind
+)
+
+// read is a question to the store; its answer comes back to the core.
+type read struct {
+	kind      readKind
+	partition hook.Partition
+	part      *partition // as it was when asked; nil in a question about a lane
+	lane      *consumer
+	webhook   hook.WebhookKey
+	company   hook.CompanyKey
+	since     int64
+	limit     int
+	after     hook.Offset
+	upTo      hook.Offset
+	rules     []rule
+	turn      bool // others of the company wait for the end of this one
+	offsets   []hook.Offset
+	due       store.DuePlace
+	now       time.Time
+	probe     bool
+	replay    int64
+	replays   map[int64]string // by key, the ids of those that caused what is due
+	ended     uint64           // how many replays had ended when it was asked
+}
+
+// hit is an event of a backlog that matches but for a filter; event is there when one has to look at it.
+type hit struct {
+	filter *text
+	offset hook.Offset
+	topic  string
+	object string
+	event  *hook.Event
+}
+
+// replayWork is what a replay does next.
+type replayWork struct {
+	replay *store.Replay
+	items  []store.ReplayItem
+	upTo   hook.Offset
+	done   bool
 }
 
 // attempted is an attempt that ended, for who observes: of which webhook, as it was then, and event.

@@ -68,14 +68,6 @@ func (l *consumer) may(now time.Time) lane.Verdict {
 	return l.Next(now)
 }
 
-// line is where the lane waits for a slot.
-func (l *consumer) line() int {
-	if l.Pooled() {
-		return slowLine
-	}
-	return fastLine
-}
-
 // again puts a delivery that started, but is not settled, back at the head of its line.
 func (c *core) again(l *consumer, it *lane.Item) {
 	l.Again(it)

@@ -28,6 +28,14 @@ const (
 	slowLine
 )
 
+// line is where the lane waits for a slot.
+func (l *consumer) line() int {
+	if l.Pooled() {
+		return slowLine
+	}
+	return fastLine
+}
+
 // queue is what waits of one company in one line.
 type queue struct {
 	company *company

@@ -169,52 +169,6 @@ func (e *Engine) record(ctx context.Context, fenced chan<- error) {
 	}
 }
 
-type readKind uint8
-
-const (
-	readPlaces  readKind = iota // configuration changes of a partition
-	readTail                    // the log after what was offered
-	readLane                    // a lane's settings and history
-	readBacklog                 // a lane's next matches
-	readEvents                  // payloads
-	readDue                     // what is due in a partition
-	readDueOf                   // what is due at one lane
-	readReplay                  // what a replay covers next
-	readJudging                 // the next events of a company whose filters fell behind
-)
-
-// read is a question to the store; its answer comes back to the core.
-type read struct {
-	kind      readKind
-	partition hook.Partition
-	part      *partition // as it was when asked; nil in a question about a lane
-	lane      *consumer
-	webhook   hook.WebhookKey
-	company   hook.CompanyKey
-	since     int64
-	limit     int
-	after     hook.Offset
-	upTo      hook.Offset
-	rules     []rule
-	turn      bool // others of the company wait for the end of this one
-	offsets   []hook.Offset
-	due       store.DuePlace
-	now       time.Time
-	probe     bool
-	replay    int64
-	replays   map[int64]string // by key, the ids of those that caused what is due
-	ended     uint64           // how many replays had ended when it was asked
-}
-
-// hit is an event of a backlog that matches but for a filter; event is there when one has to look at it.
-type hit struct {
-	filter *text
-	offset hook.Offset
-	topic  string
-	object string
-	event  *hook.Event
-}
-
 // do asks the store and returns what the core is to be told: nothing about what it has let go of.
 func (r *read) do(ctx context.Context, s Store) func(*core) {
 	tell := r.ask(ctx, s)
@@ -295,14 +249,6 @@ func replayIDs(ctx context.Context, s Store, due []hook.Parked) (ids map[int64]s
 		}
 	}
 	return ids, nil
-}
-
-// replayWork is what a replay does next.
-type replayWork struct {
-	replay *store.Replay
-	items  []store.ReplayItem
-	upTo   hook.Offset
-	done   bool
 }
 
 func (r *read) replayWork(ctx context.Context, s Store) (w replayWork, err error) {

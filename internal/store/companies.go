@@ -196,10 +196,3 @@ func scanCompany(r sql.Rows) (*Company, error) {
 	c.CreatedAt, c.UpdatedAt = sql.FromMicros(created), sql.FromMicros(updated)
 	return c, nil
 }
-
-func splitNetworks(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, ",")
-}

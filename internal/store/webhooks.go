@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -325,4 +326,11 @@ func scanRule(r sql.Rows) (hook.Rule, error) {
 		rule.Topics, err = topicSet(topics)
 	}
 	return rule, err
+}
+
+func splitNetworks(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
 }
