@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -304,4 +305,38 @@ func TestThrottledPaceIsLearnt(t *testing.T) {
 		}
 		w.balanced()
 	})
+}
+
+// Who is asked to wait for longer than an hour is told so, once for each such wait, and until when.
+func TestLongWaitIsTold(t *testing.T) {
+	for wait, want := range map[time.Duration]int{50 * time.Minute: 0, 2 * time.Hour: 1} {
+		t.Run(fmt.Sprint(wait), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.sender.answer = func(send.Request) send.Result {
+					time.Sleep(50 * time.Millisecond) // there are several at once
+					return send.Result{StatusCode: 429, RetryAfter: wait, HasRetryAfter: true, Class: hook.ErrThrottled}
+				}
+				w.start()
+				h := w.webhook(nil)
+				ids := w.publish(10, nil)
+				time.Sleep(10 * time.Minute)
+				list, _, err := w.store.Notices(t.Context(), w.company.Key, store.Page{Limit: 10})
+				if err != nil || len(list) != want {
+					t.Fatalf("%+v %v, want %d", list, err, want)
+				}
+				until := w.gateOf(h).NotBefore
+				if want > 0 && (list[0].Kind != "throttled" || !strings.Contains(list[0].Detail, until.Format("15:04"))) {
+					t.Errorf("%+v, want it to say %s", list[0], until)
+				}
+				d, err := w.store.Delivery(t.Context(), h.Key, ids[9])
+				if err != nil || d.NextAttemptAt == nil || !d.NextAttemptAt.Equal(*until) || d.Reason != string(hook.ErrThrottled) {
+					t.Errorf("%+v %v, want it to say %s", d, err, until)
+				}
+				if x, ok, err := w.engine.Health(t.Context(), h.Key); err != nil || !ok || !x.ThrottledUntil.Equal(*until) {
+					t.Errorf("%+v %v, want it to say %s", x, err, until)
+				}
+			})
+		})
+	}
 }

@@ -331,6 +331,9 @@ func (c *core) letGo(l *consumer) {
 	c.asleep(l)
 }
 
+// longWait is how long an endpoint may ask to wait without a notice that it does.
+const longWait = time.Hour
+
 // finished takes in what an attempt came to: it decides, and puts the outcome into the ledger. The
 // slot stays taken until that is recorded.
 func (c *core) finished(s *attempt) {
@@ -361,8 +364,12 @@ func (c *core) finished(s *attempt) {
 		if r.Class == hook.ErrOwnFault && r.Detail != "" {
 			d.Reason = "a fault of ours, not counted: " + r.Detail
 		}
-		if before := l.Health.State; l.Learn(it, &d, r.Phases.Total, c.now) {
+		before, waited := l.Health.State, l.Gate.Until
+		if l.Learn(it, &d, r.Phases.Total, c.now) {
 			c.changed(l, before)
+		}
+		if waited.Sub(c.now) <= longWait && l.Gate.Until.Sub(c.now) > longWait {
+			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "throttled", Detail: c.sentence(l)})
 		}
 	} else {
 		d.Wait = 0 // and what waited when that came was made due
@@ -425,8 +432,13 @@ func (c *core) failed(s *attempt, d *retry.Decision) {
 
 // sentence says how a webhook fares, as the API does.
 func (c *core) sentence(l *consumer) string {
+	var throttled time.Time
+	if g := l.Closed(c.now); !g.Until.IsZero() {
+		throttled = c.onWall(g.Until)
+	}
 	return advice.Sentence(&advice.Standing{
-		Status: l.place.status, Failing: l.Health.State == lane.Failing, Down: l.Health.State == lane.Down, Failures: l.Health.Failures,
+		Throttled: throttled,
+		Status:    l.place.status, Failing: l.Health.State == lane.Failing, Down: l.Health.State == lane.Down, Failures: l.Health.Failures,
 		Since: c.onWall(l.Health.Since), LastSuccess: c.onWall(l.Health.LastSuccess), Last: l.failure, Waiting: -1,
 	})
 }
