@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
@@ -128,8 +130,8 @@ func (f *fixture) refused(err error, kind hook.ErrorKind, code string) {
 
 func equal[T any](f *fixture, what string, got, want T) {
 	f.Helper()
-	if !reflect.DeepEqual(got, want) {
-		f.Fatalf("%s: got %v, want %v", what, got, want)
+	if diff := cmp.Diff(want, got, cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
+		f.Fatalf("%s (-want +got):\n%s", what, diff)
 	}
 }
 
