@@ -103,20 +103,8 @@ func keyFile(path string, fresh func() string) (text string, created bool, err e
 	}
 	defer os.Remove(f.Name())
 	_, err = f.WriteString(text + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", false, err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = SettleFile(f.Name(), path) // secrets will be sealed with that key
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return "", false, err
-	}
-	return text, true, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes what was renamed in a directory outlast a power cut: secrets will be sealed with that key.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return text, err == nil, err
 }

@@ -33,6 +33,9 @@ func (s *Server) backup(ctx context.Context) (*os.File, error) {
 	return os.Open(path)
 }
 
+// SettleFile gives a finished file its name, as that of a backup.
+func SettleFile(from, to string) error { return transfer.SettleFile(from, to) }
+
 // What the commands are told.
 type (
 	Progress  = transfer.Progress

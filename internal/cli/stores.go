@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -147,18 +146,10 @@ func (p *Program) backup() *cobra.Command {
 		}
 		defer os.Remove(f.Name())
 		c := &counter{p: p, f: f, told: time.Now()}
-		err = api.Backup(ctx, c)
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-			return err
+		if err = errors.Join(api.Backup(ctx, c), f.Close()); err == nil {
+			err = app.SettleFile(f.Name(), path)
 		}
-		if err := os.Rename(f.Name(), path); err != nil {
-			return err
-		}
-		dir, err := os.Open(filepath.Dir(path))
 		if err != nil {
-			return err
-		}
-		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
 			return err
 		}
 		p.progress("%s: %.1f MiB", path, float64(c.n)/(1<<20))

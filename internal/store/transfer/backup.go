@@ -33,7 +33,7 @@ func Backup(ctx context.Context, s *store.Store, path string) error {
 		}
 	}
 	if err == nil {
-		err = settleFile(filepath.Join(part, sqlite.FileName), path)
+		err = SettleFile(filepath.Join(part, sqlite.FileName), path)
 	}
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -51,8 +51,8 @@ func backupAcross(ctx context.Context, s *store.Store, dir string) error {
 	return errors.Join(err, to.Close())
 }
 
-// settleFile gives a finished file its name, once it is on disk.
-func settleFile(from, to string) error {
+// SettleFile gives a finished file its name, once it is on disk; the name outlasts a power cut, too.
+func SettleFile(from, to string) error {
 	if err := syncPath(from); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func RestoreSQLite(ctx context.Context, backup string, opt store.Options) error 
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	err := withCopyOf(ctx, backup, opt, func(s *store.Store) error { return restored(ctx, s) }, func(file string) error { return settleFile(file, path) })
+	err := withCopyOf(ctx, backup, opt, func(s *store.Store) error { return restored(ctx, s) }, func(file string) error { return SettleFile(file, path) })
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
