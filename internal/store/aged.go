@@ -39,13 +39,17 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 		if !a.Oldest.Before(before) {
 			return nil
 		}
-		bound, err := s.lastBefore(ctx, q, p, a.First, before)
+		head, err := s.head(ctx, q, p)
+		if err != nil {
+			return err
+		}
+		due, err := firstSince(ctx, q, s.engine.Slice(p), a.First, head, before)
 		if err != nil {
 			return err
 		}
 		seen := map[hook.CompanyKey]bool{}
 		return sql.Each(ctx, q, `SELECT "offset", company FROM events WHERE `+s.engine.Slice(p)+` AND "offset" > $1 AND "offset" <= $2 ORDER BY "offset" LIMIT $3`,
-			[]any{int64(after), int64(bound), int64(limit)}, func(r sql.Rows) error {
+			[]any{int64(after), int64(due - 1), int64(limit)}, func(r sql.Rows) error {
 				var key hook.CompanyKey
 				err := r.Scan(&a.UpTo, &key)
 				if !seen[key] {
@@ -59,26 +63,6 @@ func (s *Store) Aged(ctx context.Context, p hook.Partition, after hook.Offset, b
 		return Aged{}, fmt.Errorf("look for aged events: %w", err)
 	}
 	return a, nil
-}
-
-// lastBefore is the last offset of a partition, from one on, that was accepted before a time, but for the
-// log's last: a binary search, because accepted_at never goes backwards.
-func (s *Store) lastBefore(ctx context.Context, q sql.Tx, p hook.Partition, first hook.Offset, before time.Time) (hook.Offset, error) {
-	high, err := s.head(ctx, q, p)
-	low := first
-	for err == nil && low < high {
-		middle := low + (high-low)/2
-		var o hook.Offset
-		var accepted int64
-		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+s.engine.Slice(p)+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`,
-			[]any{int64(middle)}, &o, &accepted)
-		if err == nil && accepted < sql.Micros(before) && o < high {
-			low = o + 1
-		} else {
-			high = middle
-		}
-	}
-	return low - 1, err
 }
 
 // Unresolved lists, in the order of webhooks after one, the companies of webhooks that have something
@@ -164,20 +148,13 @@ func (s *Store) PurgeAgedStep(ctx context.Context, before time.Time, limit int) 
 	if err != nil || to == from {
 		return 0, err
 	}
-	err = s.write(ctx, func(q sql.Tx) error {
-		n = 0
-		for _, x := range []deletion{
+	err = s.write(ctx, func(q sql.Tx) (err error) {
+		n, err = deleteAll(ctx, q, []deletion{
 			{`DELETE FROM stats WHERE (bucket, webhook) > ($1, $2) AND (bucket, webhook) <= ($3, $4)`, []any{from.bucket, from.webhook, to.bucket, to.webhook}},
 			{`DELETE FROM notices WHERE id > $1 AND id <= $2`, []any{from.notice, to.notice}},
 			{`DELETE FROM tests WHERE id > $1 AND id <= $2`, []any{from.test, to.test}},
-		} {
-			deleted, err := q.Exec(ctx, x.query, x.args...)
-			if err != nil {
-				return err
-			}
-			n += int(deleted)
-		}
-		return nil
+		})
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("purge what is aged: %w", err)

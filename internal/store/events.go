@@ -156,26 +156,39 @@ func (s *Store) OffsetAt(ctx context.Context, company hook.CompanyKey, t time.Ti
 	return o, nil
 }
 
-// offsetAt is a binary search: accepted_at never goes backwards within a partition.
+// offsetAt is the offset of a company's first event accepted at or after a time, as [Store.OffsetAt] has it.
 func offsetAt(ctx context.Context, q sql.Tx, company hook.CompanyKey, t time.Time) (hook.Offset, error) {
 	var low, high hook.Offset
 	err := sql.One(ctx, q, `
 		SELECT coalesce((SELECT min("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset + 1),
 			coalesce((SELECT max("offset") FROM events e WHERE e.company = c.key AND e."offset" > c.purged_offset), c.purged_offset) + 1
 		FROM companies c WHERE c.key = $1`, []any{int64(company)}, &low, &high)
-	for err == nil && low < high {
-		middle := low + (high-low)/2
+	if err != nil {
+		return 0, err
+	}
+	return firstSince(ctx, q, `company = $2`, low, high, t, int64(company))
+}
+
+// firstSince is the first offset, of the events of which a condition is true, from low on and below high, that
+// was accepted at or after a time; high when there is none. It is a binary search, because accepted_at never
+// goes backwards within a partition. It asks the oldest first, which most who look for what is too old need
+// not go beyond.
+func firstSince(ctx context.Context, q sql.Tx, of string, low, high hook.Offset, t time.Time, args ...any) (hook.Offset, error) {
+	first := high
+	for at := low; low < high; at = low + (high-low)/2 {
 		var o hook.Offset
 		var accepted int64
-		err = sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE company = $1 AND "offset" >= $2 ORDER BY "offset" LIMIT 1`,
-			[]any{int64(company), int64(middle)}, &o, &accepted)
-		if err == nil && accepted < sql.Micros(t) {
+		err := sql.One(ctx, q, `SELECT "offset", accepted_at FROM events WHERE `+of+` AND "offset" >= $1 ORDER BY "offset" LIMIT 1`, append([]any{int64(at)}, args...), &o, &accepted)
+		if err != nil {
+			return 0, err
+		}
+		if accepted < sql.Micros(t) && o < high {
 			low = o + 1
 		} else {
-			high = middle
+			high, first = at, o
 		}
 	}
-	return low, err
+	return first, nil
 }
 
 // offsetsBetween resolves a range of times to one of offsets, both inclusive.

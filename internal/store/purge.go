@@ -33,22 +33,14 @@ func (s *Store) PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, b
 		s.purges.reached(company, p.to)
 		return 0, nil
 	}
-	err = s.write(ctx, func(q sql.Tx) error {
-		n = 0
+	err = s.write(ctx, func(q sql.Tx) (err error) {
 		if p.moved {
 			if _, err := q.Exec(ctx, `UPDATE companies SET purged_offset = $1 WHERE key = $2 AND purged_offset < $1`, int64(p.boundary), int64(company)); err != nil {
 				return err
 			}
 		}
-		for _, step := range p.steps {
-			failpoint.Hit(failpoint.Purge)
-			deleted, err := q.Exec(ctx, step.query, step.args...)
-			if err != nil {
-				return err
-			}
-			n += int(deleted)
-		}
-		return nil
+		n, err = deleteAll(ctx, q, p.steps)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("purge: %w", err)
@@ -115,6 +107,19 @@ type purge struct {
 type deletion struct {
 	query string
 	args  []any
+}
+
+// deleteAll makes deletions, and returns how many rows went.
+func deleteAll(ctx context.Context, q sql.Tx, list []deletion) (n int, err error) {
+	for _, x := range list {
+		failpoint.Hit(failpoint.Purge)
+		deleted, err := q.Exec(ctx, x.query, x.args...)
+		if err != nil {
+			return 0, err
+		}
+		n += int(deleted)
+	}
+	return n, nil
 }
 
 func (p *purge) plan(ctx context.Context, q sql.Tx) error {
