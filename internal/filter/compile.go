@@ -201,13 +201,13 @@ func (r *run) fetch(v, key value) (value, bool, error) {
 		x, err := r.at(i)
 		return x, true, err
 	case (v.sequence() || v.kind == text) && key.number():
-		return r.nth(v, place(key))
+		return r.nth(v, index(key))
 	}
 	return value{}, false, fmt.Errorf("cannot look up %s in %s", key.kind, v.kind)
 }
 
-// place is a number as an index; one that is far out of any range stays so.
-func place(v value) int {
+// index is a number as one; one that is far out of any range stays so.
+func index(v value) int {
 	switch f := v.float(); {
 	case f != f:
 		return 1 << 40
@@ -295,7 +295,7 @@ func (r *run) bound(e eval, otherwise, n int) (int, error) {
 	if !v.number() {
 		return 0, fmt.Errorf("cannot slice by %s", v.kind)
 	}
-	i := place(v)
+	i := index(v)
 	if i < 0 {
 		i += n
 	}

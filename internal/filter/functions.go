@@ -228,7 +228,7 @@ func split(r *run, a []value) (value, error) {
 	}
 	s, by, most := a[0].s, a[1].s, -1
 	if len(a) == 3 {
-		most = place(a[2])
+		most = index(a[2])
 	}
 	if err := r.spend(len(s) / perSearched); err != nil {
 		return value{}, err
@@ -326,7 +326,7 @@ var folds = map[string]func(r *run, v value, ask eval) (value, error){
 	},
 	"filter": func(r *run, v value, ask eval) (value, error) {
 		out := ofList(nil)
-		err := r.ask(v, ask, func(x value, yes bool) (bool, error) {
+		err := r.test(v, ask, func(x value, yes bool) (bool, error) {
 			if yes {
 				return true, r.keep(&out, x)
 			}
@@ -335,7 +335,7 @@ var folds = map[string]func(r *run, v value, ask eval) (value, error){
 		return out, err
 	},
 	"find": func(r *run, v value, ask eval) (found value, err error) {
-		err = r.ask(v, ask, func(x value, yes bool) (bool, error) {
+		err = r.test(v, ask, func(x value, yes bool) (bool, error) {
 			if yes {
 				found = x
 			}
@@ -357,8 +357,8 @@ var folds = map[string]func(r *run, v value, ask eval) (value, error){
 	},
 }
 
-// ask asks each element something that is true or false.
-func (r *run) ask(v value, ask eval, fn func(x value, yes bool) (more bool, err error)) error {
+// test asks each element something that is true or false.
+func (r *run) test(v value, ask eval, fn func(x value, yes bool) (more bool, err error)) error {
 	return r.each(v, func(x value) (bool, error) {
 		r.element = x
 		yes, err := r.bool(ask)
@@ -373,7 +373,7 @@ func (r *run) ask(v value, ask eval, fn func(x value, yes bool) (more bool, err 
 func until(what, result bool) func(r *run, v value, ask eval) (value, error) {
 	return func(r *run, v value, ask eval) (value, error) {
 		ended := false
-		err := r.ask(v, ask, func(_ value, yes bool) (bool, error) {
+		err := r.test(v, ask, func(_ value, yes bool) (bool, error) {
 			ended = yes == what
 			return !ended, nil
 		})
@@ -382,7 +382,7 @@ func until(what, result bool) func(r *run, v value, ask eval) (value, error) {
 }
 
 func (r *run) count(v value, ask eval) (n int64, err error) {
-	err = r.ask(v, ask, func(_ value, yes bool) (bool, error) {
+	err = r.test(v, ask, func(_ value, yes bool) (bool, error) {
 		if yes {
 			n++
 		}

@@ -27,8 +27,8 @@ type Judges struct {
 
 // turn is a company's; it is there while somebody has it or waits for it.
 type turn struct {
-	free chan struct{}
-	held int
+	free  chan struct{}
+	users int // who has it, and who waits
 }
 
 // NewJudges returns judges that share a cache, and hands, with others.
@@ -113,12 +113,12 @@ func (j *Judges) enter(ctx context.Context, company hook.CompanyKey) (leave func
 		t = &turn{free: make(chan struct{}, 1)}
 		j.turns[company] = t
 	}
-	t.held++
+	t.users++
 	j.mu.Unlock()
 	forget := func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		if t.held--; t.held == 0 {
+		if t.users--; t.users == 0 {
 			delete(j.turns, company)
 		}
 	}
