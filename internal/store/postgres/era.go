@@ -152,8 +152,8 @@ func (b *beats) forget() {
 	b.of, b.last = nil, ""
 }
 
-// ask returns the node of now, "" for none, and what is to be found of it.
-func (b *beats) ask() (node string, find []string) {
+// wanted returns the node of now, "" for none, and what is to be found of it.
+func (b *beats) wanted() (node string, find []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if p := b.of[b.last]; p != nil {
@@ -275,7 +275,7 @@ func originOf(ctx context.Context, c *pgconn.PgConn) (o era.Origin, err error) {
 
 // lost says what is missing of that which this process wrote last; "" when nothing is.
 func (e *Engine) lost(ctx context.Context, c *pgconn.PgConn) (string, error) {
-	node, find := e.present.beats.ask()
+	node, find := e.present.beats.wanted()
 	last := e.present.acked.Load()
 	if k := e.present.here.Load(); last == nil || time.Since(last.at) > ackedFor || k != nil && k.era.ID != last.era {
 		last = &acked{}
@@ -434,7 +434,7 @@ func (x *settlement) wentBack(last era.Era, row string) string {
 // begin ends the term of all nodes, and begins another era.
 func (x *settlement) begin(ctx context.Context, why string) error {
 	b := era.Setback{Cause: why, Hold: x.e.opt.HoldWhenBack}
-	node, _ := x.e.present.beats.ask()
+	node, _ := x.e.present.beats.wanted()
 	var others int64
 	err := sql.One(ctx, x.q, `SELECT count(*) FROM nodes WHERE NOT dead AND id <> $1`, []any{node}, &others)
 	if err != nil {

@@ -54,14 +54,14 @@ func (e *Engine) pipelined(ctx context.Context, r *log.Record, done *recording) 
 	}
 	alive := false
 	if r.Node != "" {
-		p.ask(func(r pgx.Rows) error {
+		p.query(func(r pgx.Rows) error {
 			alive = r.Next()
 			return r.Err()
 		}, fencePipeline, done.fence(r.Node)...)
 	}
 	p.do(nameRecord, p.id)
 	p.news()
-	p.do(forgetRecords, p.settled)
+	p.do(forgetRecords, p.finished)
 	p.do(commit)
 	err = pipeline(ctx, c.Conn(), p.steps)
 	switch x, refused := errors.AsType[*pgconn.PgError](err); {
@@ -138,10 +138,10 @@ func (p *piped) news() {
 	p.notices()
 }
 
-// do adds a statement, and ask one with an answer.
-func (p *piped) do(query string, args ...any) { p.ask(nil, query, args...) }
+// do adds a statement, and query one with an answer.
+func (p *piped) do(query string, args ...any) { p.query(nil, query, args...) }
 
-func (p *piped) ask(read func(pgx.Rows) error, query string, args ...any) {
+func (p *piped) query(read func(pgx.Rows) error, query string, args ...any) {
 	p.steps = append(p.steps, step{query, args, read})
 }
 
@@ -201,7 +201,7 @@ func (p *piped) settles() {
 	if len(made) == 0 {
 		return
 	}
-	p.ask(p.rows(&p.out.Settled), `
+	p.query(p.rows(&p.out.Settled), `
 		WITH gone AS (
 			DELETE FROM parked USING unnest($1::bigint[], $2::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind IN ('live', 'manual', 'replay') AND "offset" = g.at
@@ -227,14 +227,14 @@ func (p *piped) releases() {
 		}
 	}
 	if len(free) > 0 {
-		p.ask(p.rows(&p.out.Released), `
+		p.query(p.rows(&p.out.Released), `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at)
 			WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL
 			RETURNING `+log.ParkedColumns, sql.Micros(p.r.At), sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
 			sql.Array(free, func(k *log.ParkedKey) int64 { return int64(k.Offset) }))
 	}
 	if len(release) > 0 {
-		p.ask(p.rows(&p.out.Released), `
+		p.query(p.rows(&p.out.Released), `
 			UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM (
 				SELECT DISTINCT g.of, f.at FROM unnest($2::bigint[], $3::text[]) AS g (of, object) CROSS JOIN LATERAL (
 					SELECT min(e."offset") AS at FROM parked e WHERE e.webhook = g.of AND e.object_key = g.object AND e.kind = 'live') AS f) AS g
@@ -306,7 +306,7 @@ func (p *piped) rewinds() {
 			}
 			return r.Err()
 		}
-		p.ask(read, log.RewindParked, sql.Micros(p.r.At), int64(x), sql.Micros(p.r.At.Add(log.RewindFurther)), int64(log.RewindRows))
+		p.query(read, log.RewindParked, sql.Micros(p.r.At), int64(x), sql.Micros(p.r.At.Add(log.RewindFurther)), int64(log.RewindRows))
 	}
 }
 
@@ -338,7 +338,7 @@ func (p *piped) status(c log.StatusChange) {
 		p.session.Changed(c.Partition, version)
 		return err
 	}
-	p.ask(count, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, int64(c.Partition))
+	p.query(count, `UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version`, int64(c.Partition))
 	p.do(`
 		WITH ended AS (
 			UPDATE webhooks SET status = $1, status_reason = $2, version = version + 1, updated_at = $3
@@ -362,14 +362,14 @@ func (p *piped) addStats() {
 }
 
 func (p *piped) answers() {
-	type place struct {
+	type slot struct {
 		webhook hook.WebhookKey
 		slot    int
 	}
-	last := map[place]*log.Answer{}
+	last := map[slot]*log.Answer{}
 	for i := range p.r.Answers {
 		a := &p.r.Answers[i]
-		last[place{a.Webhook, a.Slot}] = a
+		last[slot{a.Webhook, a.Slot}] = a
 	}
 	if len(last) > 0 {
 		p.do(log.KeepAnswerArrays, log.Answers.Arrays(slices.Collect(maps.Values(last)))...)

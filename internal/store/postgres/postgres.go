@@ -41,18 +41,18 @@ const sessionsOpen = 24
 // Engine is the one on Postgres: a pool of sessions without state, and for each partition a
 // goroutine that commits appends in groups (postgres_append.go).
 type Engine struct {
-	opt     Options
-	pool    *pgxpool.Pool
-	few     *pgxpool.Pool                     // for leases, beside the crowd
-	lines   [postgresPartitions + 1]*appender // the last is for what goes across partitions
-	present present                           // what this process knows of the database that it is on
-	notify  func(hook.Partition, []*hook.Event, int64)
-	settled settled
-	set     map[string]string // what each session begins with
-	doors   doors
-	ending  atomic.Bool
-	done    sync.WaitGroup
-	once    sync.Once
+	opt      Options
+	pool     *pgxpool.Pool
+	few      *pgxpool.Pool                     // for leases, beside the crowd
+	lines    [postgresPartitions + 1]*appender // the last is for what goes across partitions
+	present  present                           // what this process knows of the database that it is on
+	notify   func(hook.Partition, []*hook.Event, int64)
+	finished finished
+	set      map[string]string // what each session begins with
+	doors    doors
+	ending   atomic.Bool
+	done     sync.WaitGroup
+	once     sync.Once
 }
 
 // Options is what the engine needs to know; the store's own say what each means.
@@ -179,7 +179,7 @@ func (e *Engine) Write(ctx context.Context, fn func(sql.Tx) error) error {
 		})
 	})
 	if err == nil {
-		s.tell()
+		s.announce()
 	}
 	return e.mapError(err)
 }

@@ -16,11 +16,11 @@ import (
 
 // recording is a record under way.
 type recording struct {
-	id      string   // tells afterwards, if the commit is not answered, whether it took place
-	settled []string // ids of records before it, which nobody will ask about
-	out     log.Recorded
-	session pgSession // knows the configuration that changed
-	here    *here     // the database as it is known; nil where nobody looks
+	id       string   // tells afterwards, if the commit is not answered, whether it took place
+	finished []string // ids of records before it, which nobody will ask about
+	out      log.Recorded
+	session  pgSession // knows the configuration that changed
+	here     *here     // the database as it is known; nil where nobody looks
 }
 
 // fence are the arguments of a fence.
@@ -60,10 +60,10 @@ func (e *Engine) recordBy(ctx context.Context, write func(context.Context, *log.
 		if err != nil {
 			return err
 		}
-		done = &recording{id: rand.Text(), settled: e.settled.take(), session: pgSession{ctx: ctx, e: e}, here: k}
+		done = &recording{id: rand.Text(), finished: e.finished.take(), session: pgSession{ctx: ctx, e: e}, here: k}
 		err = write(ctx, r, done)
 		if err != nil {
-			e.settled.add(done.settled...)
+			e.finished.add(done.finished...)
 		}
 		return err
 	})
@@ -76,25 +76,25 @@ func (e *Engine) recordBy(ctx context.Context, write func(context.Context, *log.
 	if err != nil {
 		return log.Recorded{}, err
 	}
-	e.settled.add(done.id)
-	done.session.tell()
+	e.finished.add(done.id)
+	done.session.announce()
 	return done.out, nil
 }
 
-// settled are the ids of records that were committed, and answered.
-type settled struct {
+// finished are the ids of records that were committed, and answered.
+type finished struct {
 	sync.Mutex
 	ids []string
 }
 
-func (s *settled) take() (ids []string) {
+func (s *finished) take() (ids []string) {
 	s.Lock()
 	defer s.Unlock()
 	ids, s.ids = s.ids, nil
 	return ids
 }
 
-func (s *settled) add(ids ...string) {
+func (s *finished) add(ids ...string) {
 	s.Lock()
 	defer s.Unlock()
 	s.ids = append(s.ids, ids...)
@@ -137,7 +137,7 @@ func (e *Engine) stepwise(ctx context.Context, r *log.Record, done *recording) (
 	if _, err := t.Exec(ctx, nameRecord, done.id); err != nil {
 		return err
 	}
-	if _, err := t.Exec(ctx, forgetRecords, done.settled); err != nil {
+	if _, err := t.Exec(ctx, forgetRecords, done.finished); err != nil {
 		return err
 	}
 	if done.out, err = log.Write(ctx, &done.session, r); err != nil {

@@ -46,8 +46,8 @@ func (s *pgSession) Changed(p hook.Partition, version int64) {
 	s.versions[p] = version
 }
 
-// tell lets the engine of this process hear of committed changes before it polls.
-func (s *pgSession) tell() {
+// announce lets the engine of this process hear of committed changes before it polls.
+func (s *pgSession) announce() {
 	if s.e.notify == nil {
 		return
 	}

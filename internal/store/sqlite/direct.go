@@ -173,8 +173,8 @@ const (
 	mostMemory  = 64 << 10
 )
 
-// place copies a value to where SQLite reads it until the statement has run.
-func place[T string | []byte](s *statement, value T) uintptr {
+// lay copies a value to where SQLite reads it until the statement has run.
+func lay[T string | []byte](s *statement, value T) uintptr {
 	if s.memory == 0 || s.used+len(value) > s.size {
 		if s.memory != 0 {
 			s.outOf = append(s.outOf, s.memory)
@@ -221,19 +221,19 @@ func (s *statement) float(v float64) {
 
 func (s *statement) text(v string) {
 	s.bound++
-	s.next(capi.Xsqlite3_bind_text(s.d.tls, s.handle, s.bound, place(s, v), int32(min(len(v), math.MaxInt32)), 0))
+	s.next(capi.Xsqlite3_bind_text(s.d.tls, s.handle, s.bound, lay(s, v), int32(min(len(v), math.MaxInt32)), 0))
 }
 
 // blob binds bytes; none of them are a blob of length 0 (a null is [statement.null]).
 func (s *statement) blob(v []byte) {
 	s.bound++
-	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, place(s, v), int32(min(len(v), math.MaxInt32)), 0))
+	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, lay(s, v), int32(min(len(v), math.MaxInt32)), 0))
 }
 
 // bytesOf binds a text as a blob.
 func (s *statement) bytesOf(v string) {
 	s.bound++
-	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, place(s, v), int32(min(len(v), math.MaxInt32)), 0))
+	s.next(capi.Xsqlite3_bind_blob(s.d.tls, s.handle, s.bound, lay(s, v), int32(min(len(v), math.MaxInt32)), 0))
 }
 
 func (s *statement) blobOrNull(v []byte) {
