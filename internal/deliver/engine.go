@@ -244,7 +244,7 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 			e.records <- r // there is one at a time: never blocks
 		}
 		e.tell()
-		e.inFlight.Store(int64(c.slots.held))
+		e.inFlight.Store(int64(c.slots.taken))
 		if c.stopping && c.quiet() && (e.Members == nil || c.left) {
 			return nil
 		}
@@ -321,7 +321,7 @@ func (e *Engine) resume(work context.Context) {
 
 // quiet says that nothing is in flight and nothing is left to record.
 func (c *core) quiet() bool {
-	return c.slots.held == 0 && c.ledger.writing == nil && len(c.ledger.items) == 0 && len(c.ledger.lanes) == 0
+	return c.slots.taken == 0 && c.ledger.writing == nil && len(c.ledger.items) == 0 && len(c.ledger.lanes) == 0
 }
 
 func (e *Engine) take(a *attempt) {
@@ -366,7 +366,7 @@ func (e *Engine) tell() {
 	e.core.faulty = e.core.faulty[:0]
 	if e.Observe != nil && e.core.swept {
 		e.core.swept = false
-		g := Gauges{InFlight: e.core.slots.held, Partitions: len(e.core.partitions)}
+		g := Gauges{InFlight: e.core.slots.taken, Partitions: len(e.core.partitions)}
 		for _, p := range e.core.partitions {
 			g.Lag += store.Behind(p.tail, p.swept)
 		}

@@ -11,17 +11,17 @@ import (
 // Limits of what waits for filters. Beyond them the events of a company are read from the store again
 // when its filters are through with those before.
 const (
-	maxJudging  = 24 << 20 // bytes of events, of all companies
-	maxWaiting  = 4 << 20  // and of one, besides the first
-	longestLine = 10_000   // events of one
-	askEvents   = 64       // in one question
-	askBytes    = 256 << 10
+	maxJudging   = 24 << 20 // bytes of events, of all companies
+	maxWaiting   = 4 << 20  // and of one, besides the first
+	longestQueue = 10_000   // events of one
+	askEvents    = 64       // in one question
+	askBytes     = 256 << 10
 )
 
 // judging are the events of a company that wait until its filters have been asked. The tail has gone
 // past them; to the company's lanes they have yet to be offered, in their order.
 type judging struct {
-	line   []*hook.Event
+	queue  []*hook.Event
 	bytes  int64
 	upTo   hook.Offset // everything up to here was offered
 	behind bool        // there are more in the store
@@ -39,7 +39,7 @@ type ask struct {
 	then      func(*core, []match.Answer)
 }
 
-func (j *judging) waits() bool { return len(j.line) > 0 || j.behind }
+func (j *judging) waits() bool { return len(j.queue) > 0 || j.behind }
 
 // offered is how far the events of a place's company have been offered to its lanes.
 func (p *place) offered() hook.Offset {
@@ -113,7 +113,7 @@ func (c *core) filters(co *company, e *hook.Event) (list []*text) {
 	return list
 }
 
-// wait puts an event into the line of its company.
+// wait puts an event into the queue of its company.
 func (c *core) wait(p *partition, co *company, e *hook.Event) {
 	j := &co.judging
 	if !j.waits() {
@@ -124,7 +124,7 @@ func (c *core) wait(p *partition, co *company, e *hook.Event) {
 		return // it is read when its turn comes
 	}
 	size := int64(len(e.Data))
-	if c.judging+size > c.mostJudging || len(j.line) > 0 && j.bytes+size > c.longestWait || len(j.line) >= longestLine {
+	if c.judging+size > c.mostJudging || len(j.queue) > 0 && j.bytes+size > c.longestWait || len(j.queue) >= longestQueue {
 		j.behind = true
 		c.askNext(p, co)
 		return
@@ -134,34 +134,34 @@ func (c *core) wait(p *partition, co *company, e *hook.Event) {
 }
 
 func (c *core) enter(j *judging, e *hook.Event) {
-	j.line = append(j.line, e)
+	j.queue = append(j.queue, e)
 	j.bytes += int64(len(e.Data))
 	c.judging += int64(len(e.Data))
 }
 
-// askNext asks about the next events of a company's line, or reads them.
+// askNext asks about the next events of a company's queue, or reads them.
 func (c *core) askNext(p *partition, co *company) {
 	j := &co.judging
 	switch {
 	case j.asking != nil || j.read:
 		return
-	case len(j.line) == 0 && j.behind && c.judging >= c.mostJudging:
+	case len(j.queue) == 0 && j.behind && c.judging >= c.mostJudging:
 		c.starved = append(c.starved, co)
 		j.read = true
 		return
-	case len(j.line) == 0 && j.behind:
+	case len(j.queue) == 0 && j.behind:
 		j.read = true
 		c.judging += backlogBytes // about what it brings
 		c.read(read{kind: readJudging, partition: p.id, company: co.key, after: j.upTo, upTo: p.tail})
 		return
-	case len(j.line) == 0:
+	case len(j.queue) == 0:
 		delete(c.waiting, co)
 		return
 	}
 	a := &asking{}
 	var questions []match.Question
-	for i, bytes := 0, 0; i < len(j.line) && i < askEvents && (i == 0 || bytes+len(j.line[i].Data) <= askBytes); i++ {
-		e := j.line[i]
+	for i, bytes := 0, 0; i < len(j.queue) && i < askEvents && (i == 0 || bytes+len(j.queue[i].Data) <= askBytes); i++ {
+		e := j.queue[i]
 		bytes += len(e.Data)
 		filters := c.filters(co, e)
 		q := match.Question{Event: e, Filters: make([]string, len(filters))}
@@ -184,7 +184,7 @@ func (c *core) askNext(p *partition, co *company) {
 func (c *core) judged(p *partition, co *company, filters [][]*text, answers []match.Answer) {
 	j := &co.judging
 	for i, answer := range answers {
-		e := j.line[0]
+		e := j.queue[0]
 		c.askCount++
 		for k, t := range filters[i] {
 			t.asked, t.matched = c.askCount, answer[k]
@@ -195,13 +195,13 @@ func (c *core) judged(p *partition, co *company, filters [][]*text, answers []ma
 			break
 		}
 		c.offerTo(p, co, e)
-		j.line[0] = nil
-		j.line, j.upTo = j.line[1:], e.Offset
+		j.queue[0] = nil
+		j.queue, j.upTo = j.queue[1:], e.Offset
 		j.bytes -= int64(len(e.Data))
 		c.judging -= int64(len(e.Data))
 	}
-	if len(j.line) == 0 {
-		j.line = nil
+	if len(j.queue) == 0 {
+		j.queue = nil
 	}
 	c.askNext(p, co)
 	c.feedStarved()

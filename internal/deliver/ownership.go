@@ -409,7 +409,7 @@ func (c *core) handOver() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.handovers)) {
 		h := c.handovers[id]
-		if !h.cut && h.part.held == 0 {
+		if !h.cut && h.part.taken == 0 {
 			c.disown(h.part)
 			h.cut, h.after = true, c.commits
 			if c.ledger.writing != nil {

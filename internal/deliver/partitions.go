@@ -26,7 +26,7 @@ type partition struct {
 	missed   bool // there was no room for events that it may have come too early for
 	loading  bool // a read of the configuration is under way
 	leaving  bool // it is being handed over: no attempt starts
-	held     int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
+	taken    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
 	payloads lane.Payloads
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes

@@ -148,7 +148,7 @@ func TestSimulationNoticesSabotage(t *testing.T) {
 		},
 		"a slot is not given back": func(s *simulation, _ *store.Record) {
 			if s.chance(0.05) {
-				s.core.slots.held++
+				s.core.slots.taken++
 			}
 		},
 	} {

@@ -511,8 +511,8 @@ func (s *simulation) bounded() error {
 			return fmt.Errorf("%d events are in memory although no lane holds any", len(p.payloads.ByOffset))
 		}
 	}
-	if c.slots.held != held || held > s.knobs.slots {
-		return fmt.Errorf("%d slots are held by %d attempts, of %d", c.slots.held, held, s.knobs.slots)
+	if c.slots.taken != held || held > s.knobs.slots {
+		return fmt.Errorf("%d slots are held by %d attempts, of %d", c.slots.taken, held, s.knobs.slots)
 	}
 	return nil
 }
@@ -612,7 +612,7 @@ func (s *simulation) stuck() (text string) {
 			l.place.status, l.may(s.now), l.Health, l.Fed, l.Read, l.Low, len(l.Items), l.Ahead, len(l.Run), len(l.Due), len(l.Chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.Known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.Replays), l.ReplayNext)
 	}
 	for _, p := range s.core.partitions {
-		text += fmt.Sprintf("\npartition tail %d swept %d version %d wanted %d dueAt %s dueFrom %+v; now %s; slots %d", p.tail, p.swept, p.version, p.wanted, p.dueAt, p.dueFrom, s.now, s.core.slots.held)
+		text += fmt.Sprintf("\npartition tail %d swept %d version %d wanted %d dueAt %s dueFrom %+v; now %s; slots %d", p.tail, p.swept, p.version, p.wanted, p.dueAt, p.dueFrom, s.now, s.core.slots.taken)
 	}
 	return text
 }

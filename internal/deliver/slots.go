@@ -16,7 +16,7 @@ type slots struct {
 	reserve  int // of most, kept from companies that hold a quarter
 	mostByte int64
 	byteRest int64 // of mostByte, kept likewise
-	held     int
+	taken    int
 	slow     int
 	bytes    int64
 	lines    [2]line // fast and slow
@@ -59,7 +59,7 @@ func (s *slots) ready(l *consumer) {
 
 // next takes the lane out of line that has the next slot, or nil when there is none to give.
 func (s *slots) next() *consumer {
-	for s.held < s.most && s.bytes < s.mostByte {
+	for s.taken < s.most && s.bytes < s.mostByte {
 		q, i := s.first()
 		if q == nil {
 			return nil
@@ -111,7 +111,7 @@ func (s *slots) firstOf(l line) (first *queue) {
 
 // full says that the slots that are left are kept from a company.
 func (s *slots) full(c *company) bool {
-	return c.running >= max(s.most/4, 1) && s.most-s.held <= s.reserve
+	return c.running >= max(s.most/4, 1) && s.most-s.taken <= s.reserve
 }
 
 // heavy says that the bytes that are left are.
@@ -131,8 +131,8 @@ func (s *slots) slowed(it *lane.Item) {
 func (s *slots) take(l *consumer, it *lane.Item) {
 	it.Pooled = l.Pooled()
 	it.Bytes = int64(len(it.Payload.Event.Data))
-	s.held++
-	l.place.part.held++
+	s.taken++
+	l.place.part.taken++
 	s.bytes += it.Bytes
 	l.place.company.bytes += it.Bytes
 	if it.Pooled {
@@ -145,8 +145,8 @@ func (s *slots) take(l *consumer, it *lane.Item) {
 
 // release counts one that was recorded.
 func (s *slots) release(l *consumer, it *lane.Item) {
-	s.held--
-	l.place.part.held--
+	s.taken--
+	l.place.part.taken--
 	s.bytes -= it.Bytes
 	l.place.company.bytes -= it.Bytes
 	if it.Pooled {

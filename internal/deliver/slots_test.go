@@ -95,13 +95,13 @@ func TestSlotsAreNotWasted(t *testing.T) {
 			d.ready(testLane(companies[i], true))
 		}
 		d.serve()
-		if d.slots.held != most {
-			t.Errorf("five companies hold %d of %d", d.slots.held, most)
+		if d.slots.taken != most {
+			t.Errorf("five companies hold %d of %d", d.slots.taken, most)
 		}
 		for range 100 {
 			d.finish()
-			if d.serve(); d.slots.held != most {
-				t.Fatalf("%d of %d are held while lanes wait", d.slots.held, most)
+			if d.serve(); d.slots.taken != most {
+				t.Fatalf("%d of %d are held while lanes wait", d.slots.taken, most)
 			}
 		}
 	}
@@ -144,8 +144,8 @@ func TestSlotsPoolTheSlow(t *testing.T) {
 			d.ready(testLane(c, false))
 		}
 		d.serve()
-		if want := map[bool]int{true: 16, false: 64}[guard]; d.slots.held != want || d.slots.slow != want {
-			t.Errorf("guard %v: slow lanes hold %d (%d counted), want %d", guard, d.slots.held, d.slots.slow, want)
+		if want := map[bool]int{true: 16, false: 64}[guard]; d.slots.taken != want || d.slots.slow != want {
+			t.Errorf("guard %v: slow lanes hold %d (%d counted), want %d", guard, d.slots.taken, d.slots.slow, want)
 		}
 		for i, c := range slow {
 			if n := d.of(c); n > 1 && guard {
@@ -176,8 +176,8 @@ func TestSlotsAddUp(t *testing.T) {
 		l := d.finish()
 		served[l.place.company.key]++
 	}
-	if d.slots.held != len(d.held) || d.slots.bytes != int64(2*len(d.held)) {
-		t.Errorf("%d held, %d bytes; %d are", d.slots.held, d.slots.bytes, len(d.held))
+	if d.slots.taken != len(d.held) || d.slots.bytes != int64(2*len(d.held)) {
+		t.Errorf("%d held, %d bytes; %d are", d.slots.taken, d.slots.bytes, len(d.held))
 	}
 	low, high := 20_000, 0
 	for _, n := range served {
