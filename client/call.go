@@ -42,6 +42,10 @@ func post(path string, body any, ids ...string) call {
 	return call{method: http.MethodPost, path: path, body: body, ids: ids}
 }
 
+func put(path string, body any, ids ...string) call {
+	return call{method: http.MethodPut, path: path, body: body, ids: ids, repeatable: true}
+}
+
 func remove(path string, ids ...string) call {
 	return call{method: http.MethodDelete, path: path, ids: ids, repeatable: true}
 }

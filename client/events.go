@@ -229,6 +229,24 @@ type Topic struct {
 	Description string          `json:"description" doc:"The documentation's sentence."`
 	Summary     string          `json:"summary" doc:"When it is sent."`
 	Sample      json.RawMessage `json:"sample" doc:"A document as it might be published."`
+	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent."`
+	Deprecated  bool            `json:"deprecated,omitzero"`
+}
+
+// TopicDetail is one topic.
+type TopicDetail struct {
+	Topic
+	BuiltIn bool `json:"built_in" doc:"One of the documentation's, which cannot be changed."`
+}
+
+// TopicPut is what a topic of the platform's own is to be, as a whole.
+type TopicPut struct {
+	Category    string          `json:"category" doc:"1–32 of A-Z, 0-9 and _, as CONVERSATION. Events of one category are about the same objects. It cannot be changed later."`
+	Description string          `json:"description" doc:"What happened."`
+	Summary     string          `json:"summary,omitempty" doc:"When it is sent."`
+	Sample      json.RawMessage `json:"sample,omitempty" doc:"A document as it might be published; what is sent when the topic is tried out."`
+	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent; any text of at most 32 characters."`
+	Deprecated  bool            `json:"deprecated,omitzero"`
 }
 
 // TopicList is the catalogue.
@@ -243,6 +261,22 @@ func (c *Client) Topics(ctx context.Context) ([]Topic, error) {
 		return nil, err
 	}
 	return l.Data, nil
+}
+
+// Topic returns one topic.
+func (c *Client) Topic(ctx context.Context, topic string) (*TopicDetail, error) {
+	return fetch[TopicDetail](ctx, c, get("/v1/topics/{id}", topic))
+}
+
+// PutTopic makes a topic of the platform's own what it is to be, and adds it where there is none. It is
+// known on all nodes within a second. It needs an operator key.
+func (c *Client) PutTopic(ctx context.Context, topic string, t TopicPut) (*TopicDetail, error) {
+	return fetch[TopicDetail](ctx, c, put("/v1/topics/{id}", t, topic))
+}
+
+// DeleteTopic takes a topic of the platform's own away that no webhook names. It needs an operator key.
+func (c *Client) DeleteTopic(ctx context.Context, topic string) error {
+	return c.do(ctx, remove("/v1/topics/{id}", topic), nil)
 }
 
 // FilterPreview is a filter that is to be tried out.

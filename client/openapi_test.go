@@ -107,6 +107,11 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"publish-batch": func(ctx context.Context, c *Client) error {
 		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", AllowStringData: true, Lint: true}, {}}))
 	},
+	"get-topic": func(ctx context.Context, c *Client) error { return second(c.Topic(ctx, "a/b")) },
+	"put-topic": func(ctx context.Context, c *Client) error {
+		return second(c.PutTopic(ctx, "a/b", TopicPut{Category: "C", Description: "d", Summary: "s", Sample: json.RawMessage("1"), Since: "2", Deprecated: true}))
+	},
+	"delete-topic":   func(ctx context.Context, c *Client) error { return c.DeleteTopic(ctx, "a/b") },
 	"list-topics":    func(ctx context.Context, c *Client) error { return second(c.Topics(ctx)) },
 	"list-events":    func(ctx context.Context, c *Client) error { return last(c.Events(ctx, full[EventFilter]())) },
 	"get-event":      func(ctx context.Context, c *Client) error { return second(c.Event(ctx, "a/b")) },

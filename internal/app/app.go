@@ -104,6 +104,9 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if err := s.askHeld(ctx, o.Resume); err != nil {
 		return nil, err
 	}
+	if err := s.ApplyTopics(ctx); err != nil {
+		return nil, err
+	}
 	if era := s.store.EraBegun(); era != nil {
 		s.wentBack(era)
 	}
@@ -286,7 +289,7 @@ func (s *Server) serve(version string, master []byte) {
 	}
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
-		Intake: intake.New(log, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics}),
+		Intake: intake.New(log, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics, Catalogue: s.store.Catalogue}),
 		Judge:  s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
@@ -362,6 +365,11 @@ func (s *Server) Run(ctx context.Context) error {
 		s.awaitRelease(delivering)
 		close(released)
 	}()
+	following := make(chan struct{})
+	go func() {
+		s.store.FollowTopics(delivering, s.log)
+		close(following)
+	}()
 	engine := make(chan error, 1)
 	go func() { engine <- s.node.run(delivering, hard) }()
 	serving := make(chan error, 2)
@@ -393,6 +401,7 @@ func (s *Server) Run(ctx context.Context) error {
 	<-tidy
 	<-told
 	<-released
+	<-following
 	failed = errors.Join(failed, <-engine)
 	failpoint.Hit(failpoint.Drained)
 	return failed

@@ -54,20 +54,21 @@ var layers = map[string]layer{
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
+	"topic":         {"hook wire", "what a topic may be is judged alike whether the API or a file brings it"},
 	"intake":        {"hook wire change store", "accepting an event must work while nothing is delivered"},
 	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
 	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
-	"httpapi": {"hook client wire webhook filter advice config egress ingress store intake", "what the engine knows reaches the API through an interface of its own"},
+	"httpapi": {"hook client wire webhook filter advice config egress ingress store topic intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook client wire httpapi", "people see what the API answers, and may do what it allows"},
 
 	"load":  {"hook wire process", "it measures what any client could, from outside"},
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry intake deliver upkeep httpapi console",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake deliver upkeep httpapi console",
 		"the only place that knows everybody",
 	},
 	"cli": {
@@ -90,7 +91,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},
 	{"github.com/spf13/", "cli config", "flags are read at the edge"},
 	{"github.com/caarlos0/env", "config", "one package reads the environment"},
-	{"go.yaml.in/", "config", "one package reads the configuration"},
+	{"go.yaml.in/", "config topic", "what operators write is read in two places: settings, and topics"},
 	{"github.com/prometheus/", "telemetry", "metrics are declared in one place"},
 	{"go.opentelemetry.io/otel/sdk", "telemetry", "spans leave the process in one place, redacted"},
 	{"go.opentelemetry.io/otel/exporters", "telemetry", "spans leave the process in one place, redacted"},

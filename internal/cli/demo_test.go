@@ -98,6 +98,8 @@ func (s *smallServer) Ready() <-chan struct{} { return s.ready }
 
 func (s *smallServer) URL() string { return s.api.URL }
 
+func (s *smallServer) ApplyTopics(context.Context) error { return nil }
+
 func (s *smallServer) OperatorKey() config.Secret { return "awo_kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk" }
 
 // runDemo runs the demo for a second and a half.

@@ -43,4 +43,6 @@ func (s *fakeServer) Ready() <-chan struct{} { return s.ready }
 
 func (s *fakeServer) URL() string { return "http://localhost" }
 
+func (s *fakeServer) ApplyTopics(context.Context) error { return nil }
+
 func (s *fakeServer) OperatorKey() config.Secret { return goodKey }

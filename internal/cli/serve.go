@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +22,8 @@ type Server interface {
 	Ready() <-chan struct{}
 	URL() string
 	OperatorKey() config.Secret
+	// ApplyTopics reads topics_file again; when it is wrong, what was read before stays.
+	ApplyTopics(ctx context.Context) error
 }
 
 // ServerOptions is what a server is opened with.
@@ -85,6 +90,9 @@ func (p *Program) runServe(ctx context.Context, cfg config.Config, profile strin
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
+	if cfg.TopicsFile != "" {
+		defer reload(ctx, server, log)()
+	}
 	select {
 	case <-server.Ready():
 		if cfg.Dev {
@@ -94,6 +102,32 @@ func (p *Program) runServe(ctx context.Context, cfg config.Config, profile strin
 		return err
 	}
 	return <-ended
+}
+
+// reload reads the topics anew at each SIGHUP, until it is ended.
+func reload(ctx context.Context, server Server, log *slog.Logger) (end func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hangups:
+				if err := server.ApplyTopics(ctx); err != nil {
+					log.Error("the topics stay as they are", "error", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		cancel()
+		<-ended
+	}
 }
 
 // openServer opens a server that logs to standard error, and logs what an operator should not

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
@@ -19,11 +21,12 @@ type topicRecord struct {
 }
 
 func (p *Program) topics() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "topics [TOPIC]",
 		Short: "List the topics, or show one with its sample",
-		Long:  "List the topics that events have and webhooks subscribe to, or show one of them with a sample of its data. Needs no server.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "List the built-in topics that events have and webhooks subscribe to, or show one of them with a sample of its data. Needs no server. " +
+			"A server may have topics of the platform's own besides: 'topics list' asks it.",
+		Args: cobra.MaximumNArgs(1),
 		Example: example(
 			"atlas-webhooks topics",
 			"atlas-webhooks topics conversation.status --output json",
@@ -42,6 +45,75 @@ func (p *Program) topics() *cobra.Command {
 			})
 		},
 	}
+	cmd.AddCommand(p.topicsList(), p.topicsPut(), p.topicsDelete())
+	return cmd
+}
+
+func (p *Program) topicsList() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "list", Short: "List the topics that a server has, those of the platform's own too", Args: cobra.NoArgs,
+		Example: example("atlas-webhooks topics list", "atlas-webhooks topics list --output json"),
+	}, func(ctx context.Context, api *caller, _ []string) error {
+		list, err := api.Topics(ctx)
+		if err != nil {
+			return err
+		}
+		return records(p, "TOPIC CATEGORY SINCE DESCRIPTION", list, func(t client.Topic) []string {
+			return []string{t.Topic, t.Category, t.Since, t.Description}
+		})
+	})
+}
+
+func (p *Program) topicsPut() *cobra.Command {
+	var t client.TopicPut
+	var sample string
+	cmd := &cobra.Command{
+		Use: "put TOPIC --category CATEGORY --description TEXT", Short: "Add a topic of the platform's own, or change it", Args: cobra.ExactArgs(1),
+		Example: example(
+			"atlas-webhooks topics put conversation.created --category CONVERSATION --description 'conversation created'",
+			"atlas-webhooks topics put order.shipped --category ORDER --description 'order shipped' --sample @order.json",
+		),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&t.Category, "category", "", "what its events are about, as CONVERSATION; it cannot be changed later")
+	flags.StringVar(&t.Description, "description", "", "what happened")
+	flags.StringVar(&t.Summary, "summary", "", "when it is sent")
+	flags.StringVar(&t.Since, "since", "", "since when, or since which revision, it is sent")
+	flags.BoolVar(&t.Deprecated, "deprecated", false, "say that nobody should subscribe to it any more")
+	flags.StringVar(&sample, "sample", "", "document as it might be published: text, @file or @- (standard input)")
+	for _, name := range []string{"category", "description"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) error {
+		if sample != "" {
+			text, err := p.content("sample", sample)
+			if err != nil {
+				return err
+			}
+			if !json.Valid(text) {
+				return usage("--sample: is no JSON document")
+			}
+			t.Sample = text
+		}
+		put, err := api.PutTopic(ctx, args[0], t)
+		if err != nil {
+			return err
+		}
+		return p.thing(put, field{"topic", put.Topic.Topic}, field{"category", put.Category}, field{"description", put.Description})
+	})
+}
+
+func (p *Program) topicsDelete() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "delete TOPIC", Short: "Delete a topic of the platform's own that no webhook names", Args: cobra.ExactArgs(1),
+		Example: example("atlas-webhooks topics delete order.shipped", "atlas-webhooks topics delete order.shipped --quiet"),
+	}, func(ctx context.Context, api *caller, args []string) error {
+		if err := api.DeleteTopic(ctx, args[0]); err != nil {
+			return err
+		}
+		p.progress("deleted %s: its events stay", args[0])
+		return nil
+	})
 }
 
 func (p *Program) topic(name string) error {
@@ -66,7 +138,7 @@ func record(t hook.Topic) topicRecord {
 // lookupTopic finds a topic by name; the error for one that does not exist names the nearest.
 func lookupTopic(name string) (hook.Topic, error) {
 	t, ok := hook.LookupTopic(name)
-	switch nearest := hook.NearestTopic(name); {
+	switch nearest := hook.NewCatalogue(nil).Nearest(name); {
 	case ok:
 		return t, nil
 	case nearest != "":

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 type triggerFlags struct {
@@ -58,8 +61,15 @@ func (p *Program) trigger() *cobra.Command {
 
 func (p *Program) runTrigger(ctx context.Context, api *caller, topic string, f triggerFlags) error {
 	t, err := lookupTopic(topic)
-	if err != nil {
-		return err
+	if err != nil { // the server may have topics of the platform's own
+		own, unknown := api.Topic(ctx, topic)
+		if p, ok := errors.AsType[*client.Problem](unknown); ok && p.Status == http.StatusNotFound {
+			return err
+		}
+		if unknown != nil {
+			return unknown
+		}
+		t = hook.Topic{Name: own.Topic.Topic, Sample: string(own.Sample)}
 	}
 	data := []byte(t.Sample)
 	if f.data != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 )
 
@@ -25,7 +26,7 @@ var functions = template.FuncMap{
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "begins": strings.HasPrefix, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"attempts": attempts, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
-	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "schema": func(text any) string { return schema(textOf(text)) },
+	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "documented": func(topic string) bool { _, ok := hook.LookupTopic(topic); return ok }, "schema": func(text any) string { return schema(textOf(text)) },
 }
 
 // when renders an instant: the relative text is the page's own until its script keeps it current.

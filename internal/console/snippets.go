@@ -64,12 +64,17 @@ func snippets(w *client.Webhook, secret string) []snippet {
 	return list
 }
 
-// sampleTopic is the first topic that a webhook is subscribed to.
+// sampleTopic is the first topic that a webhook is subscribed to: a built-in one, or one that it names.
 func sampleTopic(patterns []string) hook.Topic {
-	set, _ := hook.MatchTopics(patterns)
+	set := hook.MatchTopics(patterns)
 	for _, t := range hook.Topics() {
 		if set.Has(t.Name) {
 			return t
+		}
+	}
+	for _, p := range patterns {
+		if hook.ValidTopic(p) {
+			return hook.Topic{Name: p, Sample: `{"id": "1"}`}
 		}
 	}
 	return hook.Topics()[0]

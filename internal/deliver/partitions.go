@@ -119,8 +119,11 @@ func (c *company) interested(topic string) []*place {
 	}
 	topics := hook.Topics()
 	if c.byTopic == nil {
-		c.byTopic = make([][]*place, len(topics))
+		c.byTopic = make([][]*place, len(topics)+1)
 		for _, p := range c.places {
+			if slices.ContainsFunc(p.rules, func(r rule) bool { return r.topics.Others() }) {
+				c.byTopic[len(topics)] = append(c.byTopic[len(topics)], p)
+			}
 			for i, t := range topics {
 				if slices.ContainsFunc(p.rules, func(r rule) bool { return r.topics.Has(t.Name) }) {
 					c.byTopic[i] = append(c.byTopic[i], p)
@@ -133,7 +136,7 @@ func (c *company) interested(topic string) []*place {
 			return c.byTopic[i]
 		}
 	}
-	return nil
+	return c.byTopic[len(topics)]
 }
 
 // placesRead takes in configuration changes, and after the last of them lets the events go on that

@@ -14,7 +14,7 @@ type Event struct {
 	Company    CompanyKey
 	CompanyID  string
 	Topic      string
-	ObjectKey  string     // category and object id, see [ObjectKey]; "" for an event about no object
+	ObjectKey  string     // category and object id, see [Topic.ObjectKey]; "" for an event about no object
 	Data       []byte     // the published JSON document, escaped to ASCII once, at acceptance
 	FreshID    bool       // ID was made for this very call: nobody can have used it before (not stored)
 	Digest     [32]byte   // of everything that idempotency compares, see [EventDigest]
@@ -23,14 +23,19 @@ type Event struct {
 	Trace      string     // the traceparent of its acceptance, while it is in memory (not stored); "" for none
 }
 
-// ObjectKey names the object an event is about, across topics of one category: events with the
+// ObjectKey names the object an event of the topic is about, across topics of one category: events with the
 // same non-empty key are never in flight together to one webhook.
-func ObjectKey(topic, objectID string) string {
+func (t Topic) ObjectKey(objectID string) string {
 	if objectID == "" {
 		return ""
 	}
-	t, _ := LookupTopic(topic)
 	return t.Category + ":" + objectID
+}
+
+// ObjectKey is that of a built-in topic.
+func ObjectKey(topic, objectID string) string {
+	t, _ := LookupTopic(topic)
+	return t.ObjectKey(objectID)
 }
 
 // ObjectID is the inverse of [ObjectKey]: the object's id without its category.

@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 )
@@ -10,12 +9,15 @@ import (
 type Topic struct {
 	Name        string
 	Category    string
-	Description string // the documentation's sentence
-	Summary     string // ours: when it is sent, in plain words
-	Sample      string // a realistic published document
+	Description string // of a built-in topic the documentation's sentence
+	Summary     string // when it is sent, in plain words
+	Sample      string // a realistic published document; "" for none
+	Schema      string // JSON Schema of the published documents; "" for none
+	Since       string // since when, or since which revision, it is sent; "" for always
+	Deprecated  bool
 }
 
-// Topics is the catalogue, in the order of the documentation. Callers must not change it.
+// Topics are the built-in ones, in the order of the documentation. Callers must not change them.
 func Topics() []Topic { return catalogue[:] }
 
 // ValidTopic reports whether a text can be a topic's name: 1–64 of a-z, 0-9 and _, in parts between dots.
@@ -38,63 +40,124 @@ func TopicWithin(topic, prefix string) bool {
 	return ok && (prefix == "" || rest == "" || rest[0] == '.')
 }
 
-// TopicSet is a set of topics, one bit for each entry of the catalogue.
-type TopicSet uint32
+// Catalogue is all topics at a moment: the built-in ones, then the platform's own by name. It does not
+// change; nil is the built-in ones.
+type Catalogue struct {
+	topics []Topic
+	index  map[string]int
+}
 
-var topicIndex = func() map[string]int {
-	index := make(map[string]int, len(catalogue))
-	for i, t := range catalogue {
-		index[t.Name] = i
+// NewCatalogue is the catalogue with topics of the platform's own.
+func NewCatalogue(own []Topic) *Catalogue {
+	topics := append(slices.Clone(catalogue[:]), own...)
+	slices.SortFunc(topics[len(catalogue):], func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
+	c := &Catalogue{topics, make(map[string]int, len(topics))}
+	for i := range topics {
+		c.index[topics[i].Name] = i
 	}
-	return index
-}()
+	return c
+}
 
-// LookupTopic returns the catalogue's entry of a name.
-func LookupTopic(name string) (Topic, bool) {
-	i, ok := topicIndex[name]
+// Topics are all topics. Callers must not change them.
+func (c *Catalogue) Topics() []Topic {
+	if c == nil {
+		return catalogue[:]
+	}
+	return c.topics
+}
+
+// Lookup returns the entry of a name.
+func (c *Catalogue) Lookup(name string) (Topic, bool) {
+	if c == nil {
+		return LookupTopic(name)
+	}
+	i, ok := c.index[name]
 	if !ok {
 		return Topic{}, false
 	}
-	return catalogue[i], true
+	return c.topics[i], true
 }
 
-// Has reports whether the set holds the topic of that name.
-func (s TopicSet) Has(name string) bool {
-	i, ok := topicIndex[name]
-	return ok && s&(1<<i) != 0
-}
-
-// Len is the number of topics in the set.
-func (s TopicSet) Len() int { return bits.OnesCount32(uint32(s)) }
-
-// MatchTopics resolves patterns (exact names, "prefix.*" for every topic that begins with
-// "prefix.", "*" for all) to a set. It returns the first pattern that names no topic.
-func MatchTopics(patterns []string) (set TopicSet, unknown string) {
-	for _, p := range patterns {
-		before := set
-		prefix, wild := strings.CutSuffix(p, "*")
-		wild = wild && (prefix == "" || strings.HasSuffix(prefix, "."))
-		matched := false
-		for i, t := range catalogue {
-			if t.Name == p || wild && strings.HasPrefix(t.Name, prefix) {
-				set |= 1 << i
-				matched = true
-			}
-		}
-		if !matched {
-			return before, p
-		}
-	}
-	return set, ""
-}
-
-// NearestTopic is the catalogue's name closest to a misspelt one, or "" if none is near.
-func NearestTopic(name string) string {
-	names := make([]string, len(catalogue))
-	for i, t := range catalogue {
-		names[i] = t.Name
+// Nearest is the name closest to a misspelt one, or "" if none is near.
+func (c *Catalogue) Nearest(name string) string {
+	names := make([]string, 0, len(c.Topics()))
+	for _, t := range c.Topics() {
+		names = append(names, t.Name)
 	}
 	return Nearest(name, names)
+}
+
+// Known reports whether a pattern covers a topic that there is.
+func (c *Catalogue) Known(pattern string) bool {
+	return slices.ContainsFunc(c.Topics(), func(t Topic) bool { return covers(pattern, t.Name) })
+}
+
+// Covered are the topics in a set.
+func (c *Catalogue) Covered(s TopicSet) (list []Topic) {
+	for _, t := range c.Topics() {
+		if s.Has(t.Name) {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+var builtIn = NewCatalogue(nil)
+
+// LookupTopic returns the entry of a built-in topic.
+func LookupTopic(name string) (Topic, bool) { return builtIn.Lookup(name) }
+
+// TopicSet is what patterns cover, whether a topic of that name exists or not: exact names, "prefix.*" for
+// every topic that begins with "prefix.", "*" for all. It depends on their texts alone, so that what matched
+// once matches for ever, whatever becomes of the catalogue. Sets of the same patterns are equal.
+type TopicSet struct {
+	builtIn uint32 // one bit for each of the built-in topics
+	own     string // the patterns that others can match, sorted, one a line
+}
+
+// MatchTopics resolves patterns to a set. What is no pattern covers nothing.
+func MatchTopics(patterns []string) (set TopicSet) {
+	var own []string
+	for _, p := range patterns {
+		for i := range catalogue {
+			if covers(p, catalogue[i].Name) {
+				set.builtIn |= 1 << i
+			}
+		}
+		if _, ok := builtIn.index[p]; !ok && p != "" && !slices.Contains(own, p) {
+			own = append(own, p)
+		}
+	}
+	slices.Sort(own)
+	set.own = strings.Join(own, "\n")
+	return set
+}
+
+// Others reports whether the set can hold topics that are not built in.
+func (s TopicSet) Others() bool { return s.own != "" }
+
+func covers(pattern, name string) bool {
+	prefix, wild := strings.CutSuffix(pattern, "*")
+	if wild && (prefix == "" || strings.HasSuffix(prefix, ".")) {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}
+
+// Has reports whether the set covers the topic of that name.
+func (s TopicSet) Has(name string) bool {
+	if i, ok := builtIn.index[name]; ok {
+		return s.builtIn&(1<<i) != 0
+	}
+	if s.own == "" {
+		return false
+	}
+	for pattern := range strings.SplitSeq(s.own, "\n") {
+		if covers(pattern, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Nearest is the name closest to a misspelt one, or "" if none is near.

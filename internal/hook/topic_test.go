@@ -101,7 +101,6 @@ func TestMatchTopics(t *testing.T) {
 	tests := []struct {
 		patterns []string
 		want     []string
-		unknown  string
 	}{
 		{patterns: nil},
 		{patterns: []string{"customer"}, want: []string{"customer"}},
@@ -115,35 +114,94 @@ func TestMatchTopics(t *testing.T) {
 		{patterns: []string{"account.*"}, want: []string{"account.customer.linked", "account.customer.unlinked"}},
 		{patterns: []string{"account.customer.*"}, want: []string{"account.customer.linked", "account.customer.unlinked"}},
 		{patterns: []string{"customer_notes.*", "customer_notes"}, want: []string{"customer_notes", "customer_notes.deleted"}},
-		{patterns: []string{"customer.created", "nothing"}, want: []string{"customer.created"}, unknown: "nothing"},
-		{patterns: []string{""}, unknown: ""},
-		{patterns: []string{"customer*"}, unknown: "customer*"},
-		{patterns: []string{"*.created"}, unknown: "*.created"},
-		{patterns: []string{"**"}, unknown: "**"},
-		{patterns: []string{".*"}, unknown: ".*"},
-		{patterns: []string{"customer_notes.deleted.*"}, unknown: "customer_notes.deleted.*"},
-		{patterns: []string{"Customer"}, unknown: "Customer"},
+		{patterns: []string{"customer.created", "nothing"}, want: []string{"customer.created"}},
+		{patterns: []string{""}},
+		{patterns: []string{"customer*"}},
+		{patterns: []string{"*.created"}},
+		{patterns: []string{"**"}},
+		{patterns: []string{".*"}},
+		{patterns: []string{"customer_notes.deleted.*"}},
+		{patterns: []string{"Customer"}},
 	}
 	for _, test := range tests {
-		set, unknown := hook.MatchTopics(test.patterns)
-		if unknown != test.unknown {
-			t.Errorf("MatchTopics(%q) calls %q unknown, want %q", test.patterns, unknown, test.unknown)
-		}
+		set := hook.MatchTopics(test.patterns)
 		var got []string
-		for _, topic := range hook.Topics() {
-			if set.Has(topic.Name) {
-				got = append(got, topic.Name)
-			}
+		for _, topic := range (*hook.Catalogue)(nil).Covered(set) {
+			got = append(got, topic.Name)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("MatchTopics(%q): %s", test.patterns, diff)
 		}
-		if set.Len() != len(test.want) {
-			t.Errorf("MatchTopics(%q).Len() = %d, want %d", test.patterns, set.Len(), len(test.want))
+	}
+	if all := hook.MatchTopics([]string{"*"}); len((*hook.Catalogue)(nil).Covered(all)) != len(hook.Topics()) {
+		t.Errorf("* is %v", all)
+	}
+}
+
+// What a set covers depends on the texts of its patterns alone: a topic of the platform's own is in it
+// whether the catalogue has it or not.
+func TestMatchOwnTopics(t *testing.T) {
+	for _, test := range []struct {
+		patterns []string
+		has, not []string
+	}{
+		{patterns: []string{"*"}, has: []string{"order", "order.shipped", "conversation.created"}, not: nil},
+		{patterns: []string{"conversation.*", "order.shipped"}, has: []string{"conversation.created", "conversation.message.sent", "order.shipped"}, not: []string{"order", "order.shipped.x", "conversations", "conversation_x"}},
+		{patterns: []string{"customer"}, not: []string{"customer.merged", "order"}},
+		{patterns: []string{"order.*"}, has: []string{"order.shipped"}, not: []string{"order", "orders.x", "customer"}},
+	} {
+		set := hook.MatchTopics(test.patterns)
+		for _, name := range test.has {
+			if !set.Has(name) || !set.Others() {
+				t.Errorf("%q has not %q", test.patterns, name)
+			}
+		}
+		for _, name := range test.not {
+			if set.Has(name) {
+				t.Errorf("%q has %q", test.patterns, name)
+			}
 		}
 	}
-	if all, _ := hook.MatchTopics([]string{"*"}); all.Len() != len(hook.Topics()) || all.Has("nothing") {
-		t.Errorf("* is %d topics of %d", all.Len(), len(hook.Topics()))
+	if hook.MatchTopics([]string{"customer"}).Others() {
+		t.Error("customer can hold others")
+	}
+	if hook.MatchTopics([]string{"b", "a", "customer"}) != hook.MatchTopics([]string{"customer", "a", "b", "a"}) {
+		t.Error("the same patterns in another order make another set")
+	}
+}
+
+func TestCatalogueWithOwnTopics(t *testing.T) {
+	c := hook.NewCatalogue([]hook.Topic{{Name: "order.shipped", Category: "ORDER"}, {Name: "conversation.created", Category: "CONVERSATION"}})
+	topics := c.Topics()
+	if len(topics) != 17 || topics[0] != hook.Topics()[0] || topics[15].Name != "conversation.created" || topics[16].Name != "order.shipped" {
+		t.Errorf("topics: %v", topics)
+	}
+	if got, ok := c.Lookup("order.shipped"); !ok || got.ObjectKey("7") != "ORDER:7" {
+		t.Errorf("order.shipped: %v, %v", got, ok)
+	}
+	if near := c.Nearest("order.shiped"); near != "order.shipped" {
+		t.Errorf("nearest: %q", near)
+	}
+	for pattern, want := range map[string]bool{"order.*": true, "order.shipped": true, "*": true, "order": false, "": false, "order.shipped.*": false} {
+		if c.Known(pattern) != want {
+			t.Errorf("Known(%q) = %v", pattern, !want)
+		}
+	}
+	if _, ok := (*hook.Catalogue)(nil).Lookup("order.shipped"); ok {
+		t.Error("the built-in catalogue has order.shipped")
+	}
+}
+
+func TestValidTopic(t *testing.T) {
+	for _, topic := range hook.Topics() {
+		if !hook.ValidTopic(topic.Name) {
+			t.Errorf("%q", topic.Name)
+		}
+	}
+	for _, bad := range []string{"", ".", "a.", ".a", "a..b", "A", "a b", "a-b", "a.*", "*", "é", strings.Repeat("a", 65)} {
+		if hook.ValidTopic(bad) {
+			t.Errorf("%q is valid", bad)
+		}
 	}
 }
 
@@ -161,7 +219,7 @@ func TestNearestTopic(t *testing.T) {
 		"zzzz":                  "",
 		"":                      "",
 	} {
-		if got := hook.NearestTopic(misspelt); got != want {
+		if got := (*hook.Catalogue)(nil).Nearest(misspelt); got != want {
 			t.Errorf("NearestTopic(%q) = %q, want %q", misspelt, got, want)
 		}
 	}

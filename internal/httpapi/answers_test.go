@@ -168,6 +168,9 @@ func (r *recording) walk() {
 
 func (r *recording) walkWebhooks() {
 	r.ask("list-topics", 200)
+	r.ask("put-topic", 200, "order.shipped", ordered)
+	r.ask("get-topic", 200, "order.shipped")
+	r.ask("delete-topic", 204, "order.shipped")
 	made := id(r.ask("create-webhook", 201, `{"endpoint":"https://example.com/in","events":["customer"],"metadata":{"b": 1,  "a":"ü"},"headers":{"X_One":"1"},"rate_limit_per_second":2.5,"filter":"data.id == \"7\"","retry_schedule_seconds":[0.5,60]}`))
 	r.ask("create-webhook", 409, `{"endpoint":"https://example.com/in","event":"customer"}`)
 	r.ask("create-webhook", 422, `{"endpoint":"https://example.com/in","event":"custmer"}`)

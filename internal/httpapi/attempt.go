@@ -171,11 +171,11 @@ var errNoEngine = &hook.Error{
 
 // testEvent is the event of a test, which no log has.
 func (a *API) testEvent(w *hook.Webhook, body *TestRequest) (*hook.Event, error) {
-	topic := firstTopic(w)
+	topic := a.firstTopic(w)
 	if body != nil && body.Event != nil {
 		var ok bool
-		if topic, ok = hook.LookupTopic(*body.Event); !ok {
-			return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(*body.Event))
+		if topic, ok = a.catalogue().Lookup(*body.Event); !ok {
+			return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(a.catalogue(), *body.Event))
 		}
 	}
 	data := []byte(topic.Sample)
@@ -191,18 +191,15 @@ func (a *API) testEvent(w *hook.Webhook, body *TestRequest) (*hook.Event, error)
 		ID: hook.NewID(hook.TestPrefix, now), Company: w.Company, CompanyID: w.CompanyID, Topic: topic.Name, Data: document.Text, FreshID: true, AcceptedAt: now,
 	}
 	if id, ok := document.ID(); ok && hook.ValidObjectID(id) {
-		event.ObjectKey = hook.ObjectKey(topic.Name, id)
+		event.ObjectKey = topic.ObjectKey(id)
 	}
 	return event, nil
 }
 
 // firstTopic is the first topic that a webhook is subscribed to.
-func firstTopic(w *hook.Webhook) hook.Topic {
-	set, _ := hook.MatchTopics(w.Topics)
-	for _, t := range hook.Topics() {
-		if set.Has(t.Name) {
-			return t
-		}
+func (a *API) firstTopic(w *hook.Webhook) hook.Topic {
+	if topics := a.catalogue().Covered(hook.MatchTopics(w.Topics)); len(topics) > 0 {
+		return topics[0]
 	}
 	return hook.Topics()[0]
 }

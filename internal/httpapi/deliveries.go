@@ -72,10 +72,10 @@ func (a *API) deliveryRoutes() {
 }
 
 // query turns the parameters into the store's question.
-func (f DeliveryFilter) query() (store.DeliveryQuery, error) {
+func (f DeliveryFilter) query(topics *hook.Catalogue) (store.DeliveryQuery, error) {
 	q := store.DeliveryQuery{Status: hook.DeliveryStatus(f.Status), Topic: f.Event, ObjectID: f.ObjectID, StatusCode: f.StatusCode}
-	if _, ok := hook.LookupTopic(f.Event); f.Event != "" && !ok {
-		return q, badParameter("event", "unknown_topic", unknownTopic(f.Event))
+	if _, ok := topics.Lookup(f.Event); f.Event != "" && !ok {
+		return q, badParameter("event", "unknown_topic", unknownTopic(topics, f.Event))
 	}
 	q.From, q.To = timeOrNil(f.From), timeOrNil(f.To)
 	return q, nil
@@ -90,7 +90,7 @@ func timeOrNil(t time.Time) *time.Time {
 }
 
 func (a *API) listDeliveries(ctx context.Context, x *exchange, in *deliveriesIn) (*deliveriesOut, error) {
-	q, err := in.query()
+	q, err := in.query(a.catalogue())
 	if err != nil {
 		return nil, err
 	}

@@ -59,8 +59,8 @@ func shapeEvent(e *hook.Event, companyID string) client.Event {
 }
 
 func (a *API) listEvents(ctx context.Context, x *exchange, in *eventsIn) (*eventsOut, error) {
-	if _, ok := hook.LookupTopic(in.Event); in.Event != "" && !ok {
-		return nil, badParameter("event", "unknown_topic", unknownTopic(in.Event))
+	if _, ok := a.catalogue().Lookup(in.Event); in.Event != "" && !ok {
+		return nil, badParameter("event", "unknown_topic", unknownTopic(a.catalogue(), in.Event))
 	}
 	before, err := in.offset()
 	if err != nil {

@@ -39,7 +39,7 @@ func (a *API) exportRoutes() {
 }
 
 func (a *API) export(ctx context.Context, x *exchange, in *exportIn) (*streamed, error) {
-	q, err := in.query()
+	q, err := in.query(a.catalogue())
 	if err != nil {
 		return nil, err
 	}

@@ -87,11 +87,10 @@ func ruleSentence(r store.RuleReport) string {
 }
 
 func (a *API) previewFilter(ctx context.Context, x *exchange, in *previewIn) (*previewOut, error) {
-	topics := hook.TopicSet(0)
-	if in.Body.Events != nil {
-		var unknown string
-		if topics, unknown = hook.MatchTopics(in.Body.Events); unknown != "" {
-			return nil, hook.Invalid("events", "unknown_topic", "%s", unknownTopic(unknown))
+	topics := hook.MatchTopics(in.Body.Events)
+	for _, pattern := range in.Body.Events {
+		if !a.catalogue().Known(pattern) {
+			return nil, hook.Invalid("events", "unknown_topic", "%s", unknownTopic(a.catalogue(), pattern))
 		}
 	}
 	out := &previewOut{client.FilterVerdict{Data: []client.FilteredItem{}}}

@@ -15,7 +15,7 @@ var sampleBodies = map[string]string{
 	"publish-event": `{"company_id":"c2","event":"customer","data":{}}`, "publish-batch": `[{"company_id":"c2","event":"customer","data":{}}]`,
 	"publish-change": `{"company_id":"c2","object_type":"customer","before":null,"after":{"id":1}}`,
 	"create-webhook": `{"endpoint":"https://example.com/isolated","event":"customer"}`, "update-webhook": `{"description":"mine now"}`,
-	"patch-webhook": `{"description":"mine now"}`, "create-key": `{"scope":"read"}`, "update-company": `{"max_webhooks":5}`,
+	"patch-webhook": `{"description":"mine now"}`, "create-key": `{"scope":"read"}`, "update-company": `{"max_webhooks":5}`, "put-topic": `{"category":"ORDER","description":"d"}`,
 	"preflight": `{"endpoint":"https://example.com"}`, "create-replay": `{"from":"2020-01-01T00:00:00Z"}`, "preview-filter": `{"filter":"true"}`,
 }
 

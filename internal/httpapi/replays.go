@@ -110,8 +110,8 @@ func (a *API) describeReplay() {
 
 func (a *API) createReplay(ctx context.Context, x *exchange, in *replayCreateIn) (*replayCreateOut, error) {
 	b := in.Body
-	if _, ok := hook.LookupTopic(b.Event); b.Event != "" && !ok {
-		return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(b.Event))
+	if _, ok := a.catalogue().Lookup(b.Event); b.Event != "" && !ok {
+		return nil, hook.Invalid("event", "unknown_topic", "%s", unknownTopic(a.catalogue(), b.Event))
 	}
 	n := store.NewReplay{From: b.From.UTC(), Covers: store.Covers(b.Only), Rules: store.Rules(b.Rules), Topic: b.Event, Rate: b.RatePerSecond}
 	if b.To != nil {

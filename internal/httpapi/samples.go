@@ -20,6 +20,7 @@ var bodies = map[string]string{
 	"update-webhook":  `{"status": "INACTIVE"}`,
 	"patch-webhook":   `{"description": "Orders"}`,
 	"create-key":      `{"name": "Support desk", "scope": "read"}`,
+	"put-topic":       `{"category": "ORDER", "description": "order shipped"}`,
 	"update-company":  `{"default_data_format": "object"}`,
 	"rotate-secret":   `{"overlap_seconds": 3600}`,
 	"test-webhook":    `{"event": "conversation.status"}`,
@@ -32,7 +33,7 @@ var bodies = map[string]string{
 
 // samples shows a call in four languages, each with what comes with it.
 func samples(op *huma.Operation, url string) []sample {
-	path := strings.NewReplacer("{company_id}", "c1", "{event_id}", "EVENT_ID", "{key_id}", "KEY_ID", "{replay_id}", "REPLAY_ID", "{id}", "WEBHOOK_ID").Replace(op.Path)
+	path := strings.NewReplacer("{company_id}", "c1", "{event_id}", "EVENT_ID", "{key_id}", "KEY_ID", "{replay_id}", "REPLAY_ID", "{topic}", "order.shipped", "{id}", "WEBHOOK_ID").Replace(op.Path)
 	body := bodies[op.OperationID]
 	company := false
 	for _, p := range op.Parameters {

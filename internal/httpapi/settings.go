@@ -79,7 +79,7 @@ func (a *API) check(s Settings, company *store.Company, by caller) (*checked, er
 		c.endpoint, fields = egress.CheckEndpoint(*s.Endpoint, a.opt.Policy.With(networks))
 		wrong = append(wrong, hints(fields, by.operator())...)
 	}
-	c.topics = checkTopics(s, refuse)
+	c.topics = checkTopics(a.catalogue(), s, refuse)
 	if len(s.Metadata) > 4<<10 {
 		refuse("metadata", "metadata_too_large", "at most 4 KiB")
 	}
@@ -106,31 +106,31 @@ func (a *API) check(s Settings, company *store.Company, by caller) (*checked, er
 	return c, nil
 }
 
-func checkTopics(s Settings, refuse func(field, code, detail string)) []string {
+func checkTopics(topics *hook.Catalogue, s Settings, refuse func(field, code, detail string)) []string {
 	if s.Event != nil && s.Events != nil {
 		refuse("events", "event_and_events", "use event or events, not both")
 		return nil
 	}
 	if s.Event != nil {
-		if _, unknown := hook.MatchTopics([]string{*s.Event}); unknown != "" || *s.Event == "" {
-			refuse("event", "unknown_topic", unknownTopic(*s.Event))
+		if !topics.Known(*s.Event) {
+			refuse("event", "unknown_topic", unknownTopic(topics, *s.Event))
 		}
 		return []string{*s.Event}
 	}
-	var topics []string
+	var list []string
 	for i, pattern := range s.Events {
-		if set, _ := hook.MatchTopics([]string{pattern}); set == 0 {
-			refuse("events["+strconv.Itoa(i)+"]", "unknown_topic", unknownTopic(pattern))
+		if !topics.Known(pattern) {
+			refuse("events["+strconv.Itoa(i)+"]", "unknown_topic", unknownTopic(topics, pattern))
 		}
-		if !slices.Contains(topics, pattern) {
-			topics = append(topics, pattern)
+		if !slices.Contains(list, pattern) {
+			list = append(list, pattern)
 		}
 	}
-	return topics
+	return list
 }
 
-func unknownTopic(name string) string {
-	if near := hook.NearestTopic(name[:min(len(name), 80)]); near != "" {
+func unknownTopic(topics *hook.Catalogue, name string) string {
+	if near := topics.Nearest(name[:min(len(name), 80)]); near != "" {
 		return "there is no such topic; did you mean " + near + "?"
 	}
 	return "there is no such topic; GET /v1/topics lists them"

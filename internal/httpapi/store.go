@@ -11,6 +11,7 @@ import (
 // Store is what the API needs of the store, role by role. *store.Store has it all.
 type Store interface {
 	CompanyStore
+	TopicStore
 	KeyStore
 	LinkStore
 	SessionStore
@@ -31,6 +32,13 @@ type CompanyStore interface {
 	Company(ctx context.Context, id string) (*store.Company, error)
 	Companies(ctx context.Context, p store.Page) ([]*store.Company, string, error)
 	UpdateCompany(ctx context.Context, id string, change func(*store.Company) error, a store.Audit) (*store.Company, error)
+}
+
+// TopicStore keeps the topics of the platform's own.
+type TopicStore interface {
+	Catalogue() *hook.Catalogue
+	PutTopic(ctx context.Context, t hook.Topic, a store.Audit) error
+	DeleteTopic(ctx context.Context, name string, a store.Audit) error
 }
 
 // KeyStore keeps API keys.

@@ -7,21 +7,104 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/topic"
 )
 
 type topicsOut struct{ Body client.TopicList }
 
+// TopicPath names a topic.
+type TopicPath struct {
+	Topic string `path:"topic" example:"conversation.created"`
+}
+
+type topicOut struct{ Body client.TopicDetail }
+
+type topicPutIn struct {
+	TopicPath
+	Body client.TopicPut
+}
+
 func (a *API) topicRoutes() {
+	const tag = "Topics"
 	handle(a, route{
-		method: http.MethodGet, path: "/v1/topics", id: "list-topics", tag: "Topics", need: anyKey,
-		summary: "List the topics", description: "What can happen, and so what a webhook can subscribe to.",
+		method: http.MethodGet, path: "/v1/topics", id: "list-topics", tag: tag, need: anyKey,
+		summary: "List the topics", description: "What can happen, and so what a webhook can subscribe to: the documentation's fifteen, then the platform's own by name.",
 	}, func(context.Context, *exchange, *struct{}) (*topicsOut, error) {
 		out := &topicsOut{}
-		for _, t := range hook.Topics() {
-			out.Body.Data = append(out.Body.Data, client.Topic{
-				Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample),
-			})
+		for _, t := range a.catalogue().Topics() {
+			out.Body.Data = append(out.Body.Data, shapeTopic(t))
 		}
 		return out, nil
 	})
+	handle(a, route{
+		method: http.MethodGet, path: "/v1/topics/{topic}", id: "get-topic", tag: tag, need: anyKey, summary: "One topic",
+	}, func(_ context.Context, _ *exchange, in *TopicPath) (*topicOut, error) {
+		t, ok := a.catalogue().Lookup(in.Topic)
+		if !ok {
+			return nil, hook.NotFound("topic")
+		}
+		return &topicOut{detailTopic(t)}, nil
+	})
+	handle(a, route{
+		method: http.MethodPut, path: "/v1/topics/{topic}", id: "put-topic", tag: tag, need: operatorOnly, conflicts: true,
+		summary: "Add or change a topic",
+		description: "Makes a topic of the platform's own what the body says, as a whole, and adds it where there is none. All nodes know it within a second. " +
+			"Wildcards cover it for the events that are published from then on. The built-in topics cannot be changed (409 built_in_topic).",
+	}, a.putTopic)
+	handle(a, route{
+		method: http.MethodDelete, path: "/v1/topics/{topic}", id: "delete-topic", tag: tag, need: operatorOnly, conflicts: true,
+		summary: "Delete a topic", description: "Its events stay, with what was delivered and will be. Refused while a webhook names it (409 topic_in_use); a wildcard names none.",
+	}, func(ctx context.Context, x *exchange, in *TopicPath) (*struct{}, error) {
+		if err := refuseBuiltIn(in.Topic); err != nil {
+			return nil, err
+		}
+		return nil, a.opt.Store.DeleteTopic(ctx, in.Topic, x.audit("topic.deleted", nil))
+	})
+}
+
+func (a *API) putTopic(ctx context.Context, x *exchange, in *topicPutIn) (*topicOut, error) {
+	if err := refuseBuiltIn(in.Topic); err != nil {
+		return nil, err
+	}
+	b := in.Body
+	t, wrong := topic.Check(hook.Topic{
+		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Since: b.Since, Deprecated: b.Deprecated,
+	})
+	if wrong != nil {
+		return nil, hook.InvalidFields(wrong...)
+	}
+	if err := a.opt.Store.PutTopic(ctx, t, x.audit("topic.put", map[string]any{"category": t.Category})); err != nil {
+		return nil, err
+	}
+	return &topicOut{detailTopic(t)}, nil
+}
+
+// given is a document's text, "" for null.
+func given(document json.RawMessage) string {
+	if string(document) == "null" {
+		return ""
+	}
+	return string(document)
+}
+
+func refuseBuiltIn(name string) error {
+	if _, ok := hook.LookupTopic(name); ok {
+		return hook.Refuse(hook.KindConflict, "built_in_topic", "%s is built in, and cannot be changed", name)
+	}
+	return nil
+}
+
+// catalogue is what topics there are now.
+func (a *API) catalogue() *hook.Catalogue { return a.opt.Store.Catalogue() }
+
+func shapeTopic(t hook.Topic) client.Topic {
+	return client.Topic{
+		Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample),
+		Since: t.Since, Deprecated: t.Deprecated,
+	}
+}
+
+func detailTopic(t hook.Topic) client.TopicDetail {
+	_, builtIn := hook.LookupTopic(t.Name)
+	return client.TopicDetail{Topic: shapeTopic(t), BuiltIn: builtIn}
 }

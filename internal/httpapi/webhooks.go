@@ -137,8 +137,8 @@ func (a *API) defaults(company *store.Company) hook.Webhook {
 }
 
 func (a *API) listWebhooks(ctx context.Context, x *exchange, in *listWebhooksIn) (*listWebhooksOut, error) {
-	if _, ok := hook.LookupTopic(in.Event); in.Event != "" && !ok {
-		return nil, badParameter("event", "unknown_topic", unknownTopic(in.Event))
+	if _, ok := a.catalogue().Lookup(in.Event); in.Event != "" && !ok {
+		return nil, badParameter("event", "unknown_topic", unknownTopic(a.catalogue(), in.Event))
 	}
 	list, total, err := a.opt.Store.Webhooks(ctx, x.company.Key, store.WebhookFilter{Status: hook.Status(in.Status), Topic: in.Event}, in.Cursor, in.Limit)
 	if err != nil {

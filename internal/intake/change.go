@@ -121,5 +121,6 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	if err := in.checkSize(d.Topic, doc.Text); err != nil {
 		return nil, err
 	}
-	return in.assemble(&envelope{company: env.company, topic: d.Topic, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, &doc), nil
+	topic, _ := hook.LookupTopic(d.Topic)
+	return in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, topic, &doc), nil
 }

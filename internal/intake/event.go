@@ -18,11 +18,12 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 		wrong = append(wrong, hook.FieldError{Field: field, Code: code, Detail: detail})
 	}
 	p.checkCompany(env, "event", refuse)
-	if _, ok := hook.LookupTopic(env.topic); !ok {
+	topic, ok := in.opt.Catalogue().Lookup(env.topic)
+	if !ok {
 		if env.seen&memberTopic == 0 {
 			refuse("event", "required", "every event has a topic")
 		} else {
-			refuse("event", "unknown_topic", unknownTopic(env.topic))
+			refuse("event", "unknown_topic", in.unknownTopic(env.topic))
 		}
 	}
 	if env.id != "" && !hook.ValidEventID(env.id) {
@@ -57,7 +58,7 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 	if err := in.checkSize(env.topic, doc.Text); err != nil {
 		return nil, err
 	}
-	return in.assemble(env, &doc), nil
+	return in.assemble(env, topic, &doc), nil
 }
 
 // checkCompany refuses an envelope, of an event or a change, that does not say whose it is.
@@ -89,9 +90,9 @@ func (p *Publishing) mayPublish(topic string) error {
 	return hook.Refuse(hook.KindForbidden, "topic_not_allowed", "this key publishes %s and what begins with it and a dot, not %s", p.Topics, topic)
 }
 
-func (in *Intake) assemble(env *envelope, doc *wire.Document) *hook.Event {
+func (in *Intake) assemble(env *envelope, topic hook.Topic, doc *wire.Document) *hook.Event {
 	e := &hook.Event{
-		ID: env.id, CompanyID: env.company, Topic: env.topic, Data: doc.Text, OccurredAt: env.occurredAt,
+		ID: env.id, CompanyID: env.company, Topic: topic.Name, Data: doc.Text, OccurredAt: env.occurredAt,
 	}
 	if e.ID == "" {
 		e.ID, e.FreshID = hook.NewID(hook.EventPrefix, in.opt.Now()), true
@@ -103,13 +104,13 @@ func (in *Intake) assemble(env *envelope, doc *wire.Document) *hook.Event {
 			object = id
 		}
 	}
-	e.ObjectKey = hook.ObjectKey(e.Topic, object)
+	e.ObjectKey = topic.ObjectKey(object)
 	e.Digest = hook.EventDigest(e.Topic, e.ObjectKey, env.data)
 	return e
 }
 
-func unknownTopic(name string) string {
-	if near := hook.NearestTopic(clip(name)); near != "" {
+func (in *Intake) unknownTopic(name string) string {
+	if near := in.opt.Catalogue().Nearest(clip(name)); near != "" {
 		return "there is no such topic; did you mean " + near + "?"
 	}
 	return "there is no such topic; GET /v1/topics lists them"

@@ -65,6 +65,8 @@ type Options struct {
 	// Now is the clock that fresh ids are made by; nil means time.Now.
 	Now   func() time.Time
 	Meter Meter
+	// Catalogue returns the topics that there are; nil means the built-in ones.
+	Catalogue func() *hook.Catalogue
 }
 
 // Intake is safe for concurrent use.
@@ -89,6 +91,9 @@ func New(log Log, opt Options) *Intake {
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.Catalogue == nil {
+		opt.Catalogue = func() *hook.Catalogue { return nil }
 	}
 	return &Intake{log: log, opt: opt, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }

@@ -44,6 +44,7 @@ func populate(t *testing.T, s *store.Store) {
 	}
 	ctx := t.Context()
 	audit := store.Audit{Actor: "tester", Action: "tested"}
+	must(s.PutTopic(ctx, hook.Topic{Name: "order.shipped", Category: "ORDER"}, audit))
 	_, err := s.CreateKey(ctx, store.NewKey{Name: "operator's", Scope: "operator", Text: "text of an operator"}, audit)
 	must(err)
 	webhooks := map[string][]*hook.Webhook{}
@@ -328,6 +329,9 @@ func goesOn(t *testing.T, s *store.Store, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, ok := s.Catalogue().Lookup("order.shipped"); !ok {
+		t.Error("the topics of the platform's own are not there")
+	}
 	head, err := s.Head(ctx, c.Partition)
 	if err != nil {
 		t.Fatal(err)
@@ -548,6 +552,8 @@ func TestCopyKnowsEveryColumn(t *testing.T) {
 		switch table {
 		case "meta", "owners", "partitions", "nodes", "records", "eras", "sessions", "atlas_webhooks_migrations", "atlas_webhooks_migrating":
 			continue // each database's own
+		case "topics":
+			continue // of no company: they are taken along at the end
 		}
 		n++
 		if !known[table+"."+column] {

@@ -75,7 +75,7 @@ func (v *view) deliveries(ctx context.Context, query DeliveryQuery) (list []Deli
 func (v *view) choose(w *walk, query DeliveryQuery) {
 	switch {
 	case query.ObjectID != "":
-		for _, key := range objectKeys(EventFilter{Topic: query.Topic, ObjectID: query.ObjectID}) {
+		for _, key := range v.s.objectKeys(EventFilter{Topic: query.Topic, ObjectID: query.ObjectID}) {
 			w.eventsOf(key)
 		}
 	case query.Status == hook.Pending:

@@ -60,7 +60,7 @@ func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f Event
 		if before > 0 {
 			high = min(high, before-1)
 		}
-		refs, end, err := refsDown(ctx, q, company, f, low, high, limit)
+		refs, end, err := s.refsDown(ctx, q, company, f, low, high, limit)
 		if err != nil {
 			return err
 		}
@@ -87,11 +87,11 @@ func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f Event
 
 // refsDown reads a company's events in low ≤ offset ≤ high, descending, by the cheapest index; end
 // is where to go on (exclusive), 0 when there is no more.
-func refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey, f EventFilter, low, high hook.Offset, limit int) (refs []Ref, end hook.Offset, err error) {
+func (s *Store) refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey, f EventFilter, low, high hook.Offset, limit int) (refs []Ref, end hook.Offset, err error) {
 	keys := []string{""}
 	query := `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" DESC LIMIT $4`
 	if f.ObjectID != "" {
-		keys = objectKeys(f)
+		keys = s.objectKeys(f)
 		query = `SELECT "offset", topic, object_key FROM events WHERE company = $1 AND object_key = $5 AND object_key <> '' AND "offset" >= $2 AND "offset" <= $3 ORDER BY "offset" DESC LIMIT $4`
 	}
 	var floor hook.Offset // below it some index has not been read
@@ -133,9 +133,9 @@ func refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey, f EventFil
 
 // objectKeys are the keys under which an object id can stand: one for each category, or that of the
 // topic asked for.
-func objectKeys(f EventFilter) (keys []string) {
-	for _, t := range hook.Topics() {
-		key := hook.ObjectKey(t.Name, f.ObjectID)
+func (s *Store) objectKeys(f EventFilter) (keys []string) {
+	for _, t := range s.Catalogue().Topics() {
+		key := t.ObjectKey(f.ObjectID)
 		if (f.Topic == "" || f.Topic == t.Name) && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}

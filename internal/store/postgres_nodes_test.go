@@ -3,7 +3,9 @@ package store_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -247,5 +249,53 @@ func TestAcceptedByTheDatabasesClock(t *testing.T) {
 	}
 	if ahead := time.Until(got.Appended[0].Event.AcceptedAt); ahead < 5*time.Minute || ahead > 11*time.Minute {
 		t.Errorf("accepted %s ahead of this node's clock; the database is 10 minutes ahead", ahead)
+	}
+}
+
+// A topic that one node puts is known to another within a second.
+func TestTopicsReachEveryNode(t *testing.T) {
+	address := database(t)
+	var stores []*store.Store
+	for range 2 {
+		s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: address + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		stores = append(stores, s)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	followed := make(chan struct{})
+	go func() {
+		stores[1].FollowTopics(ctx, slog.New(slog.DiscardHandler))
+		close(followed)
+	}()
+	defer func() { end(); <-followed }()
+	knows := func(s *store.Store) bool { _, ok := s.Catalogue().Lookup("order"); return ok }
+	for _, wants := range []bool{true, false} {
+		var err error
+		if wants {
+			err = stores[0].PutTopic(ctx, hook.Topic{Name: "order", Category: "ORDER"}, store.Audit{})
+		} else {
+			err = stores[0].DeleteTopic(ctx, "order", store.Audit{})
+		}
+		if err != nil || knows(stores[0]) != wants {
+			t.Fatal(err, knows(stores[0]))
+		}
+		if knows(stores[1]) == wants {
+			t.Fatal("the other node knew it before it could")
+		}
+		since := time.Now()
+		for knows(stores[1]) != wants {
+			if time.Since(since) > time.Minute {
+				t.Fatal("the other node does not learn of it")
+			}
+			runtime.Gosched()
+		}
+		t.Logf("known elsewhere after %s", time.Since(since))
 	}
 }

@@ -46,6 +46,9 @@ func (s *Store) checkOpened(ctx context.Context, opt Options) error {
 	if err := s.checkSeal(ctx, opt.MasterKey); err != nil || opt.Unfinished {
 		return err
 	}
+	if err := s.ReadTopics(ctx); err != nil {
+		return err
+	}
 	return s.checkWhole(ctx)
 }
 

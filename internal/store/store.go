@@ -19,6 +19,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -167,6 +168,7 @@ type Store struct {
 		sync.Mutex
 		byID map[string]*Company // a cache of immutable facts, emptied when it grows too large
 	}
+	topics atomic.Pointer[catalogued] // nil before they were read
 	purges purges
 	aged   agedMarks
 	shares shares

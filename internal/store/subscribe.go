@@ -98,16 +98,16 @@ func (s *Store) mayExist(ctx context.Context, q sql.Tx, w *hook.Webhook, company
 	if err := refuseFilter(ctx, q, w); err != nil {
 		return err
 	}
-	return refuseDuplicate(ctx, q, w)
+	return s.refuseDuplicate(ctx, q, w)
 }
 
 // refuseDuplicate: the same endpoint and the same topics, however written, among the webhooks that
 // are ACTIVE or PAUSED.
-func refuseDuplicate(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
+func (s *Store) refuseDuplicate(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
 	if w.Status == hook.Inactive {
 		return nil
 	}
-	want, _ := hook.MatchTopics(w.Topics)
+	want := s.Catalogue().Covered(hook.MatchTopics(w.Topics))
 	return sql.Each(ctx, q, `
 		SELECT id, topics FROM webhooks
 		WHERE company = $1 AND endpoint = $2 AND deleted_at IS NULL AND status IN ('ACTIVE', 'PAUSED') AND id <> $3`,
@@ -117,7 +117,7 @@ func refuseDuplicate(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
 				return err
 			}
 			set, err := topicSet(topics)
-			if err != nil || set != want {
+			if err != nil || !slices.Equal(s.Catalogue().Covered(set), want) {
 				return err
 			}
 			e := hook.Refuse(hook.KindConflict, "duplicate_webhook", "webhook %s has this endpoint and these topics already", id)
@@ -130,7 +130,7 @@ func refuseDuplicate(ctx context.Context, q sql.Tx, w *hook.Webhook) error {
 // share a topic with it, newest first, at most ten: an event of such a topic arrives there twice.
 func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err error) {
 	const most = 10
-	want, _ := hook.MatchTopics(w.Topics)
+	want := s.Catalogue().Covered(hook.MatchTopics(w.Topics))
 	err = s.read(ctx, func(q sql.Tx) error {
 		ids = ids[:0]
 		return sql.Each(ctx, q, `
@@ -142,7 +142,7 @@ func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err e
 					return err
 				}
 				set, err := topicSet(topics)
-				if err == nil && set&want != 0 && len(ids) < most {
+				if err == nil && len(ids) < most && slices.ContainsFunc(want, func(t hook.Topic) bool { return set.Has(t.Name) }) {
 					ids = append(ids, id)
 				}
 				return err
@@ -303,7 +303,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, company hook.CompanyKey, id s
 func (s *Store) afterApply(ctx context.Context, q sql.Tx, old, w *hook.Webhook, head hook.Offset, resume Resume) error {
 	activated := w.Status == hook.Active && old.Status != hook.Active
 	if w.Endpoint != old.Endpoint || !slices.Equal(w.Topics, old.Topics) || old.Status == hook.Inactive && w.Status != hook.Inactive {
-		if err := refuseDuplicate(ctx, q, w); err != nil {
+		if err := s.refuseDuplicate(ctx, q, w); err != nil {
 			return err
 		}
 	}

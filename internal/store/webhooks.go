@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -303,19 +302,13 @@ func parseSchedule(text string) ([]time.Duration, error) {
 	return delays, nil
 }
 
-// topicSet resolves the patterns of a row. They are kept as they were written: a topic that a later
-// version adds was never in an earlier event, so resolving them anew changes no match.
+// topicSet resolves the patterns of a row, which are kept as they were written.
 func topicSet(patterns string) (hook.TopicSet, error) {
 	var list []string
 	if err := json.Unmarshal([]byte(patterns), &list); err != nil {
-		return 0, fmt.Errorf("topics %q: %w", patterns, err)
+		return hook.TopicSet{}, fmt.Errorf("topics %q: %w", patterns, err)
 	}
-	list = slices.DeleteFunc(list, func(p string) bool { // of a topic that only a newer version knows
-		_, unknown := hook.MatchTopics([]string{p})
-		return unknown != ""
-	})
-	set, _ := hook.MatchTopics(list)
-	return set, nil
+	return hook.MatchTopics(list), nil
 }
 
 func scanRule(r sql.Rows) (hook.Rule, error) {

@@ -119,7 +119,13 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // EventAccepted counts one event that is committed to the log.
-func (m *Metrics) EventAccepted(topic string) { m.ofTopic[topic].Inc() }
+func (m *Metrics) EventAccepted(topic string) {
+	if c := m.ofTopic[topic]; c != nil {
+		c.Inc()
+		return
+	}
+	m.accepted.WithLabelValues(topic).Inc() // of the platform's own, whose number is bounded
+}
 
 // EventDuplicate counts one publish of an event that was there already.
 func (m *Metrics) EventDuplicate() { m.duplicates.Inc() }

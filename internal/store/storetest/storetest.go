@@ -34,7 +34,7 @@ func Run(t *testing.T, open Open) {
 		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordSettles, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
-		companiesAppearOnce, companyChanges, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
+		companiesAppearOnce, companyChanges, topicsAreKept, topicsOfAFile, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRules, webhookStartsInThePast, webhookActivation,
 		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire,
 		eventsAreListed, offsetsOfTimes,

@@ -129,9 +129,9 @@ func webhookRules(f *fixture) {
 	f.update(w, "", func(w *hook.Webhook) { w.Topics = []string{"*"} })
 	places, _, _, err := f.Places(f.ctx, w.Partition, -1, 100)
 	f.must(err)
-	conversation, _ := hook.MatchTopics([]string{"conversation"})
-	customer, _ := hook.MatchTopics([]string{"customer"})
-	everything, _ := hook.MatchTopics([]string{"*"})
+	conversation := hook.MatchTopics([]string{"conversation"})
+	customer := hook.MatchTopics([]string{"customer"})
+	everything := hook.MatchTopics([]string{"*"})
 	equal(f, "rules", places[0].Rules, []hook.Rule{
 		{Webhook: w.Key, From: 3, Topics: conversation},
 		{Webhook: w.Key, From: 5, Topics: customer, Filter: "id"},

@@ -63,6 +63,9 @@ func Copy(ctx context.Context, from, to *store.Store, o Options) (done Copied, e
 	if err == nil {
 		err = to.Resettle(ctx)
 	}
+	if err == nil {
+		err = to.ReadTopics(ctx)
+	}
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy: %w", err)
 	}
@@ -647,6 +650,9 @@ func sums(b store.Balance) store.Balance {
 // end makes the target a store like any other.
 func (c *copying) end(ctx context.Context) error {
 	return c.to.Engine().Write(ctx, func(q sql.Tx) error {
+		if err := store.CopyTopics(ctx, c.q, q); err != nil {
+			return err
+		}
 		if c.o.Company == "" {
 			for p := range c.to.Partitions() {
 				head, err := c.to.Engine().Head(ctx, q, hook.Partition(p))

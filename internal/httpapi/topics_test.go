@@ -1,0 +1,123 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/topic"
+)
+
+const ordered = `{"category":"ORDER","description":"order shipped","summary":"Sent when it left.","sample":{"id":"7","n":1.50},"since":"2"}`
+
+// A topic of the platform's own is like the others from the moment on at which it was put.
+func TestOwnTopics(t *testing.T) {
+	s := newServer(t)
+	publish := func(topic string) *answer {
+		return s.call("POST", "/v1/events", `{"company_id":"c1","event":"`+topic+`","data":{"id":"7"}}`)
+	}
+	mine := s.with("X-Atlas-Company-Id", "c1")
+	publish("order.shipped").problem(422, "unknown_topic", "event")
+	mine.call("POST", "/v1/webhooks", `{"endpoint":"https://example.com/o","event":"order.*"}`).problem(422, "unknown_topic", "event")
+	everything := s.subscribe("*")
+
+	put := s.call("PUT", "/v1/topics/order.shipped", ordered)
+	if got := put.ok(200); got["topic"] != "order.shipped" || got["built_in"] != false || !strings.Contains(put.text, `"sample":{"id":"7","n":1.50}`) {
+		t.Errorf("put: %s", put.text)
+	}
+	if got := s.call("GET", "/v1/topics/order.shipped", ""); got.ok(200) == nil || strings.TrimSpace(got.text) != strings.TrimSpace(put.text) {
+		t.Errorf("get: %s", got.text)
+	}
+	list := s.call("GET", "/v1/topics", "").ok(200)["data"].([]any)
+	if last := list[len(list)-1].(map[string]any); len(list) != 16 || last["topic"] != "order.shipped" || last["since"] != "2" {
+		t.Errorf("list: %v", list)
+	}
+	if _, has := list[0].(map[string]any)["since"]; has {
+		t.Errorf("a built-in topic: %v", list[0])
+	}
+	orders := s.subscribe("order.*")
+	exact := s.subscribe("order.shipped")
+	event := publish("order.shipped").ok(202)
+	if event["object_id"] != "7" {
+		t.Errorf("published: %v", event)
+	}
+	id := event["id"].(string)
+	if e := mine.call("GET", "/v1/events/"+id, "").ok(200); e["matched"] != float64(3) {
+		t.Errorf("the event: %v", e)
+	}
+	mine.call("GET", "/v1/events?event=order.shipped&object_id=7", "").ok(200)
+	if test := mine.call("POST", "/v1/webhooks/"+exact+"/test", ""); test.ok(200) == nil || !strings.Contains(test.text, "order.shipped") {
+		t.Errorf("a test: %s", test.text)
+	}
+	if p := publish("order.shiped").problem(422, "unknown_topic", "event"); !strings.Contains(fmt.Sprint(p), "order.shipped") {
+		t.Errorf("a misspelt one: %v", p)
+	}
+
+	// Another description; another category is refused.
+	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(ordered, "order shipped", "an order left", 1)).ok(200)
+	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(ordered, "ORDER", "OTHER", 1)).problem(409, "category_fixed")
+
+	// It stays while a webhook names it. When it is gone, what matched it is as it was.
+	s.call("DELETE", "/v1/topics/order.shipped", "").problem(409, "topic_in_use")
+	mine.call("DELETE", "/v1/webhooks/"+exact, "").ok(204)
+	s.call("DELETE", "/v1/topics/order.shipped", "").ok(204)
+	s.call("DELETE", "/v1/topics/order.shipped", "").problem(404, "not_found")
+	s.call("GET", "/v1/topics/order.shipped", "").problem(404, "not_found")
+	publish("order.shipped").problem(422, "unknown_topic", "event")
+	if e := mine.call("GET", "/v1/events/"+id, "").ok(200); e["matched"] != float64(2) {
+		t.Errorf("the event, when its topic is gone: %v", e)
+	}
+	for _, w := range []string{everything, orders} {
+		if d := mine.call("GET", "/v1/webhooks/"+w+"/deliveries", "").ok(200)["data"].([]any); len(d) != 1 {
+			t.Errorf("deliveries of %s: %v", w, d)
+		}
+	}
+}
+
+func TestTopicRefusals(t *testing.T) {
+	s := newServer(t)
+	for _, builtIn := range hook.Topics() {
+		s.call("PUT", "/v1/topics/"+builtIn.Name, ordered).problem(409, "built_in_topic")
+		s.call("DELETE", "/v1/topics/"+builtIn.Name, "").problem(409, "built_in_topic")
+		if got := s.call("GET", "/v1/topics/"+builtIn.Name, "").ok(200); got["built_in"] != true || got["description"] != builtIn.Description {
+			t.Errorf("%s: %v", builtIn.Name, got)
+		}
+	}
+	write, _ := s.companyKey("c1", "write")
+	s.as(write).call("PUT", "/v1/topics/order.shipped", ordered).problem(403, "operator_required")
+	s.as(write).call("DELETE", "/v1/topics/order.shipped", "").problem(403, "operator_required")
+	s.as(write).call("GET", "/v1/topics/customer", "").ok(200)
+	s.call("PUT", "/v1/topics/Order", ordered).problem(422, "invalid_topic", "topic")
+	s.call("PUT", "/v1/topics/order", `{"category":"order","description":"d"}`).problem(422, "invalid_category", "category")
+	s.call("PUT", "/v1/topics/order", `{"description":"d"}`).problem(422, "required", "category")
+	s.call("PUT", "/v1/topics/order", `{"category":"ORDER","description":"d","sample":"{}"}`).problem(422, "data_already_encoded", "sample")
+	s.call("PUT", "/v1/topics/order", `{"category":"ORDER","description":"d","colour":1}`).problem(422, "unknown_field", "colour")
+	if n := len(s.call("GET", "/v1/topics", "").ok(200)["data"].([]any)); n != 15 {
+		t.Errorf("%d topics", n)
+	}
+}
+
+// docs/topics.yaml holds what later revisions of the platform send.
+func TestLaterTopics(t *testing.T) {
+	list, err := topic.ReadFile("../../docs/topics.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t)
+	if _, err := s.store.ApplyTopics(t.Context(), list, auditOf("topics_file")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"conversation.created", "conversation.message", "conversation.custom_fields"} {
+		s.subscribe(name)
+		var shown struct {
+			Sample json.RawMessage `json:"sample"`
+		}
+		a := s.call("GET", "/v1/topics/"+name, "")
+		if a.ok(200); json.Unmarshal([]byte(a.text), &shown) != nil {
+			t.Fatal(a.text)
+		}
+		s.publish(name, string(shown.Sample))
+	}
+}

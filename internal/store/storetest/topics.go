@@ -1,0 +1,82 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+)
+
+func own(name, category string) hook.Topic {
+	return hook.Topic{Name: name, Category: category, Description: "d", Summary: "s", Sample: `{"n": 1.50, "text": "\u0000"}`, Since: "2", Deprecated: true}
+}
+
+// topicsAreKept: what is put is known at once and outlives the process, and what a webhook names is not
+// taken away.
+func topicsAreKept(f *fixture) {
+	f.must(f.PutTopic(f.ctx, own("order.shipped", "ORDER"), audit))
+	f.reopen()
+	got, ok := f.Catalogue().Lookup("order.shipped")
+	equal(f, "after a restart", []any{got, ok}, []any{own("order.shipped", "ORDER"), true})
+	f.must(f.PutTopic(f.ctx, own("ordersshipped", "ORDER"), audit)) // which a careless LIKE would take for the other
+
+	w := f.subscribe("order.shipped", "customer")
+	f.publish(f.event("e1", "order.shipped", "", `{}`))
+	f.refused(f.DeleteTopic(f.ctx, "order.shipped", audit), hook.KindConflict, "topic_in_use")
+	f.must(f.DeleteTopic(f.ctx, "ordersshipped", audit))
+	f.refused(f.PutTopic(f.ctx, own("order.shipped", "OTHER"), audit), hook.KindConflict, "category_fixed")
+	f.must(f.DeleteWebhook(f.ctx, f.company.Key, w.ID, nil, audit))
+	all := f.subscribe("*")
+	f.publish(f.event("e2", "order.shipped", "", `{}`))
+	f.must(f.DeleteTopic(f.ctx, "order.shipped", audit))
+	f.refused(f.DeleteTopic(f.ctx, "order.shipped", audit), hook.KindNotFound, "not_found")
+	equal(f, "topics", len(f.Catalogue().Topics()), 15)
+	f.reopen()
+	fed, err := f.Feed(f.ctx, all.Key, 0, 10)
+	f.must(err)
+	equal(f, "what matched a topic that is gone", []any{len(fed), fed[0].Event.ID}, []any{1, "e2"})
+
+	for i := range store.MaxTopics {
+		f.must(f.PutTopic(f.ctx, hook.Topic{Name: fmt.Sprint("t", i), Category: "T"}, audit))
+	}
+	f.refused(f.PutTopic(f.ctx, own("one_more", "T"), audit), hook.KindConflict, "too_many_topics")
+	large := own("t1", "T")
+	large.Sample = strings.Repeat("x", store.MaxTopicBytes)
+	f.refused(f.PutTopic(f.ctx, large, audit), hook.KindConflict, "too_many_topics")
+}
+
+// topicsOfAFile: what a file named and names no more is taken away, unless a webhook names it; what the API
+// put stays.
+func topicsOfAFile(f *fixture) {
+	names := func() (list []string) {
+		for _, t := range f.Catalogue().Topics()[15:] {
+			list = append(list, t.Name)
+		}
+		return list
+	}
+	apply := func(topics ...hook.Topic) []string {
+		kept, err := f.ApplyTopics(f.ctx, topics, audit)
+		f.must(err)
+		return kept
+	}
+	f.must(f.PutTopic(f.ctx, own("api", "T"), audit))
+	apply(own("a", "T"), own("b", "T"), own("c", "T"))
+	equal(f, "applied", names(), []string{"a", "api", "b", "c"})
+	before, _, err := f.AuditLog(f.ctx, 0, store.Page{Limit: 9})
+	f.must(err)
+	apply(own("a", "T"), own("b", "T"), own("c", "T"))
+	after, _, err := f.AuditLog(f.ctx, 0, store.Page{Limit: 9})
+	f.must(err)
+	equal(f, "the same again", len(after), len(before))
+
+	w := f.subscribe("b")
+	equal(f, "kept", apply(own("a", "T")), []string{"b"})
+	equal(f, "without b and c", names(), []string{"a", "api", "b"})
+	_, err = f.ApplyTopics(f.ctx, []hook.Topic{own("d", "T"), own("a", "OTHER")}, audit)
+	f.refused(err, hook.KindConflict, "category_fixed")
+	equal(f, "a file that cannot be applied", names(), []string{"a", "api", "b"})
+	f.must(f.DeleteWebhook(f.ctx, f.company.Key, w.ID, nil, audit))
+	apply()
+	equal(f, "an empty file", names(), []string{"api"})
+}

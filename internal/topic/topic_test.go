@@ -1,0 +1,118 @@
+package topic
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+)
+
+func TestCheck(t *testing.T) {
+	sound := hook.Topic{Name: "order.shipped", Category: "ORDER", Description: "order shipped"}
+	got, wrong := Check(sound)
+	if wrong != nil || got.Sample != `{"id": "1"}` {
+		t.Errorf("a sound topic: %v, %v", got, wrong)
+	}
+	for field, spoil := range map[string]func(*hook.Topic){
+		"topic: invalid_topic":            func(t *hook.Topic) { t.Name = "Order.*" },
+		"category: required":              func(t *hook.Topic) { t.Category = "" },
+		"category: invalid_category":      func(t *hook.Topic) { t.Category = "Order" },
+		"description: required":           func(t *hook.Topic) { t.Description = "" },
+		"description: too_long":           func(t *hook.Topic) { t.Description = strings.Repeat("é", 1025) },
+		"summary: too_long":               func(t *hook.Topic) { t.Summary = strings.Repeat("x", 1025) },
+		"since: too_long":                 func(t *hook.Topic) { t.Since = strings.Repeat("x", 33) },
+		"sample: invalid_json":            func(t *hook.Topic) { t.Sample = "{" },
+		"sample: too_large":               func(t *hook.Topic) { t.Sample = `"` + strings.Repeat("x", 16<<10) + `"` },
+		"sample: data_already_encoded":    func(t *hook.Topic) { t.Sample = `"{\"id\": 1}"` },
+		"sample: invalid_json (too deep)": func(t *hook.Topic) { t.Sample = strings.Repeat("[", 80) + strings.Repeat("]", 80) },
+	} {
+		bad := sound
+		spoil(&bad)
+		_, wrong := Check(bad)
+		want, _, _ := strings.Cut(field, " (")
+		if len(wrong) != 1 || wrong[0].Field+": "+wrong[0].Code != want {
+			t.Errorf("%s: %v", field, wrong)
+		}
+	}
+}
+
+func file(t *testing.T, text string) ([]hook.Topic, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "topics.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return ReadFile(path)
+}
+
+func TestReadFile(t *testing.T) {
+	want := []hook.Topic{{
+		Name: "order.shipped", Category: "ORDER", Description: "order shipped", Summary: "Sent when it left.", Since: "2",
+		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Deprecated: true,
+	}}
+	for name, text := range map[string]string{
+		"YAML": "topics:\n- topic: order.shipped\n  category: ORDER\n  description: order shipped\n  summary: Sent when it left.\n  since: 2\n  deprecated: true\n" +
+			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n",
+		"JSON": `{"topics": [{"topic": "order.shipped", "category": "ORDER", "description": "order shipped", "summary": "Sent when it left.", "since": "2", "deprecated": true,
+			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}}]}`,
+	} {
+		got, err := file(t, text)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if got, err := file(t, "topics: []"); err != nil || len(got) != 0 {
+		t.Errorf("no topics: %v, %v", got, err)
+	}
+}
+
+// A file that is wrong is refused as a whole, and says where: file, line, entry, field.
+func TestReadFileRefuses(t *testing.T) {
+	const sound = "topics:\n- {topic: a.b, category: A, description: d}\n"
+	for name, test := range map[string]struct{ text, want string }{
+		"nothing":          {"", "must have one member, topics"},
+		"no list":          {"topics: 1", "must have one member, topics"},
+		"another member":   {sound + "more: 1\n", "must have one member, topics"},
+		"no mapping":       {sound + "- x\n", "line 3: topics[1] (): : must be a mapping"},
+		"unknown field":    {sound + "- {topic: b, category: A, description: d, colour: red}\n", "line 3: topics[1] (b): colour: there is no such field"},
+		"no category":      {sound + "- {topic: b, description: d}\n", "line 3: topics[1] (b): category: every topic has a category"},
+		"a list as text":   {sound + "- {topic: [b], category: A, description: d}\n", "topics[1] (): topic: must be a text"},
+		"twice":            {sound + "- {topic: a.b, category: A, description: d}\n", "topics[1] (a.b): topic: stands there twice"},
+		"built in":         {sound + "- {topic: customer, category: CUSTOMER, description: d}\n", "topics[1] (customer): topic: is built in"},
+		"a field twice":    {sound + "- {topic: b, topic: c, category: A, description: d}\n", "topic"},
+		"odd boolean":      {sound + "- {topic: b, category: A, description: d, deprecated: maybe}\n", "deprecated: must be true or false"},
+		"number not JSON":  {sound + "- {topic: b, category: A, description: d, sample: {n: 0x10}}\n", "sample: line 3: 0x10 is not written as in JSON"},
+		"alias":            {sound + "- {topic: b, category: A, description: d, sample: {a: &x 1, b: *x}}\n", "aliases are not read"},
+		"deep":             {sound + "- {topic: b, category: A, description: d, sample: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "}\n", "sample: nests deeper"},
+		"two documents":    {sound + "---\n" + sound, "more than one document"},
+		"no YAML":          {"topics: [", "topics.yaml: "},
+		"larger than that": {"topics:\n#" + strings.Repeat("x", 4<<20), "is larger than"},
+	} {
+		got, err := file(t, test.text)
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "topics.yaml") {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if _, err := ReadFile(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}
+
+func FuzzReadFile(f *testing.F) {
+	f.Add("topics:\n- {topic: a.b, category: A, description: d, sample: {n: 1}}\n")
+	f.Add(`{"topics": [{"topic": "x", "sample": [1, "é", null]}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := read([]byte(text))
+		if err != nil {
+			return
+		}
+		for _, topic := range list {
+			if again, wrong := Check(topic); wrong != nil || again != topic {
+				t.Errorf("%v was read and is not sound: %v", topic, wrong)
+			}
+		}
+	})
+}
