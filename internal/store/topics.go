@@ -263,11 +263,25 @@ func topicDocument(t hook.Topic) []byte {
 	return text
 }
 
-// topicUsed counts the webhooks that name a topic, of all companies. A wildcard names none.
-func topicUsed(ctx context.Context, q sql.Tx, name string) (n int, err error) {
-	err = sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE deleted_at IS NULL AND topics LIKE $1 ESCAPE '\'`,
-		[]any{`%"` + strings.ReplaceAll(name, "_", `\_`) + `"%`}, &n)
-	return n, err
+// topicUsed counts the webhooks that name a topic, of all companies, a part of the table at a time. A wildcard
+// names none.
+func topicUsed(ctx context.Context, q sql.Tx, name string) (used int, err error) {
+	const part = 5000
+	var last int64
+	if err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = 'webhook_key'`, nil, &last); err != nil {
+		return 0, err
+	}
+	pattern := `%"` + strings.ReplaceAll(name, "_", `\_`) + `"%`
+	for after := int64(0); after < last; after += part {
+		var n int
+		err := sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE key > $1 AND key <= $2 AND deleted_at IS NULL AND topics LIKE $3 ESCAPE '\'`,
+			[]any{after, after + part, pattern}, &n)
+		if err != nil {
+			return 0, err
+		}
+		used += n
+	}
+	return used, nil
 }
 
 // CopyTopics takes the topics of one database, which belong to no company, along into another; those that are
