@@ -101,6 +101,9 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if s.store, err = s.openStore(ctx, keys.master, o.Restored); err != nil {
 		return nil, err
 	}
+	if _, embedded := s.store.Disk(); embedded {
+		s.metrics.Disk(func() float64 { d, _ := s.store.Disk(); return float64(d.Free) })
+	}
 	if err := s.askHeld(ctx, o.Resume); err != nil {
 		return nil, err
 	}
@@ -457,6 +460,9 @@ func (s *Server) OperatorKey() config.Secret { return s.cfg.OperatorKey }
 
 // isReady answers whether this node serves: the store answers, and it may make deliveries.
 func (s *Server) isReady(ctx context.Context) error {
+	if d, ok := s.store.Disk(); ok && d.Low() {
+		return d.Err()
+	}
 	return errors.Join(s.store.Ping(ctx), s.node.ready(ctx))
 }
 

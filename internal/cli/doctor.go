@@ -66,7 +66,12 @@ func (x *examination) fail(name, detail string) {
 
 func (p *Program) runDoctor(ctx context.Context, api *caller) error {
 	x := &examination{api: api}
-	if x.check("server", func() (string, error) { return "serves at " + api.settings.URL, api.Ready(ctx) }) {
+	ready := api.Ready(ctx)
+	if p, ok := errors.AsType[*client.Problem](ready); ok && p.Code == "disk_low" { // all else can be asked
+		x.fail("disk", p.Detail)
+		ready = nil
+	}
+	if x.check("server", func() (string, error) { return "serves at " + api.settings.URL, ready }) {
 		x.check("clock", func() (string, error) { return x.clock(ctx) })
 		if x.check("key", func() (string, error) { return "is valid", discard(api.Topics(ctx)) }) {
 			x.company(ctx)

@@ -184,14 +184,6 @@ func count(v any) string {
 	return b.String()
 }
 
-// counted is a number and what is counted.
-func counted(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return count(n) + " " + what
-}
-
 // ms renders milliseconds with three significant digits.
 func ms(v any) string {
 	var f float64

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -19,7 +20,12 @@ func (a *API) openRoutes() {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		if err := a.opt.Ready(ctx); err != nil {
-			w.(*exchange).fail(&hook.Error{Kind: hook.KindUnavailable, Code: "not_ready", Detail: "this node does not serve now", Err: err, RetryAfter: time.Second})
+			refusal := hook.Error{Kind: hook.KindUnavailable, Code: "not_ready", Detail: "this node does not serve now", Err: err}
+			if low, ok := errors.AsType[*hook.Error](err); ok && low.Code == "disk_low" {
+				refusal = *low
+			}
+			refusal.RetryAfter = time.Second
+			w.(*exchange).fail(&refusal)
 			return
 		}
 		w.Header()["Content-Type"] = jsonContent

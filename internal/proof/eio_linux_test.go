@@ -105,6 +105,9 @@ func (r *rig) publishUntilItEnds(server *process.Server) {
 		if code := server.ExitCode(); code != 3 {
 			r.t.Errorf("exit code %d, want 3", code)
 		}
+		if !strings.Contains(server.Tail(), "EIO, input/output error") {
+			r.t.Errorf("the log does not name the fault:\n%s", server.Tail())
+		}
 	case <-timer.C:
 		r.t.Errorf("after a failed write to the store the server goes on")
 	}

@@ -1,6 +1,7 @@
 package proof_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -125,15 +127,24 @@ func refusedWell(t *testing.T, r *rig) {
 		t.Fatalf("%v in %s", err, text)
 	}
 	seconds, err := strconv.Atoi(header.Get("Retry-After"))
-	if status != http.StatusServiceUnavailable || p.Code != "disk_low" || err != nil || seconds < 1 {
+	if status != http.StatusServiceUnavailable || p.Code != "disk_low" || !bytes.Contains(text, []byte("disk has no room")) || err != nil || seconds < 1 {
 		t.Errorf("%d %s, Retry-After %q", status, text, header.Get("Retry-After"))
+	}
+	_, _, ready := request(r.ctx, t, s.URL+"/readyz", s.Key, "")
+	low := regexp.MustCompile(regexp.QuoteMeta(r.options.Dir) + ` has \d+ MiB free, below its low-water mark of 64 MiB.*"disk_low"`).Find(ready)
+	if low == nil || !strings.Contains(s.Tail(), `"the disk is below its low-water mark`) || !strings.Contains(s.Tail(), r.options.Dir) {
+		t.Errorf("/readyz: %s\nlog: %s", ready, s.Tail())
 	}
 }
 
-// request posts a body outside of any journal.
+// request posts a body outside of any journal, or asks where there is none.
 func request(ctx context.Context, t *testing.T, url, key, body string) (status int, header http.Header, text []byte) {
 	t.Helper()
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	method := http.MethodPost
+	if body == "" {
+		method = http.MethodGet
+	}
+	q, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,13 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -82,5 +86,44 @@ func TestDatabaseFull(t *testing.T) {
 	}
 	if len(events) != len(appended)+1 || lane.Cursor.Delivered != recorded || int64(len(lane.Above)) != recorded {
 		t.Errorf("%d events for %d answers, %d counted and %d attempts for %d records", len(events)-1, len(appended), lane.Cursor.Delivered, len(lane.Above), recorded)
+	}
+}
+
+// TestDiskLow: below the low-water mark nothing is appended; whoever publishes is told that it is the disk, and
+// whoever runs the server its path and figures, also in the log.
+func TestDiskLow(t *testing.T) {
+	for mark, refused := range map[int64]bool{1 << 60: true, -1: false} { // the second is the control
+		var said strings.Builder
+		dir := t.TempDir()
+		s, err := store.OpenSQLite(t.Context(), store.Options{
+			Dir: dir, MasterKey: make([]byte, 32), UnsafeNoSync: true, MinFreeDisk: mark, Log: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.EnsureCompany(t.Context(), "c1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		append := func() error {
+			_, err := s.Append(t.Context(), c.Partition, []*hook.Event{{ID: "e", Company: c.Key, Topic: "conversation", Data: []byte("1")}})
+			return err
+		}
+		for end := time.Now().Add(10 * time.Second); refused && append() == nil && time.Now().Before(end); { // it looks beside
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // a condition of another goroutine
+		}
+		err = append()
+		d, ok := s.Disk()
+		s.Close()
+		e, _ := errors.AsType[*hook.Error](err)
+		if refused != (e != nil && e.Code == "disk_low" && strings.Contains(e.Detail, "disk")) || !ok || d.Path != dir || d.Free <= 0 || refused != d.Low() {
+			t.Errorf("mark %d: %v, %+v", mark, err, d)
+		}
+		if refused != strings.Contains(said.String(), "low-water mark") || refused != strings.Contains(said.String(), dir) {
+			t.Errorf("mark %d: the log says %q", mark, said.String())
+		}
+		if err := d.Err(); refused != (err != nil && strings.Contains(err.Error(), fmt.Sprintf("the disk of %s has %d MiB free, below its low-water mark of %d MiB", dir, d.Free>>20, mark>>20))) {
+			t.Errorf("mark %d: %v", mark, err)
+		}
 	}
 }

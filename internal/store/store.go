@@ -192,6 +192,16 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
+// Disk is the room for an embedded database; ok is false where the database is elsewhere.
+func (s *Store) Disk() (d sql.Disk, ok bool) {
+	e, embedded := s.engine.(interface{ Disk() (sql.Disk, error) })
+	if !embedded {
+		return d, false
+	}
+	d, err := e.Disk()
+	return d, err == nil
+}
+
 func (s *Store) write(ctx context.Context, fn func(sql.Tx) error) error {
 	return s.engine.Write(ctx, fn)
 }

@@ -2,8 +2,10 @@ package telemetry
 
 import (
 	"cmp"
+	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +41,7 @@ type Metrics struct {
 	groupItems    *prometheus.HistogramVec // by what is committed
 	groupDuration *prometheus.HistogramVec
 	wal           prometheus.Gauge
+	disk          atomic.Pointer[func() float64]
 	wentBack      prometheus.Counter
 	checkpoint    prometheus.Histogram
 
@@ -85,6 +88,9 @@ func NewMetrics(version string) *Metrics {
 	m.groupDuration = m.histograms("commit_duration_seconds", "Time of one commit with its fsync, by what was committed.", seconds, "what")
 	m.wentBack = m.counter("store_went_back_total", "Times at which this node found the store older than what was acknowledged, and began another era.")
 	m.wal = m.gauge("store_wal_bytes", "Size of the embedded store's write-ahead log.")
+	declared(m, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "store_disk_free_bytes", Help: "Room on the embedded store's disk; below 64 MiB no events are accepted.",
+	}, m.diskFree))
 	m.checkpoint = m.histogram("store_checkpoint_duration_seconds", "Time of one checkpoint of the embedded store.", seconds)
 
 	m.requests = m.counters("http_requests_total", "Requests to the API, by route, method and status.", "route", "method", "status")
@@ -180,6 +186,17 @@ func (m *Metrics) CommitGroup(what string, items int, took time.Duration) {
 
 // WAL says how long the embedded store's write-ahead log is now, in bytes.
 func (m *Metrics) WAL(bytes int64) { m.wal.Set(float64(bytes)) }
+
+// Disk gives the metric of the room on the embedded store's disk its source, in bytes.
+func (m *Metrics) Disk(free func() float64) { m.disk.Store(&free) }
+
+// diskFree is not a number where nothing is known.
+func (m *Metrics) diskFree() float64 {
+	if free := m.disk.Load(); free != nil {
+		return (*free)()
+	}
+	return math.NaN()
+}
 
 // Checkpoint measures one checkpoint of the embedded store.
 func (m *Metrics) Checkpoint(took time.Duration) { m.checkpoint.Observe(took.Seconds()) }

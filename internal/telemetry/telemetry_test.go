@@ -145,6 +145,7 @@ func TestMetrics(t *testing.T) {
 	m.WebhookDeactivated(hook.ReasonGone)
 	m.CommitGroup("append", 32, 3*time.Millisecond)
 	m.WAL(4096)
+	m.Disk(func() float64 { return 4711 })
 	m.Checkpoint(time.Millisecond)
 	m.Request("POST /v1/events", "POST", 202, time.Millisecond)
 	m.Request("", "BREW", 405, time.Millisecond)
@@ -160,7 +161,7 @@ func TestMetrics(t *testing.T) {
 		`in_flight 2`, `parked 7`, `lanes{state="attached"} 5`, `lanes{state="detached"} 2`, `lag_events 11`, `partitions 21`,
 		`webhooks_deactivated_total{reason="gone"} 1`, `webhooks_deactivated_total{reason="failing"} 0`,
 		`commit_group_items_sum{what="append"} 32`, `commit_duration_seconds_bucket{what="append",le="0.005"} 1`,
-		`store_wal_bytes 4096`, `store_checkpoint_duration_seconds_count 1`,
+		`store_wal_bytes 4096`, `store_disk_free_bytes 4711`, `store_checkpoint_duration_seconds_count 1`,
 		`http_requests_total{method="POST",route="POST /v1/events",status="202"} 1`,
 		`http_requests_total{method="other",route="",status="405"} 1`,
 	} {

@@ -91,6 +91,14 @@ func SetMeta(ctx context.Context, q Tx, name string, value int64) error {
 	return err
 }
 
+// DiskUnavailable is [Unavailable] for want of room.
+func DiskUnavailable(code string, cause error) error {
+	return &hook.Error{
+		Kind: hook.KindUnavailable, Code: code, Detail: "the server's disk has no room: nothing is accepted until there is; try again",
+		RetryAfter: time.Second, Err: cause,
+	}
+}
+
 // Unavailable is the error for a store that cannot commit now.
 func Unavailable(code string, cause error) error {
 	return &hook.Error{

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
 // Sizes of the write-ahead log at which something happens.
@@ -24,6 +25,7 @@ const (
 // free disk space on the way. While nothing is written it sleeps.
 func (l *Engine) checkpoints(ctx context.Context) {
 	const pause = 250 * time.Millisecond
+	l.watchDisk()
 	for {
 		var again <-chan time.Time
 		if l.full.Load() {
@@ -66,7 +68,8 @@ func (l *Engine) checkpointFailed(err error, size int64) {
 	case l.opt.Fatal == nil:
 		panic(err)
 	default:
-		l.opt.Fatal(fmt.Errorf("checkpoint: %w", err))
+		// Its connection does not tell the system's number; what has no room is not fatal and has a code of its own.
+		l.opt.Fatal(fmt.Errorf("checkpoint: %w: most likely %s, %w", err, unix.ErrnoName(unix.EIO), unix.EIO))
 	}
 }
 
@@ -132,11 +135,23 @@ func (l *Engine) copyBack(ctx context.Context, mode string) (size int64, held bo
 // watchDisk refuses appends below the low-water mark, so that there is room to record what was
 // accepted already.
 func (l *Engine) watchDisk() {
-	if l.opt.MinFreeDisk < 0 {
+	d, err := l.Disk()
+	if err != nil || l.full.Swap(d.Low()) == d.Low() || l.opt.Log == nil {
 		return
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(l.opt.Dir, &fs); err == nil {
-		l.full.Store(int64(fs.Bavail)*fs.Bsize < l.opt.MinFreeDisk)
+	if d.Low() {
+		l.opt.Log.Error("the disk is below its low-water mark: no events are accepted until there is room; deliveries go on",
+			"path", d.Path, "free_bytes", d.Free, "low_water_mark_bytes", d.Mark)
+		return
 	}
+	l.opt.Log.Info("the disk has room again: events are accepted", "path", d.Path, "free_bytes", d.Free)
+}
+
+// Disk says how much room there is for the database.
+func (l *Engine) Disk() (sql.Disk, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(l.opt.Dir, &fs); err != nil {
+		return sql.Disk{}, fmt.Errorf("free space of %s: %w", l.opt.Dir, err)
+	}
+	return sql.Disk{Path: l.opt.Dir, Free: int64(fs.Bavail) * fs.Bsize, Mark: l.opt.MinFreeDisk}, nil
 }

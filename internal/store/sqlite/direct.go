@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/libc"
 	"modernc.org/sqlite"
 	capi "modernc.org/sqlite/lib"
@@ -83,8 +84,21 @@ func (d *direct) fail(rc int32) error {
 	text := "out of memory"
 	if d.db != 0 {
 		text = libc.GoString(capi.Xsqlite3_errmsg(d.tls, d.db))
+		text = named(text, int(rc), unix.Errno(capi.Xsqlite3_system_errno(d.tls, d.db)))
 	}
 	return &directError{int(rc), text}
+}
+
+// named adds to SQLite's words for a fault of the disk the system's name of it: SQLite says "disk I/O error" to
+// a dead disk and to one without room alike.
+func named(text string, code int, errno unix.Errno) string {
+	switch {
+	case code&0xff == sqliteFull:
+		errno = unix.ENOSPC // for which it keeps no number
+	case code&0xff != sqliteIOErr || errno == 0:
+		return text
+	}
+	return text + ": " + unix.ErrnoName(errno) + ", " + errno.Error()
 }
 
 // Code is SQLite's extended result code in an error, whichever connection it came from.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -176,5 +177,24 @@ func TestDirectRowsBesideOthers(t *testing.T) {
 	var returned int64
 	if err := sql.One(t.Context(), d, `INSERT INTO t (b) VALUES ($1) RETURNING a`, []any{"new"}, &returned); err != nil || returned != 20 {
 		t.Errorf("%d, %v", returned, err)
+	}
+}
+
+// TestFaultsOfTheDiskAreNamed as the system names them.
+func TestFaultsOfTheDiskAreNamed(t *testing.T) {
+	for _, x := range []struct {
+		code  int
+		errno unix.Errno
+		want  string
+	}{
+		{sqliteIOErr, unix.EIO, "x: EIO, input/output error"},
+		{1034, unix.ENOSPC, "x: ENOSPC, no space left on device"}, // IOERR_FSYNC
+		{sqliteFull, 0, "x: ENOSPC, no space left on device"},
+		{sqliteIOErr, 0, "x"},
+		{sqliteUnique, unix.EIO, "x"},
+	} {
+		if got := named("x", x.code, x.errno); got != x.want {
+			t.Errorf("%d, %d: %q, want %q", x.code, x.errno, got, x.want)
+		}
 	}
 }

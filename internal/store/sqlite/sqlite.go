@@ -269,7 +269,7 @@ func (l *Engine) AppendAcross(ctx context.Context, events []*hook.Event) (log.Ba
 
 func (l *Engine) Append(ctx context.Context, _ hook.Partition, events []*hook.Event) (log.Batch, error) {
 	if l.full.Load() {
-		return log.Batch{}, sql.Unavailable("disk_low", errors.New("free disk space is below the low-water mark"))
+		return log.Batch{}, sql.DiskUnavailable("disk_low", errors.New("free disk space is below the low-water mark"))
 	}
 	if l.walSize.Load() > walRefuse {
 		return log.Batch{}, sql.Unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
@@ -321,7 +321,7 @@ func (l *Engine) mapError(err error) error {
 	if code, ok := Code(err); ok {
 		switch code & 0xff {
 		case sqliteFull:
-			return sql.Unavailable("disk_full", err)
+			return sql.DiskUnavailable("disk_full", err)
 		case sqliteBusy, sqliteLocked:
 			return sql.Unavailable("store_busy", err)
 		}
