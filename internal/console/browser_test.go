@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
@@ -471,6 +473,48 @@ func TestBrowserLiveTail(t *testing.T) {
 	b.click("#row-" + w.good + "-" + event + " a")
 	b.see("h1", "customer.identify")
 	b.calm()
+}
+
+// TestBrowserLiveTailBehindProxy: while the server restarts, the proxy before it answers 502 itself, with which
+// a browser ends a stream for good. The page asks again, and has what was sent meanwhile.
+func TestBrowserLiveTailBehindProxy(t *testing.T) {
+	w := newWorld(t)
+	target, err := url.Parse(w.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var down atomic.Bool
+	var refused atomic.Int32
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }, FlushInterval: -1}
+	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if down.Load() {
+			refused.Add(1)
+			rw.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		forward.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(func() { proxy.CloseClientConnections(); proxy.Close() })
+	b := openTab(t)
+	b.enter(w.Server)
+	b.base = strings.Replace(proxy.URL, "127.0.0.1", target.Hostname(), 1) // whose cookie it is
+	b.open("/console/webhooks/" + w.good + "/deliveries")
+	b.see("live-tail", "Live")
+	w.publish(t, "customer.identify", map[string]any{"id": "before"})
+	b.see("#tail-rows tr:first-child", "before")
+	down.Store(true)
+	proxy.CloseClientConnections()
+	b.see("live-tail", "Connecting")
+	eventually(b, func() error {
+		if refused.Load() == 0 {
+			return errors.New("the stream was not asked for again")
+		}
+		return nil
+	})
+	w.publish(t, "customer.identify", map[string]any{"id": "meanwhile"})
+	down.Store(false)
+	b.see("live-tail", "Live")
+	b.see("#tail-rows tr:first-child", "meanwhile")
 }
 
 // TestBrowserKeyboard: all of it without a mouse.

@@ -249,6 +249,9 @@ func (c *Console) streamRoutes(mux *http.ServeMux) {
 		if id := v.query("webhook_id"); id != "" {
 			q.Set("webhook_id", id)
 		}
+		if last := v.query("after"); last != "" { // of a page that had to ask anew: EventSource can set no header
+			v.r.Header.Set("Last-Event-ID", last)
+		}
 		return v.pass("/v1/stream?" + q.Encode())
 	})
 }

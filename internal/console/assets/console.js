@@ -209,17 +209,29 @@ class LiveTail extends HTMLElement {
     area.addEventListener("pointerleave", this.leave);
     area.addEventListener("focusin", this.enter);
     area.addEventListener("focusout", this.leave);
-    this.source = new EventSource(this.getAttribute("src"));
-    this.source.onopen = () => { this.open = true; this.show(); };
-    this.source.onerror = () => { this.open = false; this.show(); };
-    this.source.addEventListener("attempt", (e) => { this.queue.push(JSON.parse(e.data)); this.queue.splice(0, this.queue.length - 200); this.flush(); });
+    this.connect(1000);
     this.show();
   }
-  disconnectedCallback() { this.source?.close(); }
+  // A stream that ends is asked for again by itself. One that is refused is not, which is what a proxy does
+  // for a moment while the server behind it restarts.
+  connect(wait) {
+    const address = new URL(this.getAttribute("src"), location.href);
+    if (this.last) address.searchParams.set("after", this.last);
+    this.source = new EventSource(address);
+    this.source.onopen = () => { this.open = true; wait = 1000; this.show(); };
+    this.source.onerror = () => {
+      this.open = false;
+      if (this.source.readyState === EventSource.CLOSED) this.again = setTimeout(() => this.connect(Math.min(2 * wait, 30000)), wait);
+      this.show();
+    };
+    this.source.addEventListener("gap", () => { this.missed = true; this.show(); });
+    this.source.addEventListener("attempt", (e) => { this.last = e.lastEventId; this.queue.push(JSON.parse(e.data)); this.queue.splice(0, this.queue.length - 200); this.flush(); });
+  }
+  disconnectedCallback() { this.source?.close(); clearTimeout(this.again); }
   show() {
     const held = this.paused || this.under;
     this.lamp.className = "live" + (held ? " held" : this.open ? " on" : "");
-    this.state.textContent = !this.open ? "Connecting" : held ? `Held${this.queue.length ? `, ${this.queue.length} new` : ""}` : "Live";
+    this.state.textContent = !this.open ? "Connecting" : held ? `Held${this.queue.length ? `, ${this.queue.length} new` : ""}` : this.missed ? "Live; some were missed, load the page again" : "Live";
   }
   flush() {
     if (!this.paused && !this.under && !this.waiting) {
