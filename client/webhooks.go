@@ -94,24 +94,25 @@ type SecretRotation struct {
 
 // Health says how a webhook fares.
 type Health struct {
-	State               State      `json:"state" enum:"healthy,failing,down"`
-	Reason              *string    `json:"reason" doc:"Why it does what it does now, in a word or two: idle, or what the last failure was."`
-	Since               *time.Time `json:"since" doc:"Of the first failure in a row; null when healthy."`
-	ConsecutiveFailures int        `json:"consecutive_failures"`
-	LastSuccessAt       *time.Time `json:"last_success_at"`
-	LastFailureAt       *time.Time `json:"last_failure_at" doc:"Of the last attempt that did not deliver, whatever the answer said of the endpoint."`
-	NextProbeAt         *time.Time `json:"next_probe_at"`
-	Backlog             Backlog    `json:"backlog"`
-	OldestPendingAt     *time.Time `json:"oldest_pending_at" doc:"Acceptance of the oldest event that is not delivered yet."`
-	Parked              int        `json:"parked" doc:"Deliveries that wait for a retry."`
-	ExpiresAt           *time.Time `json:"expires_at" doc:"When the oldest undelivered event will be given up, if nothing changes."`
-	SuccessRate         *float64   `json:"success_rate" doc:"Of the last day's attempts at this endpoint, the part that delivered: 0 to 1; null when there were none."`
-	RefusesSince        *time.Time `json:"refuses_since" doc:"The endpoint answers, and has taken nothing since then in ten attempts or more: it is not down, and somebody should look."`
-	Live                bool       `json:"live" doc:"False: this node does not run the webhook and tells what is stored."`
-	ThrottledUntil      *time.Time `json:"throttled_until" doc:"Until when nothing is sent, because the endpoint asked for that: 429, 503 or Retry-After."`
-	OwnFault            *string    `json:"own_fault" doc:"A fault of the server's, not of the endpoint, that holds it up now."`
-	LastError           *LastError `json:"last_error" doc:"Of the last attempt that did not deliver, since the endpoint was set; it may have succeeded after."`
-	Sentence            string     `json:"sentence" doc:"How it fares and, where it does not, why and what to do about it, for people."`
+	State               State             `json:"state" enum:"healthy,failing,down"`
+	Reason              *string           `json:"reason" doc:"Why it does what it does now, in a word or two: idle, or what the last failure was."`
+	Since               *time.Time        `json:"since" doc:"Of the first failure in a row; null when healthy."`
+	ConsecutiveFailures int               `json:"consecutive_failures"`
+	LastSuccessAt       *time.Time        `json:"last_success_at"`
+	LastFailureAt       *time.Time        `json:"last_failure_at" doc:"Of the last attempt that did not deliver, whatever the answer said of the endpoint."`
+	NextProbeAt         *time.Time        `json:"next_probe_at"`
+	Backlog             Backlog           `json:"backlog"`
+	OldestPendingAt     *time.Time        `json:"oldest_pending_at" doc:"Acceptance of the oldest event that is not delivered yet."`
+	Parked              int               `json:"parked" doc:"Deliveries that wait for a retry."`
+	Waiting             map[Cause]Waiting `json:"waiting,omitzero" doc:"For what deliveries wait, each for one thing: pending (their turn), throttled, down, own_fault, paused (also while INACTIVE), parked (the time of their retry), held (an earlier one of their object). Not in lists."`
+	ExpiresAt           *time.Time        `json:"expires_at" doc:"When the oldest undelivered event will be given up, if nothing changes."`
+	SuccessRate         *float64          `json:"success_rate" doc:"Of the last day's attempts at this endpoint, the part that delivered: 0 to 1; null when there were none."`
+	RefusesSince        *time.Time        `json:"refuses_since" doc:"The endpoint answers, and has taken nothing since then in ten attempts or more: it is not down, and somebody should look."`
+	Live                bool              `json:"live" doc:"False: this node does not run the webhook and tells what is stored."`
+	ThrottledUntil      *time.Time        `json:"throttled_until" doc:"Until when nothing is sent, because the endpoint asked for that: 429, 503 or Retry-After."`
+	OwnFault            *string           `json:"own_fault" doc:"A fault of the server's, not of the endpoint, that holds it up now."`
+	LastError           *LastError        `json:"last_error" doc:"Of the last attempt that did not deliver, since the endpoint was set; it may have succeeded after."`
+	Sentence            string            `json:"sentence" doc:"How it fares and, where it does not, why and what to do about it, for people."`
 }
 
 // LastError is the last attempt of a webhook that did not deliver, and what to do about it.
@@ -121,6 +122,13 @@ type LastError struct {
 	Detail     string    `json:"detail"`
 	Advice     string    `json:"advice"`
 	At         time.Time `json:"at"`
+}
+
+// Waiting is how many deliveries wait for one thing.
+type Waiting struct {
+	Count    int        `json:"count"`
+	Exact    bool       `json:"exact" doc:"False: there are at least so many."`
+	OldestAt *time.Time `json:"oldest_at" doc:"Acceptance of the oldest event among them."`
 }
 
 // Backlog is how many events wait behind the cursor.

@@ -178,3 +178,17 @@ const (
 	NDJSON Format = "ndjson"
 	CSV    Format = "csv"
 )
+
+// Cause is what a delivery waits for.
+type Cause string
+
+// Causes for which deliveries wait.
+const (
+	CausePending   Cause = "pending"   // its turn
+	CauseThrottled Cause = "throttled" // the endpoint asked to wait
+	CauseDown      Cause = "down"      // the endpoint does not answer
+	CauseOwnFault  Cause = "own_fault" // the server cannot ask the endpoint
+	CausePaused    Cause = "paused"    // the webhook is PAUSED or INACTIVE
+	CauseParked    Cause = "parked"    // it failed, and its retry has a time
+	CauseHeld      Cause = "held"      // an earlier one of its object is not delivered
+)

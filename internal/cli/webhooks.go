@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +96,7 @@ func (p *Program) webhook(w *client.Webhook, more ...field) error {
 			fields,
 			field{"health", h.Sentence},
 			field{"backlog", backlog(h)},
+			field{"waiting", waiting(h)},
 			field{"last success", show(h.LastSuccessAt)},
 			field{"last failure", show(h.LastFailureAt)},
 			field{"success rate", percent(h.SuccessRate)},
@@ -125,6 +128,20 @@ func backlog(h *client.Health) string {
 		more = "more than "
 	}
 	return fmt.Sprintf("%s%d events, %d waiting for a retry", more, h.Backlog.Count, h.Parked)
+}
+
+// waiting tells for what deliveries wait, and since when the oldest of them was accepted.
+func waiting(h *client.Health) string {
+	var list []string
+	for _, cause := range slices.Sorted(maps.Keys(h.Waiting)) {
+		x := h.Waiting[cause]
+		more := ""
+		if !x.Exact {
+			more = "more than "
+		}
+		list = append(list, strings.TrimSuffix(fmt.Sprintf("%s%d %s since %s", more, x.Count, cause, show(x.OldestAt)), " since "))
+	}
+	return strings.Join(list, ", ")
 }
 
 func orNone(s string) string {

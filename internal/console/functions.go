@@ -24,7 +24,7 @@ var functions = template.FuncMap{
 	"asset": assetAddress, "icon": icon, "ago": ago, "ahead": ahead, "exact": exact, "iso": iso, "deref": deref,
 	"count": count, "ms": ms, "percent": percent, "bytes": byteSize, "seconds": seconds, "spark": sparkOf, "bars": bars,
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "begins": strings.HasPrefix, "list": list,
-	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
+	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "waits": func(c client.Cause) string { return waits[c] }, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"attempts": attempts, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
 	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "documented": func(topic string) bool { _, ok := hook.LookupTopic(topic); return ok }, "schema": func(text any) string { return schema(textOf(text)) },
 }
@@ -330,6 +330,13 @@ func tone(state any) string {
 		return "info"
 	}
 	return "calm"
+}
+
+// waits are the things that deliveries wait for.
+var waits = map[client.Cause]string{
+	client.CausePending: "Waiting their turn", client.CauseThrottled: "Waiting as the endpoint asked", client.CauseDown: "Waiting for the endpoint",
+	client.CauseOwnFault: "Waiting for this server", client.CausePaused: "Waiting to be set active", client.CauseParked: "Waiting for a retry",
+	client.CauseHeld: "Held behind an earlier one",
 }
 
 // words are states as people read them.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"maps"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
@@ -55,8 +56,31 @@ func (a *API) health(ctx context.Context, w *hook.Webhook) (*client.Health, erro
 		h.ExpiresAt = &end
 	}
 	a.bound(w, &h)
+	h.Waiting = waiting(w, &h, s)
 	h.Sentence = advice.Sentence(standing(w, &h, s.Backlog+s.Parked))
 	return &h, nil
+}
+
+// waiting says for what the deliveries of a webhook wait: each for one thing.
+func waiting(w *hook.Webhook, h *client.Health, s *store.Standing) map[client.Cause]client.Waiting {
+	cause := client.CausePending
+	switch {
+	case w.Status != hook.Active:
+		cause = client.CausePaused
+	case h.OwnFault != nil:
+		cause = client.CauseOwnFault
+	case h.State == client.Down:
+		cause = client.CauseDown
+	case h.ThrottledUntil != nil:
+		cause = client.CauseThrottled
+	}
+	all := map[client.Cause]client.Waiting{
+		cause:              {Count: s.Backlog, Exact: s.BacklogExact, OldestAt: s.OldestInBacklogAt},
+		client.CauseParked: {Count: s.Parked - s.Held, Exact: true, OldestAt: s.OldestRetryAt},
+		client.CauseHeld:   {Count: s.Held, Exact: true, OldestAt: s.OldestHeldAt},
+	}
+	maps.DeleteFunc(all, func(_ client.Cause, x client.Waiting) bool { return x.Count == 0 })
+	return all
 }
 
 // stored is what the store knows of how a webhook fares.

@@ -15,9 +15,12 @@ type Standing struct {
 	Cursor          hook.Cursor
 	Place           hook.Offset // every match up to here is settled or parked
 	Parked          int         // live deliveries that wait for a retry, held ones included
+	Held            int         // of those
 	Backlog         int         // matches above the place that are neither settled nor parked
 	BacklogExact    bool        // false: there are at least Backlog
 	OldestPendingAt *time.Time  // acceptance of the oldest delivery that is pending or parked
+	// The same of those that wait for a time, that are held, and that are in the backlog.
+	OldestRetryAt, OldestHeldAt, OldestInBacklogAt *time.Time
 }
 
 // Limits of counting a backlog for a page that somebody looks at.
@@ -31,7 +34,7 @@ const (
 func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, error) {
 	var st Standing
 	var above map[hook.Offset]bool
-	var head, parked hook.Offset
+	var head, retry, held hook.Offset
 	err := s.read(ctx, func(q sql.Tx) error {
 		v, err := s.view(ctx, q, nil, key)
 		if err != nil {
@@ -44,11 +47,16 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 		if head, err = s.head(ctx, q, v.partition); err != nil {
 			return err
 		}
-		err = sql.One(ctx, q, `SELECT count(*), coalesce(min("offset"), 0) FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &st.Parked, &parked)
-		if err != nil || parked == 0 {
-			return err
+		err = sql.One(ctx, q, `
+			SELECT count(*), coalesce(sum(CASE WHEN due_at IS NULL THEN 1 ELSE 0 END), 0),
+				coalesce(min(CASE WHEN due_at IS NOT NULL THEN "offset" END), 0), coalesce(min(CASE WHEN due_at IS NULL THEN "offset" END), 0)
+			FROM parked WHERE webhook = $1 AND kind = 'live'`, []any{int64(key)}, &st.Parked, &st.Held, &retry, &held)
+		if err == nil && retry > 0 {
+			st.OldestRetryAt, err = v.acceptedAt(ctx, retry)
 		}
-		st.OldestPendingAt, err = v.acceptedAt(ctx, parked)
+		if err == nil && held > 0 {
+			st.OldestHeldAt, err = v.acceptedAt(ctx, held)
+		}
 		return err
 	})
 	if err != nil {
@@ -68,17 +76,22 @@ func (s *Store) Standing(ctx context.Context, key hook.WebhookKey) (*Standing, e
 		return nil, fmt.Errorf("count backlog: %w", err)
 	}
 	st.BacklogExact = reached == head
-	if oldest > 0 && (parked == 0 || oldest < parked) {
+	if oldest > 0 {
 		err = s.read(ctx, func(q sql.Tx) error {
 			v, err := s.view(ctx, q, nil, key)
 			if err == nil {
-				st.OldestPendingAt, err = v.acceptedAt(ctx, oldest)
+				st.OldestInBacklogAt, err = v.acceptedAt(ctx, oldest)
 			}
 			return err
 		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read standing: %w", err)
+	}
+	for _, at := range []*time.Time{st.OldestRetryAt, st.OldestHeldAt, st.OldestInBacklogAt} {
+		if at != nil && (st.OldestPendingAt == nil || at.Before(*st.OldestPendingAt)) {
+			st.OldestPendingAt = at
+		}
 	}
 	return &st, nil
 }

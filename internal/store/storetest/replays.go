@@ -362,9 +362,11 @@ func standingCounts(f *fixture) {
 	f.must(err)
 	equal(f, "standing", []any{st.Place, st.Parked, st.Backlog, st.BacklogExact, *st.OldestPendingAt, st.Cursor.Sequence},
 		[]any{hook.Offset(8), 3, 1, true, f.clock(), int64(6)})
+	equal(f, "held", []any{st.Held, *st.OldestHeldAt, *st.OldestRetryAt, *st.OldestInBacklogAt}, []any{1, f.clock(), f.clock(), f.clock()})
 	a := f.subscribe("customer")
 	st, err = f.Standing(f.ctx, a.Key)
 	f.must(err)
+	equal(f, "nothing yet", []any{st.Held, st.OldestHeldAt == nil, st.OldestRetryAt == nil, st.OldestInBacklogAt == nil}, []any{0, true, true, true})
 	equal(f, "nothing yet", []any{st.Parked, st.Backlog, st.BacklogExact, st.OldestPendingAt == nil}, []any{0, 0, true, true})
 	for i := range 12 {
 		f.publishN(fmt.Sprintf("x%d-", i), "customer", 1000)
