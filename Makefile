@@ -98,16 +98,20 @@ redis: ## install Redis, in which receivers remember in tests, where it is missi
 		echo "no redis: the tests that need it are skipped"
 
 .PHONY: sdk-python
-sdk-python: redis ## the tests of sdk/python, in an environment of their own; skipped where there is no Python
+sdk-python: redis ## the tests of sdk/python, in an environment of their own; skipped where there is no Python, or no registry
 	@command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { echo "no Python from 3.9 on: sdk/python is not tested"; exit 0; }; \
 		cmp -s sdk/python/requirements-test.txt bin/sdk/python/installed || { rm -rf bin/sdk/python && python3 -m venv bin/sdk/python && \
-		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } && \
+		bin/sdk/python/bin/pip install --quiet --disable-pip-version-check --no-compile -r sdk/python/requirements-test.txt && cp sdk/python/requirements-test.txt bin/sdk/python/installed; } || { \
+		bin/sdk/python/bin/pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --dest bin/sdk/reached pip >/dev/null 2>&1 && exit 1; \
+		echo "the registry of Python's packages cannot be reached: sdk/python is not tested"; exit 0; }; \
 		cd sdk/python && ../../bin/sdk/python/bin/mypy && ../../bin/sdk/python/bin/python -m pytest
 
 .PHONY: sdk-typescript
-sdk-typescript: redis ## the tests of sdk/typescript, with what they need from the registry; skipped where there is no npm
+sdk-typescript: redis ## the tests of sdk/typescript, with what they need from the registry; skipped where there is no npm, or no registry
 	@command -v npm >/dev/null && node -e 'process.exit(+(parseInt(process.versions.node) < 18))' || { echo "no npm, or Node.js before 18: sdk/typescript is not tested"; exit 0; }; \
-		cd sdk/typescript && { cmp -s package-lock.json node_modules/installed || { npm ci --silent --ignore-scripts && cp package-lock.json node_modules/installed; }; } && \
+		cd sdk/typescript && { cmp -s package-lock.json node_modules/installed || { npm ci --silent --ignore-scripts && cp package-lock.json node_modules/installed; } || { \
+		npm view --silent --prefer-online typescript version >/dev/null 2>&1 && exit 1; \
+		echo "the registry of npm cannot be reached: sdk/typescript is not tested"; exit 0; }; } && \
 		npm test --silent
 
 .PHONY: sdk
