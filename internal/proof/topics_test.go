@@ -57,7 +57,7 @@ func TestTopicsFile(t *testing.T) {
 
 	write("topics:\n" + fmt.Sprintf(entry, "order.paid") + "- {topic: Wrong, category: ORDER, description: d}\n")
 	hangUp(func() bool { return strings.Contains(server.Tail(), "topics stay as they are") })
-	if tail := server.Tail(); !strings.Contains(tail, "line 3: topics[1] (Wrong): topic: must be") {
+	if tail := server.Tail(); !strings.Contains(tail, "line 3: topics[1]: Wrong: topic: must be") {
 		t.Errorf("the log does not say what is wrong: %s", tail)
 	}
 	if status := publish("order.paid"); status != http.StatusAccepted {
@@ -69,7 +69,7 @@ func TestTopicsFile(t *testing.T) {
 		other.Kill()
 		t.Fatal("a server started with a file that is wrong")
 	}
-	if !strings.Contains(err.Error(), "topics_file: ") || !strings.Contains(err.Error(), "topics[1] (Wrong): topic: must be") {
+	if !strings.Contains(err.Error(), "topics_file: ") || !strings.Contains(err.Error(), "topics[1]: Wrong: topic: must be") {
 		t.Errorf("it does not say what is wrong: %v", err)
 	}
 }

@@ -66,7 +66,13 @@ func read(data []byte) ([]hook.Topic, error) {
 		}
 		seen[t.Name] = true
 		for _, f := range fields {
-			wrong = append(wrong, fmt.Errorf("line %d: topics[%d] (%s): %s: %s", n.Line, i, t.Name, f.Field, f.Detail))
+			where := fmt.Sprintf("line %d: topics[%d]", n.Line, i)
+			for _, more := range []string{t.Name, f.Field} {
+				if more != "" {
+					where += ": " + more
+				}
+			}
+			wrong = append(wrong, fmt.Errorf("%s: %s", where, f.Detail))
 		}
 		list = append(list, t)
 	}
