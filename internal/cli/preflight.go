@@ -37,6 +37,14 @@ func (p *Program) preflight() *cobra.Command {
 	})
 }
 
+// foresee says before a webhook is saved what would keep deliveries from its endpoint. It is saved all the same:
+// its receiver may come later. What the rules refuse, the refusal says.
+func (p *Program) foresee(ctx context.Context, api *caller, endpoint string) {
+	if f, err := api.Preflight(ctx, client.PreflightRequest{Endpoint: endpoint}); err == nil && f.Failure != nil {
+		p.progress("nothing could be delivered there now: %s. %s", strings.TrimSuffix(f.Failure.Detail, "."), f.Failure.Advice)
+	}
+}
+
 func preflightFields(f *client.Preflight) []field {
 	fields := []field{{"endpoint", show(f.Endpoint)}}
 	for _, r := range f.Refused {

@@ -217,6 +217,7 @@ func (p *Program) webhooksCreate() *cobra.Command {
 		if err := f.into(cmd.Flags(), &body); err != nil {
 			return err
 		}
+		p.foresee(ctx, api, body.Endpoint)
 		w, err := api.CreateWebhook(ctx, body)
 		if err != nil {
 			return err
