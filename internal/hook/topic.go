@@ -12,7 +12,6 @@ type Topic struct {
 	Description string // of a built-in topic the documentation's sentence
 	Summary     string // when it is sent, in plain words
 	Sample      string // a realistic published document; "" for none
-	Schema      string // JSON Schema of the published documents; "" for none
 	Since       string // since when, or since which revision, it is sent; "" for always
 	Deprecated  bool
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -66,13 +68,9 @@ func read(data []byte) ([]hook.Topic, error) {
 		}
 		seen[t.Name] = true
 		for _, f := range fields {
-			where := fmt.Sprintf("line %d: topics[%d]", n.Line, i)
-			for _, more := range []string{t.Name, f.Field} {
-				if more != "" {
-					where += ": " + more
-				}
-			}
-			wrong = append(wrong, fmt.Errorf("%s: %s", where, f.Detail))
+			where := []string{fmt.Sprintf("line %d: topics[%d]", n.Line, i), t.Name, f.Field, f.Detail}
+			where = slices.DeleteFunc(where, func(part string) bool { return part == "" })
+			wrong = append(wrong, errors.New(strings.Join(where, ": ")))
 		}
 		list = append(list, t)
 	}
