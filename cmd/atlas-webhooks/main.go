@@ -11,7 +11,8 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(&cli.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: open}))
+	self, _ := os.Executable() // without it nothing outlives this process
+	os.Exit(cli.Main(&cli.Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: open, Self: self}))
 }
 
 // open makes the server for the commands that run one.

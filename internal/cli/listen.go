@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -41,7 +42,7 @@ func (p *Program) listen() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "listen --forward-to URL", Short: "Forward a company's events to a program on this machine", Args: cobra.NoArgs,
 		Long: "Forward a company's events to a program on this machine, signed, each once, in sequence, until Ctrl-C. " +
-			"A webhook is made for it, which stands still (the events are fetched) and is deleted at the end. " +
+			"A webhook is made for it, which stands still (the events are fetched) and is deleted at the end, also when this is killed. " +
 			"After a disconnect it goes on where it was, and what met a closed port is sent when the program is back. The secret is the same every time.",
 		Example: example(
 			"atlas-webhooks listen --company c1 --forward-to 3000/hooks",
@@ -102,7 +103,11 @@ func (p *Program) runListen(ctx context.Context, api *caller, f listenFlags) err
 	if err := l.subscribe(ctx); err != nil {
 		return err
 	}
-	defer l.unsubscribe(ctx)
+	dismiss := l.guard()
+	defer func() {
+		l.unsubscribe(ctx)
+		dismiss()
+	}()
 	l.again = p.asked("r")
 	p.progress("Forwarding %s to %s; r and Enter sends the last one again. Signing secret: %s", strings.Join(f.events, ", "), target, l.secret)
 	return l.run(ctx)
@@ -221,6 +226,51 @@ func (l *listener) unsubscribe(ctx context.Context) {
 		l.program.progress("the webhook %s is still there: %v", l.webhook, err)
 	}
 }
+
+// guard starts a process that outlives this one, to delete the webhook where this one is killed.
+func (l *listener) guard() (dismiss func()) {
+	if l.program.Self == "" {
+		return func() {}
+	}
+	guard := exec.Command(l.program.Self, "listen-end", l.webhook) //nolint:gosec,noctx // this program; it outlives what is called off here
+	guard.Env = l.api.settings.Environment()
+	guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for it
+	alive, err := guard.StdinPipe()                        // ends with this process, however that ends
+	if err == nil {
+		err = guard.Start()
+	}
+	if err != nil {
+		l.program.progress("the webhook %s stays behind if this is killed: %v", l.webhook, err)
+		return func() {}
+	}
+	return func() {
+		_ = guard.Process.Kill() // it has nothing to do
+		_ = alive.Close()
+		_ = guard.Wait()
+	}
+}
+
+// listenEnd is the guard of a listen.
+func (p *Program) listenEnd() *cobra.Command {
+	return p.remote(&cobra.Command{Use: "listen-end WEBHOOK", Hidden: true, Args: cobra.ExactArgs(1)}, func(ctx context.Context, api *caller, args []string) error {
+		_, _ = io.Copy(io.Discard, p.Stdin) // an error is an end too
+		for n := range guardTries {
+			err := api.DeleteWebhook(ctx, args[0], "")
+			if code, _ := refusalCode(err); err == nil || code == exitNotFound || n == guardTries-1 {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Minute):
+			}
+		}
+		return nil
+	})
+}
+
+// guardTries is how often, a minute apart, a guard tries to delete: the server may restart meanwhile.
+const guardTries = 60
 
 // forward forwards what there is after the last event that was forwarded.
 func (l *listener) forward(ctx context.Context) error {

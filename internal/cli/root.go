@@ -36,6 +36,8 @@ type Program struct {
 	Stderr io.Writer
 	// Open makes the server that serve and demo run. Without it these two commands do not exist.
 	Open OpenServer
+	// Self is the path of this program, which starts itself where something has to outlive it; "" for never.
+	Self string
 
 	output  string // --output: "table" or "json"
 	quiet   bool   // --quiet
@@ -129,7 +131,7 @@ func (p *Program) root() *cobra.Command {
 	root.AddCommand(
 		p.completion(), p.man(), p.login(), p.logout(), p.profiles(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
 		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.filters(), p.keys(), p.links(), p.stats(), p.notices(), p.audit(),
-		p.preflight(), p.conservation(), p.openapi(), p.doctor(), p.listen(),
+		p.preflight(), p.conservation(), p.openapi(), p.doctor(), p.listen(), p.listenEnd(),
 		p.backup(), p.restore(), p.copyStore(), p.migrate(),
 	)
 	if p.Open != nil {

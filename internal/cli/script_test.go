@@ -23,8 +23,9 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"atlas-webhooks": func() {
+			self, _ := exec.LookPath(os.Args[0]) // by its name, which says what it is
 			os.Exit(cli.Main(&cli.Program{
-				Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: openFake,
+				Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Open: openFake, Self: self,
 			}))
 		},
 	})

@@ -55,3 +55,8 @@ func loadClient(flags *pflag.FlagSet, environ []string, profiles *Profiles) (Cli
 func PlainOutput() bool {
 	return os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
 }
+
+// Environment is this process's, for one that is to use the same settings.
+func (c Client) Environment() []string {
+	return append(os.Environ(), "ATLAS_WEBHOOKS_URL="+c.URL, "ATLAS_WEBHOOKS_API_KEY="+c.APIKey.Reveal(), "ATLAS_WEBHOOKS_COMPANY="+c.Company)
+}
