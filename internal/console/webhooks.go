@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -424,7 +425,11 @@ func (v *visit) rule(w *webhookRow) (*client.RuleReport, error) {
 		return nil, nil //nolint:nilnil // nothing is odd
 	}
 	var r client.RuleReport
-	if err := v.get(webhookPath(w.ID, "rule"), nil, &r); err != nil {
+	err := v.get(webhookPath(w.ID, "rule"), nil, &r)
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusServiceUnavailable {
+		return nil, nil //nolint:nilnil // the page says the rest
+	}
+	if err != nil {
 		return nil, err
 	}
 	rare := r.OfTopics == 0 && (w.Health.LastSuccessAt != nil || w.Health.LastFailureAt != nil)

@@ -50,7 +50,7 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 		}
 		events[i].Digest = hook.EventDigest(d.Topic, events[i].ObjectKey, digest)
 	}
-	accepted, err := in.append(ctx, events, p.Lint)
+	accepted, err := in.append(ctx, events, p)
 	if err != nil {
 		return nil, err
 	}

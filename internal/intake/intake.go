@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +77,9 @@ type Intake struct {
 	bytes atomic.Int64     // of requests that are being read or committed
 	turns chan struct{}    // one for each change that is being compared
 	lines [64]atomic.Int64 // what waits for a commit, by partition
+
+	mu   sync.Mutex
+	held map[string]int64 // of that, what companies published with keys of their own; nothing else is in it
 }
 
 // New returns an Intake that appends to log.
@@ -95,7 +99,7 @@ func New(log Log, opt Options) *Intake {
 	if opt.Catalogue == nil {
 		opt.Catalogue = func() *hook.Catalogue { return nil }
 	}
-	return &Intake{log: log, opt: opt, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &Intake{log: log, opt: opt, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), held: map[string]int64{}}
 }
 
 // Publishing is how a request wants its events to be read.
@@ -150,6 +154,11 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 		return Accepted{}, err
 	}
 	event.Company, event.Partition = company.Key, company.Partition
+	leave, err := in.share(p.Company, 1)
+	if err != nil {
+		return Accepted{}, err
+	}
+	defer leave()
 	if !in.enter(event.Partition, 1) {
 		return Accepted{}, full()
 	}
@@ -171,11 +180,16 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 	if err != nil {
 		return nil, err
 	}
-	return in.append(ctx, events, p.Lint)
+	return in.append(ctx, events, p)
 }
 
 // append commits events, all or none.
-func (in *Intake) append(ctx context.Context, events []*hook.Event, lint bool) ([]Accepted, error) {
+func (in *Intake) append(ctx context.Context, events []*hook.Event, p Publishing) ([]Accepted, error) {
+	leave, err := in.share(p.Company, len(events))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	byPartition, err := in.place(ctx, events)
 	if err != nil {
 		return nil, err
@@ -202,7 +216,7 @@ func (in *Intake) append(ctx context.Context, events []*hook.Event, lint bool) (
 	accepted := make([]Accepted, len(events))
 	for i, a := range batch.Appended {
 		accepted[i] = Accepted{a.Event, events[i].CompanyID, a.Duplicate, nil}
-		if lint {
+		if p.Lint {
 			accepted[i].Findings = Lint(events[i].Data)
 		}
 	}
@@ -231,6 +245,28 @@ func (in *Intake) enter(p hook.Partition, events int) bool {
 		return false
 	}
 	return true
+}
+
+// share lets a company that publishes with a key of its own have half of what may wait, so that its haste is
+// not at the cost of others. Operators see to that themselves.
+func (in *Intake) share(company string, events int) (leave func(), err error) {
+	if company == "" || in.opt.MaxWaiting <= 0 {
+		return func() {}, nil
+	}
+	weight := int64(events + requestWeight)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.held[company] > in.opt.MaxWaiting/2 {
+		return nil, full()
+	}
+	in.held[company] += weight
+	return func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.held[company] -= weight; in.held[company] == 0 {
+			delete(in.held, company)
+		}
+	}, nil
 }
 
 // room refuses an event whose line is full; it takes no place there. Where no line is full, nobody is

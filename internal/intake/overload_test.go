@@ -104,3 +104,48 @@ func TestRefusedBatchIsNotRead(t *testing.T) {
 		waiting.Wait()
 	})
 }
+
+// TestOwnKeysShareTheIntake: a company that publishes with a key of its own, and without a pause, is refused
+// while half of what may wait is its own; another one's events still have room. Without keys of their own, which
+// only operators do without, the first to come has all of it: the control.
+func TestOwnKeysShareTheIntake(t *testing.T) {
+	for own, want := range map[bool]int{true: 0, false: 4} {
+		synctest.Test(t, func(t *testing.T) {
+			in := intake.New(&slowLog{perEvent: time.Second, writer: make(chan struct{}, 1)}, intake.Options{MaxWaiting: 40})
+			var mu sync.Mutex
+			refused := map[string]int{}
+			var all sync.WaitGroup
+			publish := func(company string) {
+				var p intake.Publishing
+				if own {
+					p.Company = company
+				}
+				all.Go(func() {
+					if _, err := in.Publish(t.Context(), []byte(`{"company_id":"`+company+`","event":"conversation","data":1}`), p); err != nil {
+						mu.Lock()
+						defer mu.Unlock()
+						refused[company]++
+					}
+				})
+				synctest.Wait()
+			}
+			for range 30 {
+				publish("greedy")
+			}
+			for range 4 { // its own half holds them
+				if publish("other"); len(refused) == 0 {
+					t.Fatal("nothing was refused")
+				}
+			}
+			all.Wait()
+			if got := refused["other"]; (got == 0) != (want == 0) {
+				t.Errorf("own keys %v: %d of 4 of the other one's events were refused", own, got)
+			}
+			publish("greedy")
+			all.Wait()
+			if before := refused["greedy"]; before == 0 || before > 30 {
+				t.Errorf("own keys %v: %d of the greedy one's were refused", own, before)
+			}
+		})
+	}
+}

@@ -169,6 +169,8 @@ type Store struct {
 		byID map[string]*Company // a cache of immutable facts, emptied when it grows too large
 	}
 	topics atomic.Pointer[catalogued] // nil before they were read
+	// reading keeps one who reads the topics from another.
+	reading sync.Mutex
 	purges purges
 	aged   agedMarks
 	shares shares

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,8 @@ func (s *Store) FollowTopics(ctx context.Context, log *slog.Logger) {
 
 // ReadTopics reads the topics where they changed.
 func (s *Store) ReadTopics(ctx context.Context) error {
+	s.reading.Lock() // else what was read earlier could be kept later
+	defer s.reading.Unlock()
 	const version = `SELECT value FROM meta WHERE name = 'topics'`
 	var fresh catalogued
 	known := s.topics.Load()
@@ -116,7 +119,11 @@ func ownTopics(ctx context.Context, q sql.Tx) (list []ownTopic, err error) {
 // names an event's object.
 func (s *Store) PutTopic(ctx context.Context, t hook.Topic, a Audit) error {
 	err := s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
-		if err := s.putTopic(ctx, q, own, t, false); err != nil {
+		own, err := s.putTopic(ctx, q, own, t, false)
+		if err != nil {
+			return err
+		}
+		if err := boundTopics(own); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, 0, t.Name, a, hook.Now(s.now()))
@@ -129,7 +136,10 @@ func (s *Store) PutTopic(ctx context.Context, t hook.Topic, a Audit) error {
 
 // DeleteTopic takes a topic away that no webhook names. Its events stay, and so does what matched them.
 func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
-	err := s.changeTopics(ctx, func(q sql.Tx, _ []ownTopic) error {
+	err := s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
+		if indexOfTopic(own, name) < 0 {
+			return hook.NotFound("topic")
+		}
 		used, err := topicUsed(ctx, q, name)
 		if err != nil {
 			return err
@@ -137,11 +147,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
 		if used > 0 {
 			return hook.Refuse(hook.KindConflict, "topic_in_use", "%d webhooks name this topic; change or delete them first", used)
 		}
-		n, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, name)
-		if err == nil && n == 0 {
-			err = hook.NotFound("topic")
-		}
-		if err != nil {
+		if _, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, name); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, 0, name, a, hook.Now(s.now()))
@@ -156,6 +162,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
 // earlier file put and this one does not name. Kept are those of them that webhooks name, which it returns.
 func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (kept []string, err error) {
 	err = s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
+		var err error
 		kept = nil
 		named := map[string]bool{}
 		for _, t := range file {
@@ -183,20 +190,19 @@ func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (ke
 		}
 		changed := len(gone) > 0
 		for _, t := range file {
-			before := len(left)
 			if i := indexOfTopic(left, t.Name); i >= 0 && left[i].Topic == t && left[i].fromFile {
 				continue
 			}
 			changed = true
-			if err := s.putTopic(ctx, q, left, t, true); err != nil {
+			if left, err = s.putTopic(ctx, q, left, t, true); err != nil {
 				return fmt.Errorf("%s: %w", t.Name, err)
-			}
-			if indexOfTopic(left, t.Name) < 0 {
-				left = append(left[:before:before], ownTopic{Topic: t, fromFile: true, bytes: len(topicDocument(t))})
 			}
 		}
 		if !changed {
 			return errUnchanged
+		}
+		if err := boundTopics(left); err != nil { // at the end: a file may let one grow and another shrink
+			return err
 		}
 		return writeAudit(ctx, q, 0, "topics_file", a, hook.Now(s.now()))
 	})
@@ -233,28 +239,38 @@ func (s *Store) changeTopics(ctx context.Context, fn func(q sql.Tx, own []ownTop
 	if err != nil {
 		return err
 	}
-	return s.ReadTopics(ctx)
+	return s.ReadTopics(context.WithoutCancel(ctx)) // it is committed, whether anybody waits or not
 }
 
-// putTopic writes a row. own are the rows that there are.
-func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.Topic, fromFile bool) error {
+// putTopic writes a row, and returns the rows that there are then of those that there were.
+func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.Topic, fromFile bool) ([]ownTopic, error) {
 	document := topicDocument(t)
-	count, bytes := 1, len(document)
-	for _, o := range own {
-		if o.Name != t.Name {
-			count, bytes = count+1, bytes+o.bytes
-		} else if o.Category != t.Category {
-			return hook.Refuse(hook.KindConflict, "category_fixed", "the topic is of category %s, which cannot change: it is part of what names an event's object", o.Category)
-		}
+	own = slices.Clone(own)
+	if i := indexOfTopic(own, t.Name); i < 0 {
+		own = append(own, ownTopic{})
+	} else if own[i].Category != t.Category {
+		return nil, hook.Refuse(hook.KindConflict, "category_fixed", "the topic is of category %s, which cannot change: it is part of what names an event's object", own[i].Category)
+	} else {
+		own = append(slices.Delete(own, i, i+1), ownTopic{})
 	}
-	if count > MaxTopics || bytes > MaxTopicBytes {
-		return hook.Refuse(hook.KindConflict, "too_many_topics", "there may be %d topics beside the built-in ones, of %d bytes in all", MaxTopics, MaxTopicBytes)
-	}
+	own[len(own)-1] = ownTopic{Topic: t, fromFile: fromFile, bytes: len(document)}
 	_, err := q.Exec(ctx, `
 		INSERT INTO topics (name, document, from_file, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
 		ON CONFLICT (name) DO UPDATE SET document = excluded.document, from_file = excluded.from_file, updated_at = excluded.updated_at`,
 		t.Name, string(document), sql.Flag(fromFile), sql.Micros(s.now()))
-	return err
+	return own, err
+}
+
+// boundTopics refuses more than there may be.
+func boundTopics(own []ownTopic) error {
+	bytes := 0
+	for _, o := range own {
+		bytes += o.bytes
+	}
+	if len(own) > MaxTopics || bytes > MaxTopicBytes {
+		return hook.Refuse(hook.KindConflict, "too_many_topics", "there may be %d topics beside the built-in ones, of %d bytes in all", MaxTopics, MaxTopicBytes)
+	}
+	return nil
 }
 
 func topicDocument(t hook.Topic) []byte {

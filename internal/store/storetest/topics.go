@@ -79,4 +79,18 @@ func topicsOfAFile(f *fixture) {
 	f.must(f.DeleteWebhook(f.ctx, f.company.Key, w.ID, nil, audit))
 	apply()
 	equal(f, "an empty file", names(), []string{"api"})
+
+	// One grows where another shrinks, in either order; all that are there count.
+	large := func(name string, bytes int) hook.Topic {
+		t := own(name, "T")
+		t.Sample = strings.Repeat("x", bytes)
+		return t
+	}
+	const most = store.MaxTopicBytes * 3 / 4
+	apply(large("a", most), own("b", "T"))
+	apply(own("a", "T"), large("b", most))
+	apply(large("a", most), own("b", "T"))
+	_, err = f.ApplyTopics(f.ctx, []hook.Topic{large("a", most), large("b", most)}, audit)
+	f.refused(err, hook.KindConflict, "too_many_topics")
+	f.must(f.PutTopic(f.ctx, own("after", "T"), audit))
 }
