@@ -111,6 +111,7 @@ func TestNotLive(t *testing.T) {
 				"health": {"state": "down", "since": "2026-05-01T10:00:00Z", "backlog": {"count": 12, "exact": true}, "live": %t}}`, live),
 			"/v1/webhooks/wh_1/stats":      `{"data": [], "bucket_seconds": 60}`,
 			"/v1/webhooks/wh_1/deliveries": `{"data": []}`,
+			"/v1/webhooks/wh_1/rule":       `{"sentence": null}`,
 		}}
 	}
 	text := look(t, api(false), "/console/webhooks/wh_1?window=1h")

@@ -171,10 +171,10 @@ type Store struct {
 	topics atomic.Pointer[catalogued] // nil before they were read
 	// reading keeps one who reads the topics from another.
 	reading sync.Mutex
-	purges purges
-	aged   agedMarks
-	shares shares
-	begun  *Era // by whoever opened it; set before anybody else uses it
+	purges  purges
+	aged    agedMarks
+	shares  shares
+	begun   *Era // by whoever opened it; set before anybody else uses it
 }
 
 // Close ends the store; callers have stopped.

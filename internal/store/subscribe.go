@@ -328,20 +328,50 @@ func (s *Store) afterApply(ctx context.Context, q sql.Tx, old, w *hook.Webhook, 
 }
 
 // beginAnew gives a webhook a clean record of health when it becomes ACTIVE, and when what its endpoint is
-// asked changes: then what waits for a retry is due at once too, for that is how failures are repaired.
-func (s *Store) beginAnew(ctx context.Context, q sql.Tx, old, w *hook.Webhook) error {
-	now := hook.Now(s.now())
-	repaired := w.AsksOtherwise(old, now)
-	if !repaired && (w.Status != hook.Active || old.Status == hook.Active) {
-		return nil
+// asked changes, which it reports: that is how failures are repaired.
+func (s *Store) beginAnew(ctx context.Context, q sql.Tx, old, w *hook.Webhook, now time.Time) (repaired bool, err error) {
+	repaired = w.AsksOtherwise(old, now)
+	activated := w.Status == hook.Active && old.Status != hook.Active
+	if !repaired && !activated {
+		return false, nil
 	}
 	w.EndpointVersion++
-	w.EndpointSince = now
-	err := forgetFailures(ctx, q, w.Key)
-	if err == nil && repaired {
-		_, err = q.Exec(ctx, `UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND due_at > $1`, sql.Micros(now), int64(w.Key))
+	if activated || w.Endpoint != old.Endpoint {
+		w.EndpointSince = now
 	}
-	return err
+	return repaired, forgetFailures(ctx, q, w.Key)
+}
+
+// Limits of what a repair makes due: so many rows in a transaction, and so many transactions. There are no more
+// live ones than that; what a replay parked beyond it waits for its own time.
+const (
+	repairedRows  = 1000
+	repairedSteps = 10
+)
+
+// makeDue has what waits for a retry sent at once, after a repair of a time. The repair is committed: where a
+// step fails, the rest waits for its own time.
+func (s *Store) makeDue(ctx context.Context, w *hook.Webhook, repaired time.Time) {
+	rows := int64(repairedRows)
+	for step := 0; step < repairedSteps && rows == repairedRows; step++ {
+		err := s.write(ctx, func(q sql.Tx) (err error) {
+			rows, err = q.Exec(ctx, `
+				UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND (kind, "offset") IN
+					(SELECT kind, "offset" FROM parked WHERE webhook = $2 AND due_at > $1 AND parked_at <= $1 ORDER BY due_at LIMIT $3)`,
+				sql.Micros(repaired), int64(w.Key), int64(repairedRows))
+			if err != nil || rows == 0 {
+				return err
+			}
+			version, err := log.CountChange(ctx, q, w.Partition)
+			if err == nil {
+				_, err = q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(w.Key))
+			}
+			return err
+		})
+		if err != nil {
+			return
+		}
+	}
 }
 
 // forgetFailures: the past of another endpoint, or of another time, says nothing about this one.
@@ -387,7 +417,10 @@ func (s *Store) DeleteWebhook(ctx context.Context, company hook.CompanyKey, id s
 // its configuration count second, in every one of them: that is the order of locks, and two changes
 // of one webhook cannot overlap.
 func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, a Audit, fn func(q sql.Tx, w *hook.Webhook, head hook.Offset) error) error {
-	return s.write(ctx, func(q sql.Tx) error {
+	var w *hook.Webhook
+	var now time.Time
+	var repaired bool
+	err := s.write(ctx, func(q sql.Tx) error {
 		var partition hook.Partition
 		err := sql.One(ctx, q, `SELECT partition FROM webhooks WHERE id = $1 AND company = $2 AND deleted_at IS NULL`, []any{id, int64(company)}, &partition)
 		if errors.Is(err, sql.ErrNoRow) {
@@ -404,18 +437,17 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		if err != nil {
 			return err
 		}
-		w, err := s.webhookOf(ctx, q, company, id)
-		if err != nil {
+		if w, err = s.webhookOf(ctx, q, company, id); err != nil {
 			return err
 		}
 		old := *w
 		if err := fn(q, w, head); err != nil {
 			return err
 		}
-		if err := s.beginAnew(ctx, q, &old, w); err != nil {
+		now = hook.Now(s.now())
+		if repaired, err = s.beginAnew(ctx, q, &old, w, now); err != nil {
 			return err
 		}
-		now := hook.Now(s.now())
 		w.Version++
 		w.UpdatedAt = now
 		if err := s.saveWebhook(ctx, q, w, version); err != nil {
@@ -423,4 +455,8 @@ func (s *Store) change(ctx context.Context, company hook.CompanyKey, id string, 
 		}
 		return writeAudit(ctx, q, company, id, a, now)
 	})
+	if err == nil && repaired {
+		s.makeDue(context.WithoutCancel(ctx), w, now)
+	}
+	return err
 }

@@ -35,7 +35,7 @@ func Run(t *testing.T, open Open) {
 		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, topicsAreKept, topicsOfAFile, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
-		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRules, webhookStartsInThePast, webhookActivation,
+		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRepaired, webhookRules, webhookStartsInThePast, webhookActivation,
 		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire,
 		eventsAreListed, offsetsOfTimes,
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,

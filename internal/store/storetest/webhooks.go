@@ -39,6 +39,32 @@ func webhookRoundTrip(f *fixture) {
 	f.refused(f.DeleteWebhook(f.ctx, other.Key, w.ID, nil, audit), hook.KindNotFound, "webhook")
 }
 
+// webhookRepaired: what waits is due at once when the endpoint is asked something else, a part at a time, and
+// only that of before; what merely is described otherwise changes nothing.
+func webhookRepaired(f *fixture) {
+	w := f.subscribe("*")
+	const n = 1500
+	later := f.clock().Add(time.Hour)
+	var items []store.Item
+	for i, o := range f.publishN("e", "conversation", n) {
+		items = append(items, store.Item{Attempt: f.attempt(w, o, 1, int64(i+1), hook.OutcomeRetry), Park: f.park(w, o, int64(i+1), &later)})
+	}
+	f.record(store.Record{Items: items})
+	due := func() int {
+		list, _, err := f.Due(f.ctx, w.Partition, store.DuePlace{}, f.clock(), 2*n)
+		f.must(err)
+		return len(list)
+	}
+	f.update(w, "", func(w *hook.Webhook) { w.Description = "another" })
+	equal(f, "due after another description", due(), 0)
+	before := f.update(w, "", func(w *hook.Webhook) { w.Headers = []hook.Header{{Name: "Authorization", Value: "Bearer x"}} })
+	equal(f, "due after another header", due(), n)
+	equal(f, "the endpoint is still the same one", before.EndpointSince, w.EndpointSince)
+	again := f.clock().Add(2 * time.Hour)
+	f.record(store.Record{Items: []store.Item{{Park: f.park(w, items[0].Attempt.Offset, 1, &again)}}})
+	equal(f, "due when one was parked again", due(), n-1)
+}
+
 // webhookDuplicates: the same endpoint and topics, however they are written.
 func webhookDuplicates(f *fixture) {
 	n := settings(f, "conversation.tags", "conversation.agent")
