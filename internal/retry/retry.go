@@ -67,7 +67,8 @@ type Decision struct {
 	Counted bool // a step of the schedule is used
 	// Gate says that the whole lane waits, not only this delivery.
 	Gate bool
-	// Slower says that the endpoint wants fewer requests a second, and not only a pause.
+	// Slower says that the endpoint wants fewer requests a second, and not only a pause: 429 says so, and 503 does
+	// not, which an endpoint may answer however few come.
 	Slower bool
 	// Throttled says that the answer asked to wait, whatever comes of it.
 	Throttled bool
@@ -105,7 +106,7 @@ func throttled(a Answer, s Standing, dice float64) Decision {
 	}
 	d := askedToWait(a, s.Throttles, dice)
 	d.Gate, d.Shrink, d.Effect = true, true, effect(a)
-	d.Slower = a.StatusCode == 429 || a.RetryAfter == nil || *a.RetryAfter <= 0
+	d.Slower = a.StatusCode == 429
 	d.Aside = here >= AsideAfter
 	return d
 }

@@ -132,38 +132,40 @@ func TestThrottledEvent(t *testing.T) {
 	for here := range 14 {
 		for _, others := range []bool{false, true} {
 			for _, after := range []*time.Duration{nil, &ask} {
-				for step, schedule := range map[int][]time.Duration{0: {time.Hour}, 1: {time.Hour}} {
-					s := Standing{Here: here, Others: others, Throttles: 2, Step: step, Schedule: schedule}
-					got := Decide(Answer{StatusCode: 503, RetryAfter: after}, s, 0.5)
-					want := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Wait: 4 * time.Second, Gate: true, Shrink: true, Slower: after == nil, Effect: Failure}
-					if after != nil {
-						want.Wait = ask
-					}
-					switch {
-					case others && here >= 9:
-						want = Decision{Outcome: hook.OutcomeRetry, Throttled: true, Counted: true, Wait: time.Hour, Effect: Alive}
+				for code, effect := range map[int]Effect{429: Alive, 503: Failure} {
+					for step, schedule := range map[int][]time.Duration{0: {time.Hour}, 1: {time.Hour}} {
+						s := Standing{Here: here, Others: others, Throttles: 2, Step: step, Schedule: schedule}
+						got := Decide(Answer{StatusCode: code, RetryAfter: after}, s, 0.5)
+						want := Decision{Outcome: hook.OutcomeThrottled, Throttled: true, Wait: 4 * time.Second, Gate: true, Shrink: true, Slower: code == 429, Effect: effect}
 						if after != nil {
 							want.Wait = ask
 						}
-						if step == 1 {
-							want.Outcome = hook.OutcomeFailed
-							if after == nil {
-								want.Wait = 0
+						switch {
+						case others && here >= 9:
+							want = Decision{Outcome: hook.OutcomeRetry, Throttled: true, Counted: true, Wait: time.Hour, Effect: Alive}
+							if after != nil {
+								want.Wait = ask
 							}
+							if step == 1 {
+								want.Outcome = hook.OutcomeFailed
+								if after == nil {
+									want.Wait = 0
+								}
+							}
+						case others && here >= 3:
+							want.Gate, want.Shrink, want.Slower, want.Effect = false, false, false, Alive
+							if after == nil {
+								want.Wait = min(time.Second<<here, 5*time.Minute)
+							}
+						default:
+							want.Aside = here >= 2
 						}
-					case others && here >= 3:
-						want.Gate, want.Shrink, want.Slower, want.Effect = false, false, false, Alive
-						if after == nil {
-							want.Wait = min(time.Second<<here, 5*time.Minute)
+						if got.Reason == "" {
+							t.Errorf("%+v: no reason", s)
 						}
-					default:
-						want.Aside = here >= 2
-					}
-					if got.Reason == "" {
-						t.Errorf("%+v: no reason", s)
-					}
-					if got.Reason = ""; got != want {
-						t.Errorf("%+v, Retry-After %v: %+v, want %+v", s, after, got, want)
+						if got.Reason = ""; got != want {
+							t.Errorf("%d, %+v, Retry-After %v: %+v, want %+v", code, s, after, got, want)
+						}
 					}
 				}
 			}

@@ -163,8 +163,9 @@ func (l *Lane) Next(now time.Time) Verdict {
 // ReasonIdle is that of a lane with nothing to do, which needs no telling.
 const ReasonIdle = "idle"
 
-// Candidate is the delivery that would go next: what is parked and due, then the log, then what is set
-// aside, then replays.
+// Candidate is the delivery that would go next: what is parked and due, then the log, then replays, then what is
+// set aside. That goes after replays too: deliveries of the log may stand behind one, and if it is delivered,
+// nothing is set aside any more.
 func (l *Lane) Candidate() (*Item, string) {
 	for _, it := range l.Due {
 		if !l.aside(it) {
@@ -182,10 +183,10 @@ func (l *Lane) Candidate() (*Item, string) {
 		return l.Run[0], ""
 	}
 	switch {
-	case len(l.Due) > 0:
-		return l.Due[0], ""
 	case len(l.Replays) > 0 && l.Ahead < maxAhead:
 		return l.Replays[0], ""
+	case len(l.Due) > 0:
+		return l.Due[0], ""
 	}
 	return nil, reason
 }

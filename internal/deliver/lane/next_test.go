@@ -189,3 +189,20 @@ func TestCandidate(t *testing.T) {
 		t.Errorf("%v, want %v", order, want)
 	}
 }
+
+// Deliveries that wait because each time their receiver asks for patience stop neither the log nor what stands
+// behind a replay; when that is delivered, they are next.
+func TestCandidateBehindAReplay(t *testing.T) {
+	l := waiting(0, nil)
+	aside := &Item{Delivery: hook.Delivery{Kind: hook.Live}, Offset: 1, Object: "x", Parked: true, ParkedAt: now, Throttles: retry.AsideAfter, Payload: &Payload{Event: &hook.Event{}}}
+	l.Enqueue(aside)
+	l.Enqueue(&Item{Delivery: hook.Delivery{Kind: hook.Replay}, Offset: 2, Object: "y", Payload: &Payload{Event: &hook.Event{}}})
+	l.Enqueue(&Item{Delivery: hook.Delivery{Kind: hook.Live}, Offset: 3, Object: "y", Payload: &Payload{Event: &hook.Event{}}})
+	if it, _ := l.Candidate(); it.Offset != 2 {
+		t.Errorf("%d goes first, and what stands behind the replay waits for it", it.Offset)
+	}
+	l.Health.LastSuccess = now.Add(time.Second)
+	if it, _ := l.Candidate(); it != aside {
+		t.Errorf("%d goes first although the endpoint works", it.Offset)
+	}
+}

@@ -19,9 +19,8 @@ const (
 	paceAnswer  = 2 * time.Second
 )
 
-// Pace is how many requests a second a lane sends to an endpoint that asked it to wait without saying how
-// long, or for 429: nearly as many as went through until then, and then a little more and more, the bolder the
-// longer it goes well. The zero value is that of an endpoint which takes whatever it gets.
+// Pace is how many requests a second a lane sends to an endpoint that answered 429: nearly as many as went
+// through until then, and then a little more and more, the bolder the longer it goes well. The zero value is that of an endpoint which takes whatever it gets.
 type Pace struct {
 	limiter *rate.Limiter // nil for none
 	passed  int           // answers that did not ask to wait, since that

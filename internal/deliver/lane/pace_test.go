@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -41,13 +42,13 @@ func ofBucket(perSecond, burst float64) limits {
 	}
 }
 
-// push is a lane that always has something to send, for some time, to a receiver that answers 429 to what it
-// does not take.
+// push is a lane that always has something to send, for some time, to a receiver that does not take all of it.
 type push struct {
 	takes       limits
 	took        time.Duration  // an answer
 	from, until time.Duration  // what is counted
 	after       *time.Duration // Retry-After
+	status      int            // of what it does not take; 0 for 429
 	unlearning  bool           // the control: what is learnt is forgotten at once
 }
 
@@ -85,7 +86,7 @@ func (p push) counted() (taken, refused int) {
 		l.Answered(f.it)
 		answer := retry.Answer{StatusCode: 200}
 		if !f.ok {
-			answer = retry.Answer{StatusCode: 429, Class: hook.ErrThrottled, RetryAfter: p.after}
+			answer = retry.Answer{StatusCode: cmp.Or(p.status, 429), Class: hook.ErrThrottled, RetryAfter: p.after}
 		}
 		d := retry.Decide(answer, l.Standing(f.it), dice.Float64())
 		l.Learn(f.it, &d, p.took, at)
@@ -168,6 +169,24 @@ func TestPaceIsForgotten(t *testing.T) {
 	}
 	if n := got[until-2]; n < 1000 {
 		t.Errorf("%d requests a second after nine minutes", n)
+	}
+}
+
+// 503 says that a receiver cannot, and not that it gets too much: one that answers it now and then, however few
+// requests come, gets as many as the pauses leave. The control answers 429 to the same.
+func TestPaceIsNotLearntOf503(t *testing.T) {
+	now503 := func(status int) float64 {
+		dice := rand.New(rand.NewPCG(3, 4))
+		rate, _ := push{takes: func(time.Time) bool { return dice.IntN(50) > 0 }, status: status, took: 50 * time.Millisecond, from: 10 * time.Minute, until: 20 * time.Minute}.rate()
+		return rate
+	}
+	unlearnt, learnt := now503(503), now503(429)
+	t.Logf("%.1f a second, %.1f where it says 429", unlearnt, learnt)
+	if unlearnt < 20 {
+		t.Errorf("%.1f a second", unlearnt)
+	}
+	if learnt > unlearnt/2 {
+		t.Errorf("control: %.1f a second where a pace is learnt", learnt)
 	}
 }
 
