@@ -229,6 +229,7 @@ type Topic struct {
 	Description string          `json:"description" doc:"The documentation's sentence."`
 	Summary     string          `json:"summary" doc:"When it is sent."`
 	Sample      json.RawMessage `json:"sample" doc:"A document as it might be published."`
+	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12). Absent: no rule."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
 }
@@ -245,6 +246,7 @@ type TopicPut struct {
 	Description string          `json:"description" doc:"What happened."`
 	Summary     string          `json:"summary,omitempty" doc:"When it is sent."`
 	Sample      json.RawMessage `json:"sample,omitempty" doc:"A document as it might be published; what is sent when the topic is tried out."`
+	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12), kept to what all libraries check alike; docs/api.md says what that is. The sample must validate."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent; any text of at most 32 characters."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
 }

@@ -54,7 +54,8 @@ var layers = map[string]layer{
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
-	"topic":         {"hook wire", "what a topic may be is judged alike whether the API or a file brings it"},
+	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
+	"topic/schema":  {"hook", "what a document may be is a pure function of schema and document"},
 	"intake":        {"hook wire change store", "accepting an event must work while nothing is delivered"},
 	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
 	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
@@ -97,6 +98,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"go.opentelemetry.io/otel/exporters", "telemetry", "spans leave the process in one place, redacted"},
 	{"github.com/danielgtaylor/huma", "httpapi", "the API's framework is the API's affair"},
 	{"github.com/expr-lang/", "filter", "one package runs what strangers wrote"},
+	{"github.com/santhosh-tekuri/jsonschema", "topic/schema", "one package checks documents, by steps that it counts"},
 }
 
 // standardOnly are linked into other people's receivers: nothing from outside the standard library.

@@ -18,6 +18,7 @@ type topicRecord struct {
 	Description string          `json:"description"`
 	Summary     string          `json:"summary"`
 	Sample      json.RawMessage `json:"sample"`
+	Schema      json.RawMessage `json:"schema,omitempty"`
 }
 
 func (p *Program) topics() *cobra.Command {
@@ -66,12 +67,12 @@ func (p *Program) topicsList() *cobra.Command {
 
 func (p *Program) topicsPut() *cobra.Command {
 	var t client.TopicPut
-	var sample string
+	var sample, schema string
 	cmd := &cobra.Command{
 		Use: "put TOPIC --category CATEGORY --description TEXT", Short: "Add a topic of the platform's own, or change it", Args: cobra.ExactArgs(1),
 		Example: example(
 			"atlas-webhooks topics put conversation.created --category CONVERSATION --description 'conversation created'",
-			"atlas-webhooks topics put order.shipped --category ORDER --description 'order shipped' --sample @order.json",
+			"atlas-webhooks topics put order.shipped --category ORDER --description 'order shipped' --sample @order.json --schema @order.schema.json",
 		),
 	}
 	flags := cmd.Flags()
@@ -81,19 +82,26 @@ func (p *Program) topicsPut() *cobra.Command {
 	flags.StringVar(&t.Since, "since", "", "since when, or since which revision, it is sent")
 	flags.BoolVar(&t.Deprecated, "deprecated", false, "say that nobody should subscribe to it any more")
 	flags.StringVar(&sample, "sample", "", "document as it might be published: text, @file or @- (standard input)")
+	flags.StringVar(&schema, "schema", "", "JSON Schema of its documents: text, @file or @-")
 	for _, name := range []string{"category", "description"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
 	return p.remote(cmd, func(ctx context.Context, api *caller, args []string) error {
-		if sample != "" {
-			text, err := p.content("sample", sample)
+		for _, doc := range []struct {
+			flag, value string
+			to          *json.RawMessage
+		}{{"sample", sample, &t.Sample}, {"schema", schema, &t.Schema}} {
+			if doc.value == "" {
+				continue
+			}
+			text, err := p.content(doc.flag, doc.value)
 			if err != nil {
 				return err
 			}
 			if !json.Valid(text) {
-				return usage("--sample: is no JSON document")
+				return usage("--%s: is no JSON document", doc.flag)
 			}
-			t.Sample = text
+			*doc.to = text
 		}
 		put, err := api.PutTopic(ctx, args[0], t)
 		if err != nil {
@@ -132,7 +140,7 @@ func (p *Program) topic(name string) error {
 }
 
 func record(t hook.Topic) topicRecord {
-	return topicRecord{t.Name, t.Category, t.Description, t.Summary, json.RawMessage(t.Sample)}
+	return topicRecord{t.Name, t.Category, t.Description, t.Summary, json.RawMessage(t.Sample), json.RawMessage(t.Schema)}
 }
 
 // lookupTopic finds a topic by name; the error for one that does not exist names the nearest.

@@ -12,6 +12,7 @@ type Topic struct {
 	Description string // of a built-in topic the documentation's sentence
 	Summary     string // when it is sent, in plain words
 	Sample      string // a realistic published document; "" for none
+	Schema      string // what a document may be, as a JSON Schema; "" for no rule
 	Since       string // since when, or since which revision, it is sent; "" for always
 	Deprecated  bool
 }

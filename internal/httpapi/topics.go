@@ -68,7 +68,7 @@ func (a *API) putTopic(ctx context.Context, x *exchange, in *topicPutIn) (*topic
 	}
 	b := in.Body
 	t, wrong := topic.Check(hook.Topic{
-		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Since: b.Since, Deprecated: b.Deprecated,
+		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Schema: given(b.Schema), Since: b.Since, Deprecated: b.Deprecated,
 	})
 	if wrong != nil {
 		return nil, hook.InvalidFields(wrong...)
@@ -77,6 +77,14 @@ func (a *API) putTopic(ctx context.Context, x *exchange, in *topicPutIn) (*topic
 		return nil, err
 	}
 	return &topicOut{detailTopic(t)}, nil
+}
+
+// documentOrNone is a text that is one, nil for "".
+func documentOrNone(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
 }
 
 // given is a document's text, "" for null.
@@ -99,7 +107,7 @@ func (a *API) catalogue() *hook.Catalogue { return a.opt.Store.Catalogue() }
 
 func shapeTopic(t hook.Topic) client.Topic {
 	return client.Topic{
-		Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample),
+		Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample), Schema: documentOrNone(t.Schema),
 		Since: t.Since, Deprecated: t.Deprecated,
 	}
 }

@@ -55,6 +55,14 @@ func TestOwnTopics(t *testing.T) {
 		t.Errorf("a misspelt one: %v", p)
 	}
 
+	// A schema is kept as it is written, and refused by pointer.
+	with := strings.Replace(ordered, `{"category"`, `{"schema": {"properties": {"n": {"maximum": 2.0}}}, "category"`, 1)
+	if got := s.call("PUT", "/v1/topics/order.shipped", with); got.ok(200) == nil || !strings.Contains(got.text, `"schema":{"properties":{"n":{"maximum":2.0}}}`) {
+		t.Errorf("with a schema: %s", got.text)
+	}
+	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(with, "2.0", "1e99", 1)).problem(422, "invalid_schema", "schema/properties/n/maximum")
+	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(with, "2.0", "1", 1)).problem(422, "schema_violation", "sample/n")
+
 	// Another description; another category is refused.
 	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(ordered, "order shipped", "an order left", 1)).ok(200)
 	s.call("PUT", "/v1/topics/order.shipped", strings.Replace(ordered, "ORDER", "OTHER", 1)).problem(409, "category_fixed")

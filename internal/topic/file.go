@@ -88,7 +88,7 @@ func entry(n *yaml.Node) (t hook.Topic, wrong []hook.FieldError) {
 	}
 	texts := map[string]*string{"topic": &t.Name, "category": &t.Category, "description": &t.Description, "summary": &t.Summary, "since": &t.Since}
 	seen := map[string]bool{}
-	documents := map[string]*string{"sample": &t.Sample}
+	documents := map[string]*string{"sample": &t.Sample, "schema": &t.Schema}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		field, value := n.Content[i].Value, n.Content[i+1]
 		switch {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/topic/schema"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 )
 
@@ -50,7 +51,8 @@ func Check(t hook.Topic) (hook.Topic, []hook.FieldError) {
 	if utf8.RuneCountInString(t.Since) > 32 {
 		refuse("since", "too_long", "at most 32 characters")
 	}
-	if t.Sample == "" {
+	given := t.Sample != ""
+	if !given {
 		t.Sample = defaultSample
 	}
 	if len(t.Sample) > maxSample {
@@ -59,6 +61,23 @@ func Check(t hook.Topic) (hook.Topic, []hook.FieldError) {
 		refuse("sample", "invalid_json", err.Error())
 	} else if doc.Encoded() {
 		refuse("sample", "data_already_encoded", "is a string that holds JSON: write the document itself")
+	}
+	if t.Schema == "" {
+		return t, wrong
+	}
+	compiled, problems := schema.Compile(t.Schema)
+	for _, p := range problems {
+		refuse("schema"+p.Pointer, "invalid_schema", p.Detail)
+	}
+	if wrong != nil {
+		return t, wrong
+	}
+	for _, v := range compiled.Validate([]byte(t.Sample)) {
+		detail := "is against the schema (" + v.Keyword + ")"
+		if !given {
+			detail += "; without a sample it is " + defaultSample + ": give one"
+		}
+		refuse("sample"+v.Pointer, "schema_violation", detail)
 	}
 	return t, wrong
 }

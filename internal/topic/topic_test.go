@@ -1,6 +1,8 @@
 package topic
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/topic/schema"
 )
 
 func TestCheck(t *testing.T) {
@@ -17,17 +20,23 @@ func TestCheck(t *testing.T) {
 		t.Errorf("a sound topic: %v, %v", got, wrong)
 	}
 	for field, spoil := range map[string]func(*hook.Topic){
-		"topic: invalid_topic":            func(t *hook.Topic) { t.Name = "Order.*" },
-		"category: required":              func(t *hook.Topic) { t.Category = "" },
-		"category: invalid_category":      func(t *hook.Topic) { t.Category = "Order" },
-		"description: required":           func(t *hook.Topic) { t.Description = "" },
-		"description: too_long":           func(t *hook.Topic) { t.Description = strings.Repeat("é", 1025) },
-		"summary: too_long":               func(t *hook.Topic) { t.Summary = strings.Repeat("x", 1025) },
-		"since: too_long":                 func(t *hook.Topic) { t.Since = strings.Repeat("x", 33) },
-		"sample: invalid_json":            func(t *hook.Topic) { t.Sample = "{" },
-		"sample: too_large":               func(t *hook.Topic) { t.Sample = `"` + strings.Repeat("x", 16<<10) + `"` },
-		"sample: data_already_encoded":    func(t *hook.Topic) { t.Sample = `"{\"id\": 1}"` },
-		"sample: invalid_json (too deep)": func(t *hook.Topic) { t.Sample = strings.Repeat("[", 80) + strings.Repeat("]", 80) },
+		"topic: invalid_topic":                        func(t *hook.Topic) { t.Name = "Order.*" },
+		"category: required":                          func(t *hook.Topic) { t.Category = "" },
+		"category: invalid_category":                  func(t *hook.Topic) { t.Category = "Order" },
+		"description: required":                       func(t *hook.Topic) { t.Description = "" },
+		"description: too_long":                       func(t *hook.Topic) { t.Description = strings.Repeat("é", 1025) },
+		"summary: too_long":                           func(t *hook.Topic) { t.Summary = strings.Repeat("x", 1025) },
+		"since: too_long":                             func(t *hook.Topic) { t.Since = strings.Repeat("x", 33) },
+		"sample: invalid_json":                        func(t *hook.Topic) { t.Sample = "{" },
+		"sample: too_large":                           func(t *hook.Topic) { t.Sample = `"` + strings.Repeat("x", 16<<10) + `"` },
+		"sample: data_already_encoded":                func(t *hook.Topic) { t.Sample = `"{\"id\": 1}"` },
+		"schema: invalid_schema":                      func(t *hook.Topic) { t.Schema = "{" },
+		"schema/properties/a/pattern: invalid_schema": func(t *hook.Topic) { t.Schema = `{"properties": {"a": {"pattern": "(?=b)"}}}` },
+		"sample/n: schema_violation": func(t *hook.Topic) {
+			t.Sample, t.Schema = `{"n": 1}`, `{"properties": {"n": {"type": "string"}}}`
+		},
+		"sample/name: schema_violation (its own)": func(t *hook.Topic) { t.Schema = `{"required": ["name"]}` },
+		"sample: invalid_json (too deep)":         func(t *hook.Topic) { t.Sample = strings.Repeat("[", 80) + strings.Repeat("]", 80) },
 	} {
 		bad := sound
 		spoil(&bad)
@@ -51,13 +60,13 @@ func file(t *testing.T, text string) ([]hook.Topic, error) {
 func TestReadFile(t *testing.T) {
 	want := []hook.Topic{{
 		Name: "order.shipped", Category: "ORDER", Description: "order shipped", Summary: "Sent when it left.", Since: "2",
-		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Deprecated: true,
+		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Schema: `{"type": ["object", "null"]}`, Deprecated: true,
 	}}
 	for name, text := range map[string]string{
 		"YAML": "topics:\n- topic: order.shipped\n  category: ORDER\n  description: order shipped\n  summary: Sent when it left.\n  since: 2\n  deprecated: true\n" +
-			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n",
+			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n  schema: {type: [object, 'null']}\n",
 		"JSON": `{"topics": [{"topic": "order.shipped", "category": "ORDER", "description": "order shipped", "summary": "Sent when it left.", "since": "2", "deprecated": true,
-			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}}]}`,
+			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}, "schema": {"type": ["object", "null"]}}]}`,
 	} {
 		got, err := file(t, text)
 		if err != nil || !slices.Equal(got, want) {
@@ -87,6 +96,7 @@ func TestReadFileRefuses(t *testing.T) {
 		"number not JSON":  {sound + "- {topic: b, category: A, description: d, sample: {n: 0x10}}\n", "sample: line 3: 0x10 is not written as in JSON"},
 		"alias":            {sound + "- {topic: b, category: A, description: d, sample: {a: &x 1, b: *x}}\n", "aliases are not read"},
 		"deep":             {sound + "- {topic: b, category: A, description: d, sample: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "}\n", "sample: nests deeper"},
+		"schema":           {sound + "- {topic: b, category: A, description: d, schema: {type: text}}\n", "line 3: topics[1]: b: schema/type: is not what a schema has there"},
 		"two documents":    {sound + "---\n" + sound, "more than one document"},
 		"no YAML":          {"topics: [", "topics.yaml: "},
 		"larger than that": {"topics:\n#" + strings.Repeat("x", 4<<20), "is larger than"},
@@ -115,4 +125,42 @@ func FuzzReadFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Every topic that is built in, and each of the ready file, has a schema that its sample validates against, and
+// that finds the fault of one without an id.
+func TestSchemasOfTopics(t *testing.T) {
+	ready, err := ReadFile("../../docs/topics.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range append(slices.Clone(hook.Topics()), ready...) {
+		s, problems := schema.Compile(topic.Schema)
+		if topic.Schema == "" || problems != nil {
+			t.Errorf("%s: %v", topic.Name, problems)
+			continue
+		}
+		if broken := s.Validate([]byte(topic.Sample)); broken != nil {
+			t.Errorf("%s: the sample is against the schema: %v", topic.Name, broken)
+		}
+		if broken := s.Validate([]byte(`{"more": 1}`)); len(broken) != 1 || broken[0] != (hook.Violation{Pointer: "/id", Keyword: "required"}) {
+			t.Errorf("%s: a document without an id: %v", topic.Name, broken)
+		}
+		described(t, topic)
+	}
+}
+
+// described wants a word in the schema for each member of the sample.
+func described(t *testing.T, topic hook.Topic) {
+	t.Helper()
+	var s struct{ Properties map[string]any }
+	var sample map[string]any
+	if err := errors.Join(json.Unmarshal([]byte(topic.Schema), &s), json.Unmarshal([]byte(topic.Sample), &sample)); err != nil {
+		t.Fatal(err)
+	}
+	for name := range sample {
+		if s.Properties[name] == nil {
+			t.Errorf("%s: the schema says nothing of %s", topic.Name, name)
+		}
+	}
 }
