@@ -45,6 +45,12 @@ postgres: ## install Postgres, on which the store is tested too, where it is mis
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; } || \
 		echo "no postgres: the tests that need it are skipped"
 
+.PHONY: mariadb
+mariadb: ## install MariaDB, on which the outbox of producers is tested too, where it is missing (Debian, as root)
+	@command -v mariadb-install-db >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; } || \
+		echo "no mariadb: the tests that need it are skipped"
+
 .PHONY: poolers
 poolers: ## install what stands before Postgres in tests, where it is missing (Debian, as root)
 	@for p in pgbouncer haproxy pgpool; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
@@ -82,7 +88,7 @@ tls-stacks: ## install the TLS servers that tests deliver to, where they are mis
 		echo "no TLS servers: the tests that need them are skipped"
 
 .PHONY: unit
-unit: browser postgres poolers languages peers ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres mariadb poolers languages peers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),$(GO) test -run '^TestSimulation' ./internal/deliver)
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m $(LONGEST) ./...

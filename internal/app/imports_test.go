@@ -54,6 +54,9 @@ var layers = map[string]layer{
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
+	"source/outbox":      {"outbox", "what a producer wrote is read in the order that keeps its objects' changes, whoever accepts it"},
+	"source/mariadbtest": {"", "whoever needs a MariaDB to throw away decides what is kept in it"},
+
 	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
 	"topic/schema":  {"hook", "what a document may be is a pure function of schema and document"},
 	"intake":        {"hook wire change store", "accepting an event must work while nothing is delivered"},
@@ -73,12 +76,13 @@ var layers = map[string]layer{
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver process load store/postgrestest app webhook client",
+		"hook wire config telemetry receiver process load store/postgrestest app webhook client outbox",
 		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures",
 	},
 
 	"webhook":             {"hook wire", "receivers import it"},
 	"webhook/webhooktest": {"hook wire webhook", "receivers' tests import it"},
+	"outbox":              {"", "producers import it, and it speaks to whichever driver they have"},
 	"client":              {"hook", "other programs import it, and the API's answers are its types"},
 	"cmd/atlas-webhooks":  {"cli app", "main only starts the command line"},
 }
@@ -86,9 +90,10 @@ var layers = map[string]layer{
 // confined says who may import a package from elsewhere: what is behind a seam stays behind it.
 var confined = []struct{ prefix, to, why string }{
 	{"modernc.org/", "store/sqlite", "one package speaks to SQLite"},
-	{"github.com/jackc/", "store/postgres store/postgrestest", "one package speaks to Postgres, and one to a Postgres of its own"},
+	{"github.com/jackc/", "store/postgres store/postgrestest source/outbox", "one package speaks to Postgres, one to a Postgres of its own, and one to that of producers"},
+	{"github.com/go-sql-driver/", "source/outbox source/mariadbtest", "one package speaks to the MariaDB of producers, and one to a MariaDB of its own"},
 	{"github.com/pressly/goose", "store/sqlite store/postgres store/schema", "the engines take the steps of their schema"},
-	{"database/sql", "store/sqlite store/postgres store/log", "the engines speak SQL, and one scan borrows bytes"},
+	{"database/sql", "store/sqlite store/postgres store/log source/outbox source/mariadbtest outbox", "the engines and the reader of outboxes speak SQL, one scan borrows bytes, and producers have transactions"},
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},
 	{"github.com/spf13/", "cli config", "flags are read at the edge"},
 	{"github.com/caarlos0/env", "config", "one package reads the environment"},
@@ -102,7 +107,7 @@ var confined = []struct{ prefix, to, why string }{
 }
 
 // standardOnly are linked into other people's receivers: nothing from outside the standard library.
-var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client"}
+var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client", "outbox"}
 
 // violations compares what packages import (all import paths, by name of the package as in layers)
 // with the tables above.

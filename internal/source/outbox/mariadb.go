@@ -1,0 +1,145 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// mariadb is the table on MariaDB or MySQL, which is asked again and again: it has nothing that tells of a commit.
+type mariadb struct{ db *sql.DB }
+
+func openMariaDB(u *url.URL) (*mariadb, error) {
+	query := u.Query()
+	socket := query.Get("socket")
+	query.Del("socket")
+	c, err := mysql.ParseDSN("/?" + query.Encode())
+	if err != nil {
+		return nil, errMalformed
+	}
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.DBName = strings.TrimPrefix(u.Path, "/")
+	if c.DBName == "" {
+		return nil, errors.New("the URL names no database")
+	}
+	c.Net, c.Addr = "tcp", u.Host
+	if u.Port() == "" {
+		c.Addr = net.JoinHostPort(u.Hostname(), "3306")
+	}
+	if socket != "" {
+		c.Net, c.Addr = "unix", socket
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout, c.WriteTimeout = patience, patience
+	}
+	c.ParseTime, c.Loc, c.InterpolateParams, c.Logger = true, time.UTC, true, &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, errMalformed
+	}
+	db := sql.OpenDB(committed{connector})
+	db.SetMaxOpenConns(2)
+	db.SetConnMaxIdleTime(time.Minute)
+	return &mariadb{db}, nil
+}
+
+// committed makes sessions that read what is committed. Under REPEATABLE READ, the default, what deletes locks
+// the gaps between rows too, and producers would wait for it.
+type committed struct{ driver.Connector }
+
+func (c committed) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, `SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`, nil); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+const readMariaDB = `
+	SELECT id, uuid, company_id, COALESCE(event, ''), COALESCE(object_type, ''), COALESCE(object_id, ''),
+		LEFT(data, ?), LEFT(before_data, ?), LEFT(after_data, ?), occurred_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6))
+	FROM atlas_webhooks_outbox WHERE PARTITIONS ORDER BY id LIMIT ?`
+
+func (t *mariadb) Read(ctx context.Context, partitions []int, limit int) ([]Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	which, args := "TRUE", []any{maxText, maxText, maxText}
+	if len(partitions) < Partitions {
+		which = "CRC32(company_id) & 63 IN (" + marks(len(partitions)) + ")"
+		for _, p := range partitions {
+			args = append(args, p)
+		}
+	}
+	found, err := t.db.QueryContext(ctx, strings.Replace(readMariaDB, "PARTITIONS", which, 1), append(args, limit)...)
+	if err != nil {
+		return nil, plainMariaDB(err)
+	}
+	defer found.Close()
+	var all taken
+	for found.Next() {
+		var r Row
+		var age int64
+		if err := found.Scan(&r.ID, &r.UUID, &r.CompanyID, &r.Event, &r.ObjectType, &r.ObjectID, &r.Data, &r.Before, &r.After, &r.OccurredAt, &age); err != nil {
+			return nil, err
+		}
+		r.Age = time.Duration(max(0, age)) * time.Microsecond
+		all.add(&r)
+	}
+	return all.rows, plainMariaDB(found.Err())
+}
+
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+
+func (t *mariadb) Delete(ctx context.Context, rows []Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	args := make([]any, 0, 2*len(rows))
+	for i := range rows {
+		args = append(args, rows[i].ID)
+	}
+	for i := range rows {
+		args = append(args, rows[i].UUID)
+	}
+	in := marks(len(rows))
+	_, err := t.db.ExecContext(ctx, `DELETE FROM atlas_webhooks_outbox WHERE id IN (`+in+`) AND uuid IN (`+in+`)`, args...)
+	return plainMariaDB(err)
+}
+
+func plainMariaDB(err error) error {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && e.Number == 1146 {
+		return errNoTable(err)
+	}
+	return err
+}
+
+func (t *mariadb) Wait(ctx context.Context, longest time.Duration) bool {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (t *mariadb) Listens() bool { return false }
+
+func (t *mariadb) Close() { _ = t.db.Close() } // it only read
