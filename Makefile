@@ -65,8 +65,8 @@ languages: ## install PHP, Ruby and Mono, in which snippets of the docs are test
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends php-cli ruby mono-mcs mono-runtime >/dev/null; } || \
 		echo "not all languages: the snippets in those that are missing are not tested"
 
-# Servers in Python, as their users install them.
-SERVERS := uvicorn==0.38.0 hypercorn==0.18.0 gunicorn==23.0.0
+# Servers in Python, and a client of an agent, as their users install them.
+SERVERS := uvicorn==0.38.0 hypercorn==0.18.0 gunicorn==23.0.0 mcp==2.3.0
 
 .PHONY: peers
 peers: ## install the HTTP servers and the proxy that deliveries are tested against, where they are missing (Debian, as root)

@@ -29,6 +29,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/ingress"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/mcp"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/telemetry"
@@ -304,6 +305,7 @@ func (s *Server) serve(version string, master []byte) {
 			mux.Handle("POST "+path, s.tracer.publishing(api))
 		}
 	}
+	mux.Handle("/mcp", mcp.Handler(api, version))
 	people := s.pinned(s.console(version, master))
 	mux.Handle("GET /{$}", people)
 	mux.Handle("/console/", people)

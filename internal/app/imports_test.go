@@ -68,15 +68,17 @@ var layers = map[string]layer{
 	"httpapi": {"hook client wire webhook filter advice config egress ingress store topic intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook client wire httpapi", "people see what the API answers, and may do what it allows"},
 
+	"mcp": {"hook client ingress", "an agent can do what a client with its key can, and nothing beside the API"},
+
 	"load":  {"hook wire process", "it measures what any client could, from outside"},
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake deliver upkeep httpapi console",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver process load store/postgrestest app webhook client outbox",
+		"hook wire config telemetry receiver process load store/postgrestest app mcp webhook client outbox",
 		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures",
 	},
 
@@ -102,6 +104,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"go.opentelemetry.io/otel/sdk", "telemetry", "spans leave the process in one place, redacted"},
 	{"go.opentelemetry.io/otel/exporters", "telemetry", "spans leave the process in one place, redacted"},
 	{"github.com/danielgtaylor/huma", "httpapi", "the API's framework is the API's affair"},
+	{"github.com/modelcontextprotocol/", "mcp cli", "one package speaks to agents, and the command gives it a pipe"},
 	{"github.com/expr-lang/", "filter", "one package runs what strangers wrote"},
 	{"github.com/santhosh-tekuri/jsonschema", "topic/schema", "one package checks documents, by steps that it counts"},
 }
