@@ -260,12 +260,16 @@ func (b *watch) recorded(a *hook.Attempt) error {
 }
 
 // clockSet: a gate is stored by the wall clock. Set ahead, it ends earlier for an engine that has yet to
-// read it, before the one of before could tell where it stands now.
+// read it, before the one of before could tell where it stands now; so does one that a record under way tells of.
 func (b *watch) clockSet(ahead time.Duration, l *consumer) {
 	if ahead <= 0 {
 		return
 	}
 	b.kept.until = b.kept.until.Add(-ahead)
+	for attempt, ask := range b.asks {
+		ask.until = ask.until.Add(-ahead)
+		b.asks[attempt] = ask
+	}
 	if l == nil || l.Hook == nil {
 		b.gate.until = b.gate.until.Add(-ahead)
 	}

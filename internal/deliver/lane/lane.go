@@ -411,7 +411,8 @@ func (l *Lane) Missing() (want []hook.Offset) {
 	return want
 }
 
-// Number is the highest attempt number that its delivery has, on whose wish ever.
+// Number is the highest attempt number that its delivery has, on whose wish ever, or may get: what is under way on
+// a kept connection is made once more, under the next number, if it is lost with that.
 func (l *Lane) Number(it *Item) int {
 	n := max(it.Attempt, it.Number, l.Lost[it.Offset].Attempts)
 	if len(l.Known)+len(l.Past) == 0 {
@@ -421,6 +422,9 @@ func (l *Lane) Number(it *Item) int {
 		key := Key{kind, it.Offset}
 		if x := l.Known[key]; x != nil {
 			n = max(n, x.Attempt)
+			if x != it && x.State == running && !x.Fresh {
+				n = max(n, x.Attempt+1)
+			}
 		}
 		n = max(n, l.Past[key].Attempts)
 	}

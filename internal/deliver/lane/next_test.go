@@ -206,3 +206,19 @@ func TestCandidateBehindAReplay(t *testing.T) {
 		t.Errorf("%d goes first although the endpoint works", it.Offset)
 	}
 }
+
+// An attempt that starts beside another one of its delivery leaves that a number for the case that it is lost with
+// its connection and made once more.
+func TestNumberBesideAnother(t *testing.T) {
+	for fresh, want := range map[bool]int{false: 3, true: 2} {
+		l := waiting(0, nil)
+		for _, kind := range []hook.Kind{hook.Live, hook.Replay} {
+			it := &Item{Delivery: hook.Delivery{Kind: kind}, Offset: 1, Parked: kind == hook.Live, Fresh: fresh, Payload: &Payload{Event: &hook.Event{}}}
+			l.Known[Key{kind, 1}] = it
+			l.Enqueue(it)
+		}
+		if first, second := l.begin(now), l.begin(now); first.Attempt != 1 || second.Attempt != want {
+			t.Errorf("on connections of their own: %v; %d and %d, want 1 and %d", fresh, first.Attempt, second.Attempt, want)
+		}
+	}
+}
