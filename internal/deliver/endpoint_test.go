@@ -560,3 +560,41 @@ func TestRepairMakesWhatWaitsDue(t *testing.T) {
 		})
 	}
 }
+
+// What the endpoint of before refuses after the change, but before the engine hears of it, is due at once too.
+func TestRepairThatTheEngineHearsOfLate(t *testing.T) {
+	for change, want := range map[string]int{"endpoint": 1, "description": 0} { // the second is the control
+		t.Run(change, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.sender.answer = func(r send.Request) send.Result {
+					if r.Attempt > 1 {
+						return status(200)
+					}
+					time.Sleep(5 * time.Second)
+					return status(418)
+				}
+				w.start()
+				a := w.webhook(func(h *hook.Webhook) { h.RetrySchedule = []time.Duration{20 * time.Hour} })
+				w.publish(1, nil)
+				time.Sleep(2 * time.Second)
+				var heard shared[int64]
+				w.store.OnAppend(func(_ hook.Partition, _ []*hook.Event, version int64) { heard.set(version) })
+				w.change(a, store.Change{Apply: func(h *hook.Webhook) error {
+					if h.Description = "new"; change == "endpoint" {
+						h.Endpoint += "/new"
+					}
+					return nil
+				}})
+				time.Sleep(6 * time.Second)
+				w.store.OnAppend(w.engine.Committed)
+				w.engine.Committed(0, nil, heard.get())
+				time.Sleep(time.Minute)
+				if n := w.delivered(); n != want {
+					t.Errorf("%d delivered, want %d", n, want)
+				}
+				w.balanced()
+			})
+		})
+	}
+}

@@ -165,6 +165,10 @@ func (c *core) retry(underWay *bool, ask func()) {
 	})
 }
 
+// repairNoticed is how long before the last change of a webhook another one was made at most, that the lane hears
+// of only with it.
+const repairNoticed = 10 * time.Second
+
 // laneLoaded takes in a lane's history and settings; later it only renews the settings.
 func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 	if err != nil {
@@ -186,14 +190,16 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 			c.reorder(l, from.Blocked)
 		}
 		if before.EndpointVersion != l.Hook.EndpointVersion {
-			l.NewEndpoint()
+			l.NewEndpoint(c.now)
 			l.failure, l.dueMore = nil, true
 			c.forgetEarly(l)
-			c.mark(l) // a record of meanwhile may have told of the one before
+			c.mark(l) // a record of meanwhile may have told of the one before, or parked what it did not take
+			c.ledger.repairs = append(c.ledger.repairs, store.Repair{Webhook: l.place.webhook, Since: l.Hook.UpdatedAt.Add(-repairNoticed)})
 		}
 		c.touch(l)
 		return
 	}
+	l.EndpointSince = c.local(l.Hook.EndpointSince)
 	l.Health = lane.RestoreHealth(&from.Cursor, c.now, c.local)
 	if most := c.now.Add(retry.ProbeWait(l.Health.Probes)); l.Health.ProbeAt.After(most) {
 		l.Health.ProbeAt = most // the clock was set back since
@@ -214,10 +220,12 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 	c.touch(l)
 }
 
-// reorder makes a lane follow a new ordering: what merely waits is read again under the new keys.
+// reorder makes a lane follow a new ordering: what merely waits is read again under the new keys. So is what is held
+// for nothing now: records of meanwhile held deliveries under the former ordering.
 func (c *core) reorder(l *consumer, blocked map[string]int) {
 	l.Blocked = blocked
 	c.detach(l)
+	c.loadLane(l)
 }
 
 // admit gives an offered delivery its place: settled long ago, skipped, or in line.

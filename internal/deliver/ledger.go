@@ -27,6 +27,7 @@ type ledger struct {
 	replaying map[int64]*consumer // whose they are
 	swept     map[hook.Partition]hook.Offset
 	rewind    []hook.Partition
+	repairs   []store.Repair
 	writing   *writing
 }
 
@@ -93,7 +94,7 @@ func (c *core) record() *store.Record {
 		return nil
 	}
 	r := &store.Record{
-		Node: c.node, At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind,
+		Node: c.node, At: hook.Now(c.wall()), Items: g.items, Status: g.status, Stats: g.stats, Notices: g.notices, Swept: g.swept, Rewind: g.rewind, Repairs: g.repairs,
 	}
 	w := &writing{record: r, done: g.done, swept: g.swept, replaying: g.replaying}
 	for _, key := range slices.Sorted(maps.Keys(g.replays)) {
@@ -123,7 +124,7 @@ func (c *core) record() *store.Record {
 }
 
 func (g *ledger) empty() bool {
-	return len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept)+len(g.rewind) == 0
+	return len(g.items)+len(g.lanes)+len(g.status)+len(g.stats)+len(g.notices)+len(g.replays)+len(g.swept)+len(g.rewind)+len(g.repairs) == 0
 }
 
 // detached says whether the lane's own place counts from the next record on.
@@ -175,9 +176,15 @@ func (c *core) recorded(out store.Recorded) {
 			}
 		}
 	}
+	for _, x := range w.record.Repairs {
+		if l := c.lanes[x.Webhook]; l != nil {
+			l.dueMore = true
+			c.touch(l)
+		}
+	}
 	for i := range out.Settled {
 		if x := &out.Settled[i]; c.lanes[x.Webhook] != nil {
-			c.wentWith(c.lanes[x.Webhook], x)
+			c.lanes[x.Webhook].Unpark(c.lanes[x.Webhook].ParkedItem(x, c.now)) // another attempt of its delivery was answered 2xx
 		}
 	}
 	for _, p := range w.places {
@@ -627,14 +634,6 @@ func (c *core) won(l *consumer, it *lane.Item, out *store.Item) {
 			x.Won = true
 		}
 		l.Past[key] = lane.Past{Attempts: max(l.Past[key].Attempts, it.Attempt), Commit: c.commits + 2, Over: kind == hook.Live} // its commit is the next, or the one after
-	}
-}
-
-// wentWith takes in that a row is gone because another attempt of its delivery was answered 2xx.
-func (c *core) wentWith(l *consumer, x *hook.Parked) {
-	l.Unpark(l.ParkedItem(x, c.now))
-	if x.Kind == hook.Replay {
-		c.replayNews(l, x.Replay).Delivered++
 	}
 }
 

@@ -364,6 +364,15 @@ func (m *memory) Record(_ context.Context, r *store.Record) (out store.Recorded,
 			m.touch(s.Webhook, func(*memoryWebhook) {})
 		}
 	}
+	for _, x := range r.Repairs {
+		w := m.webhooks[x.Webhook]
+		for k, p := range w.parked {
+			if p.DueAt != nil && p.DueAt.After(r.At) && !p.ParkedAt.Before(x.Since) && !p.ParkedAt.After(r.At) {
+				p.DueAt, p.ParkedAt, p.Throttles = &r.At, r.At, 0
+				w.parked[k] = p
+			}
+		}
+	}
 	for _, p := range r.Rewind {
 		if m.rewind(r.At) {
 			out.Rewound = append(out.Rewound, p)

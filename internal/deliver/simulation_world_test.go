@@ -196,7 +196,7 @@ func (w *memoryWebhook) allDue(now time.Time) {
 // forget starts with a clean record of health, as a new endpoint does.
 func (w *memoryWebhook) forget(now time.Time) {
 	w.hook.EndpointVersion++
-	w.hook.EndpointSince = now
+	w.hook.EndpointSince, w.hook.UpdatedAt = now, now
 	w.cursor.FailingSince, w.cursor.ProbeAt, w.cursor.ConsecutiveFailures, w.cursor.ProbeStep = nil, nil, 0, 0
 	w.cursor.FailingHours, w.cursor.LastFailingHour, w.cursor.Gate = 0, 0, hook.Gate{}
 }

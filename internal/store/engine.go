@@ -49,6 +49,7 @@ type (
 	Recorded     = log.Recorded
 	Item         = log.Item
 	ParkedKey    = log.ParkedKey
+	Repair       = log.Repair
 	CursorMove   = log.CursorMove
 	GateMove     = log.GateMove
 	Health       = log.Health

@@ -114,8 +114,8 @@ func (n *newsroom) record() *store.Record {
 	for range n.IntN(12) {
 		r.Items = append(r.Items, n.item(n.webhook()))
 	}
-	for range n.IntN(3) { // what is parked before goes
-		r.Items = append(r.Items, store.Item{Settle: &store.ParkedKey{Webhook: n.webhook().Key, Kind: hook.Replay, Offset: n.offset(), Object: "CONVERSATION:1"}})
+	for range n.IntN(3) { // what is parked before goes, and what is parked later stays
+		r.Items = slices.Insert(r.Items, n.IntN(len(r.Items)+1), store.Item{Settle: &store.ParkedKey{Webhook: n.webhook().Key, Kind: hook.Replay, Offset: n.offset(), Object: "CONVERSATION:1"}})
 	}
 	for range n.IntN(3) { // after all that: what is parked in the end decides what is released
 		w, object := n.webhook(), fmt.Sprintf("CONVERSATION:%d", n.IntN(3))
@@ -164,6 +164,9 @@ func (n *newsroom) besides(r *store.Record) {
 	}
 	if n.IntN(3) == 0 {
 		r.Replays = append(r.Replays, store.ReplayMove{Key: 1 + n.Int64N(2), Place: n.offset(), Started: n.Int64N(5), Delivered: n.Int64N(5), Failed: n.Int64N(5), Done: n.IntN(2) == 0})
+	}
+	if n.IntN(3) == 0 {
+		r.Repairs = []store.Repair{{Webhook: n.webhook().Key, Since: n.at.Add(-time.Duration(n.IntN(9)) * time.Second)}}
 	}
 	if n.IntN(4) == 0 {
 		w := n.webhook()

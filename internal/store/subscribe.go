@@ -342,23 +342,17 @@ func (s *Store) beginAnew(ctx context.Context, q sql.Tx, old, w *hook.Webhook, n
 	return repaired, forgetFailures(ctx, q, w.Key)
 }
 
-// Limits of what a repair makes due: so many rows in a transaction, and so many transactions. There are no more
-// live ones than that; what a replay parked beyond it waits for its own time.
-const (
-	repairedRows  = 1000
-	repairedSteps = 10
-)
+// repairedSteps are the transactions in which a repair makes due what is parked, at most. There are no more live
+// rows than that; what a replay parked beyond it waits for its own time.
+const repairedSteps = 10
 
 // makeDue has what waits for a retry sent at once, after a repair of a time. The repair is committed: where a
 // step fails, the rest waits for its own time.
 func (s *Store) makeDue(ctx context.Context, w *hook.Webhook, repaired time.Time) {
-	rows := int64(repairedRows)
-	for step := 0; step < repairedSteps && rows == repairedRows; step++ {
+	rows := int64(log.RepairRows)
+	for step := 0; step < repairedSteps && rows == log.RepairRows; step++ {
 		err := s.write(ctx, func(q sql.Tx) (err error) {
-			rows, err = q.Exec(ctx, `
-				UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND (kind, "offset") IN
-					(SELECT kind, "offset" FROM parked WHERE webhook = $2 AND due_at > $1 AND parked_at <= $1 ORDER BY due_at LIMIT $3)`,
-				sql.Micros(repaired), int64(w.Key), int64(repairedRows))
+			rows, err = q.Exec(ctx, log.RepairParked, log.Repair{Webhook: w.Key}.Args(repaired)...)
 			if err != nil || rows == 0 {
 				return err
 			}

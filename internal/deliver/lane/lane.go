@@ -80,10 +80,12 @@ type Lane struct {
 	Sending    int     // those of them that are not yet answered
 	unanswered []*Item // the same, oldest first
 	Proven     bool    // its last attempt but for verdicts on events succeeded
-	slow       bool    // its last attempt took over a second, or one under way does
-	lastStart  time.Time
-	ReplayGap  time.Duration // between two deliveries of its replay
-	ReplayNext time.Time
+	// EndpointSince is from when on what was delivered tells of the endpoint.
+	EndpointSince time.Time
+	slow          bool // its last attempt took over a second, or one under way does
+	lastStart     time.Time
+	ReplayGap     time.Duration // between two deliveries of its replay
+	ReplayNext    time.Time
 
 	// Since they were recorded last.
 	Delivered, Failed, Skipped int64
@@ -422,7 +424,7 @@ func (l *Lane) Number(it *Item) int {
 		key := Key{kind, it.Offset}
 		if x := l.Known[key]; x != nil {
 			n = max(n, x.Attempt)
-			if x != it && x.State == running && !x.Fresh {
+			if x != it && !x.Fresh && slices.Contains(l.unanswered, x) {
 				n = max(n, x.Attempt+1)
 			}
 		}
@@ -453,7 +455,8 @@ func (l *Lane) Standing(it *Item) retry.Standing {
 }
 
 // NewEndpoint forgets what the lane knows of its endpoint, which is another now.
-func (l *Lane) NewEndpoint() {
+func (l *Lane) NewEndpoint(now time.Time) {
+	l.EndpointSince = now
 	l.Health = Health{State: Healthy, LastSuccess: l.Health.LastSuccess, LastFailure: l.Health.LastFailure}
 	l.Gate, l.Fault, l.Throttles, l.pace, l.ownFaults, l.slow, l.Window = Gate{}, Gate{}, 0, Pace{}, 0, false, newWindow()
 }
@@ -496,5 +499,5 @@ func (l *Lane) Unread() (list []*Item) {
 // othersGo says that since a delivery was parked others were delivered, and that this is the last that
 // the endpoint let us know: what it says to this one now is about this one.
 func (l *Lane) othersGo(it *Item) bool {
-	return !it.ParkedAt.IsZero() && l.Health.LastSuccess.After(it.ParkedAt) && l.Health.Failures == 0 && l.Throttles == 0
+	return !it.ParkedAt.IsZero() && l.Health.LastSuccess.After(it.ParkedAt) && l.Health.LastSuccess.After(l.EndpointSince) && l.Health.Failures == 0 && l.Throttles == 0
 }

@@ -26,7 +26,15 @@ type Record struct {
 	Replays []ReplayMove
 	// Rewind names partitions in which deliveries may have been parked by a clock that was ahead of
 	// At. They wait as long as they were meant to, from At on.
-	Rewind []hook.Partition
+	Rewind  []hook.Partition
+	Repairs []Repair
+}
+
+// Repair is a webhook whose endpoint is asked otherwise from now on: what was parked since a time, up to At, becomes
+// due.
+type Repair struct {
+	Webhook hook.WebhookKey
+	Since   time.Time
 }
 
 // Item is one delivery's news. The delivery stands where Park says, or is no longer parked.
@@ -35,7 +43,7 @@ type Item struct {
 	Park    *hook.Parked  // insert or replace
 	Unpark  *ParkedKey    // remove
 	// Settle is a delivery whose attempt was answered 2xx: whatever else of it is parked goes. Its live row,
-	// if there is one, counts as delivered.
+	// if there is one, counts as delivered, and its replay's for the replay.
 	Settle *ParkedKey
 	// Release is an object key (of the attempt's webhook) whose next held delivery becomes due.
 	Release *ParkedKey
@@ -140,6 +148,11 @@ func Write(ctx context.Context, q Tx, r *Record) (out Recorded, err error) {
 	for _, p := range r.Rewind {
 		if err := rewind(ctx, q, p, r.At, &out); err != nil {
 			return out, err
+		}
+	}
+	for _, x := range r.Repairs {
+		if _, err := q.Exec(ctx, RepairParked, x.Args(r.At)...); err != nil {
+			return out, fmt.Errorf("repair: %w", err)
 		}
 	}
 	if len(r.Stats)+len(r.Answers)+len(r.Notices) > 0 {
@@ -308,17 +321,26 @@ func (out *Recorded) take(part Recorded) {
 
 // settle takes away what waits of a delivery that was made.
 func settle(ctx context.Context, q sql.Tx, k *ParkedKey, out *Recorded) error {
-	live := 0
+	live, replays := 0, []int64(nil)
 	err := sql.Each(ctx, q, `DELETE FROM parked WHERE webhook = $1 AND kind IN ('live', 'manual', 'replay') AND "offset" = $2 RETURNING `+ParkedColumns,
 		[]any{int64(k.Webhook), int64(k.Offset)}, func(r sql.Rows) error {
 			p, err := ScanParked(r)
-			if out.Settled = append(out.Settled, p); p.Kind == hook.Live {
+			switch out.Settled = append(out.Settled, p); p.Kind {
+			case hook.Live:
 				live++
+			case hook.Replay:
+				replays = append(replays, p.Replay)
+			case hook.Manual, hook.Test:
 			}
 			return err
 		})
 	if err == nil && live > 0 {
 		_, err = q.Exec(ctx, `UPDATE cursors SET delivered = delivered + 1 WHERE webhook = $1`, int64(k.Webhook))
+	}
+	for _, replay := range replays {
+		if err == nil {
+			_, err = q.Exec(ctx, `UPDATE replays SET delivered = delivered + 1 WHERE key = $1`, replay)
+		}
 	}
 	return err
 }
@@ -379,6 +401,19 @@ const RewindParked = `
 	UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1
 	WHERE (webhook, kind, "offset") IN (
 		SELECT webhook, kind, "offset" FROM parked WHERE partition = $2 AND due_at IS NOT NULL AND parked_at > $3 LIMIT $4)`
+
+// RepairRows are made due in one statement, at most.
+const RepairRows = 1000
+
+// RepairParked makes due what was parked since a time up to another, which is now.
+const RepairParked = `
+	UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND (kind, "offset") IN
+		(SELECT kind, "offset" FROM parked WHERE webhook = $2 AND due_at > $1 AND parked_at BETWEEN $3 AND $1 ORDER BY due_at LIMIT $4)`
+
+// Args are those of [RepairParked].
+func (r Repair) Args(at time.Time) []any {
+	return []any{sql.Micros(at), int64(r.Webhook), sql.Micros(r.Since), int64(RepairRows)}
+}
 
 // rewind lets deliveries that were parked in what is now the future wait from now on: otherwise a
 // clock that was set back would be waited for in addition.

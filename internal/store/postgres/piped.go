@@ -118,8 +118,12 @@ func (p *piped) readStats(r pgx.Rows) error {
 func (p *piped) news() {
 	p.replays() // before what they parked, as who cancels one does
 	p.attempts()
-	p.parked()
-	p.settles()
+	for items := p.r.Items; len(items) > 0; {
+		n := upToSettled(items)
+		p.parked(items[:n])
+		p.settles(items[:n])
+		items = items[n:]
+	}
 	p.releases()
 	for moves := p.r.Cursors; len(moves) > 0; {
 		moves = p.cursors(moves)
@@ -130,6 +134,9 @@ func (p *piped) news() {
 		p.do(log.FreeCancelled, m.Key)
 	}
 	p.rewinds()
+	for _, x := range p.r.Repairs {
+		p.do(log.RepairParked, x.Args(p.r.At)...)
+	}
 	for _, c := range p.r.Status {
 		p.status(c)
 	}
@@ -157,11 +164,26 @@ func (p *piped) attempts() {
 	}
 }
 
-// parked writes what stands parked after the record, and takes away what does not.
-func (p *piped) parked() {
+// upToSettled counts the items before one that parks what another one of them settles: that stays.
+func upToSettled(items []log.Item) int {
+	settled := map[log.ParkedKey]bool{}
+	for i := range items {
+		it := &items[i]
+		if x := it.Park; x != nil && settled[log.ParkedKey{Webhook: x.Webhook, Offset: x.Offset}] {
+			return i
+		}
+		if k := it.Settle; k != nil {
+			settled[log.ParkedKey{Webhook: k.Webhook, Offset: k.Offset}] = true
+		}
+	}
+	return len(items)
+}
+
+// parked writes what stands parked after some items, and takes away what does not.
+func (p *piped) parked(items []log.Item) {
 	last := map[log.ParkedKey]*hook.Parked{} // nil = no longer parked
-	for i := range p.r.Items {
-		item := &p.r.Items[i]
+	for i := range items {
+		item := &items[i]
 		if x := item.Park; x != nil {
 			last[log.ParkedKey{Webhook: x.Webhook, Kind: x.Kind, Offset: x.Offset}] = x
 		}
@@ -191,16 +213,21 @@ func (p *piped) parked() {
 }
 
 // settles takes away what waits of deliveries that were made, after everything that was parked before.
-func (p *piped) settles() {
+func (p *piped) settles(items []log.Item) {
 	var made []*log.ParkedKey
-	for i := range p.r.Items {
-		if k := p.r.Items[i].Settle; k != nil {
+	for i := range items {
+		if k := items[i].Settle; k != nil {
 			made = append(made, k)
 		}
 	}
 	if len(made) == 0 {
 		return
 	}
+	webhooks, offsets := sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }), sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Offset) })
+	p.do(`
+		SELECT FROM replays WHERE key IN (
+			SELECT replay FROM parked JOIN unnest($1::bigint[], $2::bigint[]) AS g (of, at) ON webhook = g.of AND "offset" = g.at WHERE kind = 'replay')
+		FOR NO KEY UPDATE`, webhooks, offsets) // before what they parked, as who cancels one does
 	p.query(p.rows(&p.out.Settled), `
 		WITH gone AS (
 			DELETE FROM parked USING unnest($1::bigint[], $2::bigint[]) AS g (of, at)
@@ -209,9 +236,11 @@ func (p *piped) settles() {
 		), counted AS (
 			UPDATE cursors SET delivered = delivered + x.n FROM (SELECT webhook AS of, count(*) AS n FROM gone WHERE kind = 'live' GROUP BY webhook) AS x
 			WHERE webhook = x.of
+		), replayed AS (
+			UPDATE replays SET delivered = delivered + x.n FROM (SELECT replay AS of, count(*) AS n FROM gone WHERE kind = 'replay' GROUP BY replay) AS x
+			WHERE key = x.of
 		)
-		SELECT * FROM gone`, sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Webhook) }),
-		sql.Array(made, func(k *log.ParkedKey) int64 { return int64(k.Offset) }))
+		SELECT * FROM gone`, webhooks, offsets)
 }
 
 // releases makes held deliveries due: those that nothing would release, and the first of each

@@ -433,3 +433,65 @@ func manyReadersAtOnce(f *fixture) {
 		}
 	}
 }
+
+// recordKeepsTheOrder: what is parked before its delivery is settled goes with that, and what is parked after it
+// stays. What goes counts, for the replay too.
+func recordKeepsTheOrder(f *fixture) {
+	w := f.subscribe("*")
+	o := f.publishN("e", "conversation", 3)
+	f.deliver(w, 1, o...)
+	replay, err := f.CreateReplay(f.ctx, w.Key, store.NewReplay{From: f.clock().Add(-time.Hour)}, store.Audit{Actor: "test"})
+	f.must(err)
+	due := f.clock()
+	row := func(o hook.Offset, kind hook.Kind) store.Item {
+		p := f.park(w, o, 1, &due)
+		if p.Kind = kind; kind == hook.Replay {
+			p.Replay = replay.Key
+		}
+		return store.Item{Park: p}
+	}
+	settle := func(o hook.Offset) store.Item { return store.Item{Settle: &store.ParkedKey{Webhook: w.Key, Offset: o}} }
+	done := f.record(store.Record{Items: []store.Item{
+		row(o[0], hook.Replay), settle(o[0]),
+		settle(o[1]), row(o[1], hook.Replay),
+		row(o[2], hook.Manual), settle(o[2]), row(o[2], hook.Replay), settle(o[2]), row(o[2], hook.Manual),
+	}})
+	var settled []string
+	for _, p := range done.Settled {
+		settled = append(settled, fmt.Sprint(p.Offset-o[0], " ", p.Kind))
+	}
+	slices.Sort(settled)
+	list, err := f.DueOf(f.ctx, w.Key, due, false, 10)
+	f.must(err)
+	var left []string
+	for _, p := range list {
+		left = append(left, fmt.Sprint(p.Offset-o[0], " ", p.Kind))
+	}
+	slices.Sort(left)
+	equal(f, "left", left, []string{"1 replay", "2 manual"})
+	got, err := f.ReplayByKey(f.ctx, replay.Key)
+	f.must(err)
+	equal(f, "settled, and delivered by the replay", []any{settled[0], got.Delivered}, []any{"0 replay", int64(len(settled) - 1)})
+}
+
+// recordMakesDueWhatWasParkedSince: of a webhook that was repaired, what was parked since a time becomes due, and
+// nothing else.
+func recordMakesDueWhatWasParkedSince(f *fixture) {
+	w, other := f.subscribe("*"), f.subscribe("conversation")
+	o := f.publishN("e", "conversation", 3)
+	now, later := f.clock(), f.clock().Add(time.Hour)
+	var items []store.Item
+	for i, ago := range []time.Duration{time.Minute, time.Second, 0} {
+		for _, h := range []*hook.Webhook{w, other} {
+			p := f.park(h, o[i], int64(i+1), &later)
+			p.ParkedAt = now.Add(-ago)
+			items = append(items, store.Item{Park: p})
+		}
+	}
+	f.record(store.Record{At: now, Items: items, Repairs: []store.Repair{{Webhook: w.Key, Since: now.Add(-time.Second)}}})
+	for h, want := range map[*hook.Webhook]int{w: 2, other: 0} {
+		due, err := f.DueOf(f.ctx, h.Key, now, false, 10)
+		f.must(err)
+		equal(f, "due", len(due), want)
+	}
+}

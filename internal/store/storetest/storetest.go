@@ -31,7 +31,7 @@ func Run(t *testing.T, open Open) {
 		appendGapless, appendDuplicates, appendAllOrNothing, appendSurvivesCancelledNeighbour, outcomesOfStalledCommits, closedStoreRefuses,
 		acceptedAtNeverGoesBack,
 		tailReadsWithinLimits, notifiesInOrder,
-		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordSettles, recordStatusOfOneEndpoint,
+		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordSettles, recordKeepsTheOrder, recordMakesDueWhatWasParkedSince, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, topicsAreKept, topicsOfAFile, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,

@@ -76,6 +76,7 @@ func Everything() *log.Record {
 		Notices: []log.Notice{{Webhook: 1, Kind: "down", Detail: "since then"}},
 		Replays: []log.ReplayMove{{Key: 1, Place: 2, Started: 3, Delivered: 4, Failed: 5, Done: true}},
 		Rewind:  []hook.Partition{6},
+		Repairs: []log.Repair{{Webhook: 7, Since: time.UnixMicro(8)}},
 	}
 }
 

@@ -92,6 +92,11 @@ UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1 WHERE (webhoo
   $2 = int64 6
   $3 = int64 1772366405000000
   $4 = int64 1000
+UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND (kind, "offset") IN (SELECT kind, "offset" FROM parked WHERE webhook = $2 AND due_at > $1 AND parked_at BETWEEN $3 AND $1 ORDER BY due_at LIMIT $4)
+  $1 = int64 1772366400000000
+  $2 = int64 7
+  $3 = int64 8
+  $4 = int64 1000
 SAVEPOINT one
 SELECT latency, arrival FROM stats WHERE webhook = $1 AND bucket = $2
   $1 = int64 1

@@ -52,7 +52,10 @@ DELETE FROM parked USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS g (we
   $1 = []int64 [1]
   $2 = []string ["live"]
   $3 = []int64 [3]
-WITH gone AS ( DELETE FROM parked USING unnest($1::bigint[], $2::bigint[]) AS g (of, at) WHERE webhook = g.of AND kind IN ('live', 'manual', 'replay') AND "offset" = g.at RETURNING webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at, CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay, (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset") ), counted AS ( UPDATE cursors SET delivered = delivered + x.n FROM (SELECT webhook AS of, count(*) AS n FROM gone WHERE kind = 'live' GROUP BY webhook) AS x WHERE webhook = x.of ) SELECT * FROM gone
+SELECT FROM replays WHERE key IN ( SELECT replay FROM parked JOIN unnest($1::bigint[], $2::bigint[]) AS g (of, at) ON webhook = g.of AND "offset" = g.at WHERE kind = 'replay') FOR NO KEY UPDATE
+  $1 = []int64 [1]
+  $2 = []int64 [14]
+WITH gone AS ( DELETE FROM parked USING unnest($1::bigint[], $2::bigint[]) AS g (of, at) WHERE webhook = g.of AND kind IN ('live', 'manual', 'replay') AND "offset" = g.at RETURNING webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at, CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay, (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset") ), counted AS ( UPDATE cursors SET delivered = delivered + x.n FROM (SELECT webhook AS of, count(*) AS n FROM gone WHERE kind = 'live' GROUP BY webhook) AS x WHERE webhook = x.of ), replayed AS ( UPDATE replays SET delivered = delivered + x.n FROM (SELECT replay AS of, count(*) AS n FROM gone WHERE kind = 'replay' GROUP BY replay) AS x WHERE key = x.of ) SELECT * FROM gone
   $1 = []int64 [1]
   $2 = []int64 [14]
 UPDATE parked SET due_at = $1, parked_at = $1, reason = 'released' FROM unnest($2::bigint[], $3::bigint[]) AS g (of, at) WHERE webhook = g.of AND kind = 'live' AND "offset" = g.at AND due_at IS NULL RETURNING webhook, kind, "offset", partition, sequence, object_key, attempts, step, throttles, due_at, parked_at, CASE WHEN kind = 'replay' AND EXISTS (SELECT 1 FROM replays r WHERE r.key = parked.replay AND r.status = 'cancelled') THEN 'cancelled' ELSE reason END, replay, (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.webhook = parked.webhook AND a."offset" = parked."offset")
@@ -95,6 +98,11 @@ UPDATE parked SET due_at = due_at - parked_at + $1, parked_at = $1 WHERE (webhoo
   $1 = int64 1772366400000000
   $2 = int64 6
   $3 = int64 1772366405000000
+  $4 = int64 1000
+UPDATE parked SET due_at = $1, parked_at = $1, throttles = 0 WHERE webhook = $2 AND (kind, "offset") IN (SELECT kind, "offset" FROM parked WHERE webhook = $2 AND due_at > $1 AND parked_at BETWEEN $3 AND $1 ORDER BY due_at LIMIT $4)
+  $1 = int64 1772366400000000
+  $2 = int64 7
+  $3 = int64 8
   $4 = int64 1000
 UPDATE owners SET config_version = config_version + 1 WHERE partition = $1 RETURNING config_version
   $1 = int64 2
