@@ -15,6 +15,7 @@ type Company struct {
 	DefaultDataFormat      *DataFormat      `json:"default_data_format" doc:"Of webhooks created without one."`
 	AllowNetworks          []string         `json:"allow_networks" doc:"Networks that its endpoints may lie in although they are private, in CIDR notation."`
 	MaxWebhooks            *int             `json:"max_webhooks" doc:"null: as many as the server allows."`
+	Validate               *string          `json:"validate" enum:"off,warn,reject" doc:"What becomes of events whose data their topic's schema forbids; of this and the topic's the stricter holds. null: what the topic says, else warn."`
 	CreatedAt              time.Time        `json:"created_at"`
 	UpdatedAt              time.Time        `json:"updated_at"`
 }
@@ -25,6 +26,7 @@ type CompanyUpdate struct {
 	DefaultDataFormat      Change[DataFormat]      `json:"default_data_format,omitzero"`
 	AllowNetworks          []string                `json:"allow_networks,omitzero"`
 	MaxWebhooks            Change[int]             `json:"max_webhooks,omitzero"`
+	Validate               Change[string]          `json:"validate,omitzero"`
 }
 
 // Companies lists the companies. It needs an operator key.

@@ -39,6 +39,15 @@ type Publish struct {
 // pointer is that of the first place (RFC 6901).
 type Finding = hook.Finding
 
+// Violation is a place of a document that its topic's schema forbids. It never holds a value.
+type Violation = hook.Violation
+
+// Checks is what was found of a topic's events by its schema.
+type Checks = hook.Checks
+
+// Breach is an event whose document its topic's schema forbids.
+type Breach = hook.Breach
+
 // Published is the answer to an event: it is on disk.
 type Published struct {
 	ID         string    `json:"id"`
@@ -185,6 +194,7 @@ type Event struct {
 	AcceptedAt time.Time       `json:"accepted_at"`
 	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
 	Matched    *int            `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
+	Violations []Violation     `json:"violations,omitzero" doc:"Where the schema that its topic has now forbids the data: places and keywords, at most ten; only in the answer about one event, and not where validate is off."`
 	Warnings   []Finding       `json:"warnings,omitzero" doc:"What in the data some receivers cannot read; only in the answer about one event."`
 }
 
@@ -230,6 +240,8 @@ type Topic struct {
 	Summary     string          `json:"summary" doc:"When it is sent."`
 	Sample      json.RawMessage `json:"sample" doc:"A document as it might be published."`
 	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12). Absent: no rule."`
+	Validate    string          `json:"validate,omitempty" enum:"off,warn,reject" doc:"What becomes of documents that the schema forbids; absent: what the company says, else warn."`
+	Checks      *Checks         `json:"checks,omitempty" doc:"What was found when events were checked against the schema; for operators. The last of them are in the answer about one topic."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
 }
@@ -247,6 +259,7 @@ type TopicPut struct {
 	Summary     string          `json:"summary,omitempty" doc:"When it is sent."`
 	Sample      json.RawMessage `json:"sample,omitempty" doc:"A document as it might be published; what is sent when the topic is tried out."`
 	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12), kept to what all libraries check alike; docs/api.md says what that is. The sample must validate."`
+	Validate    string          `json:"validate,omitempty" enum:"off,warn,reject" doc:"What becomes of documents that the schema forbids: off, they are not checked; warn, they are accepted, counted and shown; reject, they are refused. Of this and the company's the stricter holds; where there is none, warn."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent; any text of at most 32 characters."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
 }

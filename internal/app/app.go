@@ -66,6 +66,7 @@ type Server struct {
 	tracer   *tracer // nil where nothing is traced
 	observer *observer
 	routes   *httpapi.API
+	intake   *intake.Intake
 	api      *http.Server
 	listener net.Listener
 	scrape   net.Listener // of /metrics, when it has one of its own
@@ -291,10 +292,12 @@ func (s *Server) serve(version string, master []byte) {
 	if s.tracer != nil {
 		log = tracedLog{s.store, s.tracer}
 	}
+	s.intake = intake.New(log, intake.Options{
+		MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics, Catalogue: s.store.Catalogue, Validation: s.store.Validation, Checks: s.store,
+	})
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
-		Intake: intake.New(log, intake.Options{MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics, Catalogue: s.store.Catalogue}),
-		Judge:  s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
+		Intake: s.intake, Judge: s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
@@ -375,6 +378,11 @@ func (s *Server) Run(ctx context.Context) error {
 		s.store.FollowTopics(delivering, s.log)
 		close(following)
 	}()
+	checking := make(chan struct{})
+	go func() {
+		s.intake.Check(delivering, s.log)
+		close(checking)
+	}()
 	engine := make(chan error, 1)
 	go func() { engine <- s.node.run(delivering, hard) }()
 	serving := make(chan error, 2)
@@ -407,6 +415,7 @@ func (s *Server) Run(ctx context.Context) error {
 	<-told
 	<-released
 	<-following
+	<-checking
 	failed = errors.Join(failed, <-engine)
 	failpoint.Hit(failpoint.Drained)
 	return failed

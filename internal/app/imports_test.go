@@ -59,7 +59,7 @@ var layers = map[string]layer{
 
 	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
 	"topic/schema":  {"hook", "what a document may be is a pure function of schema and document"},
-	"intake":        {"hook wire change store", "accepting an event must work while nothing is delivered"},
+	"intake":        {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
 	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
 	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},

@@ -83,6 +83,7 @@ func (p *Program) topicsPut() *cobra.Command {
 	flags.BoolVar(&t.Deprecated, "deprecated", false, "say that nobody should subscribe to it any more")
 	flags.StringVar(&sample, "sample", "", "document as it might be published: text, @file or @- (standard input)")
 	flags.StringVar(&schema, "schema", "", "JSON Schema of its documents: text, @file or @-")
+	flags.StringVar(&t.Validate, "validate", "", "what becomes of documents that the schema forbids: off, warn or reject")
 	for _, name := range []string{"category", "description"} {
 		_ = cmd.MarkFlagRequired(name)
 	}

@@ -102,11 +102,25 @@ func (v *visit) soughtEvent(webhook string) (page string, err error) {
 	return "", nil
 }
 
+// detailedTopics bounds of how many topics the page shows the last events with violations.
+const detailedTopics = 20
+
 func (c *Console) topicRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/topics", func(v *visit) error {
 		topics, err := v.topics()
 		if err != nil {
 			return err
+		}
+		for i, shown := 0, 0; i < len(topics) && shown < detailedTopics; i++ {
+			if topics[i].Checks == nil || topics[i].Checks.Violations == 0 {
+				continue
+			}
+			shown++
+			var one client.TopicDetail
+			if err := v.get(pathOf("/v1/topics", topics[i].Topic), nil, &one); err != nil {
+				return err
+			}
+			topics[i] = one.Topic
 		}
 		return v.show("topics", page{Title: "Topics", Nav: "topics"}, groups(topics))
 	})

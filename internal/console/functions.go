@@ -26,7 +26,7 @@ var functions = template.FuncMap{
 	"json": func(text any) template.HTML { return highlight(readable(pretty(text))) }, "pretty": pretty, "splitEndpoint": splitEndpoint, "first": first, "rest": rest, "join": strings.Join, "begins": strings.HasPrefix, "list": list,
 	"dict": dict, "lower": strings.ToLower, "tone": tone, "word": word, "waits": func(c client.Cause) string { return waits[c] }, "sentence": sentence, "statusTone": statusTone, "has": slices.Contains[[]string, string],
 	"attempts": attempts, "escape": url.PathEscape, "category": categoryName, "shortid": shortID,
-	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "documented": func(topic string) bool { _, ok := hook.LookupTopic(topic); return ok }, "schema": func(text any) string { return schema(textOf(text)) },
+	"per": per, "details": details, "giveUp": giveUp, "rate": successRate, "kind": idKind, "field": fieldTime, "rfc3339": rfc3339, "vals": vals, "violated": violated, "documented": func(topic string) bool { _, ok := hook.LookupTopic(topic); return ok }, "schema": func(text any) string { return schema(textOf(text)) },
 }
 
 // when renders an instant: the relative text is the page's own until its script keeps it current.
@@ -393,4 +393,19 @@ func textOf(text any) string {
 		return string(t)
 	}
 	return fmt.Sprintf("%s", text)
+}
+
+// violated says what is wrong at a place of a document, by the keyword of the schema that forbids it.
+func violated(keyword string) string {
+	words := map[string]string{
+		"required": "is missing", "dependentRequired": "is missing beside what is there", "type": "is of another type", "enum": "is none of the values that there may be", "const": "is not the one value that there may be",
+		"format": "is not written as its format says", "pattern": "does not match its pattern", "additionalProperties": "has no place there", "false": "has no place there",
+		"minimum": "is too small", "exclusiveMinimum": "is too small", "maximum": "is too large", "exclusiveMaximum": "is too large", "minLength": "is too short", "maxLength": "is too long",
+		"minItems": "has too few elements", "maxItems": "has too many elements", "uniqueItems": "has an element twice", "multipleOf": "is no multiple of what it must be",
+		"steps": "was not checked: that would take too many steps", "number": "was not checked: the number is too long",
+	}
+	if text := words[keyword]; text != "" {
+		return text
+	}
+	return "is against " + keyword
 }

@@ -9,11 +9,12 @@ import (
 type Topic struct {
 	Name        string
 	Category    string
-	Description string // of a built-in topic the documentation's sentence
-	Summary     string // when it is sent, in plain words
-	Sample      string // a realistic published document; "" for none
-	Schema      string // what a document may be, as a JSON Schema; "" for no rule
-	Since       string // since when, or since which revision, it is sent; "" for always
+	Description string     // of a built-in topic the documentation's sentence
+	Summary     string     // when it is sent, in plain words
+	Sample      string     // a realistic published document; "" for none
+	Schema      string     // what a document may be, as a JSON Schema; "" for no rule
+	Since       string     // since when, or since which revision, it is sent; "" for always
+	Validate    Validation // what becomes of documents that the schema forbids; "" for what the company says
 	Deprecated  bool
 }
 

@@ -13,9 +13,3 @@ type Finding struct {
 	Pointer string `json:"pointer"` // of the first place (RFC 6901)
 	Detail  string `json:"detail"`
 }
-
-// Violation is a place of a document that its topic's schema forbids. It never holds a value.
-type Violation struct {
-	Pointer string `json:"pointer"` // RFC 6901; of what is missing or too much, its own
-	Keyword string `json:"keyword"` // of the schema; "steps" or "number" where it could not be checked
-}

@@ -16,6 +16,7 @@ type CompanyUpdate struct {
 	Format        nullable[string] `json:"default_data_format,omitzero" enum:"string,object"`
 	AllowNetworks *[]string        `json:"allow_networks,omitempty" maxItems:"64"`
 	MaxWebhooks   nullable[int]    `json:"max_webhooks,omitzero" minimum:"1" maximum:"100000"`
+	Validate      nullable[string] `json:"validate,omitzero" enum:"off,warn,reject"`
 }
 
 // CompanyPath is the part of a path that names a company.
@@ -66,7 +67,7 @@ func (a *API) companyRoutes() {
 func shapeCompany(c *store.Company) client.Company {
 	s := client.Company{
 		ID: c.ID, DefaultSignatureScheme: orNull(c.Scheme), DefaultDataFormat: orNull(c.Format), AllowNetworks: c.AllowNetworks,
-		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
+		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, Validate: (*string)(orNull(c.Validate)),
 	}
 	if c.MaxWebhooks > 0 {
 		s.MaxWebhooks = &c.MaxWebhooks
@@ -105,6 +106,10 @@ func (a *API) updateCompany(ctx context.Context, x *exchange, in *companyUpdateI
 		}
 		if in.Body.MaxWebhooks.Given {
 			c.MaxWebhooks = orEmpty(in.Body.MaxWebhooks.Value)
+		}
+		if in.Body.Validate.Given {
+			c.Validate = hook.Validation(orEmpty(in.Body.Validate.Value))
+			detail["validate"] = c.Validate
 		}
 		return a.soundDefaults(c)
 	}, x.audit("company.updated", detail))

@@ -84,7 +84,8 @@ func (a *API) getEvent(ctx context.Context, x *exchange, in *EventPath) (*eventO
 		return nil, err
 	}
 	out := &eventOut{shapeEvent(e, x.company.ID)}
-	out.Body.Matched, out.Body.Warnings = &matched, intake.Lint(e.Data)
+	e.CompanyID = x.company.ID
+	out.Body.Matched, out.Body.Warnings, out.Body.Violations = &matched, intake.Lint(e.Data), a.opt.Intake.Violations(e)
 	return out, nil
 }
 

@@ -61,7 +61,7 @@ func newServer(t *testing.T, options ...func(*httpapi.Options)) *server {
 	s.engine = &fakeEngine{now: s.now}
 	opt := httpapi.Options{
 		Config: config.Config{OperatorKey: operatorKey, RateLimitCompanyKey: 100_000}.WithDefaults(), Version: "1.2.3",
-		Store: s.store, Judge: judges.Judge, Intake: intake.New(s.store, intake.Options{Now: s.now, Catalogue: s.store.Catalogue}), Engine: s.engine, Nodes: s.nodes, Now: s.now,
+		Store: s.store, Judge: judges.Judge, Intake: intake.New(s.store, intake.Options{Now: s.now, Catalogue: s.store.Catalogue, Validation: s.store.Validation, Checks: s.store}), Engine: s.engine, Nodes: s.nodes, Now: s.now,
 		Policy: &egress.Policy{AllowHTTP: true}, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	}
 	for _, change := range options {

@@ -39,6 +39,7 @@ type TopicStore interface {
 	Catalogue() *hook.Catalogue
 	PutTopic(ctx context.Context, t hook.Topic, a store.Audit) error
 	DeleteTopic(ctx context.Context, name string, a store.Audit) error
+	Checks(ctx context.Context, topic string) (map[string]*hook.Checks, error)
 }
 
 // KeyStore keeps API keys.

@@ -29,21 +29,36 @@ func (a *API) topicRoutes() {
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/topics", id: "list-topics", tag: tag, need: anyKey,
 		summary: "List the topics", description: "What can happen, and so what a webhook can subscribe to: the documentation's fifteen, then the platform's own by name.",
-	}, func(context.Context, *exchange, *struct{}) (*topicsOut, error) {
+	}, func(ctx context.Context, x *exchange, _ *struct{}) (*topicsOut, error) {
+		checks, err := a.checks(ctx, x, "")
+		if err != nil {
+			return nil, err
+		}
 		out := &topicsOut{}
 		for _, t := range a.catalogue().Topics() {
-			out.Body.Data = append(out.Body.Data, shapeTopic(t))
+			shape := shapeTopic(t)
+			if c := checks[t.Name]; c != nil {
+				c.Last = nil
+				shape.Checks = c
+			}
+			out.Body.Data = append(out.Body.Data, shape)
 		}
 		return out, nil
 	})
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/topics/{topic}", id: "get-topic", tag: tag, need: anyKey, summary: "One topic",
-	}, func(_ context.Context, _ *exchange, in *TopicPath) (*topicOut, error) {
+	}, func(ctx context.Context, x *exchange, in *TopicPath) (*topicOut, error) {
 		t, ok := a.catalogue().Lookup(in.Topic)
 		if !ok {
 			return nil, hook.NotFound("topic")
 		}
-		return &topicOut{detailTopic(t)}, nil
+		checks, err := a.checks(ctx, x, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		out := &topicOut{detailTopic(t)}
+		out.Body.Checks = checks[t.Name]
+		return out, nil
 	})
 	handle(a, route{
 		method: http.MethodPut, path: "/v1/topics/{topic}", id: "put-topic", tag: tag, need: operatorOnly, conflicts: true,
@@ -62,13 +77,21 @@ func (a *API) topicRoutes() {
 	})
 }
 
+// checks are what was found of topics, or of one; for operators, because it is of all companies.
+func (a *API) checks(ctx context.Context, x *exchange, topic string) (map[string]*hook.Checks, error) {
+	if !x.caller.operator() {
+		return nil, nil
+	}
+	return a.opt.Store.Checks(ctx, topic)
+}
+
 func (a *API) putTopic(ctx context.Context, x *exchange, in *topicPutIn) (*topicOut, error) {
 	if err := refuseBuiltIn(in.Topic); err != nil {
 		return nil, err
 	}
 	b := in.Body
 	t, wrong := topic.Check(hook.Topic{
-		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Schema: given(b.Schema), Since: b.Since, Deprecated: b.Deprecated,
+		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Schema: given(b.Schema), Validate: hook.Validation(b.Validate), Since: b.Since, Deprecated: b.Deprecated,
 	})
 	if wrong != nil {
 		return nil, hook.InvalidFields(wrong...)
@@ -108,7 +131,7 @@ func (a *API) catalogue() *hook.Catalogue { return a.opt.Store.Catalogue() }
 func shapeTopic(t hook.Topic) client.Topic {
 	return client.Topic{
 		Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample), Schema: documentOrNone(t.Schema),
-		Since: t.Since, Deprecated: t.Deprecated,
+		Validate: string(t.Validate), Since: t.Since, Deprecated: t.Deprecated,
 	}
 }
 

@@ -1,12 +1,16 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/httpapi"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/topic"
 )
 
@@ -127,5 +131,58 @@ func TestLaterTopics(t *testing.T) {
 			t.Fatal(a.text)
 		}
 		s.publish(name, string(shown.Sample))
+	}
+}
+
+// A company's validate is in force at once; what is found is told to operators, and of an event to its company.
+func TestValidate(t *testing.T) {
+	checked := make(chan *intake.Intake, 1)
+	s := newServer(t, func(o *httpapi.Options) { checked <- o.Intake })
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		(<-checked).Check(ctx, slog.New(slog.DiscardHandler))
+		close(done)
+	}()
+	const wrong = `{"company_id":"c1","id":"e1","event":"conversation.status","data":{"id":"7","status":"secret","closed_by":true}}`
+	linted := s.call("POST", "/v1/events?lint=true", wrong)
+	if linted.ok(202); !strings.Contains(linted.text, `"warnings":[{"code":"schema_violation","pointer":"/closed_by"`) {
+		t.Errorf("lint: %s", linted.text)
+	}
+	mine := s.with("X-Atlas-Company-Id", "c1")
+	event := mine.call("GET", "/v1/events/e1", "")
+	if event.ok(200); !strings.Contains(event.text, `"violations":[{"pointer":"/closed_by","keyword":"type"}]`) {
+		t.Errorf("the event: %s", event.text)
+	}
+	if got := s.call("PATCH", "/v1/companies/c1", `{"validate":"reject"}`).ok(200); got["validate"] != "reject" {
+		t.Errorf("the company: %v", got)
+	}
+	second := strings.Replace(wrong, "e1", "e2", 1)
+	s.call("POST", "/v1/events", second).problem(422, "schema_violation", "data/closed_by")
+	s.call("POST", "/v1/events/batch", "["+strings.Replace(second, "c1", "c2", 1)+","+second+"]").problem(422, "schema_violation", "[1].data/closed_by")
+	mine.call("GET", "/v1/events/e2", "").problem(404, "not_found")
+	s.call("PATCH", "/v1/companies/c1", `{"validate":"strict"}`).problem(422, "invalid_value", "validate")
+	if got := s.call("PATCH", "/v1/companies/c1", `{"validate":null}`).ok(200); got["validate"] != nil {
+		t.Errorf("the company: %v", got)
+	}
+	s.call("POST", "/v1/events", second).ok(202)
+	s.call("PATCH", "/v1/companies/c1", `{"validate":"off"}`).ok(200)
+	if event := mine.call("GET", "/v1/events/e2", ""); event.ok(200) == nil || strings.Contains(event.text, "violations") {
+		t.Errorf("an event that nobody looks at: %s", event.text)
+	}
+	stop()
+	<-done
+	told := s.call("GET", "/v1/topics/conversation.status", "")
+	if told.ok(200); !strings.Contains(told.text, `"rejected":2,`) || !strings.Contains(told.text, `"event_id":"e2"`) || strings.Contains(told.text, "secret") {
+		t.Errorf("the topic: %s", told.text)
+	}
+	read, _ := s.companyKey("c1", "read")
+	for _, path := range []string{"/v1/topics", "/v1/topics/conversation.status"} {
+		if got := s.as(read).call("GET", path, ""); got.ok(200) == nil || strings.Contains(got.text, "checks") {
+			t.Errorf("%s tells a company of all: %.200s", path, got.text)
+		}
+	}
+	if got := s.call("GET", "/v1/topics", ""); got.ok(200) == nil || !strings.Contains(got.text, `"checks":{"checked":`) || strings.Contains(got.text, `"last"`) {
+		t.Errorf("the list does not count")
 	}
 }

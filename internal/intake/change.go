@@ -121,6 +121,17 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	if err := in.checkSize(d.Topic, doc.Text); err != nil {
 		return nil, err
 	}
-	topic, _ := hook.LookupTopic(d.Topic)
-	return in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, topic, &doc), nil
+	topic, _ := in.opt.Catalogue().Lookup(d.Topic)
+	e := in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, topic, &doc)
+	field := "data" // composed of both
+	switch {
+	case bytes.Equal(d.Data, env.after):
+		field = "after"
+	case bytes.Equal(d.Data, env.before):
+		field = "before"
+	}
+	if refused := in.refusal(e, topic, field); refused != nil {
+		return nil, refused
+	}
+	return e, nil
 }

@@ -58,7 +58,11 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 	if err := in.checkSize(env.topic, doc.Text); err != nil {
 		return nil, err
 	}
-	return in.assemble(env, topic, &doc), nil
+	e := in.assemble(env, topic, &doc)
+	if refused := in.refusal(e, topic, "data"); refused != nil {
+		return nil, refused
+	}
+	return e, nil
 }
 
 // checkCompany refuses an envelope, of an event or a change, that does not say whose it is.

@@ -68,15 +68,20 @@ type Options struct {
 	Meter Meter
 	// Catalogue returns the topics that there are; nil means the built-in ones.
 	Catalogue func() *hook.Catalogue
+	// Validation returns what a company wants of its events; nil means that none wants anything.
+	Validation func(companyID string) hook.Validation
+	// Checks keeps what is found where schemas only warn; nil means that nobody looks.
+	Checks CheckLog
 }
 
 // Intake is safe for concurrent use.
 type Intake struct {
-	log   Log
-	opt   Options
-	bytes atomic.Int64     // of requests that are being read or committed
-	turns chan struct{}    // one for each change that is being compared
-	lines [64]atomic.Int64 // what waits for a commit, by partition
+	log    Log
+	opt    Options
+	bytes  atomic.Int64     // of requests that are being read or committed
+	turns  chan struct{}    // one for each change that is being compared
+	lines  [64]atomic.Int64 // what waits for a commit, by partition
+	checks *checks
 
 	mu   sync.Mutex
 	held map[string]int64 // of that, what companies published with keys of their own; nothing else is in it
@@ -99,7 +104,10 @@ func New(log Log, opt Options) *Intake {
 	if opt.Catalogue == nil {
 		opt.Catalogue = func() *hook.Catalogue { return nil }
 	}
-	return &Intake{log: log, opt: opt, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), held: map[string]int64{}}
+	if opt.Validation == nil {
+		opt.Validation = func(string) hook.Validation { return "" }
+	}
+	return &Intake{log: log, opt: opt, checks: newChecks(), turns: make(chan struct{}, runtime.GOMAXPROCS(0)), held: map[string]int64{}}
 }
 
 // Publishing is how a request wants its events to be read.
@@ -146,7 +154,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 	}
 	var findings []hook.Finding
 	if p.Lint {
-		findings = Lint(event.Data)
+		findings = in.lint(event)
 	}
 	event.Data = alone(event.Data, body)
 	company, err := in.log.EnsureCompany(ctx, event.CompanyID)
@@ -217,7 +225,7 @@ func (in *Intake) append(ctx context.Context, events []*hook.Event, p Publishing
 	for i, a := range batch.Appended {
 		accepted[i] = Accepted{a.Event, events[i].CompanyID, a.Duplicate, nil}
 		if p.Lint {
-			accepted[i].Findings = Lint(events[i].Data)
+			accepted[i].Findings = in.lint(events[i])
 		}
 	}
 	return accepted, nil
@@ -316,14 +324,16 @@ func (in *Intake) place(ctx context.Context, events []*hook.Event) (map[hook.Par
 }
 
 func (in *Intake) count(appended []hook.Appended) {
-	if in.opt.Meter == nil {
-		return
-	}
 	for _, a := range appended {
-		if a.Duplicate {
+		switch {
+		case a.Duplicate && in.opt.Meter != nil:
 			in.opt.Meter.EventDuplicate()
-		} else {
-			in.opt.Meter.EventAccepted(a.Event.Topic)
+		case a.Duplicate:
+		default:
+			if in.opt.Meter != nil {
+				in.opt.Meter.EventAccepted(a.Event.Topic)
+			}
+			in.watch(a.Event)
 		}
 	}
 }

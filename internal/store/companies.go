@@ -22,6 +22,7 @@ type Company struct {
 	Format        hook.DataFormat      // likewise
 	AllowNetworks []string             // CIDRs that its endpoints may lie in although they are private
 	MaxWebhooks   int                  // 0 = no limit
+	Validate      hook.Validation      // of its events; "" = what the topic says
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
@@ -146,14 +147,20 @@ func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Compa
 		if c, err = companyWhere(ctx, q, `id = $1`, id); err != nil {
 			return err
 		}
+		validate := c.Validate
 		if err := change(c); err != nil {
 			return err
+		}
+		if c.Validate != validate { // which all nodes learn as they learn of topics
+			if _, err := sql.NextKey(ctx, q, "topics"); err != nil {
+				return err
+			}
 		}
 		now := hook.Now(s.now())
 		c.UpdatedAt = now
 		if _, err := q.Exec(ctx, `
-			UPDATE companies SET signature_scheme = $1, data_format = $2, allow_networks = $3, max_webhooks = $4, updated_at = $5 WHERE key = $6`,
-			string(c.Scheme), string(c.Format), strings.Join(c.AllowNetworks, ","), int64(c.MaxWebhooks), sql.Micros(now), int64(c.Key)); err != nil {
+			UPDATE companies SET signature_scheme = $1, data_format = $2, allow_networks = $3, max_webhooks = $4, updated_at = $5, validate = $6 WHERE key = $7`,
+			string(c.Scheme), string(c.Format), strings.Join(c.AllowNetworks, ","), int64(c.MaxWebhooks), sql.Micros(now), string(c.Validate), int64(c.Key)); err != nil {
 			return err
 		}
 		// What its endpoints may reach is in force for the next attempt of each of its webhooks.
@@ -169,10 +176,10 @@ func (s *Store) UpdateCompany(ctx context.Context, id string, change func(*Compa
 	if err != nil {
 		return nil, fmt.Errorf("update company: %w", err)
 	}
-	return c, nil
+	return c, s.ReadTopics(context.WithoutCancel(ctx))
 }
 
-const companyColumns = `key, id, partition, signature_scheme, data_format, allow_networks, max_webhooks, created_at, updated_at`
+const companyColumns = `key, id, partition, signature_scheme, data_format, allow_networks, max_webhooks, validate, created_at, updated_at`
 
 func companyWhere(ctx context.Context, q sql.Tx, condition string, arg any) (c *Company, err error) {
 	err = sql.Each(ctx, q, `SELECT `+companyColumns+` FROM companies WHERE `+condition, []any{arg}, func(r sql.Rows) error {
@@ -189,7 +196,7 @@ func scanCompany(r sql.Rows) (*Company, error) {
 	c := &Company{}
 	var networks string
 	var created, updated int64
-	if err := r.Scan(&c.Key, &c.ID, &c.Partition, &c.Scheme, &c.Format, &networks, &c.MaxWebhooks, &created, &updated); err != nil {
+	if err := r.Scan(&c.Key, &c.ID, &c.Partition, &c.Scheme, &c.Format, &networks, &c.MaxWebhooks, &c.Validate, &created, &updated); err != nil {
 		return nil, errors.Join(errors.New("scan company"), err)
 	}
 	c.AllowNetworks = splitNetworks(networks)

@@ -27,6 +27,8 @@ const followEvery = 400 * time.Millisecond
 type catalogued struct {
 	version int64 // of the topics; another one says that they changed
 	topics  *hook.Catalogue
+	// validate is what companies ask for, by their ids; those that ask for nothing are not in it.
+	validate map[string]hook.Validation
 }
 
 // Catalogue is what topics there are, as this process knows it: what it changes itself it knows at once,
@@ -36,6 +38,14 @@ func (s *Store) Catalogue() *hook.Catalogue {
 		return c.topics
 	}
 	return nil
+}
+
+// Validation is what a company asks for, known as the catalogue is.
+func (s *Store) Validation(company string) hook.Validation {
+	if c := s.topics.Load(); c != nil {
+		return c.validate[company]
+	}
+	return ""
 }
 
 // FollowTopics learns of other nodes' changes until ctx ends. The embedded store has no others.
@@ -83,7 +93,13 @@ func (s *Store) ReadTopics(ctx context.Context) error {
 			list[i] = own[i].Topic
 		}
 		fresh.topics = hook.NewCatalogue(list)
-		return nil
+		fresh.validate = map[string]hook.Validation{}
+		return sql.Each(ctx, q, `SELECT id, validate FROM companies WHERE validate <> ''`, nil, func(r sql.Rows) error {
+			var id, validate string
+			err := r.Scan(&id, &validate)
+			fresh.validate[id] = hook.Validation(validate)
+			return err
+		})
 	})
 	if err == nil {
 		s.topics.Store(&fresh)
@@ -147,7 +163,7 @@ func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
 		if used > 0 {
 			return hook.Refuse(hook.KindConflict, "topic_in_use", "%d webhooks name this topic; change or delete them first", used)
 		}
-		if _, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, name); err != nil {
+		if err := deleteTopic(ctx, q, name); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, 0, name, a, hook.Now(s.now()))
@@ -183,7 +199,7 @@ func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (ke
 				left, kept = append(left, o), append(kept, o.Name)
 				continue
 			}
-			if _, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, o.Name); err != nil {
+			if err := deleteTopic(ctx, q, o.Name); err != nil {
 				return err
 			}
 			gone = append(gone, o.Name)
@@ -242,6 +258,13 @@ func (s *Store) changeTopics(ctx context.Context, fn func(q sql.Tx, own []ownTop
 	return s.ReadTopics(context.WithoutCancel(ctx)) // it is committed, whether anybody waits or not
 }
 
+func deleteTopic(ctx context.Context, q sql.Tx, name string) error {
+	if _, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, name); err != nil {
+		return err
+	}
+	return forgetChecks(ctx, q, name)
+}
+
 // putTopic writes a row, and returns the rows that there are then of those that there were.
 func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.Topic, fromFile bool) ([]ownTopic, error) {
 	document := topicDocument(t)
@@ -251,6 +274,11 @@ func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.T
 	} else if own[i].Category != t.Category {
 		return nil, hook.Refuse(hook.KindConflict, "category_fixed", "the topic is of category %s, which cannot change: it is part of what names an event's object", own[i].Category)
 	} else {
+		if own[i].Schema != t.Schema { // what was counted was by another
+			if err := forgetChecks(ctx, q, t.Name); err != nil {
+				return nil, err
+			}
+		}
 		own = append(slices.Delete(own, i, i+1), ownTopic{})
 	}
 	own[len(own)-1] = ownTopic{Topic: t, fromFile: fromFile, bytes: len(document)}

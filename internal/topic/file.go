@@ -86,7 +86,8 @@ func entry(n *yaml.Node) (t hook.Topic, wrong []hook.FieldError) {
 		refuse("", "must be a mapping, as topic: conversation.created")
 		return t, wrong
 	}
-	texts := map[string]*string{"topic": &t.Name, "category": &t.Category, "description": &t.Description, "summary": &t.Summary, "since": &t.Since}
+	var validate string
+	texts := map[string]*string{"topic": &t.Name, "category": &t.Category, "description": &t.Description, "summary": &t.Summary, "since": &t.Since, "validate": &validate}
 	seen := map[string]bool{}
 	documents := map[string]*string{"sample": &t.Sample, "schema": &t.Schema}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -113,6 +114,7 @@ func entry(n *yaml.Node) (t hook.Topic, wrong []hook.FieldError) {
 		}
 		seen[field] = true
 	}
+	t.Validate = hook.Validation(validate)
 	if wrong == nil {
 		t, wrong = Check(t)
 	}

@@ -62,6 +62,12 @@ func Check(t hook.Topic) (hook.Topic, []hook.FieldError) {
 	} else if doc.Encoded() {
 		refuse("sample", "data_already_encoded", "is a string that holds JSON: write the document itself")
 	}
+	switch {
+	case t.Validate != "" && !t.Validate.Known():
+		refuse("validate", "invalid_validate", "must be off, warn or reject, or left out")
+	case t.Validate != "" && t.Schema == "":
+		refuse("validate", "schema_required", "there is no schema to check documents against")
+	}
 	if t.Schema == "" {
 		return t, wrong
 	}

@@ -30,6 +30,8 @@ func TestCheck(t *testing.T) {
 		"sample: invalid_json":                        func(t *hook.Topic) { t.Sample = "{" },
 		"sample: too_large":                           func(t *hook.Topic) { t.Sample = `"` + strings.Repeat("x", 16<<10) + `"` },
 		"sample: data_already_encoded":                func(t *hook.Topic) { t.Sample = `"{\"id\": 1}"` },
+		"validate: invalid_validate":                  func(t *hook.Topic) { t.Schema, t.Validate = "{}", "strict" },
+		"validate: schema_required":                   func(t *hook.Topic) { t.Validate = "warn" },
 		"schema: invalid_schema":                      func(t *hook.Topic) { t.Schema = "{" },
 		"schema/properties/a/pattern: invalid_schema": func(t *hook.Topic) { t.Schema = `{"properties": {"a": {"pattern": "(?=b)"}}}` },
 		"sample/n: schema_violation": func(t *hook.Topic) {
@@ -60,13 +62,13 @@ func file(t *testing.T, text string) ([]hook.Topic, error) {
 func TestReadFile(t *testing.T) {
 	want := []hook.Topic{{
 		Name: "order.shipped", Category: "ORDER", Description: "order shipped", Summary: "Sent when it left.", Since: "2",
-		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Schema: `{"type": ["object", "null"]}`, Deprecated: true,
+		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Schema: `{"type": ["object", "null"]}`, Validate: "reject", Deprecated: true,
 	}}
 	for name, text := range map[string]string{
 		"YAML": "topics:\n- topic: order.shipped\n  category: ORDER\n  description: order shipped\n  summary: Sent when it left.\n  since: 2\n  deprecated: true\n" +
-			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n  schema: {type: [object, 'null']}\n",
+			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n  schema: {type: [object, 'null']}\n  validate: reject\n",
 		"JSON": `{"topics": [{"topic": "order.shipped", "category": "ORDER", "description": "order shipped", "summary": "Sent when it left.", "since": "2", "deprecated": true,
-			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}, "schema": {"type": ["object", "null"]}}]}`,
+			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}, "schema": {"type": ["object", "null"]}, "validate": "reject"}]}`,
 	} {
 		got, err := file(t, text)
 		if err != nil || !slices.Equal(got, want) {

@@ -94,3 +94,43 @@ func topicsOfAFile(f *fixture) {
 	f.refused(err, hook.KindConflict, "too_many_topics")
 	f.must(f.PutTopic(f.ctx, own("after", "T"), audit))
 }
+
+// checksAreCounted: what was found of a topic's events adds up, its last ones are kept, and begins anew with
+// another schema. What companies ask for outlives the process.
+func checksAreCounted(f *fixture) {
+	t := own("order.shipped", "ORDER")
+	t.Schema, t.Validate = `{"type": "object"}`, hook.ValidateReject
+	f.must(f.PutTopic(f.ctx, t, audit))
+	t0 := hook.Now(f.clock())
+	breach := func(n int) hook.Checks {
+		return hook.Checks{Checked: 2, Violations: 1, Rejected: 1, Last: []hook.Breach{{EventID: fmt.Sprint("e", n), At: t0, Violations: []hook.Violation{{Pointer: "/a", Keyword: "type"}}}}}
+	}
+	for n := range 12 {
+		b := breach(n)
+		f.must(f.AddChecks(f.ctx, map[string]*hook.Checks{"order.shipped": &b, "gone": {Checked: 1}, "customer": {Unchecked: 3}}))
+	}
+	f.reopen()
+	got, err := f.Checks(f.ctx, "")
+	f.must(err)
+	equal(f, "all", []any{len(got), *got["customer"]}, []any{2, hook.Checks{Unchecked: 36, Last: []hook.Breach{}}})
+	c := got["order.shipped"]
+	equal(f, "of the topic", []any{c.Checked, c.Violations, c.Rejected, len(c.Last), c.Last[0], c.Last[9].EventID}, []any{int64(24), int64(12), int64(12), 10, breach(11).Last[0], "e2"})
+	f.must(f.PutTopic(f.ctx, t, audit))
+	got, err = f.Checks(f.ctx, "order.shipped")
+	f.must(err)
+	equal(f, "the same schema", len(got), 1)
+	t.Schema = `{"type": "array"}`
+	f.must(f.PutTopic(f.ctx, t, audit))
+	got, err = f.Checks(f.ctx, "order.shipped")
+	f.must(err)
+	equal(f, "another schema", len(got), 0)
+
+	_, err = f.UpdateCompany(f.ctx, "c1", func(c *store.Company) error { c.Validate = hook.ValidateReject; return nil }, audit)
+	f.must(err)
+	equal(f, "at once", []hook.Validation{f.Validation("c1"), f.Validation("c2")}, []hook.Validation{hook.ValidateReject, ""})
+	f.reopen()
+	equal(f, "after a restart", f.Validation("c1"), hook.ValidateReject)
+	company, err := f.Company(f.ctx, "c1")
+	f.must(err)
+	equal(f, "the company", company.Validate, hook.ValidateReject)
+}

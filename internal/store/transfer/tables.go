@@ -37,7 +37,7 @@ const (
 
 // tables are in the order in which they are copied. A column is its name, and its role after "=".
 var tables = []copied{
-	table("companies", "key", "key", `key=company id partition=partition signature_scheme data_format allow_networks max_webhooks purged_offset=offset created_at updated_at`, nil),
+	table("companies", "key", "key", `key=company id partition=partition signature_scheme data_format allow_networks max_webhooks validate purged_offset=offset created_at updated_at`, nil),
 	table("api_keys", "company", "id", `id company=company name scope topic_prefix hash hint created_by created_at expires_at last_used_at revoked_at maker`, nil),
 	table("links", "company", "id", `id company=company scope maker token_hash created_by created_at expires_at used_at session_hash session_expires_at revoked_at`, nil),
 	table("audit", "company", "id", `id company=company at actor action object request_id detail address`, nil),
