@@ -27,6 +27,12 @@ type Company struct {
 	UpdatedAt     time.Time
 }
 
+// companyFacts are what never changes of a company.
+type companyFacts struct {
+	key       hook.CompanyKey
+	partition hook.Partition
+}
+
 // companiesCached bounds the cache of immutable facts; it is emptied when it is full.
 const companiesCached = 100_000
 
@@ -34,8 +40,11 @@ const companiesCached = 100_000
 // never changes and is therefore held in memory. Its first mention creates it. The partition is
 // chosen then, by a stable hash of the id, and written down, so that it can be moved later.
 func (s *Store) EnsureCompany(ctx context.Context, id string) (*Company, error) {
-	if c := s.cachedCompany(id); c != nil {
-		return c, nil
+	s.companies.Lock()
+	f, known := s.companies.byID[id]
+	s.companies.Unlock()
+	if known {
+		return &Company{Key: f.key, ID: id, Partition: f.partition}, nil
 	}
 	c, err := s.Company(ctx, id)
 	if hook.IsKind(err, hook.KindNotFound) {
@@ -47,21 +56,14 @@ func (s *Store) EnsureCompany(ctx context.Context, id string) (*Company, error) 
 	return s.cacheCompany(c), nil
 }
 
-func (s *Store) cachedCompany(id string) *Company {
-	s.companies.Lock()
-	defer s.companies.Unlock()
-	return s.companies.byID[id]
-}
-
 func (s *Store) cacheCompany(c *Company) *Company {
-	facts := &Company{Key: c.Key, ID: c.ID, Partition: c.Partition}
 	s.companies.Lock()
 	defer s.companies.Unlock()
 	if s.companies.byID == nil || len(s.companies.byID) >= companiesCached {
-		s.companies.byID = map[string]*Company{}
+		s.companies.byID = map[string]companyFacts{}
 	}
-	s.companies.byID[c.ID] = facts
-	return facts
+	s.companies.byID[c.ID] = companyFacts{c.Key, c.Partition}
+	return &Company{Key: c.Key, ID: c.ID, Partition: c.Partition}
 }
 
 // PartitionOf is where a company is put at its first mention: a stable hash of its id.

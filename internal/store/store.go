@@ -166,7 +166,7 @@ type Store struct {
 
 	companies struct {
 		sync.Mutex
-		byID map[string]*Company // a cache of immutable facts, emptied when it grows too large
+		byID map[string]companyFacts // a cache of immutable facts, emptied when it grows too large
 	}
 	topics atomic.Pointer[catalogued] // nil before they were read
 	// reading keeps one who reads the topics from another.
