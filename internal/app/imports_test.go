@@ -59,6 +59,7 @@ var layers = map[string]layer{
 
 	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
 	"topic/schema":  {"hook", "what a document may be is a pure function of schema and document"},
+	"source":        {"hook failpoint intake store", "what brings events from elsewhere hands them over, and knows nothing of the log"},
 	"intake":        {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
 	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
 	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
@@ -99,7 +100,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},
 	{"github.com/spf13/", "cli config", "flags are read at the edge"},
 	{"github.com/caarlos0/env", "config", "one package reads the environment"},
-	{"go.yaml.in/", "config topic", "what operators write is read in two places: settings, and topics"},
+	{"go.yaml.in/", "config topic source", "what operators write is read in three places: settings, topics, and sources"},
 	{"github.com/prometheus/", "telemetry", "metrics are declared in one place"},
 	{"go.opentelemetry.io/otel/sdk", "telemetry", "spans leave the process in one place, redacted"},
 	{"go.opentelemetry.io/otel/exporters", "telemetry", "spans leave the process in one place, redacted"},

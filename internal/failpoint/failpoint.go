@@ -24,6 +24,7 @@ const (
 	Checkpointed Point = "checkpointed" // and after
 	Purge        Point = "purge"        // within a step of the purge
 	Migration    Point = "migration"    // before each migration, and after the last
+	Taken        Point = "taken"        // messages of a source are committed, the source not told
 	Drain        Point = "drain"        // told to stop, before the attempts in flight have ended
 	Drained      Point = "drained"      // everything is recorded, the store not closed
 	Replay       Point = "replay"       // a replay has found its next deliveries

@@ -22,6 +22,7 @@ const (
 	NoticePrefix  = "ntc"
 	TestPrefix    = "tst"
 	ChangePrefix  = "chg"
+	DeadPrefix    = "dlt"
 )
 
 var ids struct {

@@ -32,23 +32,9 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 	if err != nil {
 		return nil, err
 	}
-	derived, err := in.derive(ctx, &env, p)
-	if err != nil || len(derived) == 0 {
+	events, derived, err := in.changeEvents(ctx, &env, p)
+	if err != nil || len(events) == 0 {
 		return nil, err
-	}
-	// Two changes of one id are the same if both documents are: the one before decides which events there
-	// are.
-	before, after := sha256.Sum256(env.before), sha256.Sum256(env.after)
-	digest := slices.Concat(before[:], after[:])
-	events := make([]*hook.Event, len(derived))
-	for i, d := range derived {
-		if err := p.mayPublish(d.Topic); err != nil {
-			return nil, err
-		}
-		if events[i], err = in.derived(&env, d); err != nil {
-			return nil, err
-		}
-		events[i].Digest = hook.EventDigest(d.Topic, events[i].ObjectKey, digest)
 	}
 	accepted, err := in.append(ctx, events, p)
 	if err != nil {
@@ -59,6 +45,29 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 		changed[i] = Changed{a, derived[i].Changed}
 	}
 	return changed, nil
+}
+
+// changeEvents makes the events that a change means.
+func (in *Intake) changeEvents(ctx context.Context, env *envelope, p Publishing) ([]*hook.Event, []change.Event, error) {
+	derived, err := in.derive(ctx, env, p)
+	if err != nil || len(derived) == 0 {
+		return nil, nil, err
+	}
+	// Two changes of one id are the same if both documents are: the one before decides which events there
+	// are.
+	before, after := sha256.Sum256(env.before), sha256.Sum256(env.after)
+	digest := slices.Concat(before[:], after[:])
+	events := make([]*hook.Event, len(derived))
+	for i, d := range derived {
+		if err := p.mayPublish(d.Topic); err != nil {
+			return nil, nil, err
+		}
+		if events[i], err = in.derived(env, d); err != nil {
+			return nil, nil, err
+		}
+		events[i].Digest = hook.EventDigest(d.Topic, events[i].ObjectKey, digest)
+	}
+	return events, derived, nil
 }
 
 // derive checks the envelope and compares its documents. Both are in memory as values meanwhile, many

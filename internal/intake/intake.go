@@ -193,29 +193,9 @@ func (in *Intake) PublishBatch(ctx context.Context, body []byte, p Publishing) (
 
 // append commits events, all or none.
 func (in *Intake) append(ctx context.Context, events []*hook.Event, p Publishing) ([]Accepted, error) {
-	leave, err := in.share(p.Company, len(events))
+	batch, err := in.commit(ctx, events, p)
 	if err != nil {
 		return nil, err
-	}
-	defer leave()
-	byPartition, err := in.place(ctx, events)
-	if err != nil {
-		return nil, err
-	}
-	for partition, n := range byPartition { // all of them before anything is committed
-		if !in.enter(partition, n) {
-			return nil, full()
-		}
-		defer in.leave(partition, n)
-	}
-	var batch store.Batch
-	if len(byPartition) == 1 {
-		batch, err = in.log.Append(ctx, events[0].Partition, events)
-	} else {
-		batch, err = in.log.AppendAcross(ctx, events)
-	}
-	if err != nil {
-		return nil, withIDs(err, events)
 	}
 	if err := conflicts(batch.Appended, events); err != nil {
 		return nil, err
@@ -229,6 +209,35 @@ func (in *Intake) append(ctx context.Context, events []*hook.Event, p Publishing
 		}
 	}
 	return accepted, nil
+}
+
+// commit appends events once they may wait for it. Where one is in conflict, none is committed.
+func (in *Intake) commit(ctx context.Context, events []*hook.Event, p Publishing) (store.Batch, error) {
+	leave, err := in.share(p.Company, len(events))
+	if err != nil {
+		return store.Batch{}, err
+	}
+	defer leave()
+	byPartition, err := in.place(ctx, events)
+	if err != nil {
+		return store.Batch{}, err
+	}
+	for partition, n := range byPartition { // all of them before anything is committed
+		if !in.enter(partition, n) {
+			return store.Batch{}, full()
+		}
+		defer in.leave(partition, n)
+	}
+	var batch store.Batch
+	if len(byPartition) == 1 {
+		batch, err = in.log.Append(ctx, events[0].Partition, events)
+	} else {
+		batch, err = in.log.AppendAcross(ctx, events)
+	}
+	if err != nil {
+		return batch, withIDs(err, events)
+	}
+	return batch, nil
 }
 
 // alone returns data in memory of its own where a body would be kept alive that is much larger: events

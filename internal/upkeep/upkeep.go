@@ -47,6 +47,7 @@ type Store interface {
 	PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (int, error)
 	PurgeAnswersStep(ctx context.Context, before time.Time, limit int) (int, error)
 	EraseDeletedStep(ctx context.Context, before time.Time, limit int) (int, error)
+	PurgeDeadLettersStep(ctx context.Context, before time.Time, limit int) (int, error)
 	ExpireSecrets(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
@@ -105,6 +106,7 @@ func (u *Upkeep) round(ctx context.Context) error {
 		u.steps(ctx, func() (int, error) { return u.Store.EraseDeletedStep(ctx, now.Add(-grace), stepRows) }),
 		u.warn(ctx, now),
 		u.events(ctx, now),
+		u.steps(ctx, func() (int, error) { return u.Store.PurgeDeadLettersStep(ctx, now.Add(-u.Retention), stepRows) }),
 		u.steps(ctx, func() (int, error) { return u.Store.PurgeAgedStep(ctx, now.Add(-u.Retention), stepRows) }),
 	)
 }

@@ -654,6 +654,9 @@ func (c *copying) end(ctx context.Context) error {
 			return err
 		}
 		if c.o.Company == "" {
+			if err := store.CopyDeadLetters(ctx, c.q, q); err != nil {
+				return err
+			}
 			for p := range c.to.Partitions() {
 				head, err := c.to.Engine().Head(ctx, q, hook.Partition(p))
 				if err != nil {
