@@ -164,11 +164,16 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"list-notices":       func(ctx context.Context, c *Client) error { return last(c.Notices(ctx)) },
 	"check-conservation": func(ctx context.Context, c *Client) error { return last(c.CheckConservation(ctx, true)) },
 
-	"backup":         func(ctx context.Context, c *Client) error { return c.Backup(ctx, io.Discard) },
-	"list-eras":      func(ctx context.Context, c *Client) error { return last(c.Eras(ctx)) },
-	"list-nodes":     func(ctx context.Context, c *Client) error { return last(c.Nodes(ctx)) },
-	"list-companies": func(ctx context.Context, c *Client) error { return last(c.Companies(ctx)) },
-	"get-company":    func(ctx context.Context, c *Client) error { return second(c.Company(ctx, "a/b")) },
+	"backup":              func(ctx context.Context, c *Client) error { return c.Backup(ctx, io.Discard) },
+	"list-sources":        func(ctx context.Context, c *Client) error { return last(c.Sources(ctx)) },
+	"list-dead-letters":   func(ctx context.Context, c *Client) error { return last(c.DeadLetters(ctx, "a b")) },
+	"get-dead-letter":     func(ctx context.Context, c *Client) error { return second(c.DeadLetter(ctx, "a/b")) },
+	"retry-dead-letter":   func(ctx context.Context, c *Client) error { return second(c.RetryDeadLetter(ctx, "a/b")) },
+	"discard-dead-letter": func(ctx context.Context, c *Client) error { return c.DiscardDeadLetter(ctx, "a/b") },
+	"list-eras":           func(ctx context.Context, c *Client) error { return last(c.Eras(ctx)) },
+	"list-nodes":          func(ctx context.Context, c *Client) error { return last(c.Nodes(ctx)) },
+	"list-companies":      func(ctx context.Context, c *Client) error { return last(c.Companies(ctx)) },
+	"get-company":         func(ctx context.Context, c *Client) error { return second(c.Company(ctx, "a/b")) },
 	"update-company": func(ctx context.Context, c *Client) error {
 		return second(c.UpdateCompany(ctx, "a/b", full[CompanyUpdate]()))
 	},

@@ -141,7 +141,7 @@ func TestChangelog(t *testing.T) {
 	}
 	_, list, _ := strings.Cut(string(out), "Available Commands:\n")
 	list, _, _ = strings.Cut(list, "\n\n")
-	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+)`).FindAllStringSubmatch(list, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z-]+)`).FindAllStringSubmatch(list, -1) {
 		if m[1] != "help" && !strings.Contains(page, "`"+m[1]+"`") {
 			t.Errorf("CHANGELOG.md does not name the command %s", m[1])
 		}

@@ -31,6 +31,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/mcp"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/send"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/telemetry"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/upkeep"
@@ -65,6 +66,7 @@ type Server struct {
 	tracing  *telemetry.Tracing
 	tracer   *tracer // nil where nothing is traced
 	observer *observer
+	sources  *source.Runner // nil where no source is configured
 	routes   *httpapi.API
 	intake   *intake.Intake
 	api      *http.Server
@@ -118,8 +120,7 @@ func Open(ctx context.Context, o Options) (s *Server, err error) {
 	if err := s.deliveries(o.Version); err != nil {
 		return nil, err
 	}
-	s.serve(o.Version, keys.master)
-	return s, nil
+	return s, s.serve(o.Version, keys.master)
 }
 
 // openStore opens Postgres where the configuration names one, else the embedded store.
@@ -287,7 +288,7 @@ func (s *Server) ownAddresses() (own []netip.AddrPort) {
 }
 
 // serve makes the server of API and console.
-func (s *Server) serve(version string, master []byte) {
+func (s *Server) serve(version string, master []byte) error {
 	var log intake.Log = s.store
 	if s.tracer != nil {
 		log = tracedLog{s.store, s.tracer}
@@ -295,9 +296,12 @@ func (s *Server) serve(version string, master []byte) {
 	s.intake = intake.New(log, intake.Options{
 		MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics, Catalogue: s.store.Catalogue, Validation: s.store.Validation, Checks: s.store,
 	})
+	if err := s.openSources(s.intake); err != nil {
+		return err
+	}
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
-		Intake: s.intake, Judge: s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
+		Intake: s.intake, Sources: s.sourceStatus, Judge: s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
@@ -319,6 +323,7 @@ func (s *Server) serve(version string, master []byte) {
 		Handler: httpapi.BehindProxies(s.cfg.TrustedProxies, below(s.cfg.PublicPath(), mux)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	return nil
 }
 
 // below serves what is asked for below a path as if it were asked for without; and without, for whoever
@@ -383,6 +388,15 @@ func (s *Server) Run(ctx context.Context) error {
 		s.intake.Check(delivering, s.log)
 		close(checking)
 	}()
+	receiving, stopReceiving := context.WithCancel(hard)
+	defer stopReceiving()
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		if s.sources != nil {
+			s.sources.Run(receiving)
+		}
+	}()
 	engine := make(chan error, 1)
 	go func() { engine <- s.node.run(delivering, hard) }()
 	serving := make(chan error, 2)
@@ -407,7 +421,9 @@ func (s *Server) Run(ctx context.Context) error {
 	end, cancel := context.WithTimeout(hard, stopRequests)
 	defer cancel()
 	s.routes.EndStreams()
+	stopReceiving()
 	failed = errors.Join(failed, endRequests(end, s.api, s.log))
+	<-received
 	stopDelivering()
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()

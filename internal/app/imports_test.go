@@ -75,7 +75,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake deliver upkeep httpapi console mcp",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {

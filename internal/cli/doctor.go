@@ -78,6 +78,7 @@ func (p *Program) runDoctor(ctx context.Context, api *caller) error {
 		}
 		x.nodes(ctx)
 		x.eras(ctx)
+		x.sources(ctx)
 	}
 	err := records(p, "CHECK OK DETAIL", x.list, func(f finding) []string {
 		return []string{f.Check, f.verdict(), f.Detail}
@@ -150,6 +151,33 @@ func (x *examination) nodes(ctx context.Context) {
 			return "none within the last minute", nil
 		})
 	}
+}
+
+// sourceLate is how far behind a source may be.
+const sourceLate = 5 * time.Minute
+
+// sources checks that each source runs, keeps up, and has no dead letter. An operator's key is needed to know.
+func (x *examination) sources(ctx context.Context) {
+	for s, err := range x.api.Sources(ctx) {
+		if err != nil {
+			return
+		}
+		x.check("source "+s.Name, func() (string, error) { return judgeSource(&s) })
+	}
+}
+
+// judgeSource says how a source fares.
+func judgeSource(s *client.Source) (string, error) {
+	late := s.LagSeconds != nil && *s.LagSeconds > sourceLate.Seconds()
+	switch {
+	case s.State == "failing" || s.State == "holding":
+		return "", fmt.Errorf("is %s since %s: %s", s.State, show(&s.Since), given(s.Reason))
+	case late && s.State != "standby":
+		return "", fmt.Errorf("is %s behind", behind(s))
+	case s.DeadLetters > 0:
+		return "", fmt.Errorf("has %d dead letters; see 'atlas-webhooks dead-letters list --source %s'", s.DeadLetters, s.Name)
+	}
+	return "is " + s.State + ", behind " + behind(s), nil
 }
 
 // eraFresh is how long it needs attention that the store went back.

@@ -130,7 +130,7 @@ func (p *Program) root() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&p.quiet, "quiet", "q", false, "no progress on standard error")
 	root.AddCommand(
 		p.completion(), p.man(), p.login(), p.logout(), p.profiles(), p.config(), p.receiver(), p.sign(), p.topics(), p.trigger(), p.verify(), p.version(),
-		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.filters(), p.keys(), p.links(), p.stats(), p.notices(), p.audit(),
+		p.webhooks(), p.events(), p.deliveries(), p.replays(), p.filters(), p.keys(), p.links(), p.sources(), p.deadLetters(), p.stats(), p.notices(), p.audit(),
 		p.preflight(), p.conservation(), p.openapi(), p.outbox(), p.doctor(), p.listen(), p.listenEnd(), p.mcp(),
 		p.backup(), p.restore(), p.copyStore(), p.migrate(),
 	)

@@ -63,6 +63,8 @@ type Config struct {
 
 	TopicsFile string `yaml:"topics_file" group:"Webhooks" doc:"File, YAML or JSON, of topics beside the fifteen built-in ones. It is read at the start and on SIGHUP, and kept in the store, so that all nodes know its topics within a second; one that it no longer names is taken away, unless a webhook names it."`
 
+	SourcesFile string `yaml:"sources_file" group:"Sources" doc:"File, YAML or JSON, of brokers that events are taken from besides the API. It is read at the start. docs/sources.md has examples."`
+
 	MaxEventBytes         int `yaml:"max_event_bytes" default:"1048576" group:"Limits" doc:"Size in bytes that the finished body of one event may have, 1024 to 8388608."`
 	MaxInFlight           int `yaml:"max_in_flight" default:"512" group:"Limits" doc:"Requests that may be under way at once, over all webhooks, 1 to 65536."`
 	MaxInFlightPerWebhook int `yaml:"max_in_flight_per_webhook" default:"64" group:"Limits" doc:"Requests that may be under way at once to one webhook, 1 to 1024."`

@@ -153,7 +153,7 @@ const maxForm = 512 << 10
 
 // forOperators are the pages that need no company.
 func forOperators(path string) bool {
-	return path == "/console/companies" || path == "/console/company" || path == "/console/system"
+	return path == "/console/companies" || path == "/console/company" || path == "/console/system" || path == deadLettersPage || strings.HasPrefix(path, deadLettersPage+"/")
 }
 
 // visit is one request to one page by somebody who is signed in.

@@ -58,6 +58,7 @@ func (c *Console) operatorRoutes(mux *http.ServeMux) {
 		}
 		return v.show("companies", page{Title: "Companies", Nav: "companies"}, p)
 	})
+	c.deadLetterRoutes(mux)
 	c.page(mux, "GET /console/system", func(v *visit) error {
 		if !v.who.Operator {
 			return errNoPage
@@ -91,6 +92,7 @@ type system struct {
 	HeldSince  *time.Time // deliveries are held back until an operator lets them go
 	Nodes      []nodeRow  // none where this one makes no deliveries
 	InFlight   int
+	Sources    []sourceRow
 	Eras       []client.Era // that began because the store went back, the newest first
 }
 
@@ -108,6 +110,17 @@ func (n nodeRow) Lag() (lag int64) {
 	return lag
 }
 
+// sourceRow is a source, and how far behind it is.
+type sourceRow struct{ client.Source }
+
+// Behind is for how long the oldest message waits.
+func (s sourceRow) Behind() string {
+	if s.LagSeconds == nil {
+		return "unknown"
+	}
+	return time.Duration(*s.LagSeconds * float64(time.Second)).Round(time.Second).String()
+}
+
 func (v *visit) showSystem() error {
 	s := system{Version: v.c.opt.Version, Go: runtime.Version(), Goroutines: runtime.NumGoroutine(), Settings: v.c.opt.Settings}
 	var memory runtime.MemStats
@@ -122,6 +135,13 @@ func (v *visit) showSystem() error {
 		s.Nodes = append(s.Nodes, nodeRow{n, n.LeaseUntil != nil && n.LeaseUntil.Before(v.c.opt.Now())})
 		s.InFlight += n.InFlight
 		s.HeldSince = cmp.Or(s.HeldSince, n.HeldSince)
+	}
+	var sources client.List[client.Source]
+	if err := v.get("/v1/sources", nil, &sources); err != nil {
+		return err
+	}
+	for _, x := range sources.Data {
+		s.Sources = append(s.Sources, sourceRow{x})
 	}
 	var eras client.List[client.Era]
 	if err := v.get("/v1/eras", url.Values{"limit": {"20"}}, &eras); err != nil {

@@ -84,20 +84,21 @@ func TestManyNodes(t *testing.T) {
 		"/readyz": `{}`,
 		"/v1/nodes": fmt.Sprintf(`{"data": [%s, %s, %s]}`, strings.Replace(node("node_a", `"2026-05-01T12:00:10Z"`, 3, half...), "{", `{"leaving": true, "held_since": "2026-05-01T11:31:00Z", `, 1), node("node_b", `"2026-05-01T11:59:00Z"`, 4),
 			node("node_c", "null", 0, partition(40, 7))),
+		"/v1/sources": `{"data": [{"name": "orders", "kind": "kafka", "where": "orders at kafka:9092", "state": "failing", "reason": "no broker", "lag_seconds": 61.4, "accepted": 5, "dead_letters": 2}]}`,
 		"/v1/eras": `{"data": [
 			{"number": 3, "began_at": "2026-05-01T11:30:00Z", "cause": "an operator said so", "missing_from": null, "missing_to": null},
 			{"number": 2, "began_at": "2026-05-01T10:00:07Z", "cause": "a standby was promoted", "missing_from": "2026-05-01T10:00:00Z", "missing_to": "2026-05-01T10:00:05Z"},
 			{"number": 1, "began_at": "2026-05-01T09:00:00Z", "cause": "", "missing_from": null, "missing_to": null}]}`,
 	}}, "/console/system")
 	for _, want := range []string{
-		"3 nodes", "In flight 7", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
+		"3 nodes", "In flight 7", "orders kafka · orders at kafka:9092", "Failing no broker", "1m1s", "node_a", "Until", "Leaving", "node_b", "Ran out", "node_c", "needs none", "31 at 1 000, 31 behind",
 		"Deliveries are held back since 2026-05-01 11:31:00.000 UTC.", "An operator said so Everything that was acknowledged is there.", "A standby was promoted What was acknowledged from 2026-05-01 10:00:00.000 UTC to 2026-05-01 10:00:05.000 UTC may be missing",
 	} {
 		if !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), want) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
-	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`, "/v1/eras": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") || strings.Contains(text, "held back") {
+	if text := look(t, operatorKeyring{answers{"/v1/nodes": `{"data": []}`, "/v1/sources": `{"data": []}`, "/v1/eras": `{"data": []}`}}, "/console/system"); !strings.Contains(text, "Not ready") || !strings.Contains(text, "makes no deliveries now") || strings.Contains(text, "held back") {
 		t.Error(text)
 	}
 }
@@ -158,5 +159,27 @@ func TestLinkRace(t *testing.T) {
 	}
 	if in != 1 {
 		t.Errorf("%d got in", in)
+	}
+}
+
+// TestDeadLettersPage: the list says why and what to do, and the message is shown as text.
+func TestDeadLettersPage(t *testing.T) {
+	one := `"id": "dlt_1", "source": "orders", "message": "t/0/7", "at": "2026-05-01T11:00:00Z", "code": "unknown_topic", "reason": "there is no such topic", "retries": 2, "size": 9`
+	api := operatorKeyring{answers{
+		"/v1/sources":            `{"data": [{"name": "orders"}]}`,
+		"/v1/dead-letters":       `{"data": [{` + one + `}, {"id": "dlt_2", "truncated": true}], "next_cursor": "abc"}`,
+		"/v1/dead-letters/dlt_1": `{` + one + `, "body": "<b>x</b>", "attributes": {"type": "a.b"}}`,
+	}}
+	text := look(t, api, "/console/dead-letters?source=orders")
+	for _, want := range []string{"orders t/0/7", "unknown_topic there is no such topic", "retried 2 times", "Retry", "Discard", "Older"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if text := look(t, api, "/console/dead-letters/dlt_1"); !strings.Contains(text, "&lt;b&gt;x&lt;/b&gt;") || !strings.Contains(text, "a.b") || !strings.Contains(text, "Retry") {
+		t.Error(text)
+	}
+	if text := look(t, operatorKeyring{answers{"/v1/sources": `{"data": []}`, "/v1/dead-letters": `{"data": []}`}}, "/console/dead-letters"); !strings.Contains(text, "No source is configured") {
+		t.Error(text)
 	}
 }

@@ -162,8 +162,28 @@ func (r *recording) walk() {
 	r.ask("check-conservation", 200, "?deep=true")
 	r.ask("list-nodes", 200)
 	r.ask("list-eras", 200)
+	r.walkDeadLetters()
 	r.ask("backup", 200)
 	r.ask("delete-webhook", 204, hook)
+}
+
+func (r *recording) walkDeadLetters() {
+	r.ask("list-sources", 200)
+	err := r.store.AddDeadLetters(r.t.Context(), []store.DeadLetter{
+		{Source: "orders", MessageKey: "1", EventID: "dead1", Code: "unknown_topic", Reason: "there is no such topic", Body: []byte(`{"company_id":"c1","event":"customer","data":{"id":"7"}}`)},
+		{Source: "orders", MessageKey: "2", EventID: "dead2", Code: "invalid_json", Reason: "not JSON", Body: []byte("\xff"), ContentType: "text/plain"},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	list := r.ask("list-dead-letters", 200, "?source=orders&limit=2")["data"].([]any)
+	broken, mended := id(list[0].(map[string]any)), id(list[1].(map[string]any))
+	r.ask("get-dead-letter", 200, broken)
+	r.ask("retry-dead-letter", 400, broken)
+	r.ask("get-dead-letter", 200, broken)
+	r.ask("discard-dead-letter", 204, broken)
+	r.ask("retry-dead-letter", 202, mended)
+	r.ask("retry-dead-letter", 404, mended)
 }
 
 func (r *recording) walkWebhooks() {

@@ -168,7 +168,7 @@ func (a *API) docs(url string) docs {
 
 // tagRank is the order in which a newcomer needs the chapters.
 func tagRank(tag string) int {
-	rank := slices.Index([]string{"Publishing", "Topics", "Webhooks", "Secrets", "Deliveries", "Replays", "Events", "Filters", "Figures", "History", "Companies", "Keys"}, tag)
+	rank := slices.Index([]string{"Publishing", "Topics", "Webhooks", "Secrets", "Deliveries", "Replays", "Events", "Filters", "Figures", "History", "Companies", "Sources", "Keys"}, tag)
 	if rank < 0 {
 		return 100
 	}

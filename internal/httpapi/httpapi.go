@@ -72,6 +72,8 @@ type Options struct {
 	Now     func() time.Time // nil means time.Now
 	// Nodes tells of the installation's processes; nil: the route answers 503.
 	Nodes func(context.Context) ([]client.Node, error)
+	// Sources tells what this node's sources do; nil: there are none.
+	Sources func() []client.Source
 	// Backup makes a backup of the store; nil: the route answers 503.
 	Backup func(context.Context) (*os.File, error)
 	// Owner is the base URL of the node that runs a partition, "" where that is this one or nobody
@@ -128,6 +130,7 @@ func New(opt Options) *API {
 	a.companyRoutes()
 	a.keyRoutes()
 	a.nodeRoutes()
+	a.sourceRoutes()
 	a.backupRoutes()
 	a.linkRoutes()
 	a.historyRoutes()

@@ -22,6 +22,7 @@ type Store interface {
 	ReplayStore
 	HistoryStore
 	AnswerStore
+	DeadLetterStore
 	// Ping answers whether the store can be read.
 	Ping(context.Context) error
 }
@@ -136,4 +137,12 @@ type AnswerStore interface {
 	ReserveAnswer(ctx context.Context, want store.SavedAnswer, since time.Time) (*store.SavedAnswer, error)
 	SaveAnswer(ctx context.Context, a store.SavedAnswer) error
 	ForgetAnswer(ctx context.Context, company hook.CompanyKey, key string) error
+}
+
+// DeadLetterStore keeps the messages of sources that cannot be accepted as they are.
+type DeadLetterStore interface {
+	DeadLetters(ctx context.Context, source string, p store.Page) ([]store.DeadLetter, string, error)
+	DeadLetter(ctx context.Context, id string) (*store.DeadLetter, error)
+	KeepDeadLetter(ctx context.Context, id, code, reason string) error
+	DropDeadLetter(ctx context.Context, id string, a store.Audit) error
 }

@@ -29,7 +29,7 @@ type Store interface {
 type Meter interface {
 	SourceMessages(source, outcome string, n int)
 	SourceLag(source string, age time.Duration, messages int64)
-	SourceState(source, state string, all []State)
+	SourceState(source, state string, all []string)
 	DeadLetters(source string, n int64)
 }
 
@@ -136,7 +136,7 @@ func (x *reading) enter(state State, reason string) {
 		return
 	}
 	if x.r.Meter != nil {
-		x.r.Meter.SourceState(x.d.Name, string(state), States)
+		x.r.Meter.SourceState(x.d.Name, string(state), states)
 	}
 	level := slog.LevelInfo
 	if state == Failing || state == Holding {

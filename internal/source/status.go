@@ -18,8 +18,8 @@ const (
 	Stopped  State = "stopped"
 )
 
-// States are all that there are.
-var States = []State{Starting, Running, Holding, Failing, Standby, Stopped}
+// states are all that there are.
+var states = []string{string(Starting), string(Running), string(Holding), string(Failing), string(Standby), string(Stopped)}
 
 // Status is what is known of a source on this node. Counts are since the process began.
 type Status struct {

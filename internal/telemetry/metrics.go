@@ -45,6 +45,12 @@ type Metrics struct {
 	wentBack      prometheus.Counter
 	checkpoint    prometheus.Histogram
 
+	sourceMessages *prometheus.CounterVec // by source and outcome
+	sourceLag      *prometheus.GaugeVec   // by source
+	sourceBehind   *prometheus.GaugeVec
+	sourceState    *prometheus.GaugeVec // by source and state
+	deadLetters    *prometheus.GaugeVec
+
 	requests        *prometheus.CounterVec // by route, method and status
 	requestDuration *prometheus.HistogramVec
 }
@@ -92,6 +98,12 @@ func NewMetrics(version string) *Metrics {
 		Namespace: namespace, Name: "store_disk_free_bytes", Help: "Room on the embedded store's disk; below 64 MiB no events are accepted.",
 	}, m.diskFree))
 	m.checkpoint = m.histogram("store_checkpoint_duration_seconds", "Time of one checkpoint of the embedded store.", seconds)
+
+	m.sourceMessages = m.counters("source_messages_total", "What sources brought, by source and outcome: events accepted, events that were there already, messages set aside.", "source", "outcome")
+	m.sourceLag = m.gauges("source_lag_seconds", "How long the oldest message of a source waits that is not accepted.", "source")
+	m.sourceBehind = m.gauges("source_lag_messages", "Messages of a source that are not accepted.", "source")
+	m.sourceState = m.gauges("source_state", "1 for the state that a source is in, else 0.", "source", "state")
+	m.deadLetters = m.gauges("dead_letters", "Messages of a source that could not be accepted, and wait for somebody.", "source")
 
 	m.requests = m.counters("http_requests_total", "Requests to the API, by route, method and status.", "route", "method", "status")
 	m.requestDuration = m.histograms("http_request_duration_seconds", "Time of one request to the API, by route.", seconds, "route")
@@ -200,6 +212,35 @@ func (m *Metrics) diskFree() float64 {
 
 // Checkpoint measures one checkpoint of the embedded store.
 func (m *Metrics) Checkpoint(took time.Duration) { m.checkpoint.Observe(took.Seconds()) }
+
+// SourceMessages counts what a source brought.
+func (m *Metrics) SourceMessages(source, outcome string, n int) {
+	m.sourceMessages.WithLabelValues(source, outcome).Add(float64(n))
+}
+
+// SourceLag says how far behind a source is; a negative number of messages is not known.
+func (m *Metrics) SourceLag(source string, age time.Duration, messages int64) {
+	m.sourceLag.WithLabelValues(source).Set(age.Seconds())
+	if messages >= 0 {
+		m.sourceBehind.WithLabelValues(source).Set(float64(messages))
+	}
+}
+
+// SourceState says in which of all states a source is.
+func (m *Metrics) SourceState(source, state string, all []string) {
+	for _, s := range all {
+		value := 0.0
+		if s == state {
+			value = 1
+		}
+		m.sourceState.WithLabelValues(source, s).Set(value)
+	}
+}
+
+// DeadLetters says how many dead letters of a source there are now.
+func (m *Metrics) DeadLetters(source string, n int64) {
+	m.deadLetters.WithLabelValues(source).Set(float64(n))
+}
 
 // Request counts one request to the API. route is the pattern that matched, "" for none, never the
 // path: paths hold ids, and strangers choose them.

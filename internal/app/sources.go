@@ -1,0 +1,61 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source"
+)
+
+// sourceKinds are the kinds of sources that sources_file may name.
+var sourceKinds = map[string]source.Kind{}
+
+// openSources reads sources_file, where one is configured.
+func (s *Server) openSources(accepting *intake.Intake) error {
+	if s.cfg.SourcesFile == "" {
+		return nil
+	}
+	list, err := source.ReadFile(s.cfg.SourcesFile, sourceKinds)
+	if err != nil {
+		return fmt.Errorf("sources_file: %w", err)
+	}
+	s.sources = &source.Runner{
+		Sources: list, Intake: accepting, Store: s.store, Log: s.log, Meter: s.metrics, Turn: s.node.housekeeper,
+	}
+	return nil
+}
+
+// sourceStatus is what the sources of this node do.
+func (s *Server) sourceStatus() []client.Source {
+	if s.sources == nil {
+		return nil
+	}
+	var list []client.Source
+	for _, x := range s.sources.Status() {
+		list = append(list, shapeSource(&x, time.Now()))
+	}
+	return list
+}
+
+func shapeSource(s *source.Status, now time.Time) client.Source {
+	c := client.Source{
+		Name: s.Name, Kind: s.Kind, Where: s.Where, State: string(s.State), Since: hook.Now(s.Since), Received: s.Received, Accepted: s.Accepted,
+		Duplicates: s.Duplicates, SetAside: s.SetAside, Unnamed: s.Unnamed, DeadLetters: s.DeadLetters,
+	}
+	if s.Reason != "" {
+		c.Reason = &s.Reason
+	}
+	if s.LagKnown {
+		c.LagSeconds = new(source.Age(s.Lag, now).Seconds())
+		if s.Lag.Messages >= 0 {
+			c.LagMessages = &s.Lag.Messages
+		}
+	}
+	if !s.LastEventAt.IsZero() {
+		c.LastEventAt = new(hook.Now(s.LastEventAt))
+	}
+	return c
+}
