@@ -19,7 +19,9 @@ type deadLettersIn struct {
 	Source string `query:"source" maxLength:"64" doc:"Only of the source with this name."`
 }
 
-type deadLettersOut struct{ Body *client.List[client.DeadLetter] }
+type deadLettersOut struct {
+	Body *client.List[client.DeadLetter]
+}
 
 // DeadLetterPath is the part of a path that names a dead letter.
 type DeadLetterPath struct {

@@ -99,8 +99,14 @@ func TestCloudEvents(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 	for _, test := range []struct{ change, field string }{
-		{"companyid=", "companyid"}, {"type=nothing", "type"}, {"specversion=0.3", "specversion"}, {"id=", "id"}, {"source=", "source"}, {"subject=é", "subject"},
-		{"time=now", "time"}, {"datacontenttype=text/plain", "datacontenttype"},
+		{"companyid=", "companyid"},
+		{"type=nothing", "type"},
+		{"specversion=0.3", "specversion"},
+		{"id=", "id"},
+		{"source=", "source"},
+		{"subject=é", "subject"},
+		{"time=now", "time"},
+		{"datacontenttype=text/plain", "datacontenttype"},
 	} {
 		name, value, _ := strings.Cut(test.change, "=")
 		changed := map[string]string{name: value}
