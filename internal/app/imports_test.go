@@ -66,6 +66,8 @@ var layers = map[string]layer{
 	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
 	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
 
+	"topic/receiving": {"hook", "what receivers read with is written from schemas, wherever they come from"},
+
 	"httpapi": {"hook client wire webhook filter advice config egress ingress store topic intake", "what the engine knows reaches the API through an interface of its own"},
 	"console": {"hook client wire httpapi", "people see what the API answers, and may do what it allows"},
 
@@ -79,7 +81,7 @@ var layers = map[string]layer{
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver process load store/postgrestest app mcp webhook client outbox",
+		"hook wire config telemetry receiver process load store/postgrestest app mcp webhook client outbox topic topic/receiving",
 		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures",
 	},
 

@@ -46,7 +46,7 @@ func (p *Program) topics() *cobra.Command {
 			})
 		},
 	}
-	cmd.AddCommand(p.topicsList(), p.topicsPut(), p.topicsDelete())
+	cmd.AddCommand(p.topicsList(), p.topicsPut(), p.topicsDelete(), p.topicsTypes())
 	return cmd
 }
 
