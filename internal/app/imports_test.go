@@ -54,7 +54,7 @@ var layers = map[string]layer{
 	"receiver":           {"hook wire", "the other side: it must not share the sender's mistakes"},
 	"process":            {"", "a server is what its binary does: whoever starts one sees its log, its address and its end"},
 
-	"source/outbox":      {"outbox", "what a producer wrote is read in the order that keeps its objects' changes, whoever accepts it"},
+	"source/outbox":      {"outbox intake source", "what a producer wrote is read in the order that keeps its objects' changes, whoever accepts it"},
 	"source/mariadbtest": {"", "whoever needs a MariaDB to throw away decides what is kept in it"},
 
 	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
@@ -77,12 +77,12 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source deliver upkeep httpapi console mcp",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/outbox deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {
-		"hook wire config telemetry receiver process load store/postgrestest app mcp webhook client outbox topic topic/receiving",
-		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures",
+		"hook wire config telemetry receiver process load store/postgrestest app mcp webhook client outbox source/outbox topic topic/receiving",
+		"commands talk to a server through the API, like anybody; serve and demo run one through app, bench starts what it measures; outbox check asks the producer's database too",
 	},
 
 	"webhook":             {"hook wire", "receivers import it"},

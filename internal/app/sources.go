@@ -2,28 +2,44 @@ package app
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source/outbox"
 )
 
 // sourceKinds are the kinds of sources that sources_file may name.
 var sourceKinds = map[string]source.Kind{}
 
-// openSources reads sources_file, where one is configured.
+// openSources makes what outbox_url and sources_file name.
 func (s *Server) openSources(accepting *intake.Intake) error {
-	if s.cfg.SourcesFile == "" {
-		return nil
-	}
-	list, err := source.ReadFile(s.cfg.SourcesFile, sourceKinds)
+	list, err := s.outboxes()
 	if err != nil {
-		return fmt.Errorf("sources_file: %w", err)
+		return err
 	}
-	s.sources = &source.Runner{
-		Sources: list, Intake: accepting, Store: s.store, Log: s.log, Meter: s.metrics, Turn: s.node.housekeeper,
+	if s.cfg.SourcesFile != "" {
+		kinds := maps.Clone(sourceKinds)
+		kinds[outbox.Kind] = s.outboxKind
+		more, err := source.ReadFile(s.cfg.SourcesFile, kinds)
+		if err != nil {
+			return fmt.Errorf("sources_file: %w", err)
+		}
+		for _, d := range more {
+			if slices.ContainsFunc(list, func(o source.Definition) bool { return o.Name == d.Name }) {
+				return fmt.Errorf("sources_file: %s: is the name of an outbox of outbox_url", d.Name)
+			}
+		}
+		list = append(list, more...)
+	}
+	if len(list) > 0 {
+		s.sources = &source.Runner{
+			Sources: list, Intake: accepting, Store: s.store, Log: s.log, Meter: s.metrics, Turn: s.node.housekeeper,
+		}
 	}
 	return nil
 }

@@ -65,6 +65,8 @@ type Config struct {
 
 	SourcesFile string `yaml:"sources_file" group:"Sources" doc:"File, YAML or JSON, of brokers that events are taken from besides the API. It is read at the start. docs/sources.md has examples."`
 
+	OutboxURL SecretURLs `yaml:"outbox_url" group:"Sources" doc:"Databases of producers that have an outbox, separated by commas, as postgres://user:password@host/database or mariadb://user:password@host/database (for MySQL too). What producers write into its table is accepted as if it were published. docs/outbox.md tells how; Postgres takes the parameters of database_url, MariaDB those of its driver (tls=true), and socket."`
+
 	MaxEventBytes         int `yaml:"max_event_bytes" default:"1048576" group:"Limits" doc:"Size in bytes that the finished body of one event may have, 1024 to 8388608."`
 	MaxInFlight           int `yaml:"max_in_flight" default:"512" group:"Limits" doc:"Requests that may be under way at once, over all webhooks, 1 to 65536."`
 	MaxInFlightPerWebhook int `yaml:"max_in_flight_per_webhook" default:"64" group:"Limits" doc:"Requests that may be under way at once to one webhook, 1 to 1024."`

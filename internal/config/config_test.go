@@ -129,11 +129,11 @@ func TestPrecedence(t *testing.T) {
 func TestEachSpelling(t *testing.T) {
 	texts := map[string]string{
 		"listen": "127.0.0.1:9", "metrics_listen": ":9", "public_url": "https://hooks.example.com", "trusted_proxies": "10.0.0.0/8,::1/128", "node_url": "http://10.0.0.1:9",
-		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "lease_seconds": "5", "hold_when_went_back": "true", "operator_key": "awo_" + strings.Repeat("k", 32), "operator_key_previous": "awo_" + strings.Repeat("p", 32),
+		"data_dir": "/d", "database_url": "postgres://u:p@db/x", "outbox_url": "postgres://u:p@a,b/x,mariadb://u:p@c/y", "lease_seconds": "5", "hold_when_went_back": "true", "operator_key": "awo_" + strings.Repeat("k", 32), "operator_key_previous": "awo_" + strings.Repeat("p", 32),
 		"master_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "allow_networks": "10.0.0.0/8,fd00::/8",
 		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128", "egress_ca_file": "/c.pem", "egress_proxy_bypass": "hooks.example.com,.corp.example,10.0.0.0/8",
 		"default_signature_scheme": "base64", "default_data_format": "object", "max_event_bytes": "2048",
-		"max_in_flight": "3", "max_in_flight_per_webhook": "2", "rate_limit_company_key": "7", "retention_days": "8", "topics_file": "/t.yaml",
+		"max_in_flight": "3", "max_in_flight_per_webhook": "2", "rate_limit_company_key": "7", "retention_days": "8", "topics_file": "/t.yaml", "sources_file": "/s.yaml",
 		"audit_retention_days": "30", "max_webhooks_per_company": "5", "max_keys_per_company": "4", "max_links_per_company": "3",
 		"max_connections": "100", "max_connections_per_address": "50", "answer_stall_seconds": "30", "max_answer_bytes": "33554432",
 		"max_answer_bytes_per_company": "8388608", "max_streams": "7", "max_streams_per_company": "2",
@@ -321,7 +321,7 @@ func TestPasswordsInURLsStayHidden(t *testing.T) {
 	const password = "p4ssw0rd"
 	var taken []string
 	for _, f := range fields(Config{}) {
-		if f.name == "data_dir" || f.name == "egress_ca_file" || f.name == "topics_file" {
+		if f.name == "data_dir" || f.name == "egress_ca_file" || f.name == "topics_file" || f.name == "sources_file" {
 			continue // any text is a path
 		}
 		takes := false
@@ -343,8 +343,33 @@ func TestPasswordsInURLsStayHidden(t *testing.T) {
 			taken = append(taken, f.name)
 		}
 	}
-	if want := []string{"database_url", "egress_proxy", "otlp_endpoint"}; !slices.Equal(taken, want) {
+	if want := []string{"database_url", "egress_proxy", "outbox_url", "otlp_endpoint"}; !slices.Equal(taken, want) {
 		t.Errorf("a URL with a password is taken by %q, want %q", taken, want)
+	}
+}
+
+// TestOutboxURLs: hosts of one URL are separated by commas, and so are URLs.
+func TestOutboxURLs(t *testing.T) {
+	var u SecretURLs
+	if err := u.UnmarshalText([]byte("postgres://u:p@a:1,b:2/x?sslmode=require, mariadb://u:p@c/y,mysql://d/z")); err != nil {
+		t.Fatal(err)
+	}
+	if want := (SecretURLs{"postgres://u:p@a:1,b:2/x?sslmode=require", "mariadb://u:p@c/y", "mysql://d/z"}); !slices.Equal(u, want) {
+		t.Errorf("%d URLs", len(u))
+	}
+	for text, want := range map[string]string{
+		"mariadb://u:secret@c":                          "must name a database",
+		"oracle://u:secret@c/d":                         "must be a URL that begins with",
+		"mariadb://u:secret@c/d,mariadb://u:secret@c/d": "twice",
+		"mariadb://u:secret@c/d,http://u:secret@c/d":    "must be a URL that begins with",
+	} {
+		_, _, err := loadWith(t, "", []string{"ATLAS_WEBHOOKS_OUTBOX_URL=" + text}, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, _, err := loadWith(t, "", []string{"ATLAS_WEBHOOKS_OUTBOX_URL=mariadb://u@/d?socket=/run/s,postgres:///d?host=/run"}, nil); err != nil {
+		t.Error(err)
 	}
 }
 

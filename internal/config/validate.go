@@ -50,6 +50,9 @@ func (c Config) Validate() error {
 	if c.DefaultSignatureScheme == hook.SchemePythonDict && c.DefaultDataFormat == hook.DataObject {
 		all.add("default_data_format", errors.New("must be string where default_signature_scheme is python-dict"))
 	}
+	for _, u := range c.OutboxURL {
+		all.add("outbox_url", outboxURL(u.Reveal()))
+	}
 	all.add("max_event_bytes", between(c.MaxEventBytes, 1024, 8<<20))
 	all.add("max_in_flight", between(c.MaxInFlight, 1, 65536))
 	all.add("max_in_flight_per_webhook", between(c.MaxInFlightPerWebhook, 1, 1024))
@@ -146,6 +149,19 @@ func database(s string) error {
 		s = u.String()
 	}
 	return scheme("postgres", "postgresql")(s)
+}
+
+// outboxURL is where a database with an outbox is: a host, or the file or directory of a socket.
+func outboxURL(s string) error {
+	u, err := url.Parse(s)
+	if err == nil && (u.Query().Has("host") || u.Query().Has("socket")) {
+		u.Host = "socket"
+		s = u.String()
+	}
+	if err == nil && strings.HasPrefix(u.Scheme, "m") && strings.Trim(u.Path, "/") == "" {
+		return errors.New("must name a database, as mariadb://user:password@host/database")
+	}
+	return scheme("postgres", "postgresql", "mariadb", "mysql")(s)
 }
 
 var operatorKeyPattern = regexp.MustCompile(`^awo_[A-Za-z0-9]{32,}$`)

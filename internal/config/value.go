@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +62,35 @@ func (u SecretURL) MarshalText() ([]byte, error) { return []byte(u.String()), ni
 
 // LogValue masks the URL in logs.
 func (u SecretURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// SecretURLs is a list of URLs that may hold credentials. Each begins with a scheme: commas between hosts are part
+// of a URL.
+type SecretURLs []SecretURL
+
+// nextURL is what separates URLs.
+var nextURL = regexp.MustCompile(`,\s*[a-z]+://`)
+
+// UnmarshalText reads URLs separated by commas. What it says of one does not repeat it.
+func (u *SecretURLs) UnmarshalText(text []byte) error {
+	rest := strings.TrimSpace(string(text))
+	var all SecretURLs
+	for rest != "" {
+		end := len(rest)
+		if at := nextURL.FindStringIndex(rest); at != nil {
+			end = at[0]
+		}
+		one := SecretURL(strings.TrimSpace(rest[:end]))
+		if slices.Contains(all, one) {
+			return errors.New("a URL stands there twice")
+		}
+		all = append(all, one)
+		rest = strings.TrimLeft(rest[end:], ", ")
+	}
+	*u = all
+	return nil
+}
+
+func (u SecretURLs) String() string { return join(u) }
 
 // Networks is a list of CIDRs.
 type Networks []netip.Prefix

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/mariadbtest"
@@ -44,7 +45,8 @@ type producer struct {
 	url     string
 	pg      *postgrestest.Cluster // of Postgres
 	name    string
-	db      *sql.DB // of MariaDB
+	pool    *pgxpool.Pool // of Postgres
+	db      *sql.DB       // of MariaDB
 }
 
 // both runs a test on both kinds of databases.
@@ -68,6 +70,10 @@ func newProducer(t *testing.T, d outbox.Dialect) *producer {
 			t.Fatal(err)
 		}
 		p.url = c.URL(p.name)
+		if p.pool, err = pgxpool.New(t.Context(), p.url); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.pool.Close)
 	} else {
 		s, err := mariadbServer()
 		missing(t, err, mariadbtest.ErrMissing)
@@ -100,7 +106,7 @@ func (p *producer) exec(t *testing.T, statements string) {
 	t.Helper()
 	var err error
 	if p.dialect == outbox.Postgres {
-		err = p.pg.Exec(t.Context(), p.name, statements)
+		_, err = p.pool.Exec(t.Context(), statements, pgx.QueryExecModeSimpleProtocol)
 	} else {
 		_, err = p.db.ExecContext(t.Context(), statements)
 	}
@@ -121,7 +127,6 @@ func (p *producer) publish(t *testing.T, messages ...outbox.Message) {
 type transaction struct {
 	dialect outbox.Dialect
 	pg      pgx.Tx
-	conn    *pgx.Conn
 	my      *sql.Tx
 }
 
@@ -130,9 +135,7 @@ func (p *producer) begin(t *testing.T) *transaction {
 	x := &transaction{dialect: p.dialect}
 	var err error
 	if p.dialect == outbox.Postgres {
-		if x.conn, err = pgx.Connect(t.Context(), p.url); err == nil {
-			x.pg, err = x.conn.Begin(t.Context())
-		}
+		x.pg, err = p.pool.Begin(t.Context())
 	} else {
 		x.my, err = p.db.BeginTx(t.Context(), nil)
 	}
@@ -168,11 +171,18 @@ func (x *transaction) exec(t *testing.T, statement string) {
 	}
 }
 
+func (x *transaction) scan(t *testing.T, query string, into any) error {
+	if x.pg != nil {
+		return x.pg.QueryRow(t.Context(), query).Scan(into)
+	}
+	return x.my.QueryRowContext(t.Context(), query).Scan(into)
+}
+
 func (x *transaction) rollback(t *testing.T) {
 	t.Helper()
 	var err error
 	if x.pg != nil {
-		err = errors.Join(x.pg.Rollback(t.Context()), x.conn.Close(t.Context()))
+		err = x.pg.Rollback(t.Context())
 	} else {
 		err = x.my.Rollback()
 	}
@@ -185,7 +195,7 @@ func (x *transaction) commit(t *testing.T) {
 	t.Helper()
 	var err error
 	if x.pg != nil {
-		err = errors.Join(x.pg.Commit(t.Context()), x.conn.Close(t.Context()))
+		err = x.pg.Commit(t.Context())
 	} else {
 		err = x.my.Commit()
 	}

@@ -78,13 +78,8 @@ const readMariaDB = `
 func (t *mariadb) Read(ctx context.Context, partitions []int, limit int) ([]Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	which, args := "TRUE", []any{maxText, maxText, maxText}
-	if len(partitions) < Partitions {
-		which = "CRC32(company_id) & 63 IN (" + marks(len(partitions)) + ")"
-		for _, p := range partitions {
-			args = append(args, p)
-		}
-	}
+	which, args := within(partitions)
+	args = append([]any{maxText, maxText, maxText}, args...)
 	found, err := t.db.QueryContext(ctx, strings.Replace(readMariaDB, "PARTITIONS", which, 1), append(args, limit)...)
 	if err != nil {
 		return nil, plainMariaDB(err)
@@ -104,6 +99,30 @@ func (t *mariadb) Read(ctx context.Context, partitions []int, limit int) ([]Row,
 }
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+
+// Lag is asked by another goroutine.
+func (t *mariadb) Lag(ctx context.Context, partitions []int) (l Lag, err error) {
+	which, args := within(partitions)
+	var age sql.NullInt64
+	err = t.db.QueryRowContext(ctx, `SELECT COUNT(*), TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(6))
+		FROM (SELECT created_at FROM atlas_webhooks_outbox WHERE `+which+` ORDER BY id LIMIT ?) r`, append(args, maxCounted)...).Scan(&l.Rows, &age)
+	l.Age = time.Duration(max(0, age.Int64)) * time.Microsecond
+	return l, plainMariaDB(err)
+}
+
+// within is the condition that a row belongs to some of the partitions.
+func within(partitions []int) (condition string, args []any) {
+	if len(partitions) == Partitions {
+		return "TRUE", nil
+	}
+	for _, p := range partitions {
+		args = append(args, p)
+	}
+	if args == nil {
+		return "FALSE", nil
+	}
+	return "CRC32(company_id) & 63 IN (" + marks(len(args)) + ")", args
+}
 
 func (t *mariadb) Delete(ctx context.Context, rows []Row) error {
 	if len(rows) == 0 {

@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -64,8 +63,21 @@ type Table interface {
 	Wait(ctx context.Context, longest time.Duration) (heard bool)
 	// Listens says whether Wait is told of what is written.
 	Listens() bool
+	// Lag is what waits in some of the partitions.
+	Lag(ctx context.Context, partitions []int) (Lag, error)
+	// Objects returns objects of the producer's own, the last changed first, at most [MaxObjects].
+	Objects(ctx context.Context, o Objects) ([]Object, error)
 	Close()
 }
+
+// Lag is what waits.
+type Lag struct {
+	Rows int64         // counted up to maxCounted
+	Age  time.Duration // of the first
+}
+
+// maxCounted bounds how many rows are counted.
+const maxCounted = 100_000
 
 // Open knows the table that a URL names: postgres://… or mariadb://…. It does not connect.
 func Open(address string) (Table, error) {
@@ -84,21 +96,6 @@ func Open(address string) (Table, error) {
 
 // errMalformed does not repeat the URL, which may hold a password.
 var errMalformed = errors.New("the URL is malformed")
-
-// Name is what a URL is called where people see it: where the database is, and no credentials.
-func Name(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "outbox"
-	}
-	host := u.Host
-	for _, parameter := range []string{"host", "socket"} {
-		if h := u.Query().Get(parameter); host == "" && h != "" {
-			host = h
-		}
-	}
-	return strings.TrimSuffix("outbox:"+host+u.Path, "/")
-}
 
 // All is every partition, for the only node.
 func All() []int { return Share(0, 1) }
@@ -120,6 +117,13 @@ func errNoTable(err error) error {
 type taken struct {
 	rows  []Row
 	bytes int
+}
+
+func bytesOf(rows []Row) (sum int) {
+	for i := range rows {
+		sum += rows[i].size()
+	}
+	return sum
 }
 
 func (t *taken) add(r *Row) {

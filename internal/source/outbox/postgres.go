@@ -84,6 +84,17 @@ func (t *postgres) Read(ctx context.Context, partitions []int, limit int) ([]Row
 	return all.rows, nil
 }
 
+// Lag is asked by another goroutine.
+func (t *postgres) Lag(ctx context.Context, partitions []int) (l Lag, err error) {
+	var age float64
+	err = t.pool.QueryRow(ctx, `
+		SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+		FROM (SELECT created_at FROM atlas_webhooks_outbox WHERE $1 OR hashtext(company_id) & 63 = ANY($2::int[]) ORDER BY id LIMIT $3) r`,
+		len(partitions) == Partitions, partitions, maxCounted).Scan(&l.Rows, &age)
+	l.Age = seconds(age)
+	return l, plainPostgres(err)
+}
+
 func (t *postgres) Delete(ctx context.Context, rows []Row) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

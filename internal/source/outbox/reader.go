@@ -1,0 +1,207 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source"
+)
+
+// Kind is what the sources of this package are called.
+const Kind = "outbox"
+
+// How long the reader waits until it asks again. Who is told of commits asks now and then all the same.
+const (
+	askOften  = 20 * time.Millisecond
+	askRarely = 500 * time.Millisecond
+	turn      = time.Second // after which a reader that found nothing says so
+)
+
+// Options of an outbox as it is configured.
+type Options struct {
+	Name    string
+	URL     string
+	Company string // the only one that it may publish for; "" for any
+	// Share returns the partitions that this node reads now. nil: all.
+	Share func() []int
+}
+
+// Definition is the outbox as a source.
+func Definition(o Options) (source.Definition, error) {
+	table, err := Open(o.URL)
+	if err != nil {
+		return source.Definition{}, err
+	}
+	table.Close()
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return source.Definition{}, errMalformed
+	}
+	if o.Share == nil {
+		o.Share = All
+	}
+	return source.Definition{
+		Name: o.Name, Kind: Kind, Where: where(u), Company: o.Company, Secrets: source.SecretsOf(u),
+		Open: func(ctx context.Context) (source.Source, error) { return open(ctx, o) },
+	}, nil
+}
+
+// where is what people see of a URL.
+func where(u *url.URL) string {
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if u.Host == "" {
+		for _, parameter := range []string{"host", "socket"} {
+			if at := u.Query().Get(parameter); at != "" {
+				return shown.Scheme + "://" + at + u.Path
+			}
+		}
+	}
+	return shown.String()
+}
+
+// reader is an outbox as a source.
+type reader struct {
+	table Table
+	share func() []int
+	rows  []Row // that were received last
+	limit int   // rows to ask for: as many as fit into a batch, by what was found
+	told  bool  // what is written is heard of
+}
+
+func open(ctx context.Context, o Options) (source.Source, error) {
+	table, err := Open(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := table.Lag(ctx, o.Share()); err != nil {
+		table.Close()
+		return nil, err
+	}
+	return &reader{table: table, share: o.Share, limit: MaxRows}, nil
+}
+
+// Receive waits for rows. Whoever listens and finds what it was not told of, as where the table has no trigger that
+// notifies, does not rely on being told until it is.
+func (r *reader) Receive(ctx context.Context) (source.Batch, error) {
+	waited, heard := false, false
+	for began := time.Now(); time.Since(began) < turn && ctx.Err() == nil; {
+		var rows []Row
+		if mine := r.share(); len(mine) > 0 {
+			var err error
+			if rows, err = r.table.Read(ctx, mine, r.limit); err != nil {
+				return source.Batch{}, err
+			}
+		}
+		if len(rows) > 0 {
+			r.told = r.told && (heard || !waited)
+			return r.received(rows), nil
+		}
+		longest := askOften
+		if r.told && r.table.Listens() {
+			longest = askRarely
+		}
+		waited, heard = true, r.table.Wait(ctx, longest)
+		r.told = r.told || heard
+	}
+	return source.Batch{}, ctx.Err()
+}
+
+func (r *reader) received(rows []Row) source.Batch {
+	r.rows = rows
+	if r.limit = MaxRows; bytesOf(rows) > MaxBytes/2 {
+		r.limit = max(1, len(rows)) // what does not fit would be read in vain
+	}
+	batch := source.Batch{Messages: make([]source.Message, len(rows))}
+	now := time.Now()
+	for i := range rows {
+		batch.Messages[i] = source.Message{
+			Message: intake.Message{Body: rows[i].envelope(), ID: rows[i].UUID}, Key: rows[i].UUID, WrittenAt: now.Add(-rows[i].Age),
+		}
+	}
+	return batch
+}
+
+// Commit deletes what was received last.
+func (r *reader) Commit(ctx context.Context) error {
+	err := r.table.Delete(ctx, r.rows)
+	r.rows = nil
+	return err
+}
+
+// Lag is how many rows there are, up to a bound, and when the first of them was written.
+func (r *reader) Lag(ctx context.Context) (source.Lag, error) {
+	l, err := r.table.Lag(ctx, r.share())
+	if err != nil || l.Rows == 0 {
+		return source.Lag{}, err
+	}
+	return source.Lag{Messages: l.Rows, Oldest: time.Now().Add(-l.Age)}, nil
+}
+
+// Close lets go of the database.
+func (r *reader) Close() { r.table.Close() }
+
+// envelope is the row as the API takes an event or a change. What is NULL and may not be is left out, so that it
+// is refused as missing.
+func (r *Row) envelope() []byte {
+	b := make([]byte, 0, r.size()+256)
+	b = append(b, '{')
+	text := func(name, value string) {
+		b = fmt.Appendf(b, `%q:`, name)
+		b, _ = jsontext.AppendQuote(b, value) // what is no UTF-8 is replaced, and refused as a name
+		b = append(b, ',')
+	}
+	document := func(name string, value []byte, null string) {
+		if value == nil {
+			if null == "" {
+				return
+			}
+			value = []byte(null)
+		}
+		b = append(append(append(b, '"'), name...), '"', ':')
+		b = append(append(b, value...), ',')
+	}
+	text("company_id", r.CompanyID)
+	if r.OccurredAt != nil {
+		text("occurred_at", r.OccurredAt.UTC().Format(time.RFC3339Nano))
+	}
+	if r.ObjectType != "" {
+		text("object_type", r.ObjectType)
+		document("before", r.Before, "null")
+		document("after", r.After, "null")
+	} else {
+		text("event", r.Event)
+		if r.ObjectID != "" {
+			text("object_id", r.ObjectID)
+		}
+		document("data", r.Data, "")
+	}
+	b[len(b)-1] = '}'
+	return b
+}
+
+// NameOf is what the n-th of several outboxes of a setting is called: by its database.
+func NameOf(address string, n int) string {
+	database := ""
+	if u, err := url.Parse(address); err == nil {
+		database = strings.Trim(strings.Map(func(r rune) rune {
+			switch {
+			case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '_', r == '-':
+				return r
+			case r >= 'A' && r <= 'Z':
+				return r - 'A' + 'a'
+			}
+			return -1
+		}, u.Path), "_-")
+	}
+	name := strings.TrimSuffix("outbox-"+database, "-")
+	if n > 0 {
+		name += fmt.Sprintf("-%d", n+1)
+	}
+	return name[:min(len(name), 64)]
+}
