@@ -23,6 +23,10 @@ type Publish struct {
 	// ObjectID is what the event is about; "" means data's top-level id.
 	ObjectID   string     `json:"object_id,omitempty"`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	// DeliverAt is when it is to enter the log and be delivered, at most 30 days ahead; nil or past: at once.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
+	// ExpiresAt is from when on it is not delivered any more, at most 30 days after that; nil: never.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Data is the document. A [json.RawMessage] reaches the receivers as it is written, anything
 	// else as encoding/json writes it.
 	Data any `json:"data"`
@@ -56,7 +60,15 @@ type Published struct {
 	ObjectID   *string   `json:"object_id"`
 	AcceptedAt time.Time `json:"accepted_at"`
 	Duplicate  bool      `json:"duplicate" doc:"The same event was published before; this is what was answered then."`
-	Warnings   []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
+	Scheduled
+	Warnings []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
+}
+
+// Scheduled is what is said of an event that is not in the log.
+type Scheduled struct {
+	Status      string     `json:"status,omitempty" enum:"scheduled,cancelled" doc:"scheduled: it waits for deliver_at. cancelled: it was called off before it was delivered. Absent otherwise."`
+	DeliverAt   *time.Time `json:"deliver_at,omitempty" doc:"When it enters the log; only while it is not there."`
+	CancelledAt *time.Time `json:"cancelled_at,omitempty"`
 }
 
 // PublishedBatch is the answer to a batch, in its order.
@@ -68,9 +80,10 @@ type PublishedBatch struct {
 
 // BatchItem is the answer to one event of a batch.
 type BatchItem struct {
-	ID        string    `json:"id"`
-	Duplicate bool      `json:"duplicate"`
-	Warnings  []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
+	ID        string `json:"id"`
+	Duplicate bool   `json:"duplicate"`
+	Scheduled
+	Warnings []Finding `json:"warnings,omitzero" doc:"With lint=true: what in the data some receivers cannot read."`
 }
 
 // ObjectChange is what became of an object: its document before, and after. docs/api.md says what is
@@ -83,6 +96,8 @@ type ObjectChange struct {
 	// again after a crash.
 	ID         string     `json:"id,omitempty"`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	// ExpiresAt is from when on its events are not delivered any more, at most 30 days ahead; nil: never.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Before is nil for an object that was created, After for one that was deleted. A [json.RawMessage]
 	// reaches the receivers as it is written, anything else as encoding/json writes it.
 	Before any `json:"before"`
@@ -184,14 +199,16 @@ func (e *Publish) encode(now time.Time) ([]byte, error) {
 	return append(append(text, data...), '}'), nil
 }
 
-// Event is an event as it stands in the log.
+// Event is an event as it stands in the log, or waits to.
 type Event struct {
-	ID         string          `json:"id"`
-	CompanyID  string          `json:"company_id"`
-	Event      string          `json:"event"`
-	ObjectID   *string         `json:"object_id"`
-	OccurredAt *time.Time      `json:"occurred_at" doc:"The producer's claim."`
-	AcceptedAt time.Time       `json:"accepted_at"`
+	ID         string     `json:"id"`
+	CompanyID  string     `json:"company_id"`
+	Event      string     `json:"event"`
+	ObjectID   *string    `json:"object_id"`
+	OccurredAt *time.Time `json:"occurred_at" doc:"The producer's claim."`
+	AcceptedAt time.Time  `json:"accepted_at" doc:"When it entered the log; of one that is not there, when it was published."`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty" doc:"From then on no delivery is attempted."`
+	Scheduled
 	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
 	Matched    *int            `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
 	Violations []Violation     `json:"violations,omitzero" doc:"Where the schema that its topic has now forbids the data: places and keywords, at most ten; only in the answer about one event, and not where validate is off."`
@@ -205,17 +222,25 @@ type EventFilter struct {
 	From     time.Time // accepted at or after
 	To       time.Time // accepted before
 	PageSize int       // 1 to 250; 0 = 50
+	// Status lists, instead of the log, the events that wait for their time ("scheduled", the next first), or
+	// those that were called off before it ("cancelled"). From and To do not go with it.
+	Status string
 }
 
 // Events lists events, newest first.
 func (c *Client) Events(ctx context.Context, f EventFilter) iter.Seq2[Event, error] {
-	q := query{}.text("event", f.Event).text("object_id", f.ObjectID).time("from", f.From).time("to", f.To).number("limit", int64(f.PageSize))
+	q := query{}.text("event", f.Event).text("object_id", f.ObjectID).time("from", f.From).time("to", f.To).text("status", f.Status).number("limit", int64(f.PageSize))
 	return list[Event](ctx, c, get("/v1/events").with(url.Values(q)))
 }
 
 // Event returns one event.
 func (c *Client) Event(ctx context.Context, id string) (*Event, error) {
 	return fetch[Event](ctx, c, get("/v1/events/{id}", id))
+}
+
+// CancelEvent calls an event off of which no delivery was attempted.
+func (c *Client) CancelEvent(ctx context.Context, id string) error {
+	return c.do(ctx, remove("/v1/events/{id}", id), nil)
 }
 
 // Match is what one webhook made of an event.

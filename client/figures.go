@@ -14,6 +14,7 @@ type Stats struct {
 	BucketSeconds int64     `json:"bucket_seconds"`
 	Total         Figures   `json:"total"`
 	Data          []Bucket  `json:"data"`
+	Scheduled     *int      `json:"scheduled,omitempty" doc:"Events that wait for their deliver_at now; only in the figures of all webhooks."`
 }
 
 // Bucket is the figures of one stretch of time, from At on.

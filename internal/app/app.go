@@ -128,7 +128,7 @@ func (s *Server) openStore(ctx context.Context, master []byte, restored bool) (*
 	o := store.Options{
 		Dir: s.cfg.DataDir, DatabaseURL: s.cfg.DatabaseURL.Reveal(), MasterKey: master, Log: s.log, Fatal: s.die,
 		Judge:    s.judges.Judge,
-		Caps:     store.Caps{Webhooks: s.cfg.MaxWebhooksPerCompany, Keys: s.cfg.MaxKeysPerCompany, Links: s.cfg.MaxLinksPerCompany},
+		Caps:     store.Caps{Webhooks: s.cfg.MaxWebhooksPerCompany, Keys: s.cfg.MaxKeysPerCompany, Links: s.cfg.MaxLinksPerCompany, Scheduled: s.cfg.MaxScheduledPerCompany},
 		Restored: restored, HoldWhenBack: s.cfg.HoldWhenWentBack,
 		Checkpointed: func(wal int64, took time.Duration) {
 			s.metrics.WAL(wal)
@@ -368,6 +368,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}).Run(delivering)
 		close(tidy)
 	}()
+	scheduled := make(chan struct{})
+	go func() {
+		(&upkeep.Schedule{Store: s.store, Log: s.log, Mine: s.node.runs, Entered: s.metrics.ScheduledEntered}).Run(delivering)
+		close(scheduled)
+	}()
 	told := make(chan struct{})
 	go func() {
 		s.tellUnusable(delivering)
@@ -428,6 +433,7 @@ func (s *Server) Run(ctx context.Context) error {
 	timer := time.AfterFunc(stopAttempts, giveUp)
 	defer timer.Stop()
 	<-tidy
+	<-scheduled
 	<-told
 	<-released
 	<-following
@@ -499,6 +505,10 @@ type engine struct{ *node }
 func (e engine) Kick(w hook.WebhookKey) { e.current().Kick(w) }
 
 func (e engine) Probe(w hook.WebhookKey) { e.current().Probe(w) }
+
+func (e engine) Cancel(ctx context.Context, company hook.CompanyKey, p hook.Partition, o hook.Offset, do func(ctx context.Context, node string) error) error {
+	return e.current().Cancel(ctx, company, p, o, do)
+}
 
 func (e engine) Test(ctx context.Context, w *hook.Webhook, event *hook.Event) (*hook.Attempt, error) {
 	return e.current().Test(ctx, w, event)

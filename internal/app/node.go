@@ -180,6 +180,15 @@ func (n *node) housekeeper() bool {
 	return m != nil && m.Owners[0] == n.term.Load().ID
 }
 
+// runs reports whether a partition is this node's.
+func (n *node) runs(p hook.Partition) bool {
+	if n.nodes == nil {
+		return true
+	}
+	m := n.members.Load()
+	return m != nil && m.Owners[p] == n.term.Load().ID
+}
+
 // ready answers whether this node may make deliveries.
 func (n *node) ready(context.Context) error {
 	if n.nodes != nil && !n.current().Leased() {

@@ -90,6 +90,12 @@ func (l tracedLog) AppendAcross(ctx context.Context, events []*hook.Event) (b st
 	return l.Log.AppendAcross(ctx, events)
 }
 
+func (l tracedLog) Schedule(ctx context.Context, events []*hook.Event) (b store.Batch, err error) {
+	ctx, span := l.append(ctx, events)
+	defer func() { conclude(span, err) }()
+	return l.Log.Schedule(ctx, events)
+}
+
 func (l tracedLog) append(ctx context.Context, events []*hook.Event) (context.Context, trace.Span) {
 	ctx, span := l.t.Start(ctx, "append", trace.WithAttributes(attribute.Int("events", len(events)), attribute.String("event.id", events[0].ID)))
 	parent := l.t.parent(ctx)

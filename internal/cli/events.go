@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 )
 
 func (p *Program) events() *cobra.Command {
-	return group("events", "List, show, publish and explain events", p.eventsList(), p.eventsGet(), p.eventsSend(), p.eventsWhy())
+	return group("events", "List, show, publish, explain and cancel events", p.eventsList(), p.eventsGet(), p.eventsSend(), p.eventsWhy(), p.eventsCancel())
 }
 
 func (p *Program) eventsList() *cobra.Command {
@@ -27,13 +28,16 @@ func (p *Program) eventsList() *cobra.Command {
 		Example: example(
 			"atlas-webhooks events list --company c1 --event conversation.status",
 			"atlas-webhooks events list --from 2h --limit 0 --output json",
+			"atlas-webhooks events list --status scheduled",
 		),
 	}
 	cmd.Flags().StringVar(&f.Event, "event", "", "only those of this topic")
 	cmd.Flags().StringVar(&f.ObjectID, "object-id", "", "only those about this object")
 	cmd.Flags().StringVar(&from, "from", "", "accepted at or after: a time, or how long ago (2h, 7d)")
 	cmd.Flags().StringVar(&to, "to", "", "accepted before")
+	cmd.Flags().StringVar(&f.Status, "status", "", "scheduled: those that wait for their deliver_at, the next first; cancelled: those that were cancelled before it")
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most; 0 for all")
+	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"scheduled", "cancelled"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("event", completeTopic)
 	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) (err error) {
 		f.PageSize = pageSize(limit)
@@ -42,6 +46,11 @@ func (p *Program) eventsList() *cobra.Command {
 		}
 		if f.To, err = moment("to", to); err != nil {
 			return err
+		}
+		if f.Status != "" {
+			return listing(p, "ID EVENT OBJECT DELIVER EXPIRES CANCELLED", api.Events(ctx, f), limit, func(e client.Event) []string {
+				return []string{e.ID, e.Event, show(e.ObjectID), whenOrNever(e.DeliverAt), whenOrNever(e.ExpiresAt), whenOrNever(e.CancelledAt)}
+			})
 		}
 		return listing(p, "ID EVENT OBJECT ACCEPTED", api.Events(ctx, f), limit, func(e client.Event) []string {
 			return []string{e.ID, e.Event, show(e.ObjectID), when(e.AcceptedAt)}
@@ -58,11 +67,45 @@ func (p *Program) eventsGet() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.thing(
-			e, field{"id", e.ID}, field{"event", e.Event}, field{"object", show(e.ObjectID)}, field{"accepted", when(e.AcceptedAt)},
-			field{"matched", show(e.Matched) + " webhooks"}, field{"data", string(e.Data)},
-		)
+		fields := []field{{"id", e.ID}, {"event", e.Event}, {"object", show(e.ObjectID)}, {"accepted", when(e.AcceptedAt)}}
+		if e.Status != "" {
+			fields = append(fields, field{"status", e.Status})
+		}
+		for _, x := range []struct {
+			name string
+			at   *time.Time
+		}{{"deliver", e.DeliverAt}, {"expires", e.ExpiresAt}, {"cancelled", e.CancelledAt}} {
+			if x.at != nil {
+				fields = append(fields, field{x.name, when(*x.at)})
+			}
+		}
+		if e.Matched != nil {
+			fields = append(fields, field{"matched", show(e.Matched) + " webhooks"})
+		}
+		return p.thing(e, append(fields, field{"data", string(e.Data)})...)
 	})
+}
+
+func (p *Program) eventsCancel() *cobra.Command {
+	return p.remote(&cobra.Command{
+		Use: "cancel EVENT", Short: "Cancel an event that no delivery was attempted of", Args: cobra.ExactArgs(1),
+		Long: "Cancel an event that waits for its deliver_at, or that is in the log and no delivery was attempted of: no webhook gets it. " +
+			"Its id stays taken. It is refused once an attempt was begun.",
+		Example: example("atlas-webhooks events cancel evt_01h… --company c1"),
+	}, func(ctx context.Context, api *caller, args []string) error {
+		if err := api.CancelEvent(ctx, args[0]); err != nil {
+			return err
+		}
+		p.progress("cancelled %s", args[0])
+		return nil
+	})
+}
+
+func whenOrNever(at *time.Time) string {
+	if at == nil {
+		return "–"
+	}
+	return when(*at)
 }
 
 func (p *Program) eventsWhy() *cobra.Command {
@@ -86,7 +129,7 @@ func (p *Program) eventsSend() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "send FILE", Short: "Publish the events of a file, one JSON object a line", Args: cobra.ExactArgs(1),
 		Long: "Publish the events of a file, or of standard input (-): one JSON object a line, as the API takes them " +
-			"(event, data, and optionally id, object_id, occurred_at). Without a company_id an event is of the company that --company names. " +
+			"(event, data, and optionally id, object_id, occurred_at, deliver_at, expires_at). Without a company_id an event is of the company that --company names. " +
 			"An event without an id gets a new one each time; give ids to be able to repeat the command.",
 		Example: example(
 			"atlas-webhooks events send events.ndjson --company c1",

@@ -79,6 +79,8 @@ type Config struct {
 	MaxKeysPerCompany     int `yaml:"max_keys_per_company" default:"1000" group:"Limits" doc:"Valid API keys that a company may have, 1 to 100000. Of those that are over as many are kept."`
 	MaxLinksPerCompany    int `yaml:"max_links_per_company" default:"1000" group:"Limits" doc:"Links to the console that may wait to be used in a company, 1 to 100000. Of those that are over as many are kept."`
 
+	MaxScheduledPerCompany int `yaml:"max_scheduled_per_company" default:"10000" group:"Limits" doc:"Events with a deliver_at that may wait for their time in a company, 1 to 100000."`
+
 	MaxConnections           int `yaml:"max_connections" default:"4096" group:"Limits" doc:"Connections that may be open to listen at once, 16 to 1000000; fewer where the process may not open as many files. When there are as many, the address that has most of them gives up the one that has been quiet for longest. A metrics_listen has 64 of its own."`
 	MaxConnectionsPerAddress int `yaml:"max_connections_per_address" default:"2048" group:"Limits" doc:"Connections that one address (of IPv6, one /64) may have open to listen at once, 1 to 1000000, and no more than three quarters of all. Those of trusted_proxies have as many as there are."`
 	AnswerStallSeconds       int `yaml:"answer_stall_seconds" default:"60" group:"Limits" doc:"Seconds that an answer may get no further, because its reader does not read, before its connection is closed, 5 to 3600. A reader that goes on, however slowly, has as long as it takes."`

@@ -62,6 +62,7 @@ func (c Config) Validate() error {
 	all.add("max_webhooks_per_company", between(c.MaxWebhooksPerCompany, 1, 1_000_000))
 	all.add("max_keys_per_company", between(c.MaxKeysPerCompany, 1, 100_000))
 	all.add("max_links_per_company", between(c.MaxLinksPerCompany, 1, 100_000))
+	all.add("max_scheduled_per_company", between(c.MaxScheduledPerCompany, 1, 100_000))
 	all.add("max_connections", between(c.MaxConnections, 16, 1_000_000))
 	all.add("max_connections_per_address", between(c.MaxConnectionsPerAddress, 1, 1_000_000))
 	all.add("answer_stall_seconds", between(c.AnswerStallSeconds, 5, 3600))

@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // eventList is the page of a company's events.
@@ -29,7 +30,7 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 	c.page(mux, "GET /console/events", func(v *visit) error {
 		l := &eventList{Filter: map[string]string{}, Base: v.base(), Company: v.session.Company}
 		query := url.Values{}
-		for _, name := range []string{"event", "object_id", "from", "to"} {
+		for _, name := range []string{"event", "object_id", "from", "to", "status"} {
 			if value := v.query(name); value != "" {
 				l.Filter[name] = value
 				query.Set(name, rfc3339(value))
@@ -68,15 +69,35 @@ func (c *Console) eventRoutes(mux *http.ServeMux) {
 			return err
 		}
 		var matches client.List[client.Match]
-		if err := v.get(path+"/matches", paged(url.Values{"limit": {"100"}}, v.query("cursor")), &matches); err != nil {
-			return err
+		if e.Status == "" || e.DeliverAt == nil { // else no webhook was asked
+			if err := v.get(path+"/matches", paged(url.Values{"limit": {"100"}}, v.query("cursor")), &matches); err != nil {
+				return err
+			}
 		}
 		e.Matches = matches.Data
 		if matches.NextCursor != nil {
 			e.More = v.with("cursor", *matches.NextCursor)
 		}
-		return v.show("event", page{Title: e.Event.Event, Nav: "events"}, e)
+		return v.show("event", page{Title: e.Event.Event, Nav: "events"}, &e)
 	})
+	c.page(mux, "POST /console/events/{event_id}/cancel", func(v *visit) error {
+		id := v.r.PathValue("event_id")
+		if err := v.delete(pathOf("/v1/events", id)); err != nil {
+			return err
+		}
+		return v.redirect(pathOf("/console/events", id))
+	})
+}
+
+// Untouched says that the event can be called off, as far as the page knows: no webhook has more than skipped it
+// or is still to get it.
+func (e *eventView) Untouched() bool {
+	for _, m := range e.Matches {
+		if m.Status != "" && m.Status != hook.Pending && m.Status != hook.Held && m.Status != hook.Skipped {
+			return false
+		}
+	}
+	return e.Status != "cancelled" && (e.Status == "scheduled" || len(e.Matches) > 0)
 }
 
 // soughtEvent is the page of what was searched for where no object has that id and an event has: of its

@@ -170,7 +170,7 @@ func newCore(c Config) *core {
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
 		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*consumer{},
 		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
-		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight, byteRest: c.MaxBytesInFlight / 4},
+		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight, byteRest: c.MaxBytesInFlight / 4, flights: map[eventAt]int{}},
 	}
 }
 
@@ -248,6 +248,7 @@ func (c *core) touch(l *consumer) {
 	if len(l.expired) > 0 {
 		c.expireDue(l)
 	}
+	c.expireLate(l)
 	c.supply(l)
 	c.age(l)
 	c.lookAfter(l)
@@ -336,6 +337,13 @@ func (c *core) startOne(l *consumer) {
 		return
 	}
 	it, _ := l.Candidate()
+	if c.late(it) {
+		if !c.expire(l, it) {
+			l.Remove(it)
+			l.expired = append(l.expired, it)
+		}
+		return
+	}
 	l.Take(it)
 	if l.MustHold(it) {
 		c.holdBack(l, it)

@@ -24,6 +24,8 @@ type consumer struct {
 	dueMore bool         // the store holds more that is due
 	expired []*lane.Item // given up by retention, until the lane is loaded
 
+	lateAt time.Time // on the wall, when the first of what it holds expires; zero for never
+
 	loading, reading, fetching, dueReading, replaying bool // reads under way
 
 	kept        lane.Gate       // its endpoint's, as the store has it
@@ -62,6 +64,8 @@ func (l *consumer) may(now time.Time) lane.Verdict {
 		return lane.Verdict{Reason: string(l.place.status)}
 	case l.place.part.leaving:
 		return lane.Verdict{Reason: "moving to another node"}
+	case l.cancelling():
+		return lane.Verdict{Reason: "the next event is being cancelled"}
 	case l.wished && l.Health.State == lane.Down && len(l.Due) == 0:
 		return lane.Verdict{Reason: "reading what is due"}
 	}
@@ -381,6 +385,9 @@ func (c *core) backlogRead(l *consumer, after hook.Offset, hits []hit, readTo ho
 		if h.event != nil {
 			held = l.place.part.payloads.Hold(h.event)
 		}
+		if h.event != nil {
+			l.expects(h.event)
+		}
 		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Object: h.object, Payload: held, Since: c.now}, l.place.leapAt(h.offset)))
 		held.Drop()
 	}
@@ -406,6 +413,7 @@ func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event
 	for _, it := range l.Unread() {
 		if e, ok := found[it.Offset]; ok {
 			it.Payload = l.place.part.payloads.Hold(e)
+			l.expects(e)
 		} else if slices.Contains(asked, it.Offset) {
 			c.expire(l, it)
 		}

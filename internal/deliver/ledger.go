@@ -590,6 +590,9 @@ func (c *core) count(l *consumer, a *hook.Attempt, it *lane.Item, r *send.Result
 // park gives a delivery a due time; the cursor may pass it.
 func (c *core) park(l *consumer, it *lane.Item, out *store.Item, wait time.Duration, reason string) {
 	due := hook.Now(c.wall().Add(wait))
+	if at := expiry(it); at != nil && at.Before(due) {
+		due = *at // to be given up then
+	}
 	c.parkRow(l, it, out, &due, reason)
 }
 
@@ -660,14 +663,18 @@ func (c *core) skip(l *consumer, it *lane.Item) {
 	c.mark(l)
 }
 
-// expire settles a delivery that retention gave up, or whose event was purged meanwhile. What was
+// expire settles a delivery whose event has expired, or was purged meanwhile, or that retention gave up. What was
 // parked out of order is counted when the cursor passes it: until then a restart would skip it again.
 // It says no where the lane has yet to read up to there.
 func (c *core) expire(l *consumer, it *lane.Item) bool {
+	unseen := it.Attempt == 0 && c.late(it) // of what retention gives up, the store has written so itself
 	switch ahead := l.ItemAt(it.Offset); {
 	case it.Kind != hook.Live:
 	case !it.Parked:
 		c.skip(l, it)
+		if unseen {
+			c.ledger.add(l, store.Item{Skip: expired(l, it)}, nil)
+		}
 		return true
 	case it.Offset <= l.Low:
 		l.Skipped++
@@ -677,6 +684,9 @@ func (c *core) expire(l *consumer, it *lane.Item) bool {
 		return false
 	}
 	var out store.Item
+	if unseen {
+		out.Skip = expired(l, it)
+	}
 	c.unpark(l, it, &out)
 	key := lane.Key{Kind: it.Kind, Offset: it.Offset}
 	delete(l.Known, key)

@@ -89,6 +89,8 @@ func (m *memory) settled(w *memoryWebhook, d *memoryDelivery) fate {
 		return pending
 	case o <= w.expired:
 		return skipped
+	case d.event.ExpiresAt != nil && slices.ContainsFunc(d.attempts, func(a try) bool { return a.kind == hook.Live }):
+		return skipped // it was attempted, and its event expired
 	}
 	for _, k := range w.skips {
 		if k.From <= o && o <= k.To {

@@ -393,6 +393,11 @@ func (m *memory) recordItem(it *store.Item, at time.Time, out *store.Recorded) {
 		delete(m.webhooks[k.Webhook].parked, lane.Key{Kind: k.Kind, Offset: k.Offset})
 		m.webhooks[k.Webhook].look(k.Offset)
 	}
+	if k := it.Skip; k != nil {
+		w := m.webhooks[k.Webhook]
+		w.skips = append(w.skips, store.SkipRange{From: k.Offset, To: k.Offset, Reason: k.Reason})
+		w.look(k.Offset)
+	}
 	if k := it.Settle; k != nil {
 		m.settle(m.webhooks[k.Webhook], k.Offset, out)
 	}

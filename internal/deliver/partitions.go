@@ -28,6 +28,7 @@ type partition struct {
 	leaving  bool // it is being handed over: no attempt starts
 	taken    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
 	payloads lane.Payloads
+	halted   map[hook.Offset]int // events that are being cancelled: no attempt starts
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again
@@ -261,6 +262,12 @@ func (c *core) renew(l *consumer, was hook.Status) {
 		c.detach(l)
 	}
 	l.dueMore = true // a wish may have been written
+	c.skipAll(l)
+	c.touch(l)
+}
+
+// skipAll skips what waits in a lane and is to be.
+func (c *core) skipAll(l *consumer) {
 	for _, it := range slices.Clone(l.Items) {
 		if it.State == lane.Waiting && l.Hook != nil {
 			if _, skip := l.place.skipped(it.Offset); skip {
@@ -268,7 +275,6 @@ func (c *core) renew(l *consumer, was hook.Status) {
 			}
 		}
 	}
-	c.touch(l)
 }
 
 // remove forgets a deleted webhook; attempts in flight end and are recorded.
@@ -459,6 +465,7 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		}
 		it := l.Offer(&lane.Item{Offset: e.Offset, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.place.leapAt(e.Offset))
 		c.items++
+		l.expects(e)
 		if l.Hook != nil {
 			c.admit(l, it)
 		}

@@ -63,6 +63,7 @@ type simulation struct {
 	stubborn  map[hook.Offset]bool // events that no receiver takes without asking for patience
 	yielding  bool                 // not even those are left
 	sabotage  func(*simulation, *store.Record)
+	lives     *rand.Rand // decides which events expire; nil for none
 	tell      func(format string, args ...any)
 	steps     int
 	sent      int
@@ -91,6 +92,9 @@ func newSimulation(seed uint64, tell func(string, ...any)) *simulation {
 	s := &simulation{
 		dice: rand.New(rand.NewPCG(seed, 0xa71a5)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), memory: newMemory(compileParity),
 		endpoints: map[hook.WebhookKey]*endpoint{}, stubborn: map[hook.Offset]bool{}, cancelled: map[int64]int64{}, moved: make(chan moved, 1), tell: tell,
+	}
+	if seed > tracesOf && seed%2 == 0 { // the seeds before are those whose traces are kept
+		s.lives = rand.New(rand.NewPCG(seed, 0xe791e5))
 	}
 	rarely := func(most float64) float64 { // never in some seeds, often in some
 		if s.chance(0.2) {
@@ -528,6 +532,10 @@ func (s *simulation) publish() {
 		e := &hook.Event{
 			ID: fmt.Sprint("e", n), Company: hook.CompanyKey(1 + s.dice.IntN(s.knobs.companies)), AcceptedAt: at,
 			Topic: hook.Topics()[s.dice.IntN(4)].Name, Data: fmt.Appendf(nil, `{"n":%d}`, n),
+		}
+		if s.lives != nil && s.lives.Float64() < 0.4 {
+			expires := hook.Now(at.Add(time.Duration(math.Pow(10, 5*s.lives.Float64()) * float64(100*time.Millisecond)))) // up to three hours
+			e.ExpiresAt = &expires
 		}
 		if s.chance(0.8) {
 			e.ObjectKey = hook.ObjectKey("conversation", fmt.Sprint(s.dice.IntN(s.knobs.objects)))

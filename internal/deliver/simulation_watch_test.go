@@ -76,6 +76,9 @@ func (s *simulation) watchAnew(well bool) {
 
 // begin checks what must hold of an attempt that starts.
 func (s *simulation) begin(x attempt) error {
+	if x.Kind == hook.Live && s.over(x.Event) {
+		return fmt.Errorf("webhook %d: %d is attempted after its event expired", x.Webhook.Key, x.item.Offset)
+	}
 	key := x.Webhook.Key
 	w, b := s.memory.webhooks[key], s.watch[key]
 	b.inFlight++
@@ -130,6 +133,17 @@ func (b *watch) token(now time.Time, rate float64) bool {
 	return b.tokens > -0.01
 }
 
+// over says that an event has expired.
+func (s *simulation) over(e *hook.Event) bool {
+	return e.ExpiresAt != nil && !s.wall().Before(*e.ExpiresAt)
+}
+
+// givenUp says that a delivery was skipped before the cursor passed it, as its event had expired by the clock
+// of then.
+func (w *memoryWebhook) givenUp(d *memoryDelivery) bool {
+	return d.event.ExpiresAt != nil && slices.ContainsFunc(w.skips, func(k store.SkipRange) bool { return k.From == d.event.Offset && k.To == k.From })
+}
+
 // inOrder: no two deliveries of an object are in flight together, and under strict order nothing
 // starts while an earlier delivery of its object is not at its end.
 func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string, ...any) error) error {
@@ -147,7 +161,7 @@ func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string,
 	}
 	same := func(key string) bool { return w.hook.Ordering == hook.WebhookOrder || key == object }
 	for k, p := range w.parked {
-		if k.Kind == hook.Live && k.Offset > from && k.Offset < x.item.Offset && same(p.ObjectKey) && p.Reason != store.ReasonExpired {
+		if k.Kind == hook.Live && k.Offset > from && k.Offset < x.item.Offset && same(p.ObjectKey) && p.Reason != store.ReasonExpired && !s.over(s.memory.events[k.Offset-1]) {
 			return describe("%s order, and %d is parked", w.hook.Ordering, k.Offset)
 		}
 	}
@@ -156,7 +170,7 @@ func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string,
 		if o >= x.item.Offset {
 			break
 		}
-		if _, skip := x.lane.place.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending {
+		if _, skip := x.lane.place.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending && !s.over(d.event) && !w.givenUp(d) {
 			return describe("%s order, and %d is pending", w.hook.Ordering, o)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/deliver/lane"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
 
 // slots hands out requests in flight: the next one goes to the company that holds the fewest, and
@@ -21,6 +22,13 @@ type slots struct {
 	bytes    int64
 	lines    [2]line // fast and slow
 	clock    uint64
+	flights  map[eventAt]int // attempts that hold a slot, by event
+}
+
+// eventAt names an event of the log.
+type eventAt struct {
+	partition hook.Partition
+	offset    hook.Offset
 }
 
 const (
@@ -138,6 +146,7 @@ func (s *slots) take(l *consumer, it *lane.Item) {
 	if it.Pooled {
 		s.slow++
 	}
+	s.flights[eventAt{l.place.part.id, it.Offset}]++
 	s.clock++
 	l.place.company.served = s.clock
 	s.count(l.place.company, +1)
@@ -145,6 +154,10 @@ func (s *slots) take(l *consumer, it *lane.Item) {
 
 // release counts one that was recorded.
 func (s *slots) release(l *consumer, it *lane.Item) {
+	f := eventAt{l.place.part.id, it.Offset}
+	if s.flights[f]--; s.flights[f] == 0 {
+		delete(s.flights, f)
+	}
 	s.taken--
 	l.place.part.taken--
 	s.bytes -= it.Bytes

@@ -15,7 +15,7 @@ type desk struct {
 }
 
 func newDesk(most int) *desk {
-	return &desk{slots: slots{most: most, mostSlow: max(most/4, 1), reserve: most / 4, mostByte: 1 << 30}}
+	return &desk{slots: slots{most: most, mostSlow: max(most/4, 1), reserve: most / 4, mostByte: 1 << 30, flights: map[eventAt]int{}}}
 }
 
 func newTestCompany(key int) *company {

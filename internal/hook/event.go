@@ -19,8 +19,12 @@ type Event struct {
 	FreshID    bool       // ID was made for this very call: nobody can have used it before (not stored)
 	Digest     [32]byte   // of everything that idempotency compares, see [EventDigest]
 	OccurredAt *time.Time // the producer's claim; nil when it made none
+	ExpiresAt  *time.Time // from then on no attempt begins that its rule asked for; nil for never
 	AcceptedAt time.Time  // never goes backwards within a partition
-	Trace      string     // the traceparent of its acceptance, while it is in memory (not stored); "" for none
+	// DeliverAt is when it is to enter the log, nil for at once, and CancelledAt when it was called off. An
+	// event that waits, or was called off before, has no offset; its AcceptedAt is when it was published.
+	DeliverAt, CancelledAt *time.Time
+	Trace                  string // the traceparent of its acceptance, while it is in memory (not stored); "" for none
 }
 
 // ObjectKey names the object an event of the topic is about, across topics of one category: events with the

@@ -263,6 +263,10 @@ func (e *fakeEngine) Probe(w hook.WebhookKey) {
 	e.probed = append(e.probed, w)
 }
 
+func (e *fakeEngine) Cancel(ctx context.Context, _ hook.CompanyKey, _ hook.Partition, _ hook.Offset, do func(context.Context, string) error) error {
+	return do(ctx, "")
+}
+
 func (e *fakeEngine) Health(context.Context, *hook.Webhook) (client.Health, error) {
 	return e.health, nil
 }

@@ -37,6 +37,9 @@ type Engine interface {
 	Kick(w hook.WebhookKey)
 	// Probe makes the next attempt at an endpoint that is down, or that asked to wait, now.
 	Probe(w hook.WebhookKey)
+	// Cancel lets do write down that an event of the log is called off, unless an attempt of it was begun: none
+	// begins meanwhile, nor afterwards. do is given the node that decides.
+	Cancel(ctx context.Context, company hook.CompanyKey, p hook.Partition, o hook.Offset, do func(ctx context.Context, node string) error) error
 	// Health is what the lane of a webhook knows now. Live is false where this node does not run the
 	// webhook; State is "" where it does and no lane is there, because there is nothing to do. What
 	// the store knows stands then.

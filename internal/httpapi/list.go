@@ -3,6 +3,8 @@ package httpapi
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -68,6 +70,25 @@ func (p Paging) offset() (hook.Offset, error) {
 		return 0, errCursor
 	}
 	return hook.Offset(n), nil
+}
+
+// scheduledCursor is the cursor behind an event that is not in the log.
+func scheduledCursor(e *hook.Event) string {
+	return encodeCursor('s', strconv.FormatInt(e.DeliverAt.UnixMicro(), 10)+" "+e.ID)
+}
+
+// scheduledAt reads it; the zero value for the first page.
+func (p Paging) scheduledAt() (store.ScheduledAt, error) {
+	text, err := p.place('s')
+	if err != nil || text == "" {
+		return store.ScheduledAt{}, err
+	}
+	at, id, _ := strings.Cut(text, " ")
+	us, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || !hook.ValidEventID(id) {
+		return store.ScheduledAt{}, errCursor
+	}
+	return store.ScheduledAt{DeliverAt: time.UnixMicro(us).UTC(), ID: id}, nil
 }
 
 var errCursor = &hook.Error{

@@ -25,6 +25,8 @@ type Publish struct {
 	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,128}$" doc:"The event's id. When left out, it is the Idempotency-Key (in a batch one made of it), or a new one."`
 	ObjectID   string     `json:"object_id,omitempty" minLength:"1" maxLength:"256" doc:"What the event is about; data's top-level id when left out."`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	DeliverAt  *time.Time `json:"deliver_at,omitempty" doc:"When it enters the log and is delivered, at most 30 days ahead; at once where that is past or left out. Not compared with an earlier event of the same id."`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty" doc:"From then on no delivery is attempted; what was not delivered is skipped as expired. After deliver_at, by at most 30 days. Not compared either."`
 }
 
 // Change is what became of an object, as package intake reads it; here it only makes the document.
@@ -35,6 +37,7 @@ type Change struct {
 	After      Document   `json:"after" doc:"The document after the change; null says that it was deleted. Its text is kept."`
 	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,96}$" doc:"The change's id. When left out, it is the Idempotency-Key, or a new one."`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty" doc:"From then on no delivery of its events is attempted; at most 30 days ahead."`
 }
 
 const ndjson = "application/x-ndjson"
@@ -240,7 +243,27 @@ func appendPublished(b []byte, a *intake.Accepted) []byte {
 	b = e.AcceptedAt.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","duplicate":`...)
 	b = strconv.AppendBool(b, a.Duplicate)
+	b = appendScheduled(b, e)
 	return append(appendFindings(b, a.Findings), "}\n"...)
+}
+
+// appendScheduled writes a [client.Scheduled] for an event that is not in the log.
+func appendScheduled(b []byte, e *hook.Event) []byte {
+	s := scheduled(e)
+	if s.Status == "" {
+		return b
+	}
+	b = append(append(append(b, `,"status":"`...), s.Status...), '"')
+	for _, x := range []struct {
+		name string
+		at   *time.Time
+	}{{"deliver_at", s.DeliverAt}, {"cancelled_at", s.CancelledAt}} {
+		if x.at != nil {
+			b = append(append(append(b, `,"`...), x.name...), `":"`...)
+			b = append(x.at.AppendFormat(b, time.RFC3339Nano), '"')
+		}
+	}
+	return b
 }
 
 // appendFindings writes the member warnings where it was asked for.
@@ -276,6 +299,7 @@ func appendBatch(b []byte, accepted []intake.Accepted) []byte {
 		b = append(b, accepted[i].Event.ID...)
 		b = append(b, `","duplicate":`...)
 		b = strconv.AppendBool(b, accepted[i].Duplicate)
+		b = appendScheduled(b, accepted[i].Event)
 		b = append(appendFindings(b, accepted[i].Findings), '}')
 	}
 	return append(b, "]}\n"...)

@@ -230,6 +230,10 @@ func (l *instantLog) EnsureCompany(context.Context, string) (*store.Company, err
 	return &l.company, nil
 }
 
+func (l *instantLog) Schedule(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
+}
+
 func (l *instantLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {
 	return l.Append(ctx, 0, events)
 }

@@ -13,6 +13,7 @@ var reasons = map[string]string{
 	string(hook.ErrServerStatus): "answered 5xx", string(hook.ErrOtherStatus): "odd status", string(hook.ErrGone): "endpoint answered 410",
 	string(hook.ErrOwnFault): "fault of ours", string(hook.ErrInternal): "fault of ours",
 	"requested": "asked for", "released": "its turn has come", "resumed_now": "resumed without the backlog",
+	"expired":     "not delivered in time",
 	"parked_full": "too many wait to be retried",
 }
 

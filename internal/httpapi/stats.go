@@ -18,6 +18,9 @@ var windows = map[string]struct{ length, bucket time.Duration }{
 	"30d": {30 * 24 * time.Hour, 6 * time.Hour},
 }
 
+// mostScheduled is up to how many scheduled events are counted: as many as any company may have.
+const mostScheduled = 100_000
+
 // Window is the parameter that both routes take.
 type Window struct {
 	Window string `query:"window" enum:"1h,24h,7d,30d" default:"24h"`
@@ -35,7 +38,13 @@ func (a *API) statsRoutes() {
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/stats", id: "get-stats", tag: tag, need: companyRead, summary: "Figures of all webhooks",
 	}, func(ctx context.Context, x *exchange, in *Window) (*statsOut, error) {
-		return a.stats(ctx, in.Window, store.StatsQuery{Company: x.company.Key})
+		out, err := a.stats(ctx, in.Window, store.StatsQuery{Company: x.company.Key})
+		if err != nil {
+			return nil, err
+		}
+		waiting, err := a.opt.Store.CountScheduled(ctx, x.company.Key, mostScheduled)
+		out.Body.Scheduled = &waiting
+		return out, err
 	})
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/webhooks/{id}/stats", id: "get-webhook-stats", tag: tag, need: companyRead, summary: "Figures of one webhook",

@@ -106,6 +106,10 @@ type DeliveryStore interface {
 // EventStore reads events and what became of them.
 type EventStore interface {
 	Event(ctx context.Context, company hook.CompanyKey, id string) (*hook.Event, error)
+	Scheduled(ctx context.Context, company hook.CompanyKey, f store.EventFilter, cancelled bool, after store.ScheduledAt, limit int) ([]*hook.Event, bool, error)
+	CountScheduled(ctx context.Context, company hook.CompanyKey, most int) (int, error)
+	CancelScheduled(ctx context.Context, company hook.CompanyKey, id string, a store.Audit) (bool, error)
+	CancelEvent(ctx context.Context, node string, company hook.CompanyKey, id string, a store.Audit) error
 	EventsPage(ctx context.Context, company hook.CompanyKey, f store.EventFilter, before hook.Offset, limit int) ([]*hook.Event, hook.Offset, error)
 	Matches(ctx context.Context, company hook.CompanyKey, eventID string, p store.Page) ([]store.Match, string, error)
 	RuleReport(ctx context.Context, key hook.WebhookKey, since time.Time) (store.RuleReport, error)

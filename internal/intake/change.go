@@ -90,6 +90,7 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 	if env.seen&memberAfter == 0 {
 		refuse("after", "required", "the document after the change; null says that the object was deleted")
 	}
+	in.checkTimes(env, refuse)
 	field := "id"
 	if env.seen&memberID == 0 {
 		field, env.id = "Idempotency-Key", p.Key
@@ -131,7 +132,7 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 		return nil, err
 	}
 	topic, _ := in.opt.Catalogue().Lookup(d.Topic)
-	e := in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt}, topic, &doc)
+	e := in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt, expiresAt: env.expiresAt}, topic, &doc)
 	field := "data" // composed of both
 	switch {
 	case bytes.Equal(d.Data, env.after):

@@ -21,6 +21,8 @@ type envelope struct {
 	company, topic, id string
 	object             string // its id; of a change, its type
 	occurredAt         *time.Time
+	deliverAt          *time.Time
+	expiresAt          *time.Time
 	data               []byte // within the request's body
 	before, after      []byte // of a change
 }
@@ -39,11 +41,13 @@ const (
 	memberObjectType
 	memberBefore
 	memberAfter
+	memberDeliverAt
+	memberExpiresAt
 )
 
 var (
-	eventMembers  = memberCompany | memberTopic | memberData | memberID | memberObject | memberOccurredAt
-	changeMembers = memberCompany | memberObjectType | memberBefore | memberAfter | memberID | memberOccurredAt
+	eventMembers  = memberCompany | memberTopic | memberData | memberID | memberObject | memberOccurredAt | memberDeliverAt | memberExpiresAt
+	changeMembers = memberCompany | memberObjectType | memberBefore | memberAfter | memberID | memberOccurredAt | memberExpiresAt
 )
 
 // member returns the bit of a name as it is quoted in the text, 0 for an unknown one.
@@ -65,6 +69,10 @@ func member(quoted []byte) members {
 		return memberObjectType
 	case `"before"`:
 		return memberBefore
+	case `"deliver_at"`:
+		return memberDeliverAt
+	case `"expires_at"`:
+		return memberExpiresAt
 	case `"after"`:
 		return memberAfter
 	}
@@ -215,9 +223,9 @@ func spelled(quoted []byte, known members) (members, error) {
 	if bit := member(strconv.AppendQuote(nil, string(name))) & known; bit != 0 {
 		return bit, nil
 	}
-	detail := "an event has no such field; known are company_id, event, data, id, object_id, occurred_at"
+	detail := "an event has no such field; known are company_id, event, data, id, object_id, occurred_at, deliver_at, expires_at"
 	if known == changeMembers {
-		detail = "a change has no such field; known are company_id, object_type, before, after, id, occurred_at"
+		detail = "a change has no such field; known are company_id, object_type, before, after, id, occurred_at, expires_at"
 	}
 	return 0, hook.Invalid(clip(string(name)), "unknown_field", "%s", detail)
 }
@@ -242,17 +250,27 @@ func (env *envelope) set(bit members, value []byte) error {
 	case memberAfter:
 		env.after = value
 	case memberOccurredAt:
-		var s string
-		if err := text("occurred_at", value, &s); err != nil {
-			return err
-		}
-		t, err := time.Parse(time.RFC3339, strings.ToUpper(s)) // RFC 3339 section 5.6: t and z may be lower case
-		if err != nil {
-			return hook.Invalid("occurred_at", "invalid_time", "a time is written as 2026-03-02T09:15:00Z (RFC 3339)")
-		}
-		t = hook.Now(t)
-		env.occurredAt = &t
+		return instant("occurred_at", value, &env.occurredAt)
+	case memberDeliverAt:
+		return instant("deliver_at", value, &env.deliverAt)
+	case memberExpiresAt:
+		return instant("expires_at", value, &env.expiresAt)
 	}
+	return nil
+}
+
+// instant takes a member that is a time.
+func instant(field string, value []byte, into **time.Time) error {
+	var s string
+	if err := text(field, value, &s); err != nil {
+		return err
+	}
+	t, err := time.Parse(time.RFC3339, strings.ToUpper(s)) // RFC 3339 section 5.6: t and z may be lower case
+	if err != nil {
+		return hook.Invalid(field, "invalid_time", "a time is written as 2026-03-02T09:15:00Z (RFC 3339)")
+	}
+	t = hook.Now(t)
+	*into = &t
 	return nil
 }
 

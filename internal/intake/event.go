@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
@@ -41,6 +42,7 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 	if env.seen&memberData == 0 {
 		refuse("data", "required", "every event has data")
 	}
+	in.checkTimes(env, refuse)
 	if wrong != nil {
 		return nil, hook.InvalidFields(wrong...)
 	}
@@ -63,6 +65,32 @@ func (in *Intake) event(env *envelope, p Publishing) (*hook.Event, error) {
 		return nil, refused
 	}
 	return e, nil
+}
+
+// MostAhead is how far ahead an event may be scheduled, and how long it may live.
+const MostAhead = 30 * 24 * time.Hour
+
+// checkTimes refuses what lies out of bounds. A deliver_at that is past is one for now: who tries again after
+// it has passed is to learn what became of the first try.
+func (in *Intake) checkTimes(env *envelope, refuse func(field, code, detail string)) {
+	now := in.opt.Now()
+	begins := now
+	if at := env.deliverAt; at != nil && at.After(now) {
+		begins = *at
+		if at.Sub(now) > MostAhead {
+			refuse("deliver_at", "too_far_ahead", "must lie within 30 days from now")
+		}
+	}
+	if at := env.expiresAt; at != nil {
+		switch {
+		case !at.After(now):
+			refuse("expires_at", "past", "must lie in the future")
+		case !at.After(begins):
+			refuse("expires_at", "before_deliver_at", "must be after deliver_at")
+		case at.Sub(begins) > MostAhead:
+			refuse("expires_at", "too_far_ahead", "must lie within 30 days from deliver_at, or from now where there is none")
+		}
+	}
 }
 
 // checkCompany refuses an envelope, of an event or a change, that does not say whose it is.
@@ -96,10 +124,13 @@ func (p *Publishing) mayPublish(topic string) error {
 
 func (in *Intake) assemble(env *envelope, topic hook.Topic, doc *wire.Document) *hook.Event {
 	e := &hook.Event{
-		ID: env.id, CompanyID: env.company, Topic: topic.Name, Data: doc.Text, OccurredAt: env.occurredAt,
+		ID: env.id, CompanyID: env.company, Topic: topic.Name, Data: doc.Text, OccurredAt: env.occurredAt, ExpiresAt: env.expiresAt,
 	}
 	if e.ID == "" {
 		e.ID, e.FreshID = hook.NewID(hook.EventPrefix, in.opt.Now()), true
+	}
+	if env.deliverAt != nil && env.deliverAt.After(in.opt.Now()) {
+		e.DeliverAt = env.deliverAt
 	}
 	object := env.object
 	if object == "" {

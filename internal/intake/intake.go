@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,8 @@ type Log interface {
 	Append(ctx context.Context, p hook.Partition, events []*hook.Event) (store.Batch, error)
 	// AppendAcross commits events of several, all or none.
 	AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error)
+	// Schedule does the same where some of them are to be appended later.
+	Schedule(ctx context.Context, events []*hook.Event) (store.Batch, error)
 }
 
 // Meter counts what was accepted.
@@ -171,7 +174,7 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 		return Accepted{}, full()
 	}
 	defer in.leave(event.Partition, 1)
-	batch, err := in.log.Append(ctx, event.Partition, []*hook.Event{event})
+	batch, err := in.put(ctx, []*hook.Event{event}, 1)
 	if err != nil {
 		return Accepted{}, withIDs(err, []*hook.Event{event})
 	}
@@ -228,16 +231,23 @@ func (in *Intake) commit(ctx context.Context, events []*hook.Event, p Publishing
 		}
 		defer in.leave(partition, n)
 	}
-	var batch store.Batch
-	if len(byPartition) == 1 {
-		batch, err = in.log.Append(ctx, events[0].Partition, events)
-	} else {
-		batch, err = in.log.AppendAcross(ctx, events)
-	}
+	batch, err := in.put(ctx, events, len(byPartition))
 	if err != nil {
 		return batch, withIDs(err, events)
 	}
 	return batch, nil
+}
+
+// put appends events of so many partitions, or schedules those that have a time of their own.
+func (in *Intake) put(ctx context.Context, events []*hook.Event, partitions int) (store.Batch, error) {
+	switch {
+	case slices.ContainsFunc(events, func(e *hook.Event) bool { return e.DeliverAt != nil }):
+		return in.log.Schedule(ctx, events)
+	case partitions == 1:
+		return in.log.Append(ctx, events[0].Partition, events)
+	default:
+		return in.log.AppendAcross(ctx, events)
+	}
 }
 
 // alone returns data in memory of its own where a body would be kept alive that is much larger: events

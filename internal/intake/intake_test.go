@@ -29,6 +29,10 @@ func (l *memoryLog) EnsureCompany(_ context.Context, id string) (*store.Company,
 	return &store.Company{Key: 1, ID: id}, nil
 }
 
+func (l *memoryLog) Schedule(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
+}
+
 func (l *memoryLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {
 	return l.Append(ctx, 0, events)
 }
@@ -415,6 +419,10 @@ type fastLog struct {
 
 func (l *fastLog) EnsureCompany(context.Context, string) (*store.Company, error) {
 	return &l.company, nil
+}
+
+func (l *fastLog) Schedule(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	return l.Append(ctx, 0, events)
 }
 
 func (l *fastLog) AppendAcross(ctx context.Context, events []*hook.Event) (store.Batch, error) {

@@ -20,8 +20,9 @@ type Delivery struct {
 	Topic         string
 	ObjectKey     string
 	AcceptedAt    time.Time
-	Unmatched     bool   // no rule wanted it; a replay sent it all the same
-	Sequence      *int64 // nil where it was never matched, or where counting would take too long
+	ExpiresAt     *time.Time // of the event; nil for never
+	Unmatched     bool       // no rule wanted it; a replay sent it all the same
+	Sequence      *int64     // nil where it was never matched, or where counting would take too long
 	Status        hook.DeliveryStatus
 	Reason        string // why it waits, failed or was skipped, or who else delivered it; "" when there is nothing to say
 	Attempts      int    // requests made, of every kind
@@ -78,8 +79,9 @@ func (v *view) waiting(ctx context.Context, o hook.Offset) (parked map[hook.Kind
 func (v *view) derive(ctx context.Context, o hook.Offset, want func(*Delivery) bool) (*Delivery, error) {
 	d := &Delivery{Webhook: v.key, Offset: o}
 	var accepted int64
-	err := sql.One(ctx, v.q, `SELECT id, topic, object_key, accepted_at FROM events WHERE company = $1 AND "offset" = $2`,
-		[]any{int64(v.company), int64(o)}, &d.EventID, &d.Topic, &d.ObjectKey, &accepted)
+	var expires *int64
+	err := sql.One(ctx, v.q, `SELECT id, topic, object_key, accepted_at, expires_at FROM events WHERE company = $1 AND "offset" = $2`,
+		[]any{int64(v.company), int64(o)}, &d.EventID, &d.Topic, &d.ObjectKey, &accepted, &expires)
 	v.rows--
 	if errors.Is(err, sql.ErrNoRow) {
 		return nil, nil // purged
@@ -87,7 +89,7 @@ func (v *view) derive(ctx context.Context, o hook.Offset, want func(*Delivery) b
 	if err != nil {
 		return nil, fmt.Errorf("derive delivery: %w", err)
 	}
-	d.AcceptedAt = sql.FromMicros(accepted)
+	d.AcceptedAt, d.ExpiresAt = sql.FromMicros(accepted), sql.FromMicrosOrNull(expires)
 	if want != nil && !want(d) {
 		return nil, nil
 	}
@@ -192,6 +194,9 @@ func (v *view) fill(ctx context.Context, d *Delivery, h history, parked map[hook
 		if p, ok := parked[kind]; ok && p.DueAt != nil && (d.NextAttemptAt == nil || p.DueAt.Before(*d.NextAttemptAt)) {
 			d.NextAttemptAt = p.DueAt
 		}
+	}
+	if d.NextAttemptAt != nil && d.ExpiresAt != nil && !d.NextAttemptAt.Before(*d.ExpiresAt) {
+		d.NextAttemptAt = nil // it is given up then
 	}
 	v.bound(d)
 	if h.requests == 0 {

@@ -25,6 +25,9 @@ type Engine interface {
 	EachEvent(ctx context.Context, q sql.Tx, p hook.Partition, offsets []hook.Offset, fn func(*hook.Event)) error
 	Append(ctx context.Context, p hook.Partition, events []*hook.Event) (log.Batch, error)
 	AppendAcross(ctx context.Context, events []*hook.Event) (log.Batch, error)
+	// AppendFrom locks the logs of some partitions, runs fn, and appends the events that it returns, each to
+	// the partition that it names; all in one transaction. fn may run again after a conflict.
+	AppendFrom(ctx context.Context, partitions []hook.Partition, fn func(sql.Tx) ([]*hook.Event, error)) error
 	Record(ctx context.Context, r *log.Record) (log.Recorded, error)
 	// OnAppend is [Store.OnAppend].
 	OnAppend(fn func(p hook.Partition, events []*hook.Event, configVersion int64))
@@ -50,6 +53,7 @@ type (
 	Item         = log.Item
 	ParkedKey    = log.ParkedKey
 	Repair       = log.Repair
+	Skip         = log.Skip
 	CursorMove   = log.CursorMove
 	GateMove     = log.GateMove
 	Health       = log.Health

@@ -12,10 +12,15 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 )
 
-// Event reads a company's event with its data.
+// Event reads a company's event with its data. One that is not in the log has no offset: it waits, or was
+// cancelled before its time.
 func (s *Store) Event(ctx context.Context, company hook.CompanyKey, id string) (e *hook.Event, err error) {
 	err = s.read(ctx, func(q sql.Tx) error {
-		e, err = eventByID(ctx, q, company, id)
+		if e, err = eventByID(ctx, q, company, id); hook.IsKind(err, hook.KindNotFound) {
+			e, err = scheduledByID(ctx, q, company, id)
+		} else if err == nil {
+			e.CancelledAt, err = cancelledAt(ctx, q, company, e.Offset)
+		}
 		return err
 	})
 	return e, err

@@ -14,13 +14,15 @@ import (
 // offset. An event with FreshID set is not looked up: nobody can have used its id. After an error
 // outcome_unknown the events still belong to the writer; try again with copies.
 func (s *Store) Append(ctx context.Context, p hook.Partition, events []*hook.Event) (Batch, error) {
-	return s.engine.Append(ctx, p, events)
+	b, err := s.engine.Append(ctx, p, events)
+	return s.withSchedule(ctx, b, err)
 }
 
 // AppendAcross accepts events of several partitions, each in the one that it names, all or none: where one
 // clashes, none is appended. Else it is as Append.
 func (s *Store) AppendAcross(ctx context.Context, events []*hook.Event) (Batch, error) {
-	return s.engine.AppendAcross(ctx, events)
+	b, err := s.engine.AppendAcross(ctx, events)
+	return s.withSchedule(ctx, b, err)
 }
 
 // OnAppend makes fn hear of every commit that appended events or changed configuration, on the writer's

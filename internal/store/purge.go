@@ -281,7 +281,9 @@ func (p *purge) planEvents(ctx context.Context, q sql.Tx) error {
 		return err
 	}
 	if n > 0 {
-		p.steps = append(p.steps, deletion{`DELETE FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, []any{int64(p.company), int64(p.from.offset), int64(last)}})
+		args := []any{int64(p.company), int64(p.from.offset), int64(last)}
+		p.steps = append(p.steps, deletion{`DELETE FROM cancellations WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, args},
+			deletion{`DELETE FROM events WHERE company = $1 AND "offset" > $2 AND "offset" <= $3`, args})
 	}
 	if p.left -= n; p.left <= 0 {
 		p.to.offset = last

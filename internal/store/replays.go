@@ -234,6 +234,9 @@ func (v *view) deciding(n NewReplay, rule *hook.Rule) func(Ref) *hook.Rule {
 // covers decides on an event that the walk came by, of which the rule is known to want it, or which is known
 // to have been attempted, skipped or parked.
 func (v *view) covers(ctx context.Context, n NewReplay, rule *hook.Rule, o hook.Offset, decides func(Ref) *hook.Rule) (bool, error) {
+	if at, err := cancelledAt(ctx, v.q, v.company, o); err != nil || at != nil {
+		return false, err
+	}
 	switch {
 	case n.Covers == CoversAll:
 		return true, nil

@@ -32,6 +32,11 @@ func (s *Store) RequestRetry(ctx context.Context, key hook.WebhookKey, eventID s
 		if d, err = v.one(ctx, e); err != nil {
 			return err
 		}
+		if at, err := cancelledAt(ctx, q, v.company, e.Offset); err != nil {
+			return err
+		} else if at != nil {
+			return hook.Refuse(hook.KindConflict, "event_cancelled", "the event was cancelled; publish it again under another id")
+		}
 		switch pending := d.Status == hook.Pending; {
 		case v.status == hook.Inactive, pending && v.status != hook.Active:
 			return hook.Refuse(hook.KindConflict, "webhook_inactive", "the webhook is %s and stands still; set it ACTIVE first", v.status)

@@ -72,6 +72,8 @@ type Caps struct {
 	Webhooks int // where the company has no limit of its own
 	Keys     int // that are valid
 	Links    int // that wait to be used
+	// Scheduled events that wait for their time.
+	Scheduled int
 }
 
 // At are the options for the store at a place: a URL of Postgres, or a directory.
@@ -134,7 +136,7 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{now: opt.Now, caps: opt.Caps, aead: aead, key: opt.MasterKey, judge: opt.Judge}
-	if s.now == nil {
+	if s.ownClock = s.now != nil; !s.ownClock {
 		s.now = time.Now
 	}
 	known := opt.postgres()
@@ -159,10 +161,12 @@ func OpenPostgres(ctx context.Context, opt Options) (*Store, error) {
 type Store struct {
 	engine Engine
 	now    func() time.Time
-	aead   cipher.AEAD
-	key    []byte // that it was made of
-	judge  hook.Judge
-	caps   Caps
+	// ownClock says that now is not the wall clock, but a test's.
+	ownClock bool
+	aead     cipher.AEAD
+	key      []byte // that it was made of
+	judge    hook.Judge
+	caps     Caps
 
 	companies struct {
 		sync.Mutex

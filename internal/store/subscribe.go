@@ -71,6 +71,9 @@ func (s *Store) CreateWebhook(ctx context.Context, settings hook.Webhook, startA
 		if err := insertRule(ctx, q, &n, place+1); err != nil {
 			return err
 		}
+		if err := skipCancelled(ctx, q, n.Company, n.Key, place); err != nil {
+			return err
+		}
 		if _, err := q.Exec(ctx, `INSERT INTO cursors (webhook, detached, "offset", sequence) VALUES ($1, $2, $3, 0)`,
 			key, sql.Flag(place < head), int64(place)); err != nil {
 			return err

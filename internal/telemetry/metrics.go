@@ -25,6 +25,9 @@ type Metrics struct {
 	ofTopic    map[string]prometheus.Counter // the same, found without making a key of labels
 	duplicates prometheus.Counter
 
+	entered     prometheus.Counter
+	enteredLate prometheus.Gauge
+
 	attempts        *prometheus.CounterVec             // by kind and outcome
 	ofAttempt       map[attemptKind]prometheus.Counter // the same
 	failures        *prometheus.CounterVec             // by error class
@@ -89,6 +92,9 @@ func NewMetrics(version string) *Metrics {
 	m.partitions = m.gauge("partitions", "Partitions of the log that this node runs.")
 	m.deactivated = m.counters("webhooks_deactivated_total", "Webhooks that became INACTIVE without their owner's doing, by reason.", "reason")
 
+	m.entered = m.counter("scheduled_entered_total", "Events with a deliver_at that this node let into the log.")
+	m.enteredLate = m.gauge("scheduled_late_seconds", "How long after its deliver_at the last of them that this node came to entered the log.")
+
 	items := prometheus.ExponentialBuckets(1, 2, 12)
 	m.groupItems = m.histograms("commit_group_items", "Items committed together, by what they are.", items, "what")
 	m.groupDuration = m.histograms("commit_duration_seconds", "Time of one commit with its fsync, by what was committed.", seconds, "what")
@@ -143,6 +149,12 @@ func (m *Metrics) EventAccepted(topic string) {
 		return
 	}
 	m.accepted.WithLabelValues(topic).Inc() // of the platform's own, whose number is bounded
+}
+
+// ScheduledEntered counts events that entered the log at a time of their own, the first of them so late.
+func (m *Metrics) ScheduledEntered(n int, late time.Duration) {
+	m.entered.Add(float64(n))
+	m.enteredLate.Set(late.Seconds())
 }
 
 // EventDuplicate counts one publish of an event that was there already.

@@ -42,6 +42,7 @@ type Store interface {
 	WarnExpiring(ctx context.Context, company hook.CompanyKey, before, expires time.Time) (int, error)
 	ExpireStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
 	PurgeCompanyStep(ctx context.Context, company hook.CompanyKey, before time.Time, limit int) (int, error)
+	PurgeScheduledStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgeAgedStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgePastStep(ctx context.Context, before time.Time, limit int) (int, error)
 	PurgeTracesStep(ctx context.Context, kept time.Duration, limit int) (int, error)
@@ -107,6 +108,7 @@ func (u *Upkeep) round(ctx context.Context) error {
 		u.warn(ctx, now),
 		u.events(ctx, now),
 		u.steps(ctx, func() (int, error) { return u.Store.PurgeDeadLettersStep(ctx, now.Add(-u.Retention), stepRows) }),
+		u.steps(ctx, func() (int, error) { return u.Store.PurgeScheduledStep(ctx, now.Add(-u.Retention), stepRows) }),
 		u.steps(ctx, func() (int, error) { return u.Store.PurgeAgedStep(ctx, now.Add(-u.Retention), stepRows) }),
 	)
 }

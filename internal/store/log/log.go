@@ -29,7 +29,7 @@ func ID(e *hook.Event) EventID { return EventID{e.Company, e.ID} }
 // EventColumns all, for [ScanEvent].
 const (
 	HeadColumns  = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at`
-	EventColumns = HeadColumns + `, data`
+	EventColumns = HeadColumns + `, data, expires_at`
 )
 
 // ScanHead reads an event without its data.
@@ -38,7 +38,12 @@ func ScanHead(r sql.Rows) (*hook.Event, error) { return scan(&hook.Event{}, r) }
 // ScanEvent reads an event.
 func ScanEvent(r sql.Rows) (*hook.Event, error) {
 	e := &hook.Event{}
-	return scan(e, r, &e.Data)
+	var expires *int64
+	if _, err := scan(e, r, &e.Data, &expires); err != nil {
+		return nil, err
+	}
+	e.ExpiresAt = sql.FromMicrosOrNull(expires)
+	return e, nil
 }
 
 func scan(e *hook.Event, r sql.Rows, rest ...any) (*hook.Event, error) {

@@ -49,6 +49,15 @@ type Item struct {
 	Release *ParkedKey
 	// Free is one held delivery that nothing would release; it becomes due.
 	Free *ParkedKey
+	// Skip is one that was given up before any attempt, and would leave no other trace.
+	Skip *Skip
+}
+
+// Skip is a delivery that was given up, and why.
+type Skip struct {
+	Webhook hook.WebhookKey
+	Offset  hook.Offset
+	Reason  string
 }
 
 // ParkedKey names a parked delivery; for a release, Object names the object.
@@ -282,6 +291,13 @@ func recordParked(ctx context.Context, q sql.Tx, item *Item, at time.Time, out *
 	if k := item.Unpark; k != nil {
 		if _, err := q.Exec(ctx, `DELETE FROM parked WHERE webhook = $1 AND kind = $2 AND "offset" = $3`, int64(k.Webhook), string(k.Kind), int64(k.Offset)); err != nil {
 			return fmt.Errorf("unpark: %w", err)
+		}
+	}
+	if k := item.Skip; k != nil {
+		_, err := q.Exec(ctx, `INSERT INTO skips (webhook, from_offset, to_offset, reason, at) VALUES ($1, $2, $2, $3, $4) ON CONFLICT DO NOTHING`,
+			int64(k.Webhook), int64(k.Offset), k.Reason, sql.Micros(at))
+		if err != nil {
+			return fmt.Errorf("skip: %w", err)
 		}
 	}
 	if k := item.Settle; k != nil {

@@ -18,6 +18,7 @@ var Events = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*hook.
 	sql.Blobs("data", func(e *hook.Event) []byte { return e.Data }),
 	sql.Blobs("digest", func(e *hook.Event) []byte { return e.Digest[:] }),
 	sql.Times("occurred_at", func(e *hook.Event) *time.Time { return e.OccurredAt }),
+	sql.Times("expires_at", func(e *hook.Event) *time.Time { return e.ExpiresAt }),
 	sql.Ints("accepted_at", func(e *hook.Event) int64 { return sql.Micros(e.AcceptedAt) }),
 }}
 

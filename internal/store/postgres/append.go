@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -233,6 +234,7 @@ var givenTable = sql.Table[appendRow]{Columns: []sql.Column[appendRow]{
 	sql.Blobs("data", func(r appendRow) []byte { return r.event.Data }),
 	sql.Blobs("digest", func(r appendRow) []byte { return r.event.Digest[:] }),
 	sql.Times("occurred_at", func(r appendRow) *time.Time { return r.event.OccurredAt }),
+	sql.Times("expires_at", func(r appendRow) *time.Time { return r.event.ExpiresAt }),
 	sql.Booleans("look", func(r appendRow) bool { return r.look }),
 }}
 
@@ -248,7 +250,7 @@ var (
 	), ` + knownEvents + `, last AS MATERIALIZED (
 		SELECT greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
-		WHERE p.id = $1 AND ($12::text = '' OR p.xmin::text = $12)
+		WHERE p.id = $1 AND ($13::text = '' OR p.xmin::text = $13)
 	), fresh AS (
 		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), ` + givenValues + `, last.accepted_at
@@ -266,11 +268,11 @@ var (
 
 	appendAcross = `
 	WITH g AS MATERIALIZED (
-		SELECT * FROM ` + strings.TrimSuffix(givenTable.Unnest(2), ")") + `, $12::bigint[]) WITH ORDINALITY AS g (` + givenTable.Names() + `, partition, n)
+		SELECT * FROM ` + strings.TrimSuffix(givenTable.Unnest(2), ")") + `, $13::bigint[]) WITH ORDINALITY AS g (` + givenTable.Names() + `, partition, n)
 	), ` + knownEvents + `, last AS MATERIALIZED (
 		SELECT p.id AS partition, greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
-		JOIN unnest($1::bigint[], $13::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
+		JOIN unnest($1::bigint[], $14::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
 	), fresh AS (
 		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), ` + givenValues + `, last.accepted_at
@@ -291,13 +293,15 @@ const (
 		SELECT g.n, g.caller, e.digest <> g.digest AS clash, e.*
 		FROM g CROSS JOIN LATERAL (
 			SELECT x.partition, x."offset", x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
-			FROM events x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
+			FROM events x WHERE x.company = g.company AND x.id = g.id
+			UNION ALL SELECT x.partition, 0, x.id, x.company, x.topic, x.object_key, x.digest, x.occurred_at, x.accepted_at
+			FROM scheduled x WHERE x.company = g.company AND x.id = g.id LIMIT 1) AS e
 		WHERE g.look
 	)`
 	unknown     = `WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)`
-	acceptedNow = `greatest(e.accepted_at, coalesce($11::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))`
+	acceptedNow = `greatest(e.accepted_at, coalesce($12::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))`
 	lastEvent   = `SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1`
-	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at`
+	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, g.expires_at`
 	freshAnswer = `"offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at`
 
 	// lockSamePartitions is lockSamePartition for several.
@@ -332,6 +336,72 @@ func (g *appendGroup) send(ctx context.Context, e *Engine) error {
 		}
 	}
 	return nil
+}
+
+// AppendFrom appends what fn returns, under the locks that it runs under.
+func (e *Engine) AppendFrom(ctx context.Context, partitions []hook.Partition, fn func(sql.Tx) ([]*hook.Event, error)) error {
+	k, err := e.mayWrite(ctx)
+	if err != nil {
+		return err
+	}
+	var fresh map[hook.Partition][]*hook.Event
+	s := &pgSession{e: e}
+	err = e.again(ctx, func(ctx context.Context) error {
+		return pgx.BeginTxFunc(ctx, e.pool, readCommitted, func(t pgx.Tx) error {
+			*s, fresh = pgSession{ctx: ctx, e: e, tx: t}, map[hook.Partition][]*hook.Event{}
+			for _, p := range slices.Sorted(slices.Values(partitions)) {
+				if _, err := s.Exec(ctx, LockPartition, int64(p)); err != nil {
+					return err
+				}
+			}
+			if err := e.still(ctx, s, k); err != nil {
+				return err
+			}
+			events, err := fn(s)
+			for _, x := range events {
+				fresh[x.Partition] = append(fresh[x.Partition], x)
+			}
+			for _, p := range slices.Sorted(maps.Keys(fresh)) {
+				if err == nil {
+					err = e.insert(ctx, s, p, fresh[p])
+				}
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return e.mapError(err)
+	}
+	for p, events := range fresh {
+		last := events[len(events)-1]
+		if k != nil {
+			e.present.acked.Store(&acked{k.era.ID, p, last.Offset, last.ID, time.Now()})
+		}
+		if e.notify != nil {
+			e.notify(p, events, s.versions[p])
+		}
+	}
+	return nil
+}
+
+// insert numbers events and puts them at the end of a partition's log, whose lock the session holds.
+func (e *Engine) insert(ctx context.Context, s *pgSession, p hook.Partition, events []*hook.Event) error {
+	var head hook.Offset
+	var accepted, version int64
+	err := sql.One(ctx, s, `
+		SELECT greatest(e."offset", p.base_offset), `+strings.Replace(acceptedNow, "$12", "$2", 1)+`, o.config_version
+		FROM partitions p JOIN owners o ON o.partition = p.id LEFT JOIN LATERAL (`+lastEvent+`) AS e ON true WHERE p.id = $1`,
+		[]any{int64(p), e.acceptance()}, &head, &accepted, &version)
+	if err != nil {
+		return err
+	}
+	for i, x := range events {
+		x.Offset, x.AcceptedAt = head+hook.Offset(i)+1, sql.FromMicros(accepted)
+	}
+	s.Changed(p, version)
+	_, err = s.Exec(ctx, `INSERT INTO events (partition, `+log.Events.Names()+`) SELECT $1::bigint, g.* FROM `+log.Events.Unnest(2)+` AS g`,
+		append([]any{int64(p)}, log.Events.Arrays(events)...)...)
+	return err
 }
 
 // row is what wrote a partition's row, as far as it is known.

@@ -124,6 +124,7 @@ func (p *piped) news() {
 		p.settles(items[:n])
 		items = items[n:]
 	}
+	p.skips()
 	p.releases()
 	for moves := p.r.Cursors; len(moves) > 0; {
 		moves = p.cursors(moves)
@@ -210,6 +211,24 @@ func (p *piped) parked(items []log.Item) {
 			sql.Array(unpark, func(k log.ParkedKey) int64 { return int64(k.Webhook) }), sql.Array(unpark, func(k log.ParkedKey) string { return string(k.Kind) }),
 			sql.Array(unpark, func(k log.ParkedKey) int64 { return int64(k.Offset) }))
 	}
+}
+
+// skips writes down what was given up before any attempt.
+func (p *piped) skips() {
+	var list []*log.Skip
+	for i := range p.r.Items {
+		if k := p.r.Items[i].Skip; k != nil {
+			list = append(list, k)
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	p.do(`
+		INSERT INTO skips (webhook, from_offset, to_offset, reason, at)
+		SELECT g.webhook, g.at, g.at, g.reason, $1 FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS g (webhook, at, reason) ON CONFLICT DO NOTHING`,
+		sql.Micros(p.r.At), sql.Array(list, func(k *log.Skip) int64 { return int64(k.Webhook) }), sql.Array(list, func(k *log.Skip) int64 { return int64(k.Offset) }),
+		sql.Array(list, func(k *log.Skip) string { return k.Reason }))
 }
 
 // settles takes away what waits of deliveries that were made, after everything that was parked before.

@@ -16,7 +16,7 @@ import (
 // come, and otherwise when it refuses one.
 func (w *writer) appendAll(ctx context.Context, works []*group.Work) error {
 	w.last = max(w.last, sql.Micros(w.l.opt.Now()))
-	if !w.repeats {
+	if !w.repeats && !w.waiting {
 		head := w.head
 		err := w.insertNew(works)
 		if code, ok := Code(err); !ok || code != sqliteUnique {
@@ -121,15 +121,24 @@ func (w *writer) known(ctx context.Context, works []*group.Work) error {
 		n := len(args) / 2
 		query := `SELECT ` + log.HeadColumns + ` FROM (VALUES ` +
 			strings.Repeat("(?,?),", n-1) + `(?,?)) AS v JOIN events e ON e.company = v.column1 AND e.id = v.column2`
-		err := sql.Each(ctx, w, query, args, func(r sql.Rows) error {
-			e, err := log.ScanHead(r)
-			if err == nil {
-				w.seen[log.ID(e)] = e
+		queries := []string{query}
+		if w.waiting {
+			queries = append(queries, strings.Replace(strings.Replace(query, "JOIN events", "JOIN scheduled", 1), `"offset"`, "0", 1))
+		}
+		defer func() { args = args[:0] }()
+		for _, query := range queries {
+			err := sql.Each(ctx, w, query, args, func(r sql.Rows) error {
+				e, err := log.ScanHead(r)
+				if err == nil {
+					w.seen[log.ID(e)] = e
+				}
+				return err
+			})
+			if err != nil {
+				return err
 			}
-			return err
-		})
-		args = args[:0]
-		return err
+		}
+		return nil
 	}
 	for _, k := range works {
 		for _, e := range k.Events {

@@ -268,11 +268,8 @@ func (l *Engine) AppendAcross(ctx context.Context, events []*hook.Event) (log.Ba
 }
 
 func (l *Engine) Append(ctx context.Context, _ hook.Partition, events []*hook.Event) (log.Batch, error) {
-	if l.full.Load() {
-		return log.Batch{}, sql.DiskUnavailable("disk_low", errors.New("free disk space is below the low-water mark"))
-	}
-	if l.walSize.Load() > walRefuse {
-		return log.Batch{}, sql.Unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
+	if err := l.mayAppend(); err != nil {
+		return log.Batch{}, err
 	}
 	w := group.Work{Events: events}
 	if err := l.writer.Do(ctx, &w); err != nil {
@@ -280,6 +277,36 @@ func (l *Engine) Append(ctx context.Context, _ hook.Partition, events []*hook.Ev
 	}
 	failpoint.Hit(failpoint.Appended)
 	return w.Batch, nil
+}
+
+// AppendFrom numbers and inserts on the writer, which has appended for the others of the group before.
+func (l *Engine) AppendFrom(ctx context.Context, _ []hook.Partition, fn func(sql.Tx) ([]*hook.Event, error)) error {
+	if err := l.mayAppend(); err != nil {
+		return err
+	}
+	return l.Write(ctx, func(q sql.Tx) error {
+		events, err := fn(q)
+		if err != nil {
+			return err
+		}
+		w := l.writer
+		first := len(w.fresh)
+		for _, e := range events {
+			w.number(e)
+		}
+		return w.insertEvents(w.fresh[first:])
+	})
+}
+
+// mayAppend refuses what would make a store larger that has no room, or whose log cannot be reset.
+func (l *Engine) mayAppend() error {
+	if l.full.Load() {
+		return sql.DiskUnavailable("disk_low", errors.New("free disk space is below the low-water mark"))
+	}
+	if l.walSize.Load() > walRefuse {
+		return sql.Unavailable("store_behind", errors.New("the write-ahead log is over its limit"))
+	}
+	return nil
 }
 
 func (l *Engine) Record(ctx context.Context, r *log.Record) (log.Recorded, error) {

@@ -28,6 +28,7 @@ type writer struct {
 	seen    map[log.EventID]*hook.Event // ids that the running group met
 	fresh   []*hook.Event               // events of the running group
 	repeats bool                        // ids came lately that are there already
+	waiting bool                        // ids are taken by what is scheduled
 	notify  func(hook.Partition, []*hook.Event, int64)
 }
 
@@ -47,7 +48,8 @@ func newWriter(ctx context.Context, l *Engine) (*writer, error) {
 	if err == nil {
 		// A purge may have emptied the log; no offset is ever given twice.
 		var swept int64
-		err = sql.One(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0)) FROM owners WHERE partition = 0`, nil, &w.version, &swept)
+		err = sql.One(ctx, w, `SELECT config_version, max(swept, coalesce((SELECT max("offset") FROM cursors), 0), coalesce((SELECT value FROM meta WHERE name = 'base_offset'), 0)),
+			EXISTS (SELECT 1 FROM scheduled) FROM owners WHERE partition = 0`, nil, &w.version, &swept, &w.waiting)
 		w.head = max(w.head, hook.Offset(swept))
 	}
 	if err != nil {
@@ -115,7 +117,10 @@ func (w *writer) transaction(works []*group.Work) (err error) {
 			k.Recorded, k.Err = log.Write(ctx, w, k.Record)
 		case k.Fn != nil:
 			mutated = true
-			k.Err = sql.Savepoint(ctx, w, func() error { return k.Fn(w) })
+			head, fresh := w.head, len(w.fresh)
+			if k.Err = sql.Savepoint(ctx, w, func() error { return k.Fn(w) }); k.Err != nil {
+				w.head, w.fresh = head, w.fresh[:fresh]
+			}
 		}
 		if k.Err != nil && w.AtFault(k.Err) {
 			// SQLite may have rolled everything back by itself (https://sqlite.org/lang_transaction.html,
@@ -124,9 +129,9 @@ func (w *writer) transaction(works []*group.Work) (err error) {
 		}
 		k.Err = w.l.mapError(k.Err)
 	}
-	version := w.version
+	version, waiting := w.version, w.waiting
 	if mutated {
-		if err := sql.One(ctx, w, `SELECT config_version FROM owners WHERE partition = 0`, nil, &version); err != nil {
+		if err := sql.One(ctx, w, `SELECT config_version, EXISTS (SELECT 1 FROM scheduled) FROM owners WHERE partition = 0`, nil, &version, &waiting); err != nil {
 			return w.fatal(err)
 		}
 	}
@@ -134,7 +139,7 @@ func (w *writer) transaction(works []*group.Work) (err error) {
 	if _, err := w.Exec(ctx, "COMMIT"); err != nil {
 		return w.fatal(err)
 	}
-	w.version = version
+	w.version, w.waiting = version, waiting
 	select {
 	case w.written <- struct{}{}:
 	default:

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRepaired, webhookRules, webhookStartsInThePast, webhookActivation,
 		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire,
 		eventsAreListed, offsetsOfTimes,
+		scheduledEnter, scheduledIdsAreTaken, scheduledAcrossPartitions, scheduledEnterOnce, scheduledAreCapped, scheduledAreCancelled, cancelledInTheLog, cancelledAreSkippedLater, skipsAreRecorded,
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,
 		retryWishes, retryHeld,
 		replayLifecycle, replayCovers, replayOfTheUnmatched, replayByTheCurrentRule, ruleReported, replayNumbers,

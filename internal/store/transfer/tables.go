@@ -48,6 +48,8 @@ var tables = []copied{
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter leap`, nil),
 	table("cursors", "webhook", "webhook", roled(log.Cursors.List(), log.Gates.List()[1:]), (*copying).mendCursor),
 	table("events", "company", "partition offset", `partition=partition `+roled(log.Events.List()), nil),
+	table("scheduled", "company", "company id", `company=company id partition=partition topic object_key data digest occurred_at expires_at deliver_at accepted_at cancelled_at`, nil),
+	table("cancellations", "company", "company offset", `company=company offset=offset at`, nil),
 	table("attempts", "webhook", "webhook offset number", roled(log.Attempts.List()), nil),
 	table("answers", "webhook", "webhook slot", roled(log.Answers.List()), nil),
 	table("parked", "webhook", "webhook kind offset", roled(log.Parked.List()), nil),
