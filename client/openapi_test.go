@@ -98,14 +98,14 @@ func readDocument(t *testing.T) document {
 // methods calls the method of each operation with everything that can be given.
 var methods = map[string]func(ctx context.Context, c *Client) error{
 	"publish-event": func(ctx context.Context, c *Client) error {
-		return second(c.PublishEvent(ctx, Publish{CompanyID: "c1", Event: "conversation", Data: 1, AllowStringData: true, Lint: true}))
+		return second(c.PublishEvent(ctx, Publish{CompanyID: "c1", Event: "conversation", Data: 1, DeliverAt: new(time.Time), ExpiresAt: new(time.Time), AllowStringData: true, Lint: true}))
 	},
 	"publish-change": func(ctx context.Context, c *Client) error {
-		return second(c.PublishChange(ctx, ObjectChange{CompanyID: "c1", ObjectType: "customer", OccurredAt: new(time.Time), Before: 1, After: 2, Lint: true}))
+		return second(c.PublishChange(ctx, ObjectChange{CompanyID: "c1", ObjectType: "customer", OccurredAt: new(time.Time), ExpiresAt: new(time.Time), Before: 1, After: 2, Lint: true}))
 	},
 	"probe-webhook": func(ctx context.Context, c *Client) error { return second(c.ProbeWebhook(ctx, "a/b")) },
 	"publish-batch": func(ctx context.Context, c *Client) error {
-		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", AllowStringData: true, Lint: true}, {}}))
+		return second(c.PublishBatch(ctx, []Publish{{CompanyID: "c1", Event: "conversation", DeliverAt: new(time.Time), ExpiresAt: new(time.Time), AllowStringData: true, Lint: true}, {}}))
 	},
 	"get-topic": func(ctx context.Context, c *Client) error { return second(c.Topic(ctx, "a/b")) },
 	"put-topic": func(ctx context.Context, c *Client) error {
@@ -115,6 +115,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	"list-topics":    func(ctx context.Context, c *Client) error { return second(c.Topics(ctx)) },
 	"list-events":    func(ctx context.Context, c *Client) error { return last(c.Events(ctx, full[EventFilter]())) },
 	"get-event":      func(ctx context.Context, c *Client) error { return second(c.Event(ctx, "a/b")) },
+	"cancel-event":   func(ctx context.Context, c *Client) error { return c.CancelEvent(ctx, "a/b") },
 	"explain-event":  func(ctx context.Context, c *Client) error { return last(c.ExplainEvent(ctx, "a/b")) },
 	"report-on-rule": func(ctx context.Context, c *Client) error { return second(c.ReportOnRule(ctx, "a/b")) },
 	"preview-filter": func(ctx context.Context, c *Client) error { return second(c.PreviewFilter(ctx, full[FilterPreview]())) },

@@ -134,7 +134,7 @@ func TestEachSpelling(t *testing.T) {
 		"deny_networks": "10.1.0.0/16", "allow_ports": "443,8443", "allow_http": "true", "egress_proxy": "http://proxy:3128", "egress_ca_file": "/c.pem", "egress_proxy_bypass": "hooks.example.com,.corp.example,10.0.0.0/8",
 		"default_signature_scheme": "base64", "default_data_format": "object", "max_event_bytes": "2048",
 		"max_in_flight": "3", "max_in_flight_per_webhook": "2", "rate_limit_company_key": "7", "retention_days": "8", "topics_file": "/t.yaml", "sources_file": "/s.yaml",
-		"audit_retention_days": "30", "max_webhooks_per_company": "5", "max_keys_per_company": "4", "max_links_per_company": "3",
+		"audit_retention_days": "30", "max_webhooks_per_company": "5", "max_keys_per_company": "4", "max_links_per_company": "3", "max_scheduled_per_company": "9",
 		"max_connections": "100", "max_connections_per_address": "50", "answer_stall_seconds": "30", "max_answer_bytes": "33554432",
 		"max_answer_bytes_per_company": "8388608", "max_streams": "7", "max_streams_per_company": "2",
 		"log_format": "json", "log_level": "debug", "otlp_endpoint": "http://otel:4318",
