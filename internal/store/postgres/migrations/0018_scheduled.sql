@@ -1,6 +1,6 @@
 -- +goose Up
 
-ALTER TABLE events ADD COLUMN expires_at BIGINT;
+ALTER TABLE events ADD COLUMN expires_at BIGINT DEFAULT NULL;
 
 -- Events that enter the log at a time of their own, and those that were called off before. An id that
 -- stands here is taken.
