@@ -80,20 +80,21 @@ type campaign struct {
 
 // TestCrash is D1 of the test plan: the server is killed at random moments while events come in and
 // go out.
-func TestCrash(t *testing.T) { crash(t, newRig(t, "--max-in-flight", fmt.Sprint(maxInFlight))) }
+func TestCrash(t *testing.T) {
+	crash(t, newRig(t, "--max-in-flight", fmt.Sprint(maxInFlight)), crashes)
+}
 
 // TestCrashPostgres is the same with the log in Postgres, which goes on.
 func TestCrashPostgres(t *testing.T) {
 	r, _ := newPostgresRig(t, sharedCluster(t), "--max-in-flight", fmt.Sprint(maxInFlight))
-	crash(t, r)
+	crash(t, r, crashes)
 }
 
-func crash(t *testing.T, r *rig) {
+func crash(t *testing.T, r *rig, c campaign) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's dice
-	c := crashes
 	companies := names("company", c.companies)
 	r.start()
 	crowd(r, dice, companies, c.webhooks)

@@ -114,3 +114,9 @@ func inStep(f *wentBack) (url string, kept, back func()) {
 func setOnDisk(f *wentBack) (url string, kept, back func()) {
 	return f.cluster.URL(f.database), func() { f.do(f.cluster.Snapshot(f.ctx)) }, func() { f.do(f.cluster.SetBack(f.ctx)) }
 }
+
+var day = struct {
+	changes int
+	between time.Duration
+	hurts   int
+}{20_000, 4 * time.Millisecond, 40}

@@ -107,3 +107,10 @@ var servers = struct {
 
 // tlsStacksTried are those that TestTLSStacks tries.
 var tlsStacksTried = []string{"openssl", "nginx"}
+
+// day is how many changes a support desk makes, how long lies between two, and how often something is killed.
+var day = struct {
+	changes int
+	between time.Duration
+	hurts   int
+}{1500, 4 * time.Millisecond, 4}
