@@ -22,11 +22,11 @@ type CheckLog interface {
 }
 
 // Bounds of the checks that are made beside publishing, of events that are accepted whatever is found: what
-// comes beyond them is counted as unchecked. They are about a tenth of a core.
+// comes beyond them is counted as unchecked. They are a few hundredths of a core.
 const (
 	checksWaiting = 4096
 	checksBytes   = 16 << 20
-	checksASecond = 4000
+	checksASecond = 1000
 )
 
 // keepEvery is how often what was counted is kept.
