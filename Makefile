@@ -51,6 +51,28 @@ mariadb: ## install MariaDB, on which the outbox of producers is tested too, whe
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; } || \
 		echo "no mariadb: the tests that need it are skipped"
 
+# Brokers that events are taken from in tests, below bin/brokers; each is a process of a test's own.
+NATS  := v2.15.3
+KAFKA := 4.4.0
+
+# Erlang, as the Debian packages have it, and what it looks for below its own root.
+RABBITMQ := erlang-base erlang-asn1 erlang-crypto erlang-public-key erlang-mnesia erlang-runtime-tools erlang-ssl erlang-eldap erlang-ftp \
+	erlang-tftp erlang-inets erlang-snmp erlang-os-mon erlang-parsetools erlang-syntax-tools erlang-tools erlang-xmerl socat rabbitmq-server
+
+.PHONY: brokers
+brokers: ## install NATS, Kafka and RabbitMQ, of which events are taken in tests, into bin/brokers, where they are missing (Debian)
+	@mkdir -p bin/brokers; [ "$$(cat bin/brokers/nats 2>/dev/null)" = "$(NATS)" ] || { cd / && GOFLAGS=-mod=mod GOBIN="$(CURDIR)/bin/brokers" $(GO) install github.com/nats-io/nats-server/v2@$(NATS) && \
+		echo "$(NATS)" >"$(CURDIR)/bin/brokers/nats"; } || echo "no NATS: the tests that need it are skipped"
+	@[ "$$(cat bin/brokers/kafka/installed 2>/dev/null)" = "$(KAFKA)" ] || { \
+		{ command -v mvn >/dev/null && command -v java >/dev/null; } || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openjdk-17-jdk-headless maven >/dev/null; } && \
+		rm -rf bin/brokers/kafka && mvn -q -B -f internal/source/brokertest/kafka.xml -Dkafka=$(KAFKA) -Dinto="$(CURDIR)/bin/brokers/kafka" process-sources && \
+		echo "$(KAFKA)" >bin/brokers/kafka/installed; } || echo "no Kafka: the tests that need it are skipped"
+	@[ -e bin/brokers/rabbitmq/installed ] || { command -v apt-get >/dev/null && rm -rf bin/brokers/rabbitmq && mkdir -p bin/brokers/rabbitmq/packages && cd bin/brokers/rabbitmq && \
+		(cd packages && { apt-get download -qq $(RABBITMQ) 2>/dev/null || { apt-get update -qq && apt-get download -qq $(RABBITMQ); }; } && for p in *.deb; do dpkg -x $$p ..; done) && rm -r packages && \
+		sed -i "s|/usr/lib/erlang|$$PWD/usr/lib/erlang|" usr/lib/erlang/bin/erl usr/lib/erlang/bin/start usr/lib/erlang/erts-*/bin/erl usr/lib/erlang/erts-*/bin/start && \
+		touch installed; } || echo "no RabbitMQ: the tests that need it are skipped"
+
 .PHONY: poolers
 poolers: ## install what stands before Postgres in tests, where it is missing (Debian, as root)
 	@for p in pgbouncer haproxy pgpool; do command -v $$p >/dev/null || [ -x /usr/sbin/$$p ] || missing=1; done; \
@@ -88,7 +110,7 @@ tls-stacks: ## install the TLS servers that tests deliver to, where they are mis
 		echo "no TLS servers: the tests that need them are skipped"
 
 .PHONY: unit
-unit: browser postgres mariadb poolers languages peers ## the tests alone, with the race detector where there is a C compiler
+unit: browser postgres mariadb brokers poolers languages peers ## the tests alone, with the race detector where there is a C compiler
 	$(if $(RACE),,@echo "no C compiler: running without the race detector")
 	$(if $(RACE),$(GO) test -run '^TestSimulation' ./internal/deliver)
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -shuffle=on -timeout 25m $(LONGEST) ./...

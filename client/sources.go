@@ -22,6 +22,7 @@ type Source struct {
 	Duplicates  int64      `json:"duplicates" doc:"Events that were there already."`
 	SetAside    int64      `json:"set_aside" doc:"Messages that became dead letters."`
 	Unnamed     int64      `json:"unnamed" doc:"Messages without an id: where the source sends one again, its event is doubled."`
+	Expired     int64      `json:"expired" doc:"Messages that the source let go of before they were received: they are lost."`
 	DeadLetters int64      `json:"dead_letters" doc:"That there are now."`
 	LastEventAt *time.Time `json:"last_event_at" doc:"When a message was last taken in."`
 }

@@ -57,14 +57,17 @@ var layers = map[string]layer{
 	"source/outbox":      {"outbox intake source", "what a producer wrote is read in the order that keeps its objects' changes, whoever accepts it"},
 	"source/mariadbtest": {"", "whoever needs a MariaDB to throw away decides what is kept in it"},
 
-	"topic":         {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
-	"topic/schema":  {"hook", "what a document may be is a pure function of schema and document"},
-	"source":        {"hook failpoint intake store", "what brings events from elsewhere hands them over, and knows nothing of the log"},
-	"intake":        {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
-	"deliver":       {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
-	"deliver/lane":  {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
-	"deliver/match": {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
-	"upkeep":        {"hook store", "it speaks to the store, as everybody does"},
+	"topic":             {"hook wire topic/schema", "what a topic may be is judged alike whether the API or a file brings it"},
+	"topic/schema":      {"hook", "what a document may be is a pure function of schema and document"},
+	"source":            {"hook failpoint intake store", "what brings events from elsewhere hands them over, and knows nothing of the log"},
+	"source/kafka":      {"hook intake source", "one package speaks to Kafka"},
+	"source/nats":       {"hook intake source", "one package speaks to NATS"},
+	"source/brokertest": {"", "whoever needs a broker to throw away decides what is put into it"},
+	"intake":            {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
+	"deliver":           {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
+	"deliver/lane":      {"hook wire retry", "what may be attempted next is decided without I/O: no store, no channel, no clock"},
+	"deliver/match":     {"hook", "whoever asks filters, and how long that takes, is no affair of the engine's loop"},
+	"upkeep":            {"hook store", "it speaks to the store, as everybody does"},
 
 	"topic/receiving": {"hook", "what receivers read with is written from schemas, wherever they come from"},
 
@@ -77,7 +80,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/outbox deliver upkeep httpapi console mcp",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/kafka source/nats source/outbox deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {
@@ -108,6 +111,8 @@ var confined = []struct{ prefix, to, why string }{
 	{"go.opentelemetry.io/otel/exporters", "telemetry", "spans leave the process in one place, redacted"},
 	{"github.com/danielgtaylor/huma", "httpapi", "the API's framework is the API's affair"},
 	{"github.com/modelcontextprotocol/", "mcp cli", "one package speaks to agents, and the command gives it a pipe"},
+	{"github.com/twmb/franz-go", "source/kafka", "one package speaks to Kafka, by the client that shows offsets and rebalances as they are"},
+	{"github.com/nats-io/", "source/nats", "one package speaks to NATS, by its own client"},
 	{"github.com/expr-lang/", "filter", "one package runs what strangers wrote"},
 	{"github.com/santhosh-tekuri/jsonschema", "topic/schema", "one package checks documents, by steps that it counts"},
 }

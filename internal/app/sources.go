@@ -10,11 +10,13 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source/kafka"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source/nats"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/outbox"
 )
 
 // sourceKinds are the kinds of sources that sources_file may name.
-var sourceKinds = map[string]source.Kind{}
+var sourceKinds = map[string]source.Kind{"kafka": kafka.Define, "nats": nats.Define}
 
 // openSources makes what outbox_url and sources_file name.
 func (s *Server) openSources(accepting *intake.Intake) error {
@@ -59,7 +61,7 @@ func (s *Server) sourceStatus() []client.Source {
 func shapeSource(s *source.Status, now time.Time) client.Source {
 	c := client.Source{
 		Name: s.Name, Kind: s.Kind, Where: s.Where, State: string(s.State), Since: hook.Now(s.Since), Received: s.Received, Accepted: s.Accepted,
-		Duplicates: s.Duplicates, SetAside: s.SetAside, Unnamed: s.Unnamed, DeadLetters: s.DeadLetters,
+		Duplicates: s.Duplicates, SetAside: s.SetAside, Unnamed: s.Unnamed, Expired: s.Expired, DeadLetters: s.DeadLetters,
 	}
 	if s.Reason != "" {
 		c.Reason = &s.Reason

@@ -174,6 +174,8 @@ func judgeSource(s *client.Source) (string, error) {
 		return "", fmt.Errorf("is %s since %s: %s", s.State, show(&s.Since), given(s.Reason))
 	case late && s.State != "standby":
 		return "", fmt.Errorf("is %s behind", behind(s))
+	case s.Expired > 0:
+		return "", fmt.Errorf("lost %d messages, which expired before they were received: let it keep them for longer", s.Expired)
 	case s.DeadLetters > 0:
 		return "", fmt.Errorf("has %d dead letters; see 'atlas-webhooks dead-letters list --source %s'", s.DeadLetters, s.Name)
 	}

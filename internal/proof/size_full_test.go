@@ -2,7 +2,10 @@
 
 package proof_test
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const rigLasts = 2 * time.Hour
 
@@ -17,6 +20,8 @@ const (
 	powerCuts    = 30
 	controlCuts  = 10
 )
+
+var brokerHavoc = strings.Fields(strings.Repeat("server broker server both ", 10))
 
 // failpointRounds is how often the server ends at each failpoint.
 const failpointRounds = 20

@@ -22,6 +22,9 @@ const (
 	controlCuts  = 4
 )
 
+// brokerHavoc is who is killed, one after the other, while events come from a broker.
+var brokerHavoc = []string{"server", "both"}
+
 // failpointRounds is how often the server ends at each failpoint.
 const failpointRounds = 1
 

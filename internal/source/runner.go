@@ -215,6 +215,7 @@ func (x *reading) session(ctx context.Context) (taken bool, err error) {
 		if err != nil {
 			return taken, err
 		}
+		x.expired(batch.Expired)
 		if len(batch.Messages) == 0 {
 			continue
 		}
@@ -234,6 +235,18 @@ func (x *reading) session(ctx context.Context) (taken bool, err error) {
 		taken = true
 	}
 	return taken, nil
+}
+
+// expired notes that messages are lost.
+func (x *reading) expired(n int64) {
+	if n == 0 {
+		return
+	}
+	x.board.change(func(s *Status) { s.Expired += n })
+	if x.r.Meter != nil {
+		x.r.Meter.SourceMessages(x.d.Name, "expired", int(n))
+	}
+	x.r.Log.Error("a source let go of messages before they were received: their events are lost", "source", x.d.Name, "messages", n)
 }
 
 // watch asks how far behind the source is.
@@ -295,8 +308,7 @@ func (x *reading) persist(ctx context.Context, list []Message, lost <-chan struc
 			return false, ctx.Err()
 		}
 		x.enter(Holding, x.masked(err))
-		var refused *hook.Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*hook.Error](err); ok {
 			wait = max(wait, min(refused.RetryAfter, 5*time.Second))
 		}
 		select {

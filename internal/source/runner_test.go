@@ -158,7 +158,7 @@ func numbers(from, to int) (list []string) {
 func TestRunnerTakesInOrder(t *testing.T) {
 	w := &world{waiting: []string{"0", "1", "bad-2", "3", "4"}}
 	run(t, w, nil, func(r *source.Runner) {
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if got := strings.Join(w.log, " "); got != "0 1 3 4" {
 			t.Errorf("log: %s", got)
 		}
@@ -190,12 +190,12 @@ func TestRunnerHolds(t *testing.T) {
 		}
 		fail(full)
 		run(t, w, nil, func(r *source.Runner) {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			if s := r.Status()[0]; s.State != source.Holding || s.Received != 3 || !strings.Contains(s.Reason, "store_busy") || len(w.committed) != 0 || w.opened != 1 {
 				t.Errorf("%s: %+v, %d committed", field, s, len(w.committed))
 			}
 			w.set(func() { fail(nil) })
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			if s := r.Status()[0]; s.State != source.Running || len(w.log) != 19 || len(w.dead) != 1 || len(w.waiting) != 0 {
 				t.Errorf("%s afterwards: %+v, %v", field, s, w.log)
 			}
@@ -208,7 +208,7 @@ func TestRunnerHolds(t *testing.T) {
 func TestRunnerConnectsAgain(t *testing.T) {
 	w := &world{waiting: numbers(0, 4), failOpen: errors.New("dial amqp://u:hunter2@host: refused")}
 	run(t, w, nil, func(r *source.Runner) {
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		if s := r.Status()[0]; s.State != source.Failing || strings.Contains(s.Reason, "hunter2") || !strings.Contains(s.Reason, "u:••••@host") {
 			t.Errorf("%+v", s)
 		}
@@ -216,7 +216,7 @@ func TestRunnerConnectsAgain(t *testing.T) {
 			t.Errorf("opened %d times in ten minutes", w.opened)
 		}
 		w.set(func() { w.failOpen, w.failSend = nil, errors.New("connection lost") })
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		if s := r.Status()[0]; s.Accepted != 4 || s.Duplicates != 3 || len(w.waiting) != 0 || s.State != source.Running {
 			t.Errorf("%+v", s)
 		}
@@ -227,11 +227,11 @@ func TestRunnerConnectsAgain(t *testing.T) {
 func TestRunnerDropsWhatIsLost(t *testing.T) {
 	w := &world{waiting: numbers(0, 3), failTake: &hook.Error{Kind: hook.KindUnavailable, Code: "intake_full", RetryAfter: time.Second}}
 	run(t, w, func(*source.Runner) { w.lost = make(chan struct{}) }, func(r *source.Runner) {
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		w.set(func() { close(w.lost) })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		w.set(func() { w.failTake = nil })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if s := r.Status()[0]; len(w.committed) != 0 || len(w.log) != 0 || s.State != source.Running {
 			t.Errorf("%+v: %v committed, %v in the log", s, w.committed, w.log)
 		}
@@ -246,12 +246,12 @@ func TestRunnerTakesTurns(t *testing.T) {
 		r.Sources[0].Alone = true
 		r.Turn = func() bool { w.mu.Lock(); defer w.mu.Unlock(); return mine }
 	}, func(r *source.Runner) {
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if s := r.Status()[0]; s.State != source.Standby || w.opened != 0 {
 			t.Errorf("%+v", s)
 		}
 		w.set(func() { mine = true })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if s := r.Status()[0]; s.State != source.Running || len(w.log) != 3 {
 			t.Errorf("%+v", s)
 		}

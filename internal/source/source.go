@@ -38,6 +38,8 @@ type Batch struct {
 	// Lost is closed when the messages are no longer ours, so that whoever holds them drops them: they are
 	// received again, here or by others. nil: that does not happen.
 	Lost <-chan struct{}
+	// Expired is how many messages the source let go of, since the last batch, before they were received.
+	Expired int64
 }
 
 // Lag is how far behind a reader is.

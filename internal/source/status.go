@@ -34,6 +34,7 @@ type Status struct {
 	Duplicates  int64 // events that were there already
 	SetAside    int64 // messages that became dead letters
 	Unnamed     int64 // messages that would be doubled if they came again
+	Expired     int64 // messages that the source let go of before they were received
 	LastEventAt time.Time
 	DeadLetters int64 // that there are now
 }

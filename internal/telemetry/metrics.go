@@ -105,7 +105,7 @@ func NewMetrics(version string) *Metrics {
 	}, m.diskFree))
 	m.checkpoint = m.histogram("store_checkpoint_duration_seconds", "Time of one checkpoint of the embedded store.", seconds)
 
-	m.sourceMessages = m.counters("source_messages_total", "What sources brought, by source and outcome: events accepted, events that were there already, messages set aside.", "source", "outcome")
+	m.sourceMessages = m.counters("source_messages_total", "What sources brought, by source and outcome: events accepted, events that were there already, messages set aside, messages that the source let go of before they were received.", "source", "outcome")
 	m.sourceLag = m.gauges("source_lag_seconds", "How long the oldest message of a source waits that is not accepted.", "source")
 	m.sourceBehind = m.gauges("source_lag_messages", "Messages of a source that are not accepted.", "source")
 	m.sourceState = m.gauges("source_state", "1 for the state that a source is in, else 0.", "source", "state")
