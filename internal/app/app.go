@@ -290,8 +290,9 @@ func (s *Server) ownAddresses() (own []netip.AddrPort) {
 // serve makes the server of API and console.
 func (s *Server) serve(version string, master []byte) error {
 	var log intake.Log = s.store
+	var publishing func(*http.Request) (context.Context, func())
 	if s.tracer != nil {
-		log = tracedLog{s.store, s.tracer}
+		log, publishing = tracedLog{s.store, s.tracer}, s.tracer.publishing
 	}
 	s.intake = intake.New(log, intake.Options{
 		MaxEventBytes: s.cfg.MaxEventBytes, Meter: s.metrics, Catalogue: s.store.Catalogue, Validation: s.store.Validation, Checks: s.store,
@@ -301,17 +302,12 @@ func (s *Server) serve(version string, master []byte) error {
 	}
 	s.routes = httpapi.New(httpapi.Options{
 		Config: s.cfg, Version: version, Store: s.store, Policy: s.door.Policy(), Prober: s.door,
-		Intake: s.intake, Sources: s.sourceStatus, Judge: s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log,
+		Intake: s.intake, Sources: s.sourceStatus, Judge: s.judges.Judge, Engine: engine{s.node}, Nodes: s.nodes, Backup: s.backup, Owner: s.node.owner, Ready: s.isReady, Meter: s.metrics, Log: s.log, Publishing: publishing,
 	})
 	s.observer.live = s.routes
 	mux := http.NewServeMux()
 	api := s.pinned(s.routes)
 	mux.Handle("/", api)
-	if s.tracer != nil {
-		for _, path := range []string{"/v1/events", "/v1/events/batch", "/v1/changes"} {
-			mux.Handle("POST "+path, s.tracer.publishing(api))
-		}
-	}
 	mux.Handle("/mcp", mcp.Handler(api, version))
 	people := s.pinned(s.console(version, master))
 	mux.Handle("GET /{$}", people)

@@ -22,8 +22,8 @@ func (s *Server) ApplyTopics(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("topics_file: %w", err)
 	}
-	for _, name := range kept {
-		s.log.Warn("a topic that topics_file no longer names is kept, because a webhook names it", "topic", name)
+	for _, t := range kept {
+		s.log.Warn("a topic that topics_file no longer names is kept", "topic", t.Name, "reason", t.Why)
 	}
 	s.log.Info("topics_file is in force", "file", s.cfg.TopicsFile, "topics", len(list))
 	return nil

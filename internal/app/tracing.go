@@ -47,14 +47,11 @@ func newTracer(t *telemetry.Tracing) *tracer {
 	return &tracer{Tracer: t.Provider.Tracer("atlas-webhooks"), propagator: t.Propagator, unrecorded: map[attemptKey]trace.SpanContext{}}
 }
 
-// publishing starts the span of a request that publishes.
-func (t *tracer) publishing(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		ctx, span := t.Start(ctx, "publish", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.route", r.URL.Path)))
-		defer span.End()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+// publishing starts the span of a request that may publish.
+func (t *tracer) publishing(r *http.Request) (ctx context.Context, end func()) {
+	ctx = t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, span := t.Start(ctx, "publish", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.route", r.URL.Path)))
+	return ctx, func() { span.End() }
 }
 
 // parent is a span as a traceparent header names it.

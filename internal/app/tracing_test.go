@@ -16,7 +16,10 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/config"
 )
 
-const producersTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+const (
+	producersTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	strangersTrace = "0af7651916cd43dd8448eb211c80319c"
+)
 
 // traced publishes events in a producer's trace, one after the other, until one of them was attempted in a
 // trace that is wanted, and returns what a collector got and what the receiver was handed. An event that the
@@ -42,19 +45,24 @@ func traced(t *testing.T, on bool, wanted func(parent string) bool) (spans []byt
 	if status := ask(t, s, "c1", "POST", "/v1/webhooks", `{"endpoint":"`+receiver.URL+`/secret-path","events":["customer"]}`); status != http.StatusCreated {
 		t.Fatal("webhook: ", status)
 	}
-	for range 100 {
+	publish := func(key, trace string) {
+		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/events", strings.NewReader(`{"company_id":"c1","event":"customer","data":{"id":"1"}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Authorization", "Bearer "+s.Key)
+		r.Header.Set("Authorization", "Bearer "+key)
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Traceparent", "00-"+producersTrace+"-00f067aa0ba902b7-01")
+		r.Header.Set("Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 		answer, err := http.DefaultClient.Do(r) //nolint:forbidigo // a client of loopback
 		if err != nil {
 			t.Fatal(err)
 		}
 		answer.Body.Close()
+	}
+	publish("atlas_wrong", strangersTrace)
+	for range 100 {
+		publish(s.Key, producersTrace)
 		select {
 		case parent = <-attempts:
 		case <-time.After(time.Minute):
@@ -83,6 +91,9 @@ func TestTracing(t *testing.T) {
 		if !bytes.Contains(spans, []byte(name)) {
 			t.Errorf("nothing is told of %s", name)
 		}
+	}
+	if stranger, _ := hex.DecodeString(strangersTrace); bytes.Contains(spans, stranger) {
+		t.Error("a request without a valid key is traced")
 	}
 	if bytes.Contains(spans, []byte("secret-path")) {
 		t.Error("a span tells the path of an endpoint")

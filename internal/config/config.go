@@ -61,7 +61,7 @@ type Config struct {
 	DefaultSignatureScheme hook.SignatureScheme `yaml:"default_signature_scheme" default:"hex" group:"Webhooks" doc:"Signature scheme of webhooks created without one: hex, base64, base64-dotted or python-dict."`
 	DefaultDataFormat      hook.DataFormat      `yaml:"default_data_format" default:"string" group:"Webhooks" doc:"Data format of webhooks created without one: string or object."`
 
-	TopicsFile string `yaml:"topics_file" group:"Webhooks" doc:"File, YAML or JSON, of topics beside the fifteen built-in ones. It is read at the start and on SIGHUP, and kept in the store, so that all nodes know its topics within a second; one that it no longer names is taken away, unless a webhook names it."`
+	TopicsFile string `yaml:"topics_file" group:"Webhooks" doc:"File, YAML or JSON, of topics beside the fifteen built-in ones. It is read at the start and on SIGHUP, and kept in the store, so that all nodes know its topics within a second; one that it no longer names is taken away, unless a webhook names it, or where nodes share the store a file put it within the last hour."`
 
 	SourcesFile string `yaml:"sources_file" group:"Sources" doc:"File, YAML or JSON, of brokers that events are taken from besides the API. It is read at the start. docs/sources.md has examples."`
 

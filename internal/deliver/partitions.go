@@ -255,7 +255,7 @@ func (c *core) rules(co *company, from []hook.Rule) []rule {
 
 // renew makes a living lane follow a change of its webhook.
 func (c *core) renew(l *consumer, was hook.Status) {
-	if l.Hook != nil && l.Hook.Version != l.place.version {
+	if l.Hook != nil && l.Hook.Version < l.place.version {
 		c.loadLane(l)
 	}
 	if l.place.status != hook.Active && was == hook.Active && l.Fed {

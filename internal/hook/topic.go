@@ -46,13 +46,14 @@ func TopicWithin(topic, prefix string) bool {
 type Catalogue struct {
 	topics []Topic
 	index  map[string]int
+	gone   []Topic // names and categories
 }
 
-// NewCatalogue is the catalogue with topics of the platform's own.
-func NewCatalogue(own []Topic) *Catalogue {
+// NewCatalogue is the catalogue with topics of the platform's own, and with those that there were.
+func NewCatalogue(own []Topic, gone ...Topic) *Catalogue {
 	topics := append(slices.Clone(catalogue[:]), own...)
 	slices.SortFunc(topics[len(catalogue):], func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
-	c := &Catalogue{topics, make(map[string]int, len(topics))}
+	c := &Catalogue{topics, make(map[string]int, len(topics)), gone}
 	for i := range topics {
 		c.index[topics[i].Name] = i
 	}
@@ -86,6 +87,19 @@ func (c *Catalogue) Nearest(name string) string {
 		names = append(names, t.Name)
 	}
 	return Nearest(name, names)
+}
+
+// Ever are all topics, and after them those that there were: events of theirs may still be there.
+func (c *Catalogue) Ever() []Topic {
+	if c == nil {
+		return catalogue[:]
+	}
+	return append(slices.Clip(c.topics), c.gone...)
+}
+
+// Was reports whether there is a topic of a name, or was one.
+func (c *Catalogue) Was(name string) bool {
+	return slices.ContainsFunc(c.Ever(), func(t Topic) bool { return t.Name == name })
 }
 
 // Known reports whether a pattern covers a topic that there is.

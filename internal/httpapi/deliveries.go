@@ -74,7 +74,7 @@ func (a *API) deliveryRoutes() {
 // query turns the parameters into the store's question.
 func (f DeliveryFilter) query(topics *hook.Catalogue) (store.DeliveryQuery, error) {
 	q := store.DeliveryQuery{Status: hook.DeliveryStatus(f.Status), Topic: f.Event, ObjectID: f.ObjectID, StatusCode: f.StatusCode}
-	if _, ok := topics.Lookup(f.Event); f.Event != "" && !ok {
+	if f.Event != "" && !topics.Was(f.Event) {
 		return q, badParameter("event", "unknown_topic", unknownTopic(topics, f.Event))
 	}
 	q.From, q.To = timeOrNil(f.From), timeOrNil(f.To)

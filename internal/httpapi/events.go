@@ -77,7 +77,7 @@ func scheduled(e *hook.Event) client.Scheduled {
 }
 
 func (a *API) listEvents(ctx context.Context, x *exchange, in *eventsIn) (*eventsOut, error) {
-	if _, ok := a.catalogue().Lookup(in.Event); in.Event != "" && !ok {
+	if in.Event != "" && !a.catalogue().Was(in.Event) {
 		return nil, badParameter("event", "unknown_topic", unknownTopic(a.catalogue(), in.Event))
 	}
 	f := store.EventFilter{Topic: in.Event, ObjectID: in.ObjectID, From: timeOrNil(in.From), To: timeOrNil(in.To)}

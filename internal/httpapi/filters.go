@@ -33,7 +33,7 @@ func (a *API) filterRoutes() {
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/webhooks/{id}/rule", id: "report-on-rule", tag: "Filters", need: companyRead,
 		summary:     "What a webhook's rule made of the last 24 hours",
-		description: "How many events its topics brought, how many of them its filter refuses, and what it wants now but did not want then. The newest 200 events of its topics are looked at, among 5,000 at most.",
+		description: "How many events its topics brought, how many of them its filter refuses, and what it wants now but did not want then. The newest 200 events of its topics are looked at, among 5,000 at most, and no more than 8 MiB of those that its filter looks at.",
 	}, a.reportOnRule)
 }
 

@@ -84,6 +84,9 @@ type Options struct {
 	Owner func(p hook.Partition) string
 	// Ready answers whether this node serves (store, leases); nil asks the store.
 	Ready func(context.Context) error
+	// Publishing hears of requests that may publish, with a key that is valid, before they are read, and of their
+	// end; nil: nobody does.
+	Publishing func(*http.Request) (ctx context.Context, end func())
 }
 
 // API is the http.Handler. It has no goroutines of its own.

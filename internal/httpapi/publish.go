@@ -69,6 +69,11 @@ func (a *API) hot(fn func(x *exchange) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		x := w.(*exchange)
 		err := x.admit(publishing)
+		if err == nil && a.opt.Publishing != nil {
+			ctx, end := a.opt.Publishing(x.r)
+			defer end()
+			x.r = x.r.WithContext(ctx)
+		}
 		if err == nil {
 			err = fn(x)
 		}

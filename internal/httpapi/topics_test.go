@@ -81,6 +81,12 @@ func TestOwnTopics(t *testing.T) {
 	if e := mine.call("GET", "/v1/events/"+id, "").ok(200); e["matched"] != float64(2) {
 		t.Errorf("the event, when its topic is gone: %v", e)
 	}
+	mine.call("GET", "/v1/events?event=order.sent", "").problem(400, "unknown_topic")
+	for _, where := range []string{"/v1/events?", "/v1/webhooks/" + orders + "/deliveries?", "/v1/events?object_id=7&", "/v1/webhooks/" + orders + "/deliveries?object_id=7&"} {
+		if found := mine.call("GET", where+"event=order.shipped", "").ok(200)["data"].([]any); len(found) != 1 {
+			t.Errorf("%s: %v", where, found)
+		}
+	}
 	for _, w := range []string{everything, orders} {
 		if d := mine.call("GET", "/v1/webhooks/"+w+"/deliveries", "").ok(200)["data"].([]any); len(d) != 1 {
 			t.Errorf("deliveries of %s: %v", w, d)

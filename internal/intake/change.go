@@ -113,12 +113,11 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 		}
 		*text = bytes.Clone(doc.Text) // once, for all events
 	}
-	select {
-	case in.turns <- struct{}{}:
-		defer func() { <-in.turns }()
-	case <-ctx.Done():
+	leave, err := in.turns.enter(ctx, env.company)
+	if err != nil {
 		return nil, full()
 	}
+	defer leave()
 	return change.Derive(change.ObjectType(env.object), env.before, env.after)
 }
 

@@ -82,7 +82,7 @@ type Intake struct {
 	log    Log
 	opt    Options
 	bytes  atomic.Int64     // of requests that are being read or committed
-	turns  chan struct{}    // one for each change that is being compared
+	turns  *turns           // of changes that are compared
 	lines  [64]atomic.Int64 // what waits for a commit, by partition
 	checks *checks
 
@@ -110,7 +110,7 @@ func New(log Log, opt Options) *Intake {
 	if opt.Validation == nil {
 		opt.Validation = func(string) hook.Validation { return "" }
 	}
-	return &Intake{log: log, opt: opt, checks: newChecks(), turns: make(chan struct{}, runtime.GOMAXPROCS(0)), held: map[string]int64{}}
+	return &Intake{log: log, opt: opt, checks: newChecks(), turns: newTurns(runtime.GOMAXPROCS(0)), held: map[string]int64{}}
 }
 
 // Publishing is how a request wants its events to be read.
@@ -160,23 +160,9 @@ func (in *Intake) Publish(ctx context.Context, body []byte, p Publishing) (Accep
 		findings = in.lint(event)
 	}
 	event.Data = alone(event.Data, body)
-	company, err := in.log.EnsureCompany(ctx, event.CompanyID)
+	batch, err := in.commit(ctx, []*hook.Event{event}, p)
 	if err != nil {
 		return Accepted{}, err
-	}
-	event.Company, event.Partition = company.Key, company.Partition
-	leave, err := in.share(p.Company, 1)
-	if err != nil {
-		return Accepted{}, err
-	}
-	defer leave()
-	if !in.enter(event.Partition, 1) {
-		return Accepted{}, full()
-	}
-	defer in.leave(event.Partition, 1)
-	batch, err := in.put(ctx, []*hook.Event{event}, 1)
-	if err != nil {
-		return Accepted{}, withIDs(err, []*hook.Event{event})
 	}
 	if batch.Appended[0].Conflict {
 		return Accepted{}, conflict(event.ID)

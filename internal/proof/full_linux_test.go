@@ -131,7 +131,7 @@ func refusedWell(t *testing.T, r *rig) {
 		t.Errorf("%d %s, Retry-After %q", status, text, header.Get("Retry-After"))
 	}
 	_, _, ready := request(r.ctx, t, s.URL+"/readyz", s.Key, "")
-	low := regexp.MustCompile(regexp.QuoteMeta(r.options.Dir) + ` has \d+ MiB free, below its low-water mark of 64 MiB.*"disk_low"`).Find(ready)
+	low := regexp.MustCompile(`the data directory has \d+ MiB free, below its low-water mark of 64 MiB.*"disk_low"`).Find(ready)
 	if low == nil || !strings.Contains(s.Tail(), `"the disk is below its low-water mark`) || !strings.Contains(s.Tail(), r.options.Dir) {
 		t.Errorf("/readyz: %s\nlog: %s", ready, s.Tail())
 	}

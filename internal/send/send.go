@@ -107,7 +107,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (result Result) {
 	defer headers.Put(header)
 	var unsigned error
 	sign := func() ([]byte, error) {
-		unsigned = s.sign(ctx, header, &r, &result, deadline)
+		unsigned = s.sign(ctx, header, &r, &result, timeout/turnShare)
 		return *header, unsigned
 	}
 	answer, err := s.door.Do(ctx, &egress.Request{
@@ -133,20 +133,23 @@ var headers = sync.Pool{New: func() any { return new([]byte) }}
 var (
 	errBrokenOff = errors.New("the attempt was broken off by this server")
 	errLate      = errors.New("this server had no time to sign the request")
+	// turnShare is the part of an attempt's time in which it waits for its turn to sign: the endpoint has the rest.
+	turnShare time.Duration = 4
 )
 
 // sign writes the request's headers, as of the time that it notes. It comes when there is a connection: an
 // endpoint that is dead costs no signature, which takes some milliseconds a mebibyte. A large body waits for
-// its turn, unless ctx or the attempt's time ends before.
-func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Result, deadline time.Time) (err error) {
+// its turn, unless ctx or its part of the attempt's time ends before.
+func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Result, patience time.Duration) (err error) {
 	if len(r.Body) >= large {
+		late := time.NewTimer(patience)
+		defer late.Stop()
 		select {
 		case s.turns <- struct{}{}:
 			defer func() { <-s.turns }()
 		case <-ctx.Done():
 			return errBrokenOff
-		}
-		if !time.Now().Before(deadline) {
+		case <-late.C:
 			return errLate
 		}
 	}

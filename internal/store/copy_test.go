@@ -16,6 +16,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/transfer"
 )
@@ -571,5 +572,51 @@ func TestCopyKnowsEveryColumn(t *testing.T) {
 	}
 	if err := rows.Err(); err != nil || n != len(known) {
 		t.Errorf("%d columns, %d are copied: %v", n, len(known), err)
+	}
+}
+
+// Topics that come along are bounded like others, and those of a file there are not those of a file here.
+func TestCopyTopics(t *testing.T) {
+	open := func(prefix string, n int) *store.Store {
+		s, err := store.OpenSQLite(t.Context(), store.Options{Dir: t.TempDir(), MasterKey: []byte(storetest.MasterKey), MinFreeDisk: -1, UnsafeNoSync: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		var file []hook.Topic
+		for i := range n {
+			file = append(file, hook.Topic{Name: fmt.Sprint(prefix, i), Category: "T"})
+		}
+		if _, err := s.ApplyTopics(t.Context(), file, store.Audit{Actor: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	from, to := open("a", store.MaxTopics/2+1), open("b", store.MaxTopics/2)
+	take := func() error {
+		return from.Engine().Read(t.Context(), func(q sql.Tx) error {
+			return to.Engine().Write(t.Context(), func(w sql.Tx) error { return store.CopyTopics(t.Context(), q, w) })
+		})
+	}
+	if err := take(); err == nil || !strings.Contains(err.Error(), "there may be") {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := from.DeleteTopic(t.Context(), "a0", store.Audit{Actor: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.ReadTopics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(to.Catalogue().Topics()); n != 15+store.MaxTopics || !to.Catalogue().Was("a0") {
+		t.Errorf("%d topics", n)
+	}
+	if _, err := to.ApplyTopics(t.Context(), nil, store.Audit{Actor: "test"}); err != nil { // an empty file
+		t.Fatal(err)
+	}
+	if n := len(to.Catalogue().Topics()); n != 15+store.MaxTopics/2 {
+		t.Errorf("%d topics are left when those of the file are gone", n)
 	}
 }

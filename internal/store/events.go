@@ -139,7 +139,7 @@ func (s *Store) refsDown(ctx context.Context, q sql.Tx, company hook.CompanyKey,
 // objectKeys are the keys under which an object id can stand: one for each category, or that of the
 // topic asked for.
 func (s *Store) objectKeys(f EventFilter) (keys []string) {
-	for _, t := range s.Catalogue().Topics() {
+	for _, t := range s.Catalogue().Ever() {
 		key := t.ObjectKey(f.ObjectID)
 		if (f.Topic == "" || f.Topic == t.Name) && !slices.Contains(keys, key) {
 			keys = append(keys, key)

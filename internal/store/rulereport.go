@@ -20,17 +20,27 @@ type RuleReport struct {
 	Exact    bool   // false: there are more, which were not looked at
 }
 
-// Limits of a report: how many events it looks at, and how many of the webhook's topics.
+// Limits of a report: how many events it looks at, how many of the webhook's topics, and how many bytes of those that
+// filters are asked about.
 const (
 	reportedEvents   = 5000
 	reportedOfTopics = 200
+	reportedBytes    = 8 << 20
 )
+
+// reporting is a report that is being made.
+type reporting struct {
+	RuleReport
+	before hook.Offset // looked at up to here, downwards
+	bytes  int         // of the events that filters were asked about
+}
 
 // RuleReport looks at the events accepted since a time, or since the webhook exists, newest first, and no
 // further than a report may.
-func (s *Store) RuleReport(ctx context.Context, key hook.WebhookKey, since time.Time) (r RuleReport, err error) {
-	for before := lastOffset; err == nil && !r.Exact && r.Events < reportedEvents && r.OfTopics < reportedOfTopics; {
-		err = s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
+func (s *Store) RuleReport(ctx context.Context, key hook.WebhookKey, since time.Time) (RuleReport, error) {
+	r := reporting{before: lastOffset}
+	for !r.Exact && r.Events < reportedEvents && r.OfTopics < reportedOfTopics && r.bytes < reportedBytes {
+		err := s.readOpinions(ctx, func(q sql.Tx, k *opinions) error {
 			v, err := s.view(ctx, q, k, key)
 			if err != nil {
 				return err
@@ -39,54 +49,52 @@ func (s *Store) RuleReport(ctx context.Context, key hook.WebhookKey, since time.
 			if err != nil {
 				return err
 			}
-			more, last, err := v.report(ctx, max(low, v.rules[0].From), before-1)
-			if err != nil {
+			more := r
+			if err := v.report(ctx, max(low, v.rules[0].From), &more); err != nil {
 				return err
 			}
-			more.Events, more.OfTopics = more.Events+r.Events, more.OfTopics+r.OfTopics
-			more.Excluded, more.Missed = more.Excluded+r.Excluded, more.Missed+r.Missed
-			if r.Clause != "" {
-				more.Clause = r.Clause
-			}
-			r, before = more, last
+			r = more
 			return nil
 		})
+		if err != nil {
+			return RuleReport{}, fmt.Errorf("report on rule: %w", err)
+		}
 	}
-	if err != nil {
-		return RuleReport{}, fmt.Errorf("report on rule: %w", err)
-	}
-	return r, nil
+	return r.RuleReport, nil
 }
 
-// report looks at the next events, from high downwards.
-func (v *view) report(ctx context.Context, low, high hook.Offset) (r RuleReport, last hook.Offset, err error) {
+// report looks at the next events, down to low.
+func (v *view) report(ctx context.Context, low hook.Offset, r *reporting) error {
 	const chunk = 100
-	refs, err := v.refs(ctx, low, high, true, chunk)
+	refs, err := v.refs(ctx, low, r.before-1, true, chunk)
 	if err != nil {
-		return r, 0, err
+		return err
 	}
 	undecided := false
 	for _, ref := range refs {
-		switch err := v.reportOn(ctx, ref, &r); {
+		switch err := v.reportOn(ctx, ref, r); {
 		case errors.Is(err, errUndecided):
 			if undecided = true; v.opinions.full() {
-				return r, 0, err
+				return err
 			}
 		case err != nil:
-			return r, 0, err
+			return err
 		}
-		last = ref.Offset
+		if r.before = ref.Offset; !undecided && r.bytes >= reportedBytes {
+			return nil
+		}
 	}
 	if undecided {
-		return r, 0, errUndecided
+		return errUndecided
 	}
 	r.Exact = len(refs) < chunk
-	return r, last, nil
+	return nil
 }
 
-func (v *view) reportOn(ctx context.Context, ref Ref, r *RuleReport) error {
+func (v *view) reportOn(ctx context.Context, ref Ref, r *reporting) error {
 	now, then := &v.rules[len(v.rules)-1], v.ruleAt(ref.Offset)
 	r.Events++
+	r.bytes += max(v.opinions.known[opinion{ref.Offset, now.Filter}].size, v.opinions.known[opinion{ref.Offset, then.Filter}].size)
 	switch verdict, err := v.verdict(ctx, now, ref); {
 	case err != nil:
 		return err

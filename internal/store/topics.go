@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -84,15 +83,17 @@ func (s *Store) ReadTopics(ctx context.Context) error {
 		if err := sql.One(ctx, q, version, nil, &fresh.version); err != nil {
 			return err
 		}
-		own, err := ownTopics(ctx, q)
+		own, gone, err := ownTopics(ctx, q)
 		if err != nil {
 			return err
 		}
-		list := make([]hook.Topic, len(own))
-		for i := range own {
-			list[i] = own[i].Topic
+		topics := func(list []ownTopic) (topics []hook.Topic) {
+			for _, t := range list {
+				topics = append(topics, t.Topic)
+			}
+			return topics
 		}
-		fresh.topics = hook.NewCatalogue(list)
+		fresh.topics = hook.NewCatalogue(topics(own), topics(gone)...)
 		fresh.validate = map[string]hook.Validation{}
 		return sql.Each(ctx, q, `SELECT id, validate FROM companies WHERE validate <> ''`, nil, func(r sql.Rows) error {
 			var id, validate string
@@ -107,35 +108,49 @@ func (s *Store) ReadTopics(ctx context.Context) error {
 	return err
 }
 
+// Who put a topic, as its row says. One that is gone leaves its name and category, by which its events are found.
+const (
+	putByAPI = iota
+	putByFile
+	topicGone
+)
+
+const mostGone = 1000 // topics that are remembered after they are gone
+
 type ownTopic struct {
 	hook.Topic
-	fromFile bool
-	bytes    int
+	put     int64
+	bytes   int
+	changed time.Time
 }
 
-func ownTopics(ctx context.Context, q sql.Tx) (list []ownTopic, err error) {
-	err = sql.Each(ctx, q, `SELECT name, document, from_file FROM topics ORDER BY name`, nil, func(r sql.Rows) error {
+// ownTopics reads the topics that there are, then those that there were.
+func ownTopics(ctx context.Context, q sql.Tx) (list, gone []ownTopic, err error) {
+	err = sql.Each(ctx, q, `SELECT name, document, from_file, updated_at FROM topics ORDER BY name`, nil, func(r sql.Rows) error {
 		var name, document string
-		var fromFile int64
-		if err := r.Scan(&name, &document, &fromFile); err != nil {
+		var at int64
+		var t ownTopic
+		if err := r.Scan(&name, &document, &t.put, &at); err != nil {
 			return err
 		}
-		t := ownTopic{fromFile: fromFile == 1, bytes: len(document)}
 		if err := json.Unmarshal([]byte(document), &t.Topic); err != nil {
 			return fmt.Errorf("topic %s: %w", name, err)
 		}
-		t.Name = name
-		list = append(list, t)
+		if t.Name, t.bytes, t.changed = name, len(document), sql.FromMicros(at); t.put == topicGone {
+			gone = append(gone, t)
+		} else {
+			list = append(list, t)
+		}
 		return nil
 	})
-	return list, err
+	return list, gone, err
 }
 
 // PutTopic adds a topic of the platform's own, or changes it. Its category stays: it is a part of what
 // names an event's object.
 func (s *Store) PutTopic(ctx context.Context, t hook.Topic, a Audit) error {
 	err := s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
-		own, err := s.putTopic(ctx, q, own, t, false)
+		own, err := s.putTopic(ctx, q, own, t, putByAPI)
 		if err != nil {
 			return err
 		}
@@ -153,17 +168,18 @@ func (s *Store) PutTopic(ctx context.Context, t hook.Topic, a Audit) error {
 // DeleteTopic takes a topic away that no webhook names. Its events stay, and so does what matched them.
 func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
 	err := s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
-		if indexOfTopic(own, name) < 0 {
+		i := indexOfTopic(own, name)
+		if i < 0 {
 			return hook.NotFound("topic")
 		}
-		used, err := topicUsed(ctx, q, name)
+		used, err := topicsUsed(ctx, q)
 		if err != nil {
 			return err
 		}
-		if used > 0 {
-			return hook.Refuse(hook.KindConflict, "topic_in_use", "%d webhooks name this topic; change or delete them first", used)
+		if used[name] > 0 {
+			return hook.Refuse(hook.KindConflict, "topic_in_use", "%d webhooks name this topic; change or delete them first", used[name])
 		}
-		if err := deleteTopic(ctx, q, name); err != nil {
+		if err := s.forgetTopic(ctx, q, own[i]); err != nil {
 			return err
 		}
 		return writeAudit(ctx, q, 0, name, a, hook.Now(s.now()))
@@ -174,43 +190,35 @@ func (s *Store) DeleteTopic(ctx context.Context, name string, a Audit) error {
 	return nil
 }
 
+// fileSettles is for how long a topic stays that a file put or changed, although another file does not name it:
+// while nodes are started with a new file one after another, one of those with the former file may start too.
+const fileSettles = time.Hour
+
+// KeptTopic is one that a file no longer names, and why it is kept.
+type KeptTopic struct{ Name, Why string }
+
 // ApplyTopics makes the topics of a file those of the catalogue: it puts each, and takes away those that an
-// earlier file put and this one does not name. Kept are those of them that webhooks name, which it returns.
-func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (kept []string, err error) {
+// earlier file put and this one does not name. Kept are those of them that webhooks name, and where nodes share
+// the store those that a file put a moment ago.
+func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (kept []KeptTopic, err error) {
 	err = s.changeTopics(ctx, func(q sql.Tx, own []ownTopic) error {
-		var err error
-		kept = nil
-		named := map[string]bool{}
-		for _, t := range file {
-			named[t.Name] = true
+		left, gone, stay, err := s.unnamed(ctx, q, own, file)
+		if err != nil {
+			return err
 		}
-		var left []ownTopic
-		var gone []string
-		for _, o := range own {
-			if !o.fromFile || named[o.Name] {
-				left = append(left, o)
-				continue
-			}
-			used, err := topicUsed(ctx, q, o.Name)
-			if err != nil {
+		kept = stay
+		for _, o := range gone {
+			if err := s.forgetTopic(ctx, q, o); err != nil {
 				return err
 			}
-			if used > 0 {
-				left, kept = append(left, o), append(kept, o.Name)
-				continue
-			}
-			if err := deleteTopic(ctx, q, o.Name); err != nil {
-				return err
-			}
-			gone = append(gone, o.Name)
 		}
 		changed := len(gone) > 0
 		for _, t := range file {
-			if i := indexOfTopic(left, t.Name); i >= 0 && left[i].Topic == t && left[i].fromFile {
+			if i := indexOfTopic(left, t.Name); i >= 0 && left[i].Topic == t && left[i].put == putByFile {
 				continue
 			}
 			changed = true
-			if left, err = s.putTopic(ctx, q, left, t, true); err != nil {
+			if left, err = s.putTopic(ctx, q, left, t, putByFile); err != nil {
 				return fmt.Errorf("%s: %w", t.Name, err)
 			}
 		}
@@ -226,6 +234,36 @@ func (s *Store) ApplyTopics(ctx context.Context, file []hook.Topic, a Audit) (ke
 		return nil, fmt.Errorf("apply topics: %w", err)
 	}
 	return kept, nil
+}
+
+// unnamed tells the topics that stay from those that a file takes away, as an earlier one put them and it does not
+// name them.
+func (s *Store) unnamed(ctx context.Context, q sql.Tx, own []ownTopic, file []hook.Topic) (left, gone []ownTopic, kept []KeptTopic, err error) {
+	for _, o := range own {
+		if o.put == putByFile && !slices.ContainsFunc(file, func(t hook.Topic) bool { return t.Name == o.Name }) {
+			gone = append(gone, o)
+		} else {
+			left = append(left, o)
+		}
+	}
+	if len(gone) == 0 {
+		return left, nil, nil, nil
+	}
+	used, err := topicsUsed(ctx, q)
+	gone = slices.DeleteFunc(gone, func(o ownTopic) bool {
+		why := ""
+		switch {
+		case used[o.Name] > 0:
+			why = "a webhook names it"
+		case s.Nodes() != nil && s.now().Sub(o.changed) < fileSettles:
+			why = "a file put it within the last hour, and a node may have been started with another one; read the file again later"
+		default:
+			return false
+		}
+		left, kept = append(left, o), append(kept, KeptTopic{o.Name, why})
+		return true
+	})
+	return left, gone, kept, err
 }
 
 var errUnchanged = errors.New("nothing changed")
@@ -246,7 +284,7 @@ func (s *Store) changeTopics(ctx context.Context, fn func(q sql.Tx, own []ownTop
 		if _, err := sql.NextKey(ctx, q, "topics"); err != nil {
 			return err
 		}
-		own, err := ownTopics(ctx, q)
+		own, _, err := ownTopics(ctx, q)
 		if err != nil {
 			return err
 		}
@@ -258,35 +296,45 @@ func (s *Store) changeTopics(ctx context.Context, fn func(q sql.Tx, own []ownTop
 	return s.ReadTopics(context.WithoutCancel(ctx)) // it is committed, whether anybody waits or not
 }
 
-func deleteTopic(ctx context.Context, q sql.Tx, name string) error {
-	if _, err := q.Exec(ctx, `DELETE FROM topics WHERE name = $1`, name); err != nil {
-		return err
-	}
-	return forgetChecks(ctx, q, name)
-}
-
 // putTopic writes a row, and returns the rows that there are then of those that there were.
-func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.Topic, fromFile bool) ([]ownTopic, error) {
+func (s *Store) putTopic(ctx context.Context, q sql.Tx, own []ownTopic, t hook.Topic, by int64) ([]ownTopic, error) {
 	document := topicDocument(t)
-	own = slices.Clone(own)
-	if i := indexOfTopic(own, t.Name); i < 0 {
-		own = append(own, ownTopic{})
-	} else if own[i].Category != t.Category {
+	fresh := ownTopic{Topic: t, put: by, bytes: len(document), changed: s.now()}
+	switch i := indexOfTopic(own, t.Name); {
+	case i < 0:
+		own = append(own, fresh)
+	case own[i].Category != t.Category:
 		return nil, hook.Refuse(hook.KindConflict, "category_fixed", "the topic is of category %s, which cannot change: it is part of what names an event's object", own[i].Category)
-	} else {
+	default:
 		if own[i].Schema != t.Schema { // what was counted was by another
 			if err := forgetChecks(ctx, q, t.Name); err != nil {
 				return nil, err
 			}
 		}
-		own = append(slices.Delete(own, i, i+1), ownTopic{})
+		own[i] = fresh
 	}
-	own[len(own)-1] = ownTopic{Topic: t, fromFile: fromFile, bytes: len(document)}
+	return own, writeTopic(ctx, q, t.Name, document, by, s.now())
+}
+
+// forgetTopic leaves of a topic what its events are found by.
+func (s *Store) forgetTopic(ctx context.Context, q sql.Tx, t ownTopic) error {
+	err := writeTopic(ctx, q, t.Name, topicDocument(hook.Topic{Category: t.Category}), topicGone, s.now())
+	if err == nil {
+		_, err = q.Exec(ctx, `DELETE FROM topics WHERE from_file = $1 AND name NOT IN (SELECT name FROM topics WHERE from_file = $1 ORDER BY updated_at DESC LIMIT $2)`,
+			int64(topicGone), int64(mostGone))
+	}
+	if err == nil {
+		err = forgetChecks(ctx, q, t.Name)
+	}
+	return err
+}
+
+func writeTopic(ctx context.Context, q sql.Tx, name string, document []byte, by int64, now time.Time) error {
 	_, err := q.Exec(ctx, `
 		INSERT INTO topics (name, document, from_file, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
 		ON CONFLICT (name) DO UPDATE SET document = excluded.document, from_file = excluded.from_file, updated_at = excluded.updated_at`,
-		t.Name, string(document), sql.Flag(fromFile), sql.Micros(s.now()))
-	return own, err
+		name, string(document), by, sql.Micros(now))
+	return err
 }
 
 // boundTopics refuses more than there may be.
@@ -307,46 +355,68 @@ func topicDocument(t hook.Topic) []byte {
 	return text
 }
 
-// topicUsed counts the webhooks that name a topic, of all companies, a part of the table at a time. A wildcard
+// topicsUsed counts the webhooks that name topics, of all companies, a part of the table at a time. A wildcard
 // names none.
-func topicUsed(ctx context.Context, q sql.Tx, name string) (used int, err error) {
+func topicsUsed(ctx context.Context, q sql.Tx) (used map[string]int, err error) {
 	const part = 5000
 	var last int64
 	if err := sql.One(ctx, q, `SELECT value FROM meta WHERE name = 'webhook_key'`, nil, &last); err != nil {
-		return 0, err
+		return nil, err
 	}
-	pattern := `%"` + strings.ReplaceAll(name, "_", `\_`) + `"%`
+	used = map[string]int{}
 	for after := int64(0); after < last; after += part {
-		var n int
-		err := sql.One(ctx, q, `SELECT count(*) FROM webhooks WHERE key > $1 AND key <= $2 AND deleted_at IS NULL AND topics LIKE $3 ESCAPE '\'`,
-			[]any{after, after + part, pattern}, &n)
+		err := sql.Each(ctx, q, `SELECT topics, count(*) FROM webhooks WHERE key > $1 AND key <= $2 AND deleted_at IS NULL GROUP BY topics`,
+			[]any{after, after + part}, func(r sql.Rows) error {
+				var list string
+				var n int
+				if err := r.Scan(&list, &n); err != nil {
+					return err
+				}
+				var names []string
+				if err := json.Unmarshal([]byte(list), &names); err != nil {
+					return err
+				}
+				for _, name := range names {
+					used[name] += n
+				}
+				return nil
+			})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		used += n
 	}
 	return used, nil
 }
 
 // CopyTopics takes the topics of one database, which belong to no company, along into another; those that are
-// there stay.
+// there stay, and there are no more in the end than there may be. Where the other one has topics of its own, its
+// file of topics did not put those that come.
 func CopyTopics(ctx context.Context, from, to sql.Tx) error {
-	var rows [][]any
-	err := sql.Each(ctx, from, `SELECT name, document, from_file, created_at, updated_at FROM topics`, nil, func(r sql.Rows) error {
-		var name, document string
-		var fromFile, created, updated int64
-		err := r.Scan(&name, &document, &fromFile, &created, &updated)
-		rows = append(rows, []any{name, document, fromFile, created, updated})
-		return err
-	})
+	list, gone, err := ownTopics(ctx, from)
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if _, err := to.Exec(ctx, `
-			INSERT INTO topics (name, document, from_file, created_at, updated_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING`, row...); err != nil {
+	there, forgotten, err := ownTopics(ctx, to)
+	if err != nil {
+		return err
+	}
+	merged := there
+	for _, t := range append(list, gone...) {
+		if indexOfTopic(there, t.Name) >= 0 || t.put == topicGone && indexOfTopic(forgotten, t.Name) >= 0 {
+			continue
+		}
+		if len(there) > 0 && t.put == putByFile {
+			t.put = putByAPI
+		}
+		if t.put != topicGone {
+			merged = append(merged, t)
+		}
+		if err := writeTopic(ctx, to, t.Name, topicDocument(t.Topic), t.put, t.changed); err != nil {
 			return err
 		}
+	}
+	if err := boundTopics(merged); err != nil {
+		return fmt.Errorf("copy topics: %w", err)
 	}
 	_, err = sql.NextKey(ctx, to, "topics")
 	return err

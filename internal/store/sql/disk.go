@@ -16,7 +16,7 @@ type Disk struct {
 // Low says that there is less room than the low-water mark.
 func (d Disk) Low() bool { return d.Free < d.Mark }
 
-// Err says so with figures and path, to whoever runs the server; nil where there is room.
+// Err says so with figures, to whoever asks; nil where there is room. Strangers may ask too, and learn no path.
 func (d Disk) Err() error {
 	if !d.Low() {
 		return nil
@@ -24,6 +24,6 @@ func (d Disk) Err() error {
 	const mebi = 1 << 20
 	return &hook.Error{
 		Kind: hook.KindUnavailable, Code: "disk_low",
-		Detail: fmt.Sprintf("the disk of %s has %d MiB free, below its low-water mark of %d MiB: no events are accepted until there is room; deliveries go on", d.Path, d.Free/mebi, d.Mark/mebi),
+		Detail: fmt.Sprintf("the disk of the data directory has %d MiB free, below its low-water mark of %d MiB: no events are accepted until there is room; deliveries go on", d.Free/mebi, d.Mark/mebi),
 	}
 }

@@ -228,6 +228,10 @@ func ruleReported(f *fixture) {
 	f.publishN("u", "customer", 1000)
 	f.publishN("t", "customer", 1000)
 	report("many of others", store.RuleReport{Events: 5000})
+	for i := range 10 {
+		f.publish(f.event(fmt.Sprint("large", i), "conversation", "", `"`+strings.Repeat("x", 1<<20)+`"`))
+	}
+	report("large ones", store.RuleReport{Events: 8, OfTopics: 8, Excluded: 8})
 }
 
 // replayNumbers: the numbers of a long skipped range are found page by page.

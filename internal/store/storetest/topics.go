@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -33,6 +34,9 @@ func topicsAreKept(f *fixture) {
 	f.refused(f.DeleteTopic(f.ctx, "order.shipped", audit), hook.KindNotFound, "not_found")
 	equal(f, "topics", len(f.Catalogue().Topics()), 15)
 	f.reopen()
+	equal(f, "one that is gone, and one that never was", []bool{f.Catalogue().Was("order.shipped"), f.Catalogue().Was("order.sent")}, []bool{true, false})
+	f.must(f.PutTopic(f.ctx, own("order.shipped", "OTHER"), audit)) // it is another one
+	f.must(f.DeleteTopic(f.ctx, "order.shipped", audit))
 	fed, err := f.Feed(f.ctx, all.Key, 0, 10)
 	f.must(err)
 	equal(f, "what matched a topic that is gone", []any{len(fed), fed[0].Event.ID}, []any{1, "e2"})
@@ -55,10 +59,16 @@ func topicsOfAFile(f *fixture) {
 		}
 		return list
 	}
-	apply := func(topics ...hook.Topic) []string {
+	apply := func(topics ...hook.Topic) (names []string) {
+		if f.Nodes() != nil {
+			f.advance(2 * time.Hour)
+		}
 		kept, err := f.ApplyTopics(f.ctx, topics, audit)
 		f.must(err)
-		return kept
+		for _, t := range kept {
+			names = append(names, t.Name)
+		}
+		return names
 	}
 	f.must(f.PutTopic(f.ctx, own("api", "T"), audit))
 	apply(own("a", "T"), own("b", "T"), own("c", "T"))
@@ -79,6 +89,18 @@ func topicsOfAFile(f *fixture) {
 	f.must(f.DeleteWebhook(f.ctx, f.company.Key, w.ID, nil, audit))
 	apply()
 	equal(f, "an empty file", names(), []string{"api"})
+
+	// A node that starts with the file of before takes nothing away that was put a moment ago.
+	apply(own("fresh", "T"))
+	_, err = f.ApplyTopics(f.ctx, nil, audit)
+	f.must(err)
+	want := []string{"api"}
+	if f.Nodes() != nil {
+		want = []string{"api", "fresh"}
+	}
+	equal(f, "topics after a file of before", names(), want)
+	equal(f, "kept later", len(apply()), 0)
+	equal(f, "topics", names(), []string{"api"})
 
 	// One grows where another shrinks, in either order; all that are there count.
 	large := func(name string, bytes int) hook.Topic {
