@@ -175,6 +175,7 @@ type FedEvent struct {
 	ObjectID   *string         `json:"object_id"`
 	AcceptedAt time.Time       `json:"accepted_at"`
 	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
+	Changes    Object          `json:"changes,omitempty" doc:"By place what changed, with its value before (old) and after (new); of derived events, where the webhook has include_changes."`
 }
 
 // Feed is a stretch of the events that a webhook matched, oldest first.

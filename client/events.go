@@ -210,6 +210,7 @@ type Event struct {
 	ExpiresAt  *time.Time `json:"expires_at,omitempty" doc:"From then on no delivery is attempted."`
 	Scheduled
 	Data       json.RawMessage `json:"data" doc:"Any JSON value."`
+	Changes    Object          `json:"changes,omitempty" doc:"By place (RFC 6901) what changed, with its value before (old) and after (new): of an event that POST /v1/changes derived."`
 	Matched    *int            `json:"matched,omitempty" doc:"How many webhooks wanted it; only in the answer about one event."`
 	Violations []Violation     `json:"violations,omitzero" doc:"Where the schema that its topic has now forbids the data: places and keywords, at most ten; only in the answer about one event, and not where validate is off."`
 	Warnings   []Finding       `json:"warnings,omitzero" doc:"What in the data some receivers cannot read; only in the answer about one event."`

@@ -32,7 +32,8 @@ type Webhook struct {
 	TimeoutMS              int64             `json:"timeout_ms"`
 	RetryScheduleSeconds   []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
 	HTTPVersion            HTTPVersion       `json:"http_version" enum:"auto,1.1"`
-	TLSCompat              bool              `json:"tls_compat"` // TLS without the key shares that old middleboxes swallow
+	IncludeChanges         bool              `json:"include_changes"` // bodies say what changed, where the event knows
+	TLSCompat              bool              `json:"tls_compat"`      // TLS without the key shares that old middleboxes swallow
 	Filter                 *string           `json:"filter"`
 	FilterProblem          *string           `json:"filter_problem,omitempty" doc:"Only in the answer about one webhook, and only while the filter cannot be used, which another version saved: why. Until it is changed every event of its topics matches."`
 	StandardWebhooks       bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
@@ -156,6 +157,7 @@ type WebhookCreate struct {
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"` // empty, not nil: no retry
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
+	IncludeChanges       bool              `json:"include_changes,omitempty"`
 	TLSCompat            bool              `json:"tls_compat,omitempty"`
 	Filter               string            `json:"filter,omitempty"`
 	StartAt              *time.Time        `json:"start_at,omitempty"` // begin with the events accepted from then on
@@ -179,6 +181,7 @@ type WebhookUpdate struct {
 	RateLimitPerSecond   Change[float64]   `json:"rate_limit_per_second,omitzero"`
 	TimeoutMS            int64             `json:"timeout_ms,omitempty"`
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"`
+	IncludeChanges       *bool             `json:"include_changes,omitempty"`
 	TLSCompat            *bool             `json:"tls_compat,omitempty"`
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	Filter               Change[string]    `json:"filter,omitzero"`

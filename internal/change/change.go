@@ -49,6 +49,10 @@ type Event struct {
 	// names of the document after, or of the one before where only that has them; at most [MaxChanged].
 	// Empty for an object that was created or deleted.
 	Changed []string
+
+	places []place // those of Changed, with values
+	fields []place // the object's own fields that they lie in, with values
+	more   bool    // there are more places than Changed has
 }
 
 // Derive returns the events that a change means, in the order of the catalogue, the general topic first;
@@ -101,26 +105,26 @@ type change struct {
 // updated says that the object exists before and after.
 func (c *change) updated() bool { return c.before != nil && c.after != nil }
 
-func (c *change) add(topic string, changed []string) {
-	c.events = append(c.events, Event{Topic: topic, Data: c.data, Changed: changed})
+func (c *change) add(topic string, d differ) {
+	c.events = append(c.events, d.event(topic, c.data))
 }
 
 // field adds an event of the topic where one of the fields differs between two documents of an object
 // that exists in both: a creation is told by the general topic alone.
 func (c *change) field(topic string, names ...string) {
-	if changed := c.differences(names...); c.updated() && len(changed) > 0 {
-		c.add(topic, changed)
+	if d := c.differences(names...); c.updated() && len(d.found) > 0 {
+		c.add(topic, d)
 	}
 }
 
 // general adds an event of the topic for an object that differs in any way, appeared or went.
-func (c *change) general(topic string) (changed []string, ok bool) {
-	changed = c.differences()
-	if c.updated() && len(changed) == 0 {
-		return nil, false
+func (c *change) general(topic string) (d differ, ok bool) {
+	d = c.differences()
+	if c.updated() && len(d.found) == 0 {
+		return d, false
 	}
-	c.add(topic, changed)
-	return changed, true
+	c.add(topic, d)
+	return d, true
 }
 
 // The fields that topics are about, as [plain] writes their names.
@@ -154,7 +158,7 @@ func (c *change) customer() {
 	}
 	switch {
 	case c.before == nil:
-		c.add("customer.created", nil)
+		c.add("customer.created", differ{})
 	case c.after != nil:
 		c.add("customer.updated", changed)
 	}
@@ -177,7 +181,7 @@ func (c *change) identified() bool {
 
 func (c *change) note() {
 	if c.after == nil {
-		c.add("customer_notes.deleted", nil)
+		c.add("customer_notes.deleted", differ{})
 		return
 	}
 	c.general("customer_notes")
@@ -201,8 +205,8 @@ func (c *change) account() {
 		return
 	}
 	b, a := customers(c.before), customers(c.after)
-	c.customers("account.customer.linked", without(a, b))
-	c.customers("account.customer.unlinked", without(b, a))
+	c.customers("account.customer.linked", without(a, b), b, a)
+	c.customers("account.customer.unlinked", without(b, a), b, a)
 }
 
 // link is the customer of a document that is about one account and one customer, else nil.
@@ -213,7 +217,7 @@ func link(o object) value {
 	return identity(o.first("customer", "customerid"))
 }
 
-func (c *change) customers(topic string, ids []value) {
+func (c *change) customers(topic string, ids, before, after []value) {
 	if len(ids) == 0 {
 		return
 	}
@@ -224,7 +228,12 @@ func (c *change) customers(topic string, ids []value) {
 	data := append([]byte(`{"id":`), raw(object["id"])...)
 	data = append(append(data, `,"customer_ids":`...), raw(ids)...)
 	data = append(append(data, `,"account":`...), c.data...)
-	c.events = append(c.events, Event{Topic: topic, Data: append(data, '}')})
+	d := differ{}
+	if c.updated() {
+		d.tell("/account/"+escape(customersField(object)), before, after)
+		d.fields = d.found
+	}
+	c.events = append(c.events, d.event(topic, append(data, '}')))
 }
 
 // sameObject refuses two documents of different objects, and one of an object without an id, whose
@@ -255,26 +264,28 @@ func (c *change) sameObject() error {
 
 // differences are the pointers to what differs in the fields of these names, or in all where none are
 // given.
-func (c *change) differences(names ...string) (found []string) {
+func (c *change) differences(names ...string) (d differ) {
 	if !c.updated() {
-		return nil
+		return d
 	}
-	d := differ{}
 	for _, m := range c.pairs {
-		name := plain(m.name)
+		name, at := plain(m.name), "/"+escape(m.name)
 		switch {
 		case names != nil && !slices.Contains(names, name):
+			continue
 		case slices.Contains(agentFields, name) && identity(m.before) != nil && equal(identity(m.before), identity(m.after)) && names != nil:
-			// The same agent, of whom something else changed.
+			continue // the same agent, of whom something else changed
 		case slices.Contains(tagFields, name) && isSet(m.before) && isSet(m.after):
-			if before, after := set(m.before), set(m.after); len(without(before, after))+len(without(after, before)) > 0 {
-				d.found = append(d.found, "/"+escape(m.name))
+			if before, after := set(m.before), set(m.after); len(without(before, after))+len(without(after, before)) == 0 {
+				continue
 			}
+			d.tell(at, m.before, m.after)
 		default:
-			d.walk("/"+escape(m.name), m.before, m.after)
+			d.walk(at, m.before, m.after)
 		}
+		d.fields = append(d.fields, place{at, m.before, m.after})
 	}
-	return d.found[:min(len(d.found), MaxChanged)]
+	return d
 }
 
 // member is one field of both documents.
@@ -315,8 +326,34 @@ func plain(name string) string {
 	return strings.ToLower(strings.ReplaceAll(name, "_", ""))
 }
 
-// differ collects pointers to what differs.
-type differ struct{ found []string }
+// place is where two documents differ.
+type place struct {
+	at            string // a pointer
+	before, after value
+}
+
+// differ collects what differs.
+type differ struct {
+	found  []place // at most MaxChanged
+	fields []place // the object's own fields that these lie in
+	more   bool    // there is more than found has
+}
+
+func (d *differ) tell(at string, before, after value) {
+	if len(d.found) == MaxChanged {
+		d.more = true
+		return
+	}
+	d.found = append(d.found, place{at, before, after})
+}
+
+func (d *differ) event(topic string, data []byte) Event {
+	e := Event{Topic: topic, Data: data, places: d.found, fields: d.fields, more: d.more}
+	for _, p := range d.found {
+		e.Changed = append(e.Changed, p.at)
+	}
+	return e
+}
 
 // maxPointer bounds a pointer, beyond which what differs is named as a whole.
 const maxPointer = 512
@@ -328,14 +365,14 @@ func (d *differ) walk(at string, before, after value) {
 	a, okA := after.(object)
 	if !okB || !okA || len(at) > maxPointer {
 		if !equal(before, after) {
-			d.found = append(d.found, at)
+			d.tell(at, before, after)
 		}
 		return
 	}
 	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if len(d.found) == MaxChanged {
+		if d.more {
 			return
 		}
 		d.walk(at+"/"+escape(name), b[name], a[name])
@@ -345,6 +382,18 @@ func (d *differ) walk(at string, before, after value) {
 // escape writes a name into a JSON pointer.
 func escape(name string) string {
 	return string(jsontext.Pointer("").AppendToken(name))[1:]
+}
+
+// customersField is the name of an account's list of customers, as it is written there.
+func customersField(o object) string {
+	for _, want := range customerSets {
+		for _, name := range slices.Sorted(maps.Keys(o)) {
+			if _, list := o[name].([]value); list && plain(name) == want {
+				return name
+			}
+		}
+	}
+	return customerSets[0]
 }
 
 // customers are the ids of an account's customers.

@@ -74,9 +74,9 @@ func TestDerive(t *testing.T) {
 		{"note the same", change.CustomerNote, `{"id":"n","text":"a"}`, `{"id":"n","text":"a"}`, ""},
 		{"note deleted", change.CustomerNote, `{"id":"n","text":"a"}`, `null`, "customer_notes.deleted"},
 
-		{"linked", change.Account, `{"id":"a","customer_ids":["x"]}`, `{"id":"a","customer_ids":["x","y"]}`, "account.customer.linked"},
-		{"unlinked", change.Account, `{"id":"a","customers":[{"id":"x"},{"id":"y"}]}`, `{"id":"a","customers":[{"id":"y","name":"other"}]}`, "account.customer.unlinked"},
-		{"both", change.Account, `{"id":"a","customerIds":["x"]}`, `{"id":"a","customerIds":["y"]}`, "account.customer.linked, account.customer.unlinked"},
+		{"linked", change.Account, `{"id":"a","customer_ids":["x"]}`, `{"id":"a","customer_ids":["x","y"]}`, "account.customer.linked /account/customer_ids"},
+		{"unlinked", change.Account, `{"id":"a","customers":[{"id":"x"},{"id":"y"}]}`, `{"id":"a","customers":[{"id":"y","name":"other"}]}`, "account.customer.unlinked /account/customers"},
+		{"both", change.Account, `{"id":"a","customerIds":["x"]}`, `{"id":"a","customerIds":["y"]}`, "account.customer.linked /account/customerIds, account.customer.unlinked /account/customerIds"},
 		{"account created", change.Account, `null`, `{"id":"a","customer_ids":["x"]}`, "account.customer.linked"},
 		{"account without customers", change.Account, `null`, `{"id":"a"}`, ""},
 		{"account renamed", change.Account, `{"id":"a","name":"a"}`, `{"id":"a","name":"b"}`, ""},

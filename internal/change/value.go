@@ -194,14 +194,26 @@ func raw(v value) []byte {
 	return []byte("null")
 }
 
-// plain writes a whole number of an ordinary size without a power of ten.
+// plain writes a number of an ordinary size without a power of ten.
 func (n number) plain() []byte {
 	mantissa, power, _ := bytes.Cut([]byte(n), []byte{'e'})
 	zeros, ok := digits(power)
-	if ok && zeros >= 0 && zeros <= 20 {
+	switch {
+	case !ok || zeros < -20 || zeros > 20:
+		return []byte(n)
+	case zeros >= 0:
 		return append(mantissa, bytes.Repeat([]byte{'0'}, int(zeros))...)
 	}
-	return []byte(n)
+	mantissa, negative := bytes.CutPrefix(mantissa, []byte{'-'})
+	if missing := int(-zeros) + 1 - len(mantissa); missing > 0 {
+		mantissa = append(bytes.Repeat([]byte{'0'}, missing), mantissa...)
+	}
+	point := len(mantissa) + int(zeros)
+	plain := slices.Concat(mantissa[:point], []byte{'.'}, mantissa[point:])
+	if negative {
+		plain = append([]byte{'-'}, plain...)
+	}
+	return plain
 }
 
 // digits reads a power of ten; ok is false for one that no number needs.

@@ -472,7 +472,7 @@ func attemptOf(s *attempt, d *retry.Decision, r *send.Result) *hook.Attempt {
 	it := s.item
 	return &hook.Attempt{
 		Webhook: s.lane.place.webhook, Offset: it.Offset, Number: it.Attempt, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
-		Version: s.Webhook.Version, TimestampText: r.TimestampText, Format: s.Webhook.Format, Replay: it.Replay, StartedAt: r.StartedAt,
+		Version: s.Webhook.Version, TimestampText: r.TimestampText, Format: s.Webhook.Format, Changes: s.Webhook.IncludeChanges && s.Event.Changes != nil, Replay: it.Replay, StartedAt: r.StartedAt,
 		Phases: r.Phases, Reused: r.Reused, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 	}
 }

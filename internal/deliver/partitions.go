@@ -360,7 +360,7 @@ func (c *core) committed(id hook.Partition, events []*hook.Event, version int64)
 // size is what events hold of memory, in bytes: their data, and what they take beside it.
 func size(events []*hook.Event) (n int64) {
 	for _, e := range events {
-		n += int64(len(e.Data)) + eventBytes
+		n += e.Size() + eventBytes
 	}
 	return n
 }
@@ -388,7 +388,7 @@ func (c *core) feed(p *partition) {
 		}
 		p.inbox[0] = nil
 		p.inbox = p.inbox[1:]
-		c.inboxes -= int64(len(e.Data)) + eventBytes
+		c.inboxes -= e.Size() + eventBytes
 		if e.Offset == p.tail+1 {
 			c.offer(p, e)
 		}

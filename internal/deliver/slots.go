@@ -138,7 +138,7 @@ func (s *slots) slowed(it *lane.Item) {
 // take counts an attempt that starts.
 func (s *slots) take(l *consumer, it *lane.Item) {
 	it.Pooled = l.Pooled()
-	it.Bytes = int64(len(it.Payload.Event.Data))
+	it.Bytes = it.Payload.Event.Size()
 	s.taken++
 	l.place.part.taken++
 	s.bytes += it.Bytes

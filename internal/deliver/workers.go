@@ -83,7 +83,7 @@ func (e *Engine) make(a *attempt) {
 			a.result = send.Result{StartedAt: began, Class: hook.ErrInternal, Detail: "an internal error of this server while the attempt was made"}
 		}
 	}()
-	a.Body = a.payload.Body(a.Webhook.Format)
+	a.Body = a.payload.Body(a.Webhook.Format, a.Webhook.IncludeChanges)
 	if e.Members != nil {
 		a.May = e.Leased
 	}
@@ -322,7 +322,7 @@ func (r *read) some(ctx context.Context, s Store, offsets []hook.Offset) (events
 		size := 0
 		for _, e := range found {
 			events[e.Offset] = e
-			size += len(e.Data)
+			size += int(e.Size())
 		}
 		bytes += size
 		// As many at once as are likely to fit.

@@ -89,6 +89,7 @@ type Attempt struct {
 	Version       int64  // Webhook.Version when it started
 	TimestampText string // as signed
 	Format        DataFormat
+	Changes       bool  // its body said what changed
 	Replay        int64 // the replay's key, 0 for none
 	StartedAt     time.Time
 	Phases        Phases

@@ -16,6 +16,7 @@ type Event struct {
 	Topic      string
 	ObjectKey  string     // category and object id, see [Topic.ObjectKey]; "" for an event about no object
 	Data       []byte     // the published JSON document, escaped to ASCII once, at acceptance
+	Changes    []byte     // what a derived event changed, as a JSON object escaped like Data; nil for none
 	FreshID    bool       // ID was made for this very call: nobody can have used it before (not stored)
 	Digest     [32]byte   // of everything that idempotency compares, see [EventDigest]
 	OccurredAt *time.Time // the producer's claim; nil when it made none
@@ -26,6 +27,9 @@ type Event struct {
 	DeliverAt, CancelledAt *time.Time
 	Trace                  string // the traceparent of its acceptance, while it is in memory (not stored); "" for none
 }
+
+// Size is how many bytes of a producer's the event holds.
+func (e *Event) Size() int64 { return int64(len(e.Data) + len(e.Changes)) }
 
 // ObjectKey names the object an event of the topic is about, across topics of one category: events with the
 // same non-empty key are never in flight together to one webhook.

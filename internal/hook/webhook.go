@@ -83,6 +83,7 @@ type Webhook struct {
 	RateLimit       float64 // requests per second; 0 = unlimited
 	Timeout         time.Duration
 	HTTPVersion     HTTPVersion
+	IncludeChanges  bool            // its bodies say what changed, where the event knows
 	TLSCompat       bool            // TLS without the key shares that old middleboxes swallow
 	RetrySchedule   []time.Duration // delays after the first attempt
 	Secrets         Secrets
@@ -96,7 +97,7 @@ type Webhook struct {
 func (w *Webhook) AsksOtherwise(before *Webhook, now time.Time) bool {
 	secret, _ := w.Secrets.At(now)
 	known, _ := before.Secrets.At(now)
-	return w.Endpoint != before.Endpoint || secret != known || w.Scheme != before.Scheme || w.Format != before.Format ||
+	return w.Endpoint != before.Endpoint || secret != known || w.Scheme != before.Scheme || w.Format != before.Format || w.IncludeChanges != before.IncludeChanges ||
 		!slices.Equal(w.Headers, before.Headers) || w.Timeout != before.Timeout || w.HTTPVersion != before.HTTPVersion || w.TLSCompat != before.TLSCompat
 }
 

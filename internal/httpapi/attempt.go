@@ -34,8 +34,12 @@ const placeholder = "<signature>"
 func (s *sentRequest) request() *wire.Request {
 	a := s.attempt
 	atlas, other := s.webhook.Secrets.At(a.StartedAt)
+	var changes []byte
+	if a.Changes {
+		changes = s.event.Changes
+	}
 	return &wire.Request{
-		Body: wire.Body(s.event.Topic, s.event.Data, a.Format), Timestamp: a.TimestampText, Topic: s.event.Topic, EventID: s.event.ID,
+		Body: wire.BodyWithChanges(s.event.Topic, s.event.Data, changes, a.Format), Timestamp: a.TimestampText, Topic: s.event.Topic, EventID: s.event.ID,
 		Object: s.event.ObjectID(), WebhookID: s.webhook.ID, Attempt: a.Number, Sequence: a.Sequence, Test: a.Kind == hook.Test, Replay: s.replay,
 		Scheme: s.webhook.Scheme, Secret: atlas, Other: other, UserAgent: wire.UserAgent(s.agent), Custom: s.webhook.Headers,
 	}

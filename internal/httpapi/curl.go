@@ -13,7 +13,7 @@ import (
 
 // nextAttempt is what a request sent now would be: it stands behind the attempts there were.
 func nextAttempt(w *hook.Webhook, d *store.DeliveryDetail) *hook.Attempt {
-	next := hook.Attempt{Number: 1, Kind: hook.Manual, Format: w.Format, TimestampText: "<timestamp>"}
+	next := hook.Attempt{Number: 1, Kind: hook.Manual, Format: w.Format, Changes: w.IncludeChanges, TimestampText: "<timestamp>"}
 	if d.Sequence != nil {
 		next.Sequence = *d.Sequence
 	}

@@ -61,7 +61,7 @@ func (a *API) eventRoutes() {
 func shapeEvent(e *hook.Event, companyID string) client.Event {
 	return client.Event{
 		ID: e.ID, CompanyID: companyID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), OccurredAt: e.OccurredAt,
-		AcceptedAt: e.AcceptedAt, ExpiresAt: e.ExpiresAt, Scheduled: scheduled(e), Data: json.RawMessage(e.Data),
+		AcceptedAt: e.AcceptedAt, ExpiresAt: e.ExpiresAt, Scheduled: scheduled(e), Data: json.RawMessage(e.Data), Changes: client.Object(e.Changes),
 	}
 }
 

@@ -38,6 +38,9 @@ func (a *API) feed(ctx context.Context, x *exchange, in *feedIn) (*feedOut, erro
 		out.Body.Data[i] = client.FedEvent{
 			Sequence: e.Sequence, EventID: e.ID, Event: e.Topic, ObjectID: orNull(e.ObjectID()), AcceptedAt: e.AcceptedAt, Data: json.RawMessage(e.Data),
 		}
+		if w.IncludeChanges {
+			out.Body.Data[i].Changes = client.Object(e.Changes)
+		}
 		out.Body.NextAfter = e.Sequence
 	}
 	return out, nil

@@ -128,6 +128,9 @@ func TestPublishChange(t *testing.T) {
 	if got := fmt.Sprint(e["object_id"], " ", e["data"]); got != "conv-1 map[id:conv-1 status:CLOSED tags:[a]]" {
 		t.Errorf("the event: %v", e)
 	}
+	if got := fmt.Sprint(e["changes"]); got != "map[/status:map[new:CLOSED old:OPEN]]" {
+		t.Errorf("the event's changes: %s", got)
+	}
 	// The same change with another document before it is another change.
 	s.call("POST", "/v1/changes", strings.Replace(body, "OPEN", "SNOOZED", 1)).problem(409, "event_conflict", "[0].id")
 	same := strings.NewReplacer("OPEN", "CLOSED", "chg-1", "chg-2").Replace(body)

@@ -37,6 +37,7 @@ type Settings struct {
 	RateLimit       nullable[float64]  `json:"rate_limit_per_second,omitzero" minimum:"0.01" maximum:"100000" doc:"null: no limit."`
 	TimeoutMS       *int64             `json:"timeout_ms,omitempty" minimum:"1000" maximum:"60000"`
 	RetrySchedule   *[]float64         `json:"retry_schedule_seconds,omitempty" maxItems:"50" doc:"Delays after the first attempt. An empty list: no retry."`
+	IncludeChanges  *bool              `json:"include_changes,omitempty" doc:"Bodies say what changed, where the event was published by POST /v1/changes: as a member changes behind data, or at the end of the document in string format."`
 	TLSCompat       *bool              `json:"tls_compat,omitempty" doc:"TLS without post-quantum key shares, for old middleboxes that swallow a first message of two packets."`
 	HTTPVersion     *string            `json:"http_version,omitempty" enum:"auto,1.1" doc:"auto: HTTP/2 where the receiver chooses it; 1.1: never."`
 	Filter          nullable[string]   `json:"filter,omitzero" doc:"An expression over event and data; null: none."`
@@ -202,6 +203,7 @@ func (c *checked) apply(w *hook.Webhook) error {
 		w.Timeout = time.Duration(*c.TimeoutMS) * time.Millisecond
 	}
 	set(&w.TLSCompat, c.TLSCompat)
+	set(&w.IncludeChanges, c.IncludeChanges)
 	if c.HTTPVersion != nil {
 		w.HTTPVersion = hook.HTTPVersion(*c.HTTPVersion)
 	}

@@ -132,6 +132,9 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	}
 	topic, _ := in.opt.Catalogue().Lookup(d.Topic)
 	e := in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt, expiresAt: env.expiresAt}, topic, &doc)
+	if e.Changes, err = in.claims(d, doc.Text); err != nil {
+		return nil, err
+	}
 	field := "data" // composed of both
 	switch {
 	case bytes.Equal(d.Data, env.after):
@@ -143,4 +146,24 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 		return nil, refused
 	}
 	return e, nil
+}
+
+// maxClaims bounds what an event says of its changes, in bytes.
+const maxClaims = 64 << 10
+
+// claims are what an event changed, within what a body may have beside the data.
+func (in *Intake) claims(d change.Event, data []byte) ([]byte, error) {
+	const around = len(`{"event":"","data":"","changes":}`)
+	// Escaped to ASCII, and in a string, a byte can become seven.
+	room := (in.opt.MaxEventBytes - around - len(d.Topic) - len(data) - escapes(data)) / 7
+	const least = len(`{"":{}}`)
+	if room < least {
+		return nil, nil
+	}
+	text := d.Claims(min(room, maxClaims))
+	if text == nil {
+		return nil, nil
+	}
+	doc, err := wire.Parse(text)
+	return doc.Text, err
 }

@@ -151,6 +151,14 @@ func (in *Intake) unknownTopic(name string) string {
 	return "there is no such topic; GET /v1/topics lists them"
 }
 
+// escapes is how many bytes a document takes more as a string.
+func escapes(data []byte) (n int) {
+	for _, escaped := range [...]string{`"`, `\`, "\t", "\n", "\r"} {
+		n += bytes.Count(data, []byte(escaped))
+	}
+	return n
+}
+
 // checkSize bounds the finished body, in the format in which it is larger.
 func (in *Intake) checkSize(topic string, data []byte) error {
 	const around = len(`{"event":"","data":""}`)
@@ -158,9 +166,7 @@ func (in *Intake) checkSize(topic string, data []byte) error {
 	if 2*size <= in.opt.MaxEventBytes {
 		return nil // even if every byte had to be escaped
 	}
-	for _, escaped := range [...]string{`"`, `\`, "\t", "\n", "\r"} {
-		size += bytes.Count(data, []byte(escaped))
-	}
+	size += escapes(data)
 	if size <= in.opt.MaxEventBytes {
 		return nil
 	}

@@ -564,6 +564,8 @@ func TestCopyKnowsEveryColumn(t *testing.T) {
 			continue // each database's own
 		case "topics", "dead_letters":
 			continue // of no company: they are taken along at the end
+		case "topic_checks":
+			continue // what is counted begins anew
 		}
 		n++
 		if !known[table+"."+column] {

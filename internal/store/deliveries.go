@@ -221,11 +221,13 @@ func (v *view) attempts(ctx context.Context, d *DeliveryDetail) error {
 
 func scanAttempt(r sql.Rows) (a hook.Attempt, err error) {
 	var counted, reused, started int64
+	var form string
 	var detail []byte
 	var dns, connect, tls, first, total int64
-	err = r.Scan(&a.Webhook, &a.Offset, &a.Number, &a.Sequence, &a.Kind, &counted, &a.Version, &a.TimestampText, &a.Format, &a.Replay, &started,
+	err = r.Scan(&a.Webhook, &a.Offset, &a.Number, &a.Sequence, &a.Kind, &counted, &a.Version, &a.TimestampText, &form, &a.Replay, &started,
 		&dns, &connect, &tls, &first, &total, &reused, &a.Outcome, &a.StatusCode, &a.ErrorClass, &detail, &a.AnswerHeader, &a.AnswerBody)
 	a.Counted, a.Reused, a.StartedAt, a.ErrorDetail = counted != 0, reused != 0, sql.FromMicros(started), string(detail)
+	log.ParseBodyForm(&a, form)
 	us := func(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 	a.Phases = hook.Phases{DNS: us(dns), Connect: us(connect), TLS: us(tls), FirstByte: us(first), Total: us(total)}
 	return a, err

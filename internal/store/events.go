@@ -76,7 +76,7 @@ func (s *Store) EventsPage(ctx context.Context, company hook.CompanyKey, f Event
 				return err
 			}
 			list = append(list, e)
-			if bytes += len(e.Data); bytes >= PageBytes && i < len(refs)-1 {
+			if bytes += int(e.Size()); bytes >= PageBytes && i < len(refs)-1 {
 				end = e.Offset
 				break
 			}

@@ -50,7 +50,7 @@ func (s *Store) Feed(ctx context.Context, key hook.WebhookKey, after int64, limi
 				if notThere != nil {
 					return notThere
 				}
-				bytes += len(e.Data)
+				bytes += int(e.Size())
 				list = append(list, FedEvent{Event: e, Sequence: number})
 			}
 			at, sequence = reached, sequence+int64(len(found))

@@ -50,7 +50,7 @@ func (s *Store) Tail(ctx context.Context, p hook.Partition, after hook.Offset, l
 			if err != nil {
 				return err
 			}
-			bytes += len(e.Data)
+			bytes += int(e.Size())
 			events = append(events, e)
 		}
 		return r.Err()

@@ -13,19 +13,22 @@ type Payload struct {
 	Event  *hook.Event
 	Refs   int       // only the loop counts
 	home   *Payloads // whose memory it is in
-	bodies [2]struct {
+	bodies [4]struct {
 		once sync.Once
 		text []byte
 	}
 }
 
-// Body is what is sent, composed once for all webhooks of a format.
-func (p *Payload) Body(f hook.DataFormat) []byte {
-	i := 0
+// Body is what is sent, composed once for all webhooks of a format, with or without what changed.
+func (p *Payload) Body(f hook.DataFormat, changes bool) []byte {
+	i, with := 0, []byte(nil)
 	if f == hook.DataObject {
 		i = 1
 	}
-	p.bodies[i].once.Do(func() { p.bodies[i].text = wire.Body(p.Event.Topic, p.Event.Data, f) })
+	if changes && p.Event.Changes != nil {
+		i, with = i+2, p.Event.Changes
+	}
+	p.bodies[i].once.Do(func() { p.bodies[i].text = wire.BodyWithChanges(p.Event.Topic, p.Event.Data, with, f) })
 	if p.bodies[i].text == nil {
 		panic("the body could not be composed") // it panicked for another webhook; nothing empty is sent
 	}
@@ -51,7 +54,7 @@ func (h *Payloads) Hold(e *hook.Event) *Payload {
 	}
 	x := &Payload{Event: e, home: h, Refs: 1}
 	h.ByOffset[e.Offset] = x
-	*h.bytes += int64(len(e.Data))
+	*h.bytes += e.Size()
 	return x
 }
 
@@ -62,7 +65,7 @@ func (x *Payload) Drop() {
 	}
 	if x.Refs--; x.Refs == 0 {
 		h := x.home
-		*h.bytes -= int64(len(x.Event.Data))
+		*h.bytes -= x.Event.Size()
 		if h.ByOffset[x.Event.Offset] == x {
 			delete(h.ByOffset, x.Event.Offset)
 			if len(h.ByOffset) == 0 {

@@ -14,7 +14,7 @@ func TestNothingEmptyIsSent(t *testing.T) {
 			t.Error("a body that could not be composed was sent")
 		}
 	}()
-	t.Errorf("%q", p.Body(hook.DataString))
+	t.Errorf("%q", p.Body(hook.DataString, false))
 }
 
 // What lanes held of a partition is let go of with the last of them, wherever the events came from.

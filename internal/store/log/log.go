@@ -5,6 +5,7 @@ package log
 
 import (
 	"context"
+	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/sql"
@@ -29,8 +30,25 @@ func ID(e *hook.Event) EventID { return EventID{e.Company, e.ID} }
 // EventColumns all, for [ScanEvent].
 const (
 	HeadColumns  = `"offset", id, company, topic, object_key, digest, occurred_at, accepted_at`
-	EventColumns = HeadColumns + `, data, expires_at`
+	EventColumns = HeadColumns + `, data, expires_at, changes`
 )
+
+// withChanges is what the text of an attempt's format ends in where its body said what changed.
+const withChanges = "+changes"
+
+// BodyForm is the text of an attempt's format, [ParseBodyForm] its inverse.
+func BodyForm(a *hook.Attempt) string {
+	if a.Changes {
+		return string(a.Format) + withChanges
+	}
+	return string(a.Format)
+}
+
+// ParseBodyForm reads what [BodyForm] wrote.
+func ParseBodyForm(a *hook.Attempt, form string) {
+	format, changes := strings.CutSuffix(form, withChanges)
+	a.Format, a.Changes = hook.DataFormat(format), changes
+}
 
 // ScanHead reads an event without its data.
 func ScanHead(r sql.Rows) (*hook.Event, error) { return scan(&hook.Event{}, r) }
@@ -39,7 +57,7 @@ func ScanHead(r sql.Rows) (*hook.Event, error) { return scan(&hook.Event{}, r) }
 func ScanEvent(r sql.Rows) (*hook.Event, error) {
 	e := &hook.Event{}
 	var expires *int64
-	if _, err := scan(e, r, &e.Data, &expires); err != nil {
+	if _, err := scan(e, r, &e.Data, &expires, &e.Changes); err != nil {
 		return nil, err
 	}
 	e.ExpiresAt = sql.FromMicrosOrNull(expires)

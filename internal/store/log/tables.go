@@ -19,6 +19,7 @@ var Events = sql.Table[*hook.Event]{Name: "events", Columns: []sql.Column[*hook.
 	sql.Blobs("digest", func(e *hook.Event) []byte { return e.Digest[:] }),
 	sql.Times("occurred_at", func(e *hook.Event) *time.Time { return e.OccurredAt }),
 	sql.Times("expires_at", func(e *hook.Event) *time.Time { return e.ExpiresAt }),
+	sql.BlobsOrNull("changes", func(e *hook.Event) []byte { return e.Changes }),
 	sql.Ints("accepted_at", func(e *hook.Event) int64 { return sql.Micros(e.AcceptedAt) }),
 }}
 
@@ -31,7 +32,7 @@ var Attempts = sql.Table[*hook.Attempt]{Name: "attempts", Columns: []sql.Column[
 	sql.Flags("counted", func(a *hook.Attempt) bool { return a.Counted }),
 	sql.Ints("version", func(a *hook.Attempt) int64 { return a.Version }),
 	sql.Texts("timestamp_text", func(a *hook.Attempt) string { return a.TimestampText }),
-	sql.Texts("format", func(a *hook.Attempt) string { return string(a.Format) }),
+	sql.Texts("format", func(a *hook.Attempt) string { return BodyForm(a) }),
 	sql.Ints("replay", func(a *hook.Attempt) int64 { return a.Replay }),
 	sql.Ints("started_at", func(a *hook.Attempt) int64 { return sql.Micros(a.StartedAt) }),
 	sql.Ints("dns_us", func(a *hook.Attempt) int64 { return a.Phases.DNS.Microseconds() }),

@@ -235,6 +235,7 @@ var givenTable = sql.Table[appendRow]{Columns: []sql.Column[appendRow]{
 	sql.Blobs("digest", func(r appendRow) []byte { return r.event.Digest[:] }),
 	sql.Times("occurred_at", func(r appendRow) *time.Time { return r.event.OccurredAt }),
 	sql.Times("expires_at", func(r appendRow) *time.Time { return r.event.ExpiresAt }),
+	sql.BlobsOrNull("changes", func(r appendRow) []byte { return r.event.Changes }),
 	sql.Booleans("look", func(r appendRow) bool { return r.look }),
 }}
 
@@ -250,7 +251,7 @@ var (
 	), ` + knownEvents + `, last AS MATERIALIZED (
 		SELECT greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
-		WHERE p.id = $1 AND ($13::text = '' OR p.xmin::text = $13)
+		WHERE p.id = $1 AND ($14::text = '' OR p.xmin::text = $14)
 	), fresh AS (
 		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT $1, last."offset" + row_number() OVER (ORDER BY g.n), ` + givenValues + `, last.accepted_at
@@ -268,11 +269,11 @@ var (
 
 	appendAcross = `
 	WITH g AS MATERIALIZED (
-		SELECT * FROM ` + strings.TrimSuffix(givenTable.Unnest(2), ")") + `, $13::bigint[]) WITH ORDINALITY AS g (` + givenTable.Names() + `, partition, n)
+		SELECT * FROM ` + strings.TrimSuffix(givenTable.Unnest(2), ")") + `, $14::bigint[]) WITH ORDINALITY AS g (` + givenTable.Names() + `, partition, n)
 	), ` + knownEvents + `, last AS MATERIALIZED (
 		SELECT p.id AS partition, greatest(e."offset", p.base_offset) AS "offset", ` + acceptedNow + ` AS accepted_at
 		FROM partitions p LEFT JOIN LATERAL (` + lastEvent + `) AS e ON true
-		JOIN unnest($1::bigint[], $14::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
+		JOIN unnest($1::bigint[], $15::text[]) AS same (id, row) ON same.id = p.id AND (same.row = '' OR p.xmin::text = same.row)
 	), fresh AS (
 		INSERT INTO events (partition, ` + log.Events.Names() + `)
 		SELECT g.partition, last."offset" + row_number() OVER (PARTITION BY g.partition ORDER BY g.n), ` + givenValues + `, last.accepted_at
@@ -299,9 +300,9 @@ const (
 		WHERE g.look
 	)`
 	unknown     = `WHERE NOT EXISTS (SELECT 1 FROM known k WHERE k.n = g.n) AND NOT EXISTS (SELECT 1 FROM known k WHERE k.clash AND k.caller = g.caller)`
-	acceptedNow = `greatest(e.accepted_at, coalesce($12::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))`
+	acceptedNow = `greatest(e.accepted_at, coalesce($13::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))`
 	lastEvent   = `SELECT x."offset", x.accepted_at FROM events x WHERE x.partition = p.id ORDER BY x."offset" DESC LIMIT 1`
-	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, g.expires_at`
+	givenValues = `g.id, g.company, g.topic, g.object_key, g.data, g.digest, g.occurred_at, g.expires_at, g.changes`
 	freshAnswer = `"offset", id, company, '' AS topic, '' AS object_key, '' ::bytea AS digest, NULL::bigint AS occurred_at, accepted_at`
 
 	// lockSamePartitions is lockSamePartition for several.
@@ -389,7 +390,7 @@ func (e *Engine) insert(ctx context.Context, s *pgSession, p hook.Partition, eve
 	var head hook.Offset
 	var accepted, version int64
 	err := sql.One(ctx, s, `
-		SELECT greatest(e."offset", p.base_offset), `+strings.Replace(acceptedNow, "$12", "$2", 1)+`, o.config_version
+		SELECT greatest(e."offset", p.base_offset), `+strings.Replace(acceptedNow, "$13", "$2", 1)+`, o.config_version
 		FROM partitions p JOIN owners o ON o.partition = p.id LEFT JOIN LATERAL (`+lastEvent+`) AS e ON true WHERE p.id = $1`,
 		[]any{int64(p), e.acceptance()}, &head, &accepted, &version)
 	if err != nil {

@@ -213,3 +213,30 @@ func notifiesInOrder(f *fixture) {
 	equal(f, "offsets", offsets, []hook.Offset{1, 2, 3, 4, 5})
 	equal(f, "configuration versions", versions, []int64{0, 1, 1})
 }
+
+// changesAreKept: what an event changed is read wherever its data is, and an attempt remembers whether its body
+// said so.
+func changesAreKept(f *fixture) {
+	w := f.subscribe("conversation")
+	with, without := f.event("e1", "conversation", "1", `{"id":1}`), f.event("e2", "conversation", "1", `{"id":1}`)
+	with.Changes = []byte(`{"/a":{"old":1,"new":null}}`)
+	offsets := f.publish(with, without)
+	f.reopen()
+	fed, err := f.Feed(f.ctx, w.Key, 0, 10)
+	f.must(err)
+	one, err := f.Event(f.ctx, f.company.Key, "e1")
+	f.must(err)
+	equal(f, "changes", []string{string(fed[0].Event.Changes), string(fed[1].Event.Changes), string(one.Changes)}, []string{string(with.Changes), "", string(with.Changes)})
+	equal(f, "none is none", fed[1].Event.Changes == nil, true)
+	said := f.attempt(w, offsets[0], 1, 1, hook.OutcomeDelivered)
+	said.Changes = true
+	f.record(store.Record{
+		Items:   []store.Item{{Attempt: said}, {Attempt: f.attempt(w, offsets[1], 1, 2, hook.OutcomeDelivered)}},
+		Cursors: []store.CursorMove{move(w, offsets[1], 2, 2, 0, 0)},
+	})
+	for id, want := range map[string]bool{"e1": true, "e2": false} {
+		d, err := f.Delivery(f.ctx, w.Key, id)
+		f.must(err)
+		equal(f, id, []any{d.History[0].Changes, d.History[0].Format}, []any{want, hook.DataString})
+	}
+}

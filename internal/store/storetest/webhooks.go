@@ -15,7 +15,7 @@ func webhookRoundTrip(f *fixture) {
 	n := settings(f, "conversation.*", "customer")
 	n.Status, n.Filter, n.Description, n.Metadata = hook.Paused, "x", "José", json.RawMessage(`{"a":1}`)
 	n.Headers = []hook.Header{{Name: "X-B", Value: "2"}, {Name: "X-A", Value: "1"}}
-	n.TLSCompat = true
+	n.TLSCompat, n.IncludeChanges = true, true
 	n.Scheme, n.Format, n.Ordering, n.MaxConcurrency, n.RateLimit = hook.SchemePythonDict, hook.DataObject, hook.ObjectOrder, 3, 2.5
 	n.Timeout, n.RetrySchedule, n.Secrets.Current = 1500*time.Millisecond, []time.Duration{1500 * time.Millisecond, time.Hour}, "0123456789abcdef"
 	w, err := f.CreateWebhook(f.ctx, n, nil, audit)

@@ -1,4 +1,4 @@
-INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, expires_at, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?)
+INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, expires_at, changes, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)
 INSERT INTO attempts (webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at, dns_us, connect_us, tls_us, first_byte_us, total_us, reused, outcome, status_code, error_class, error_detail, answer_header, answer_body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, expires_at, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?,?,?)
+INSERT INTO events ("offset", id, company, topic, object_key, data, digest, occurred_at, expires_at, changes, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?,?,?,?)
 INSERT INTO attempts (webhook, "offset", number, sequence, kind, counted, version, timestamp_text, format, replay, started_at, dns_us, connect_us, tls_us, first_byte_us, total_us, reused, outcome, status_code, error_class, error_detail, answer_header, answer_body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
