@@ -51,7 +51,7 @@ type DeadLetter struct {
 // DeadLetterDetail is a dead letter with what was sent.
 type DeadLetterDetail struct {
 	DeadLetter
-	Attributes map[string]string `json:"attributes" doc:"Of a CloudEvent in binary mode; null for any other message."`
+	Attributes map[string]string `json:"attributes" doc:"Of a CloudEvent in binary mode; empty for any other message."`
 	Body       string            `json:"body" doc:"What is no UTF-8 is replaced, and only the first 256 KiB are shown."`
 }
 
