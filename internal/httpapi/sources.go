@@ -37,13 +37,22 @@ func (a *API) sourceRoutes() {
 	handle(a, route{
 		method: http.MethodGet, path: "/v1/sources", id: "list-sources", tag: tag, need: operatorOnly, summary: "List sources",
 		description: "Where events come from besides the API, as the node that answers reads them: what they do, how far behind they are, and why they stand still.",
-	}, func(_ context.Context, _ *exchange, in *Paging) (*sourcesOut, error) {
+	}, func(ctx context.Context, _ *exchange, in *Paging) (*sourcesOut, error) {
 		if in.Cursor != "" {
 			return nil, hook.Refuse(hook.KindMalformed, "invalid_cursor", "cursor: there is one page of sources")
 		}
 		var list []client.Source
 		if a.opt.Sources != nil {
 			list = a.opt.Sources()
+		}
+		if len(list) > 0 {
+			counts, err := a.opt.Store.CountDeadLetters(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for i := range list {
+				list[i].DeadLetters = counts[list[i].Name]
+			}
 		}
 		return &sourcesOut{newList(*in, list, "", func(s client.Source) client.Source { return s })}, nil
 	})

@@ -147,6 +147,7 @@ type AnswerStore interface {
 type DeadLetterStore interface {
 	DeadLetters(ctx context.Context, source string, p store.Page) ([]store.DeadLetter, string, error)
 	DeadLetter(ctx context.Context, id string) (*store.DeadLetter, error)
+	CountDeadLetters(ctx context.Context) (map[string]int64, error)
 	KeepDeadLetter(ctx context.Context, id, code, reason string) error
 	DropDeadLetter(ctx context.Context, id string, a store.Audit) error
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/atlas-webhooks/atlas-webhooks/internal/failpoint"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/brokertest"
@@ -285,4 +286,61 @@ func (x *sourcing) deadLetter(t *testing.T) {
 		t.Errorf("sources: %+v", sources.Data)
 	}
 	t.Logf("since the last start: %+v", sources.Data)
+}
+
+// TestSourceKilledBeforeCommit: what was committed to the log and not at the source comes again, and is the same
+// event. That it does come again is the control: nothing was committed there before it was in the log.
+func TestSourceKilledBeforeCommit(t *testing.T) {
+	path, err := armable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker, err := brokertest.NATS(t.TempDir())
+	if errors.Is(err, brokertest.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Stop)
+	x := &sourcing{broker: broker, bus: &natsBus{addr: broker.Addr}, order: map[string][]numbered{}}
+	defer x.bus.close()
+	entry, err := x.bus.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "sources.yaml")
+	if err := os.WriteFile(file, []byte("sources:\n- "+entry+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.rig = newRig(t, "--sources-file", file)
+	x.options.Binary, x.options.Env = path, []string{"FAILPOINT=" + string(failpoint.Taken) + ":1"}
+	server := x.start()
+	x.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, each: x.arrived})
+	const events = 20
+	for n := range events {
+		event := oracle.Event{ID: fmt.Sprintf("k-%d", n), Company: "c1", Topic: "conversation", ObjectID: "k", Data: fmt.Sprint(n)}
+		x.oracle.Publishing(event)
+		x.putUntil("k", publication(&event))
+		x.oracle.Answered(event.ID, oracle.Acked)
+	}
+	select {
+	case <-server.Ended():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the server did not reach the point")
+	}
+	x.leaves(server)
+	x.oracle.Crashed(time.Now())
+	x.options.Env = nil
+	x.start()
+	x.settled([]string{"c1"}, time.Minute)
+	x.judge(0, 1)
+	x.ordered(t)
+	eventually(t, time.Minute, "what was in the log comes again", func() bool {
+		var sources struct {
+			Data []struct{ Accepted, Duplicates int64 }
+		}
+		x.ask(http.MethodGet, "/v1/sources", "", "", &sources)
+		return sources.Data[0].Duplicates > 0 && sources.Data[0].Accepted < events
+	})
 }

@@ -66,7 +66,7 @@ func ReadFile(path string, kinds map[string]Kind) ([]Definition, error) {
 // Parse is [ReadFile] for what stands in the file.
 func Parse(data []byte, kinds map[string]Kind) ([]Definition, error) {
 	var file struct {
-		Sources []yaml.Node `yaml:"sources"`
+		Sources yaml.Node `yaml:"sources"`
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithKnownFields())
 	if err != nil {
@@ -82,13 +82,16 @@ func Parse(data []byte, kinds map[string]Kind) ([]Definition, error) {
 	if err := loader.Load(&more); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more than one document in the file")
 	}
-	if len(file.Sources) > maxSources {
+	entries := file.Sources.Content
+	switch {
+	case file.Sources.Kind != yaml.SequenceNode:
+		return nil, errors.New("sources: must be a list")
+	case len(entries) > maxSources:
 		return nil, fmt.Errorf("sources: there may be %d", maxSources)
 	}
 	var list []Definition
 	var wrong []error
-	for i := range file.Sources {
-		n := &file.Sources[i]
+	for i, n := range entries {
 		d, err := entry(n, kinds)
 		if slices.ContainsFunc(list, func(o Definition) bool { return o.Name == d.Name }) && err == nil {
 			err = errors.New("name: stands there twice")

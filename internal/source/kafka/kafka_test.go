@@ -82,7 +82,7 @@ func (x *topic) remove() {
 	x.Helper()
 	q := kmsg.NewPtrDeleteTopicsRequest()
 	t := kmsg.NewDeleteTopicsRequestTopic()
-	t.Topic = kmsg.StringPtr(x.name)
+	t.Topic = new(x.name)
 	q.Topics = append(q.Topics, t)
 	if _, err := q.RequestWith(x.Context(), x.client); err != nil {
 		x.Fatal(err)
