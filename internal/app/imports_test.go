@@ -62,7 +62,6 @@ var layers = map[string]layer{
 	"source":            {"hook failpoint intake store", "what brings events from elsewhere hands them over, and knows nothing of the log"},
 	"source/kafka":      {"hook intake source", "one package speaks to Kafka"},
 	"source/nats":       {"hook intake source", "one package speaks to NATS"},
-	"source/rabbitmq":   {"hook intake source", "one package speaks to RabbitMQ"},
 	"source/brokertest": {"", "whoever needs a broker to throw away decides what is put into it"},
 	"intake":            {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
 	"deliver":           {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
@@ -81,7 +80,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/kafka source/nats source/outbox source/rabbitmq deliver upkeep httpapi console mcp",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/kafka source/nats source/outbox deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {
@@ -91,6 +90,7 @@ var layers = map[string]layer{
 
 	"webhook":             {"hook wire", "receivers import it"},
 	"webhook/webhooktest": {"hook wire webhook", "receivers' tests import it"},
+	"inbox":               {"client webhook", "receivers import it, and it speaks to whichever driver they have"},
 	"outbox":              {"", "producers import it, and it speaks to whichever driver they have"},
 	"client":              {"hook", "other programs import it, and the API's answers are its types"},
 	"cmd/atlas-webhooks":  {"cli app", "main only starts the command line"},
@@ -102,7 +102,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"github.com/jackc/", "store/postgres store/postgrestest source/outbox", "one package speaks to Postgres, one to a Postgres of its own, and one to that of producers"},
 	{"github.com/go-sql-driver/", "source/outbox source/mariadbtest", "one package speaks to the MariaDB of producers, and one to a MariaDB of its own"},
 	{"github.com/pressly/goose", "store/sqlite store/postgres store/schema", "the engines take the steps of their schema"},
-	{"database/sql", "store/sqlite store/postgres store/log source/outbox source/mariadbtest outbox", "the engines and the reader of outboxes speak SQL, one scan borrows bytes, and producers have transactions"},
+	{"database/sql", "inbox store/sqlite store/postgres store/log source/outbox source/mariadbtest outbox", "the engines and the reader of outboxes speak SQL, one scan borrows bytes, and producers have transactions"},
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},
 	{"github.com/spf13/", "cli config", "flags are read at the edge"},
 	{"github.com/caarlos0/env", "config", "one package reads the environment"},
@@ -114,13 +114,12 @@ var confined = []struct{ prefix, to, why string }{
 	{"github.com/modelcontextprotocol/", "mcp cli", "one package speaks to agents, and the command gives it a pipe"},
 	{"github.com/twmb/franz-go", "source/kafka", "one package speaks to Kafka, by the client that shows offsets and rebalances as they are"},
 	{"github.com/nats-io/", "source/nats", "one package speaks to NATS, by its own client"},
-	{"github.com/rabbitmq/", "source/rabbitmq", "one package speaks to RabbitMQ, by its own client, which leaves acknowledging to us"},
 	{"github.com/expr-lang/", "filter", "one package runs what strangers wrote"},
 	{"github.com/santhosh-tekuri/jsonschema", "topic/schema", "one package checks documents, by steps that it counts"},
 }
 
 // standardOnly are linked into other people's receivers: nothing from outside the standard library.
-var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client", "outbox"}
+var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client", "inbox", "outbox"}
 
 // violations compares what packages import (all import paths, by name of the package as in layers)
 // with the tables above.
