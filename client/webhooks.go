@@ -32,8 +32,10 @@ type Webhook struct {
 	TimeoutMS              int64             `json:"timeout_ms"`
 	RetryScheduleSeconds   []float64         `json:"retry_schedule_seconds"` // delays after the first attempt
 	HTTPVersion            HTTPVersion       `json:"http_version" enum:"auto,1.1"`
-	IncludeChanges         bool              `json:"include_changes"` // bodies say what changed, where the event knows
-	TLSCompat              bool              `json:"tls_compat"`      // TLS without the key shares that old middleboxes swallow
+	IncludeChanges         bool              `json:"include_changes"`   // bodies say what changed, where the event knows
+	SignatureEd25519       bool              `json:"signature_ed25519"` // webhook-signature also carries v1a, by the company's key
+	HTTPSignature          bool              `json:"http_signature"`    // requests are signed by RFC 9421 as well
+	TLSCompat              bool              `json:"tls_compat"`        // TLS without the key shares that old middleboxes swallow
 	Filter                 *string           `json:"filter"`
 	FilterProblem          *string           `json:"filter_problem,omitempty" doc:"Only in the answer about one webhook, and only while the filter cannot be used, which another version saved: why. Until it is changed every event of its topics matches."`
 	StandardWebhooks       bool              `json:"standard_webhooks" doc:"Whether its requests carry the three webhook-* headers of the Standard Webhooks specification."`
@@ -159,6 +161,8 @@ type WebhookCreate struct {
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	IncludeChanges       bool              `json:"include_changes,omitempty"`
 	TLSCompat            bool              `json:"tls_compat,omitempty"`
+	SignatureEd25519     bool              `json:"signature_ed25519,omitempty"`
+	HTTPSignature        bool              `json:"http_signature,omitempty"`
 	Filter               string            `json:"filter,omitempty"`
 	StartAt              *time.Time        `json:"start_at,omitempty"` // begin with the events accepted from then on
 }
@@ -183,6 +187,8 @@ type WebhookUpdate struct {
 	RetryScheduleSeconds []float64         `json:"retry_schedule_seconds,omitzero"`
 	IncludeChanges       *bool             `json:"include_changes,omitempty"`
 	TLSCompat            *bool             `json:"tls_compat,omitempty"`
+	SignatureEd25519     *bool             `json:"signature_ed25519,omitempty"`
+	HTTPSignature        *bool             `json:"http_signature,omitempty"`
 	HTTPVersion          HTTPVersion       `json:"http_version,omitempty"`
 	Filter               Change[string]    `json:"filter,omitzero"`
 

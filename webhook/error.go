@@ -23,6 +23,10 @@ const (
 	SecretMissing      Code = "secret_missing"   // the verifier has none, or an empty one
 	SecretMalformed    Code = "secret_malformed" // Standard only: none of the secrets can be one
 	SchemeUnknown      Code = "scheme_unknown"
+	KeysMissing        Code = "keys_missing"     // Ed25519 only: the verifier has no set of keys
+	KeyMissing         Code = "key_missing"      // Ed25519 only: the request names none
+	KeyUnknown         Code = "key_unknown"      // Ed25519 only: it is not in the set
+	KeysUnavailable    Code = "keys_unavailable" // Ed25519 only: the set cannot be fetched now
 )
 
 // Error returns the code's text.

@@ -24,7 +24,7 @@ func FromContext(ctx context.Context) (*Event, bool) {
 // their body to be read as if nobody had. The others are answered with the error's code as
 // text, which Atlas shows to the subscription's owner: 401, or 413 and 400 for a body that is too
 // large or does not arrive, 422 for a genuine one that is no event. A verifier that could verify
-// nothing (no secret) answers 500.
+// nothing (no secret) answers 500, one that cannot fetch the keys 503.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		event, body, err := v.read(w, r)
@@ -67,6 +67,8 @@ var statusOf = map[Code]int{
 	SecretMissing:   http.StatusInternalServerError,
 	SecretMalformed: http.StatusInternalServerError,
 	SchemeUnknown:   http.StatusInternalServerError,
+	KeysMissing:     http.StatusInternalServerError,
+	KeysUnavailable: http.StatusServiceUnavailable, // to be sent again
 }
 
 func answer(w http.ResponseWriter, err error) {

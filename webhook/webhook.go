@@ -58,6 +58,9 @@ const (
 	// Standard verifies webhook-signature by the Standard Webhooks specification instead. It needs
 	// a secret of whsec_ and base64.
 	Standard Scheme = "standard"
+	// Ed25519 verifies the signature v1a of webhook-signature by the public key that the request names. It needs
+	// Keys, and no secret: of a webhook with signature_ed25519.
+	Ed25519 Scheme = "ed25519"
 )
 
 // DefaultTolerance is how far the signed time may lie from now, in either direction.
@@ -71,6 +74,7 @@ type Verifier struct {
 	// be empty.
 	Secrets   []string
 	Scheme    Scheme           // "" is Hex
+	Keys      *KeySet          // of Ed25519, which needs no secret
 	Format    Format           // the subscription's data_format; "" tells it from each body, see [Event.Data]
 	Tolerance time.Duration    // 0 is DefaultTolerance; below 0 the time is not checked
 	Now       func() time.Time // nil is time.Now
@@ -99,9 +103,12 @@ func (v *Verifier) Verify(header http.Header, body []byte) (*Event, error) {
 	}
 	var signed signedParts
 	var err error
-	if v.Scheme == Standard {
+	switch v.Scheme {
+	case Ed25519:
+		signed, err = v.verifyEd25519(header, body)
+	case Standard:
 		signed, err = v.verifyStandard(header, body)
-	} else {
+	default:
 		signed, err = v.verifyAtlas(header, body)
 	}
 	if err != nil {
@@ -116,7 +123,7 @@ func (v *Verifier) Verify(header http.Header, body []byte) (*Event, error) {
 	}
 	event.SignedAt, event.Signature = signed.at, signed.signature
 	event.readHeader(header)
-	if v.Scheme == Standard || signed.sameSecond(header) && v.standardSigned(header, body) {
+	if v.Scheme == Standard || v.Scheme == Ed25519 || signed.sameSecond(header) && v.standardSigned(header, body) {
 		event.ID, event.IDVerified = header.Get(wire.HeaderStandardID), true
 	}
 	return event, nil
@@ -137,6 +144,12 @@ func (s signedParts) sameSecond(header http.Header) bool {
 
 // check finds what is wrong with the verifier itself.
 func (v *Verifier) check() error {
+	if v.Scheme == Ed25519 {
+		if v.Keys == nil {
+			return refuse(KeysMissing, "no set of public keys was given")
+		}
+		return nil
+	}
 	if len(v.Secrets) == 0 || slices.Contains(v.Secrets, "") {
 		return refuse(SecretMissing, "no secret was given, or an empty one, which would let anybody sign")
 	}
@@ -245,17 +258,20 @@ func (v *Verifier) checkTime(at time.Time) error {
 	case tolerance == 0:
 		tolerance = DefaultTolerance
 	}
-	now := time.Now
-	if v.Now != nil {
-		now = v.Now
-	}
-	switch age := now().Sub(at); {
+	switch age := v.now().Sub(at); {
 	case age > tolerance:
 		return &Error{Code: TimestampTooOld, Detail: "it was signed " + roughly(age) + " ago, more than " + tolerance.String(), Age: age}
 	case age < -tolerance:
 		return &Error{Code: TimestampTooNew, Detail: "it was signed " + roughly(-age) + " in the future, more than " + tolerance.String(), Age: age}
 	}
 	return nil
+}
+
+func (v *Verifier) now() time.Time {
+	if v.Now != nil {
+		return v.Now()
+	}
+	return time.Now()
 }
 
 func roughly(d time.Duration) string { return d.Round(time.Second).String() }

@@ -10,7 +10,7 @@ import (
 )
 
 func (p *Program) keys() *cobra.Command {
-	return group("keys", "List, create and revoke a company's API keys", p.keysList(), p.keysCreate(), p.keysRevoke())
+	return group("keys", "List, create and revoke a company's API keys; its signing keys", p.keysList(), p.keysCreate(), p.keysRevoke(), p.keysSigning())
 }
 
 func (p *Program) keysList() *cobra.Command {
@@ -57,6 +57,41 @@ func (p *Program) keysCreate() *cobra.Command {
 			return err
 		}
 		return p.thing(made, field{"id", made.ID}, field{"key", made.Key}, field{"scope", string(made.Scope)}, field{"expires", show(made.ExpiresAt)})
+	})
+}
+
+func (p *Program) keysSigning() *cobra.Command {
+	rotate := false
+	cmd := &cobra.Command{
+		Use: "signing", Short: "List a company's public keys for signatures without a shared secret, or rotate them", Args: cobra.NoArgs,
+		Long: "List the public keys of a company that receivers verify v1a and HTTP message signatures with, newest first. " +
+			"With --rotate the next one is published, which signs from a day from now on.",
+		Example: example("atlas-webhooks keys signing --company c1", "atlas-webhooks keys signing --company c1 --rotate"),
+	}
+	cmd.Flags().BoolVar(&rotate, "rotate", false, "publish the next key")
+	return p.remote(cmd, func(ctx context.Context, api *caller, _ []string) error {
+		company, err := api.company(ctx)
+		if err != nil {
+			return err
+		}
+		if rotate {
+			k, err := api.RotateSigningKey(ctx, company)
+			if err != nil {
+				return err
+			}
+			return p.thing(k, field{"kid", k.KID}, field{"signs from", when(k.ActiveFrom)}, field{"pem", k.PEM})
+		}
+		list, err := api.SigningKeys(ctx, company)
+		if err != nil {
+			return err
+		}
+		return listing(p, "KID SIGNS-FROM X", func(yield func(client.SigningKey, error) bool) {
+			for _, k := range list {
+				if !yield(k, nil) {
+					return
+				}
+			}
+		}, 0, func(k client.SigningKey) []string { return []string{k.KID, when(k.ActiveFrom), k.X} })
 	})
 }
 

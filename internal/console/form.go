@@ -42,7 +42,7 @@ type topicGroup struct {
 
 // advancedFields are folded away until somebody needs them.
 var advancedFields = []string{
-	"headers", "ordering", "rate_limit_per_second", "timeout_ms", "retry_schedule_seconds", "signature_scheme", "data_format", "max_concurrency", "http_version", "tls_compat", "include_changes", "signing_secret",
+	"headers", "ordering", "rate_limit_per_second", "timeout_ms", "retry_schedule_seconds", "signature_scheme", "data_format", "max_concurrency", "http_version", "tls_compat", "include_changes", "signature_ed25519", "http_signature", "signing_secret",
 	"start_at", "metadata",
 }
 
@@ -113,7 +113,7 @@ func formOf(w *client.Webhook) *webhookForm {
 	f := &webhookForm{ID: w.ID, Events: w.Events, Values: map[string]string{
 		"endpoint": w.Endpoint, "description": w.Description, "ordering": string(w.Ordering), "signature_scheme": string(w.SignatureScheme), "data_format": string(w.DataFormat),
 		"timeout_ms": strconv.FormatInt(w.TimeoutMS, 10), "max_concurrency": strconv.Itoa(w.MaxConcurrency), "http_version": string(w.HTTPVersion),
-		"tls_compat": strconv.FormatBool(w.TLSCompat), "include_changes": strconv.FormatBool(w.IncludeChanges),
+		"tls_compat": strconv.FormatBool(w.TLSCompat), "include_changes": strconv.FormatBool(w.IncludeChanges), "signature_ed25519": strconv.FormatBool(w.SignatureEd25519), "http_signature": strconv.FormatBool(w.HTTPSignature),
 	}}
 	if w.Filter != nil {
 		f.Values["filter"] = *w.Filter
@@ -138,7 +138,7 @@ func formOf(w *client.Webhook) *webhookForm {
 // formFields are the texts of the form.
 var formFields = []string{
 	"endpoint", "description", "filter", "headers", "ordering", "rate_limit_per_second", "timeout_ms", "max_concurrency",
-	"retry_schedule_seconds", "signature_scheme", "data_format", "http_version", "tls_compat", "include_changes", "signing_secret", "start_at", "metadata",
+	"retry_schedule_seconds", "signature_scheme", "data_format", "http_version", "tls_compat", "include_changes", "signature_ed25519", "http_signature", "signing_secret", "start_at", "metadata",
 }
 
 // readForm reads what was posted.
@@ -165,9 +165,9 @@ func (f *webhookForm) settings(change bool) map[string]any {
 	for _, name := range []string{"description", "ordering", "signature_scheme", "data_format", "http_version"} {
 		text(name)
 	}
-	for _, name := range []string{"tls_compat", "include_changes"} {
-		if set := f.Values[name]; set != "" {
-			in[name] = set == "true"
+	for _, name := range []string{"tls_compat", "include_changes", "signature_ed25519", "http_signature"} {
+		if value := f.Values[name]; value != "" {
+			in[name] = value == "true"
 		}
 	}
 	if !change {

@@ -12,17 +12,18 @@ import (
 
 // Prefixes of our ids.
 const (
-	EventPrefix   = "evt"
-	WebhookPrefix = "wh"
-	KeyPrefix     = "key"
-	ReplayPrefix  = "rpl"
-	LinkPrefix    = "lnk"
-	NodePrefix    = "node"
-	AuditPrefix   = "aud"
-	NoticePrefix  = "ntc"
-	TestPrefix    = "tst"
-	ChangePrefix  = "chg"
-	DeadPrefix    = "dlt"
+	EventPrefix      = "evt"
+	WebhookPrefix    = "wh"
+	KeyPrefix        = "key"
+	ReplayPrefix     = "rpl"
+	LinkPrefix       = "lnk"
+	NodePrefix       = "node"
+	AuditPrefix      = "aud"
+	NoticePrefix     = "ntc"
+	TestPrefix       = "tst"
+	ChangePrefix     = "chg"
+	DeadPrefix       = "dlt"
+	SigningKeyPrefix = "sig"
 )
 
 var ids struct {

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -85,6 +86,9 @@ type Webhook struct {
 	HTTPVersion     HTTPVersion
 	IncludeChanges  bool            // its bodies say what changed, where the event knows
 	TLSCompat       bool            // TLS without the key shares that old middleboxes swallow
+	Ed25519         bool            // webhook-signature also carries v1a, by the company's key
+	HTTPSignature   bool            // requests are signed by RFC 9421 as well, by the same key
+	SigningKeys     []SigningKey    // the company's, the earliest first, filled in where one of these asks for them
 	RetrySchedule   []time.Duration // delays after the first attempt
 	Secrets         Secrets
 	Version         int64 // counts changes; the ETag
@@ -98,7 +102,32 @@ func (w *Webhook) AsksOtherwise(before *Webhook, now time.Time) bool {
 	secret, _ := w.Secrets.At(now)
 	known, _ := before.Secrets.At(now)
 	return w.Endpoint != before.Endpoint || secret != known || w.Scheme != before.Scheme || w.Format != before.Format || w.IncludeChanges != before.IncludeChanges ||
-		!slices.Equal(w.Headers, before.Headers) || w.Timeout != before.Timeout || w.HTTPVersion != before.HTTPVersion || w.TLSCompat != before.TLSCompat
+		!slices.Equal(w.Headers, before.Headers) || w.Timeout != before.Timeout || w.HTTPVersion != before.HTTPVersion || w.TLSCompat != before.TLSCompat ||
+		w.Ed25519 != before.Ed25519 || w.HTTPSignature != before.HTTPSignature
+}
+
+// SignsWithKey says that requests are signed by a key of the company, besides the secret.
+func (w *Webhook) SignsWithKey() bool { return w.Ed25519 || w.HTTPSignature }
+
+// SigningKey is a pair of ed25519 keys of a company, for signatures that need no shared secret.
+type SigningKey struct {
+	ID      string // the kid that receivers know
+	Public  ed25519.PublicKey
+	Private ed25519.PrivateKey // nil where only what is public was asked for
+	From    time.Time          // it signs from then on, until the next one does
+}
+
+// SigningKeyAt is the key that signs at an instant; nil for none.
+func (w *Webhook) SigningKeyAt(now time.Time) *SigningKey {
+	for i := len(w.SigningKeys) - 1; i >= 0; i-- {
+		if !now.Before(w.SigningKeys[i].From) {
+			return &w.SigningKeys[i]
+		}
+	}
+	if len(w.SigningKeys) > 0 {
+		return &w.SigningKeys[0] // the clock was set back
+	}
+	return nil
 }
 
 // Header is one of the owner's own request headers.

@@ -32,6 +32,8 @@ var changing = []struct {
 	{regexp.MustCompile(`aw[cl]_[A-Z2-7]{52}`), "<key>"},
 	{regexp.MustCompile(`"hint":"[A-Z2-7]{4}"`), `"hint":"<hint>"`},
 	{regexp.MustCompile(`[0-9a-f]{64}`), "<signature>"},
+	{regexp.MustCompile(`"x":"[\w-]{43}"`), `"x":"<key>"`},
+	{regexp.MustCompile(`PUBLIC KEY-----\\n[A-Za-z0-9+/=]+\\n`), `PUBLIC KEY-----\n<key>\n`},
 	{regexp.MustCompile(`v1,[A-Za-z0-9+/]{43}=`), "<signature>"},
 }
 
@@ -199,6 +201,10 @@ func (r *recording) walkWebhooks() {
 	r.ask("patch-webhook", 200, made, `{"status":"PAUSED","signature_scheme":"base64","data_format":"object","ordering":"object","http_version":"1.1"}`)
 	r.ask("list-webhooks", 200)
 	r.ask("get-webhook-summary", 200)
+	r.ask("patch-webhook", 200, made, `{"signature_ed25519":true,"http_signature":true}`)
+	r.ask("list-signing-keys", 200, "c1")
+	r.ask("rotate-signing-key", 201, "c1")
+	r.ask("rotate-signing-key", 409, "c1")
 	r.ask("get-secret", 200, made)
 	r.ask("rotate-secret", 200, made, `{"signing_secret":"no_standard_key_but_long"}`)
 	r.ask("rotate-secret", 200, made, `{"force":true}`)

@@ -106,6 +106,7 @@ type API struct {
 	answers  *ingress.Budget // nil: without limit
 
 	forwarder *forwarder
+	published publicKeys // answered to whoever asks
 }
 
 // New returns the API. It panics where a declaration of ours is wrong, which a test finds.
@@ -134,6 +135,7 @@ func New(opt Options) *API {
 	a.deliveryRoutes()
 	a.eventRoutes()
 	a.companyRoutes()
+	a.signingRoutes()
 	a.keyRoutes()
 	a.nodeRoutes()
 	a.sourceRoutes()

@@ -39,6 +39,8 @@ type Settings struct {
 	RetrySchedule   *[]float64         `json:"retry_schedule_seconds,omitempty" maxItems:"50" doc:"Delays after the first attempt. An empty list: no retry."`
 	IncludeChanges  *bool              `json:"include_changes,omitempty" doc:"Bodies say what changed, where the event was published by POST /v1/changes: as a member changes behind data, or at the end of the document in string format."`
 	TLSCompat       *bool              `json:"tls_compat,omitempty" doc:"TLS without post-quantum key shares, for old middleboxes that swallow a first message of two packets."`
+	Ed25519         *bool              `json:"signature_ed25519,omitempty" doc:"webhook-signature carries v1a besides, an ed25519 signature by the company's key, which /.well-known/atlas-webhooks/jwks.json publishes: receivers need no secret for it."`
+	HTTPSignature   *bool              `json:"http_signature,omitempty" doc:"Requests are signed by RFC 9421 besides, by the same key."`
 	HTTPVersion     *string            `json:"http_version,omitempty" enum:"auto,1.1" doc:"auto: HTTP/2 where the receiver chooses it; 1.1: never."`
 	Filter          nullable[string]   `json:"filter,omitzero" doc:"An expression over event and data; null: none."`
 }
@@ -204,6 +206,8 @@ func (c *checked) apply(w *hook.Webhook) error {
 	}
 	set(&w.TLSCompat, c.TLSCompat)
 	set(&w.IncludeChanges, c.IncludeChanges)
+	set(&w.Ed25519, c.Ed25519)
+	set(&w.HTTPSignature, c.HTTPSignature)
 	if c.HTTPVersion != nil {
 		w.HTTPVersion = hook.HTTPVersion(*c.HTTPVersion)
 	}
@@ -220,7 +224,18 @@ func (c *checked) apply(w *hook.Webhook) error {
 	if w.Scheme == hook.SchemePythonDict && w.Format == hook.DataObject {
 		return hook.Invalid("signature_scheme", "scheme_needs_string", "python-dict signs a body whose data is a string: it needs data_format string")
 	}
-	return c.applyHeaders(w)
+	if err := c.applyHeaders(w); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(w.Headers, func(h hook.Header) bool { return ofMessageSignature(h.Name) }); w.HTTPSignature && i >= 0 {
+		return hook.Invalid("headers."+w.Headers[i].Name, "reserved_header", "is a header of http_signature")
+	}
+	return nil
+}
+
+// ofMessageSignature names the headers that http_signature needs, and only it.
+func ofMessageSignature(name string) bool {
+	return strings.EqualFold(name, wire.HeaderSignatureInput) || strings.EqualFold(name, wire.HeaderMessageSignature)
 }
 
 // applyHeaders replaces the headers; a masked value stands for the one that is there.

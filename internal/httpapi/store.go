@@ -32,6 +32,8 @@ type CompanyStore interface {
 	EnsureCompany(ctx context.Context, id string) (*store.Company, error)
 	Company(ctx context.Context, id string) (*store.Company, error)
 	Companies(ctx context.Context, p store.Page) ([]*store.Company, string, error)
+	PublicKeys(ctx context.Context, company hook.CompanyKey) ([]hook.SigningKey, error)
+	RotateSigningKey(ctx context.Context, company hook.CompanyKey, a store.Audit) (hook.SigningKey, error)
 	UpdateCompany(ctx context.Context, id string, change func(*store.Company) error, a store.Audit) (*store.Company, error)
 }
 

@@ -19,7 +19,7 @@ func shapeWebhook(w *hook.Webhook, now time.Time) client.Webhook {
 	s := client.Webhook{
 		ID: w.ID, CompanyID: w.CompanyID, Endpoint: w.Endpoint, Events: w.Topics, Status: w.Status, StatusReason: orNull(w.StatusReason),
 		Description: w.Description, Metadata: client.Object(w.Metadata), SignatureScheme: w.Scheme, DataFormat: w.Format,
-		Headers: map[string]string{}, Ordering: w.Ordering, MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(), HTTPVersion: w.HTTPVersion, TLSCompat: w.TLSCompat, IncludeChanges: w.IncludeChanges,
+		Headers: map[string]string{}, Ordering: w.Ordering, MaxConcurrency: w.MaxConcurrency, TimeoutMS: w.Timeout.Milliseconds(), HTTPVersion: w.HTTPVersion, TLSCompat: w.TLSCompat, IncludeChanges: w.IncludeChanges, SignatureEd25519: w.Ed25519, HTTPSignature: w.HTTPSignature,
 		RetryScheduleSeconds: make([]float64, len(w.RetrySchedule)), Filter: orNull(w.Filter), CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
 	}
 	if len(w.Topics) > 0 {

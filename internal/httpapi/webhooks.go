@@ -289,7 +289,7 @@ func (c *checked) changes() map[string]any {
 	for name, given := range map[string]bool{
 		"description": c.Description != nil, "metadata": c.Metadata != nil, "signature_scheme": c.SignatureScheme != nil, "data_format": c.DataFormat != nil,
 		"headers": c.Headers != nil, "ordering": c.Ordering != nil, "max_concurrency": c.MaxConcurrency != nil, "rate_limit_per_second": c.RateLimit.Given,
-		"timeout_ms": c.TimeoutMS != nil, "retry_schedule_seconds": c.RetrySchedule != nil, "filter": c.Filter.Given, "http_version": c.HTTPVersion != nil, "tls_compat": c.TLSCompat != nil, "include_changes": c.IncludeChanges != nil,
+		"timeout_ms": c.TimeoutMS != nil, "retry_schedule_seconds": c.RetrySchedule != nil, "filter": c.Filter.Given, "http_version": c.HTTPVersion != nil, "tls_compat": c.TLSCompat != nil, "include_changes": c.IncludeChanges != nil, "signature_ed25519": c.Ed25519 != nil, "http_signature": c.HTTPSignature != nil,
 	} {
 		if given {
 			others = append(others, name)

@@ -30,7 +30,7 @@ func TestWebhookLife(t *testing.T) {
 	want := map[string]any{
 		"id": id, "company_id": "c1", "endpoint": "https://example.com/hooks", "event": "conversation.status", "events": []any{"conversation.status"},
 		"status": "ACTIVE", "status_reason": nil, "description": "", "metadata": map[string]any{}, "signature_scheme": "hex", "data_format": "string",
-		"headers": map[string]any{}, "ordering": "relaxed", "max_concurrency": 64.0, "rate_limit_per_second": nil, "timeout_ms": 15000.0, "tls_compat": false, "include_changes": false,
+		"headers": map[string]any{}, "ordering": "relaxed", "max_concurrency": 64.0, "rate_limit_per_second": nil, "timeout_ms": 15000.0, "tls_compat": false, "include_changes": false, "signature_ed25519": false, "http_signature": false,
 		"retry_schedule_seconds": []any{5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0}, "filter": nil, "http_version": "auto",
 		"standard_webhooks": true, "standard_webhooks_reason": nil, "warnings": []any{},
 	}

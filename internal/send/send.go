@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -161,7 +162,23 @@ func (s *Sender) sign(ctx context.Context, to *[]byte, r *Request, result *Resul
 		Attempt: r.Attempt, Sequence: r.Sequence, Test: r.Kind == hook.Test, Replay: r.ReplayID, Trace: r.Trace,
 		Scheme: r.Webhook.Scheme, Secret: secret, Other: other, UserAgent: s.userAgent, Custom: r.Webhook.Headers,
 	}
+	if r.Webhook.SignsWithKey() {
+		if err := sealing(&request, r.Webhook, now); err != nil {
+			return err
+		}
+	}
 	*to, err = request.AppendHeader((*to)[:0])
+	return err
+}
+
+// sealing adds what signs by the company's key.
+func sealing(to *wire.Request, w *hook.Webhook, now time.Time) (err error) {
+	if to.Key, to.Ed25519 = w.SigningKeyAt(now), w.Ed25519; to.Key == nil {
+		return errors.New("the company has no signing key")
+	}
+	if w.HTTPSignature {
+		to.URL, err = url.Parse(w.Endpoint)
+	}
 	return err
 }
 

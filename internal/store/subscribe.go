@@ -159,21 +159,31 @@ func (s *Store) Twins(ctx context.Context, w *hook.Webhook) (ids []string, err e
 }
 
 func (s *Store) insertWebhook(ctx context.Context, q sql.Tx, w *hook.Webhook, changed int64) error {
+	if w.SignsWithKey() {
+		if err := s.ensureSigningKey(ctx, q, w.Company); err != nil {
+			return err
+		}
+	}
 	_, err := q.Exec(ctx, `
 		INSERT INTO webhooks (key, id, company, partition, created_at, endpoint, endpoint_version, endpoint_since, status, status_reason, topics, filter,
 			description, metadata, signature_scheme, data_format, headers, ordering, max_concurrency, rate_limit, timeout_ms, retry_schedule,
-			secret, previous_secret, previous_expires_at, secret_activated, version, changed, updated_at, http_version, tls_compat, include_changes)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
+			secret, previous_secret, previous_expires_at, secret_activated, version, changed, updated_at, http_version, tls_compat, include_changes, signature_ed25519, http_signature)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)`,
 		append([]any{int64(w.Key), w.ID, int64(w.Company), int64(w.Partition), sql.Micros(w.CreatedAt)}, s.webhookValues(w, changed)...)...)
 	return err
 }
 
 func (s *Store) saveWebhook(ctx context.Context, q sql.Tx, w *hook.Webhook, changed int64) error {
+	if w.SignsWithKey() {
+		if err := s.ensureSigningKey(ctx, q, w.Company); err != nil {
+			return err
+		}
+	}
 	_, err := q.Exec(ctx, `
 		UPDATE webhooks SET endpoint = $2, endpoint_version = $3, endpoint_since = $4, status = $5, status_reason = $6, topics = $7, filter = $8,
 			description = $9, metadata = $10, signature_scheme = $11, data_format = $12, headers = $13, ordering = $14, max_concurrency = $15,
 			rate_limit = $16, timeout_ms = $17, retry_schedule = $18, secret = $19, previous_secret = $20, previous_expires_at = $21,
-			secret_activated = $22, version = $23, changed = $24, updated_at = $25, http_version = $26, tls_compat = $27, include_changes = $28
+			secret_activated = $22, version = $23, changed = $24, updated_at = $25, http_version = $26, tls_compat = $27, include_changes = $28, signature_ed25519 = $29, http_signature = $30
 		WHERE key = $1`,
 		append([]any{int64(w.Key)}, s.webhookValues(w, changed)...)...)
 	return err
@@ -195,7 +205,7 @@ func (s *Store) webhookValues(w *hook.Webhook, changed int64) []any {
 		w.Endpoint, w.EndpointVersion, sql.Micros(w.EndpointSince), string(w.Status), w.StatusReason, string(topics), w.Filter,
 		w.Description, metadata, string(w.Scheme), string(w.Format), s.seal(headers, w.ID, fieldHeaders), string(w.Ordering), int64(w.MaxConcurrency),
 		w.RateLimit, w.Timeout.Milliseconds(), formatSchedule(w.RetrySchedule), s.seal([]byte(w.Secrets.Current), w.ID, fieldSecret), previous, expires,
-		sql.Flag(w.Secrets.Activated), w.Version, changed, sql.Micros(w.UpdatedAt), string(w.HTTPVersion), sql.Flag(w.TLSCompat), sql.Flag(w.IncludeChanges),
+		sql.Flag(w.Secrets.Activated), w.Version, changed, sql.Micros(w.UpdatedAt), string(w.HTTPVersion), sql.Flag(w.TLSCompat), sql.Flag(w.IncludeChanges), sql.Flag(w.Ed25519), sql.Flag(w.HTTPSignature),
 	}
 }
 

@@ -195,7 +195,7 @@ func webhookKeys(ctx context.Context, q sql.Tx, company hook.CompanyKey, f Webho
 
 const webhookColumns = `w.key, w.id, w.company, c.id, w.partition, w.endpoint, w.endpoint_version, w.endpoint_since, w.status, w.status_reason,
 	w.topics, w.filter, w.description, w.metadata, w.signature_scheme, w.data_format, w.headers, w.ordering, w.max_concurrency, w.rate_limit,
-	w.timeout_ms, w.retry_schedule, w.http_version, w.tls_compat, w.include_changes, w.secret, w.previous_secret, w.previous_expires_at, w.secret_activated, w.version, w.created_at, w.updated_at, c.allow_networks`
+	w.timeout_ms, w.retry_schedule, w.http_version, w.tls_compat, w.include_changes, w.secret, w.previous_secret, w.previous_expires_at, w.secret_activated, w.version, w.created_at, w.updated_at, c.allow_networks, w.signature_ed25519, w.http_signature`
 
 func (s *Store) webhookByKey(ctx context.Context, q sql.Tx, key hook.WebhookKey) (*hook.Webhook, error) {
 	return s.webhookWhere(ctx, q, `w.key = $1`, int64(key))
@@ -217,6 +217,9 @@ func (s *Store) webhookWhere(ctx context.Context, q sql.Tx, condition string, ar
 	if w == nil {
 		return nil, hook.NotFound("webhook")
 	}
+	if err := s.addSigningKeys(ctx, q, w); err != nil {
+		return nil, fmt.Errorf("read webhook: %w", err)
+	}
 	return w, nil
 }
 
@@ -235,7 +238,7 @@ func (s *Store) scanWebhook(r sql.Rows) (*hook.Webhook, error) {
 	var expires *int64
 	if err := r.Scan(&w.Key, &w.ID, &w.Company, &w.CompanyID, &w.Partition, &w.Endpoint, &w.EndpointVersion, &since, &w.Status, &w.StatusReason,
 		&topics, &w.Filter, &w.Description, &metadata, &w.Scheme, &w.Format, &headers, &w.Ordering, &w.MaxConcurrency, &w.RateLimit,
-		&timeout, &schedule, &w.HTTPVersion, &compat, &changes, &secret, &previous, &expires, &activated, &w.Version, &created, &updated, &networks); err != nil {
+		&timeout, &schedule, &w.HTTPVersion, &compat, &changes, &secret, &previous, &expires, &activated, &w.Version, &created, &updated, &networks, &w.Ed25519, &w.HTTPSignature); err != nil {
 		return nil, err
 	}
 	w.EndpointSince, w.CreatedAt, w.UpdatedAt = sql.FromMicros(since), sql.FromMicros(created), sql.FromMicros(updated)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,13 @@ type Request struct {
 	// Secret signs the Atlas header; Other, "" outside a rotation, signs webhook-signature beside
 	// it. They are what [hook.Secrets.At] answers.
 	Secret, Other string
-	UserAgent     string        // as [UserAgent] makes it
-	Custom        []hook.Header // the owner's, as [ValidateHeaders] let them pass
+	// Key signs by ed25519 besides; nil for none. Ed25519 asks for v1a in webhook-signature, URL, where it is
+	// not nil, for a signature of the message by RFC 9421: it is where the request goes.
+	Key       *hook.SigningKey
+	Ed25519   bool
+	URL       *url.URL
+	UserAgent string        // as [UserAgent] makes it
+	Custom    []hook.Header // the owner's, as [ValidateHeaders] let them pass
 }
 
 // UserAgent is the product's name and version, as every request carries it.
@@ -69,6 +75,12 @@ func (r *Request) AppendHeader(to []byte) ([]byte, error) {
 		h.ours(HeaderTraceparent, r.Trace)
 	}
 	h.standard(r)
+	if r.Key != nil {
+		h.text(HeaderKeyID, r.Key.ID)
+		if r.URL != nil {
+			h.message(r)
+		}
+	}
 	return h.b, nil
 }
 
@@ -146,24 +158,37 @@ func (h *lines) sign(r *Request) (err error) {
 // standard appends the headers of the Standard Webhooks specification.
 func (h *lines) standard(r *Request) {
 	seconds := StandardSeconds(r.Timestamp)
-	signed := false
-	for _, secret := range [...]string{r.Secret, r.Other} {
-		var room [maxStandardKey]byte
-		key, ok := appendStandardKey(room[:0], secret)
-		if !ok {
-			continue
-		}
-		if signed {
-			h.b = append(h.b, ' ')
-		} else {
+	begun, signed := false, false
+	begin := func() {
+		if !begun {
 			h.text(HeaderStandardID, r.EventID)
 			h.ours(HeaderStandardTimestamp, seconds)
+			begun = true
+		}
+	}
+	next := func() {
+		if begin(); signed {
+			h.b = append(h.b, ' ')
+		} else {
 			h.begin(HeaderStandardSignature)
 		}
-		h.b = appendStandard(h.b, key, r.EventID, seconds, r.Body)
 		signed = true
+	}
+	for _, secret := range [...]string{r.Secret, r.Other} {
+		var room [maxStandardKey]byte
+		if key, ok := appendStandardKey(room[:0], secret); ok {
+			next()
+			h.b = appendStandard(h.b, key, r.EventID, seconds, r.Body)
+		}
+	}
+	if r.Key != nil && r.Ed25519 {
+		next()
+		h.b = append(h.b, SignEd25519(r.Key.Private, r.EventID, seconds, r.Body)...)
 	}
 	if signed {
 		h.end()
+	}
+	if r.Key != nil && r.URL != nil {
+		begin() // what the signature of the message covers
 	}
 }

@@ -37,9 +37,13 @@ const (
 	HeaderSequence           = "X-Atlas-Webhook-Sequence"
 	HeaderTest               = "X-Atlas-Webhook-Test"
 	HeaderReplay             = "X-Atlas-Webhook-Replay"
-	HeaderStandardID         = "Webhook-Id"        // signed by HeaderStandardSignature
-	HeaderStandardTimestamp  = "Webhook-Timestamp" // whole seconds
-	HeaderStandardSignature  = "Webhook-Signature" // space-separated during a rotation
+	HeaderStandardID         = "Webhook-Id"             // signed by HeaderStandardSignature
+	HeaderStandardTimestamp  = "Webhook-Timestamp"      // whole seconds
+	HeaderStandardSignature  = "Webhook-Signature"      // space-separated during a rotation
+	HeaderKeyID              = "X-Atlas-Webhook-Key-Id" // of the public key that verifies v1a and Signature
+	HeaderContentDigest      = "Content-Digest"
+	HeaderSignatureInput     = "Signature-Input" // of RFC 9421, as the next
+	HeaderMessageSignature   = "Signature"
 	HeaderTraceparent        = "Traceparent"
 	HeaderContentType        = "Content-Type"
 	HeaderUserAgent          = "User-Agent"

@@ -36,7 +36,7 @@ func Run(t *testing.T, open Open) {
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
 		companiesAppearOnce, companyChanges, topicsAreKept, checksAreCounted, changesAreKept, topicsOfAFile, deadLettersAreKept, deadLettersAreBounded, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRepaired, webhookRules, webhookStartsInThePast, webhookActivation,
-		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire,
+		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire, signingKeysRotate,
 		eventsAreListed, offsetsOfTimes,
 		scheduledEnter, scheduledIdsAreTaken, scheduledAcrossPartitions, scheduledEnterOnce, scheduledAreCapped, scheduledAreCancelled, cancelledInTheLog, cancelledAreSkippedLater, skipsAreRecorded,
 		deliveryStatuses, deliveriesByStatus, deliveriesPage, deliveriesByObject, deliverySequences, deliveryDetail, deliveriesEndEarly,

@@ -43,8 +43,9 @@ var tables = []copied{
 	table("audit", "company", "id", `id company=company at actor action object request_id detail address`, nil),
 	table("idempotency", "company", "company key", `company=company key route digest status answer created_at`, (*copying).mendAnswer),
 	table("webhooks", "company", "key", `key=webhook id company=company partition=partition endpoint endpoint_version endpoint_since status status_reason topics filter
-		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version tls_compat include_changes secret previous_secret
+		description metadata signature_scheme data_format headers ordering max_concurrency rate_limit timeout_ms retry_schedule http_version tls_compat include_changes signature_ed25519 http_signature secret previous_secret
 		previous_expires_at secret_activated version changed=zero created_at updated_at deleted_at`, nil),
+	table("signing_keys", "company", "id", `id company=company public private active_from created_at`, nil),
 	table("rules", "webhook", "webhook from_offset", `webhook=webhook from_offset=offset topics filter leap`, nil),
 	table("cursors", "webhook", "webhook", roled(log.Cursors.List(), log.Gates.List()[1:]), (*copying).mendCursor),
 	table("events", "company", "partition offset", `partition=partition `+roled(log.Events.List()), nil),
