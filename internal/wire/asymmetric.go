@@ -30,9 +30,13 @@ const messageAge = 5
 func (h *lines) message(r *Request) {
 	digest := sha256.Sum256(r.Body)
 	values := []struct{ name, value string }{
-		{"@method", "POST"}, {"@authority", authority(r.URL)}, {"@path", path(r.URL)},
-		{"content-digest", "sha-256=:" + base64.StdEncoding.EncodeToString(digest[:]) + ":"}, {"content-type", ContentType},
-		{"webhook-id", r.EventID}, {"webhook-timestamp", StandardSeconds(r.Timestamp)},
+		{"@method", "POST"},
+		{"@authority", authority(r.URL)},
+		{"@path", path(r.URL)},
+		{"content-digest", "sha-256=:" + base64.StdEncoding.EncodeToString(digest[:]) + ":"},
+		{"content-type", ContentType},
+		{"webhook-id", r.EventID},
+		{"webhook-timestamp", StandardSeconds(r.Timestamp)},
 	}
 	h.ours(HeaderContentDigest, values[3].value)
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
