@@ -49,7 +49,7 @@ func openMariaDB(u *url.URL) (*mariadb, error) {
 		return nil, errMalformed
 	}
 	db := sql.OpenDB(committed{connector})
-	db.SetMaxOpenConns(2)
+	db.SetMaxOpenConns(3) // to read, to delete, to say what waits
 	db.SetConnMaxIdleTime(time.Minute)
 	return &mariadb{db}, nil
 }
@@ -73,14 +73,19 @@ func (c committed) Connect(ctx context.Context) (driver.Conn, error) {
 const readMariaDB = `
 	SELECT id, uuid, company_id, COALESCE(event, ''), COALESCE(object_type, ''), COALESCE(object_id, ''),
 		LEFT(data, ?), LEFT(before_data, ?), LEFT(after_data, ?), occurred_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6))
-	FROM atlas_webhooks_outbox WHERE PARTITIONS ORDER BY id LIMIT ?`
+	FROM atlas_webhooks_outbox WHERE PARTITIONS AND (id > ? OR id NOT IN (EXCEPT)) ORDER BY id LIMIT ?`
 
-func (t *mariadb) Read(ctx context.Context, partitions []int, limit int) ([]Row, error) {
+func (t *mariadb) Read(ctx context.Context, partitions []int, limit int, except ...int64) ([]Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	which, args := within(partitions)
-	args = append([]any{maxText, maxText, maxText}, args...)
-	found, err := t.db.QueryContext(ctx, strings.Replace(readMariaDB, "PARTITIONS", which, 1), append(args, limit)...)
+	args = append(append([]any{maxText, maxText, maxText}, args...), highest(except))
+	except = append(except, 0) // a list is not empty, and no row has this id
+	for _, id := range except {
+		args = append(args, id)
+	}
+	query := strings.NewReplacer("PARTITIONS", which, "EXCEPT", marks(len(except))).Replace(readMariaDB)
+	found, err := t.db.QueryContext(ctx, query, append(args, limit)...)
 	if err != nil {
 		return nil, plainMariaDB(err)
 	}

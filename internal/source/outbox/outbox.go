@@ -51,11 +51,11 @@ type Row struct {
 
 func (r *Row) size() int { return len(r.Data) + len(r.Before) + len(r.After) }
 
-// Table is an outbox. It is used by one goroutine.
+// Table is an outbox.
 type Table interface {
 	// Read returns what is visible and belongs to some of the partitions, in the order of the ids: at most limit
-	// rows.
-	Read(ctx context.Context, partitions []int, limit int) ([]Row, error)
+	// rows, and none of these ids.
+	Read(ctx context.Context, partitions []int, limit int, except ...int64) ([]Row, error)
 	// Delete removes rows that were read. Those that are no longer there are none of its concern.
 	Delete(ctx context.Context, rows []Row) error
 	// Wait returns when something may have been written, at the latest when the time is over; heard says that it
@@ -117,6 +117,14 @@ func errNoTable(err error) error {
 type taken struct {
 	rows  []Row
 	bytes int
+}
+
+// highest is the last of some ids, 0 for none.
+func highest(ids []int64) (most int64) {
+	for _, id := range ids {
+		most = max(most, id)
+	}
+	return most
 }
 
 func bytesOf(rows []Row) (sum int) {

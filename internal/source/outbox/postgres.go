@@ -41,7 +41,7 @@ func openPostgres(address string) (*postgres, error) {
 	}
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	c.ConnConfig.StatementCacheCapacity, c.ConnConfig.DescriptionCacheCapacity = 0, 0
-	c.MaxConns, c.MinConns = 2, 0
+	c.MaxConns, c.MinConns = 3, 0 // to read, to delete, to say what waits
 	pool, err := pgxpool.NewWithConfig(context.Background(), c)
 	if err != nil {
 		return nil, err
@@ -53,18 +53,20 @@ const readPostgres = `
 	SELECT id, uuid::text, company_id, coalesce(event, ''), coalesce(object_type, ''), coalesce(object_id, ''),
 		left(data::text, $3), left(before_data::text, $3), left(after_data::text, $3), occurred_at,
 		extract(epoch FROM clock_timestamp() - created_at)::float8
-	FROM atlas_webhooks_outbox WHERE $1 OR hashtext(company_id) & 63 = ANY($2::int[]) ORDER BY id LIMIT $4`
+	FROM atlas_webhooks_outbox
+	WHERE ($1 OR hashtext(company_id) & 63 = ANY($2::int[])) AND (id > $5 OR id <> ALL($6::bigint[])) -- most are beyond those to leave out
+	ORDER BY id LIMIT $4`
 
 // Read asks in a transaction of one round trip, whose isolation does not depend on what the database or the role
 // has for the default: a serializable one could make producers fail.
-func (t *postgres) Read(ctx context.Context, partitions []int, limit int) ([]Row, error) {
+func (t *postgres) Read(ctx context.Context, partitions []int, limit int, except ...int64) ([]Row, error) {
 	t.listen()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var all taken
 	var b pgx.Batch
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY`)
-	b.Queue(readPostgres, len(partitions) == Partitions, partitions, maxText, limit).Query(func(found pgx.Rows) error {
+	b.Queue(readPostgres, len(partitions) == Partitions, partitions, maxText, limit, highest(except), append([]int64{}, except...)).Query(func(found pgx.Rows) error {
 		for found.Next() {
 			var r Row
 			var data, before, after *string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -65,13 +66,26 @@ func where(u *url.URL) string {
 	return shown.String()
 }
 
-// reader is an outbox as a source.
+// reader is an outbox as a source. While what it received is being accepted, it reads on, and removes what was
+// accepted before: all three take their time.
 type reader struct {
-	table Table
-	share func() []int
-	rows  []Row // that were received last
-	limit int   // rows to ask for: as many as fit into a batch, by what was found
-	told  bool  // what is written is heard of
+	table    Table
+	share    func() []int
+	rows     []Row           // that were received last
+	ahead    chan answer     // what is being read ahead; nil: nothing is
+	removing chan error      // tells when rows were removed; nil: none are being
+	removed  []Row           // these
+	limit    int             // rows to ask for: as many as fit into a batch, by what was found
+	told     bool            // what is written is heard of
+	ended    context.Context //nolint:containedctx // ends what goes on beside
+	end      context.CancelFunc
+	beside   sync.WaitGroup
+}
+
+// answer is what reading came to.
+type answer struct {
+	rows []Row
+	err  error
 }
 
 func open(ctx context.Context, o Options) (source.Source, error) {
@@ -83,7 +97,9 @@ func open(ctx context.Context, o Options) (source.Source, error) {
 		table.Close()
 		return nil, err
 	}
-	return &reader{table: table, share: o.Share, limit: MaxRows}, nil
+	r := &reader{table: table, share: o.Share, limit: MaxRows}
+	r.ended, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	return r, nil
 }
 
 // Receive waits for rows. Whoever listens and finds what it was not told of, as where the table has no trigger that
@@ -91,12 +107,9 @@ func open(ctx context.Context, o Options) (source.Source, error) {
 func (r *reader) Receive(ctx context.Context) (source.Batch, error) {
 	waited, heard := false, false
 	for began := time.Now(); time.Since(began) < turn && ctx.Err() == nil; {
-		var rows []Row
-		if mine := r.share(); len(mine) > 0 {
-			var err error
-			if rows, err = r.table.Read(ctx, mine, r.limit); err != nil {
-				return source.Batch{}, err
-			}
+		rows, err := r.next(ctx)
+		if err != nil {
+			return source.Batch{}, err
 		}
 		if len(rows) > 0 {
 			r.told = r.told && (heard || !waited)
@@ -112,10 +125,61 @@ func (r *reader) Receive(ctx context.Context) (source.Batch, error) {
 	return source.Batch{}, ctx.Err()
 }
 
+// next are the next rows: those that were read ahead, or else what is there now.
+func (r *reader) next(ctx context.Context) ([]Row, error) {
+	if ahead := r.ahead; ahead != nil {
+		r.ahead = nil
+		if a := <-ahead; a.err != nil || len(a.rows) > 0 {
+			return a.rows, a.err
+		}
+	}
+	if len(r.removing) > 0 {
+		if err := r.gone(); err != nil {
+			return nil, err
+		}
+	}
+	return r.read(ctx, r.removed)
+}
+
+// gone waits until what is being removed is gone.
+func (r *reader) gone() error {
+	if r.removing == nil {
+		return nil
+	}
+	err := <-r.removing
+	r.removing, r.removed = nil, nil
+	return err
+}
+
+// read leaves out what was received, and is accepted before.
+func (r *reader) read(ctx context.Context, without ...[]Row) ([]Row, error) {
+	mine := r.share()
+	if len(mine) == 0 {
+		return nil, nil
+	}
+	var except []int64
+	for _, rows := range without {
+		for i := range rows {
+			except = append(except, rows[i].ID)
+		}
+	}
+	return r.table.Read(ctx, mine, r.limit, except...)
+}
+
+// received makes a batch of rows, and reads on where there is likely more.
 func (r *reader) received(rows []Row) source.Batch {
 	r.rows = rows
+	full := len(rows) >= r.limit
 	if r.limit = MaxRows; bytesOf(rows) > MaxBytes/2 {
 		r.limit = max(1, len(rows)) // what does not fit would be read in vain
+	}
+	if full {
+		ahead, removed := make(chan answer, 1), r.removed
+		r.ahead = ahead
+		r.beside.Go(func() {
+			more, err := r.read(r.ended, removed, rows)
+			ahead <- answer{more, err}
+		})
 	}
 	batch := source.Batch{Messages: make([]source.Message, len(rows))}
 	now := time.Now()
@@ -127,11 +191,16 @@ func (r *reader) received(rows []Row) source.Batch {
 	return batch
 }
 
-// Commit deletes what was received last.
-func (r *reader) Commit(ctx context.Context) error {
-	err := r.table.Delete(ctx, r.rows)
-	r.rows = nil
-	return err
+// Commit has removed what was committed before, and begins to remove what was received last. Until it is gone it is
+// left out.
+func (r *reader) Commit(context.Context) error {
+	if err := r.gone(); err != nil {
+		return err
+	}
+	removing, rows := make(chan error, 1), r.rows
+	r.removing, r.removed, r.rows = removing, rows, nil
+	r.beside.Go(func() { removing <- r.table.Delete(r.ended, rows) })
+	return nil
 }
 
 // Lag is how many rows there are, up to a bound, and when the first of them was written.
@@ -143,8 +212,13 @@ func (r *reader) Lag(ctx context.Context) (source.Lag, error) {
 	return source.Lag{Messages: l.Rows, Oldest: time.Now().Add(-l.Age)}, nil
 }
 
-// Close lets go of the database.
-func (r *reader) Close() { r.table.Close() }
+// Close lets what was accepted be removed, and lets go of the database.
+func (r *reader) Close() {
+	_ = r.gone() // what is left is read again
+	r.end()
+	r.beside.Wait()
+	r.table.Close()
+}
 
 // envelope is the row as the API takes an event or a change. What is NULL and may not be is left out, so that it
 // is refused as missing.

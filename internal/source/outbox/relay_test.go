@@ -317,7 +317,7 @@ func TestRefused(t *testing.T) {
 		}
 		w := newWorld(t)
 		user := map[outbox.Dialect]string{outbox.Postgres: "postgres@", outbox.MariaDB: "root@"}[p.dialect]
-		r, _ := w.relay(t, strings.Replace(p.url, user, role+":pass%2Fword@", 1))
+		r, stop := w.relay(t, strings.Replace(p.url, user, role+":pass%2Fword@", 1))
 		var reason string
 		eventually(t, "the relay says why it cannot read", func() bool {
 			s := r.Status()[0]
@@ -341,6 +341,7 @@ func TestRefused(t *testing.T) {
 			s := r.Status()[0]
 			return s.State == source.Failing && strings.Contains(s.Reason, "atlas_webhooks_outbox")
 		})
+		stop()
 		if strings.Contains(w.logged.String(), "pass/word") {
 			t.Error("the log tells the password")
 		}
