@@ -3,12 +3,16 @@
 package outbox
 
 import (
+	"encoding/json"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/client"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/process"
 	"github.com/atlas-webhooks/atlas-webhooks/outbox"
 )
 
@@ -57,42 +61,63 @@ func TestLatency(t *testing.T) {
 }
 
 // TestThroughput compares how fast a full outbox is taken in with posting the same events in batches of a thousand, by
-// turns on one store.
+// turns, to one server. Both are on disk when they count.
 func TestThroughput(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "atlas-webhooks")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../../cmd/atlas-webhooks").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	for _, d := range []outbox.Dialect{outbox.Postgres, outbox.MariaDB} {
 		t.Run(string(d), func(t *testing.T) {
-			p, w := newProducer(t, d), newWorld(t)
-			const rows = 20_000
+			p := newProducer(t, d)
+			server, err := process.Start(t.Context(), process.Options{Binary: program, Dir: t.TempDir(), Args: []string{"--outbox-url", p.url}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Kill()
+			api, err := client.New(client.Config{URL: server.URL, Key: server.Key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted := func() int64 {
+				for s, err := range api.Sources(t.Context()) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s.Accepted
+				}
+				return 0
+			}
+			const rows, size = 30_000, 1000
 			var posted, relayed time.Duration
 			for round := range 3 {
-				began := time.Now()
-				for b := range rows / intake.MaxBatchEvents {
-					batch := []byte{'['}
-					for i := range intake.MaxBatchEvents {
-						n := b*intake.MaxBatchEvents + i
-						batch = fmt.Appendf(batch, `{"company_id":"c%d","event":"customer","id":"p-%d-%d","object_id":"%d","data":{"id":"%d","n":%d,"name":"%0200d"}},`, n%50, round, n, n%997, n%997, n, n)
+				var batches [][]client.Publish
+				tx := p.begin(t)
+				for b := range rows / size {
+					var batch []client.Publish
+					var list []outbox.Message
+					for i := range size {
+						n := b*size + i
+						company, object, data := fmt.Sprintf("c%d", n%50), fmt.Sprint(n%997), fmt.Appendf(nil, `{"id":"%d","n":%d,"name":"%0200d"}`, n%997, n, n)
+						batch = append(batch, client.Publish{CompanyID: company, Event: "customer", ID: fmt.Sprintf("p-%d-%d", round, n), ObjectID: object, Data: json.RawMessage(data)})
+						list = append(list, outbox.Event{CompanyID: company, Event: "customer", ObjectID: object, Data: data})
 					}
-					batch[len(batch)-1] = ']'
-					if _, err := w.intake.PublishBatch(t.Context(), batch, intake.Publishing{}); err != nil {
+					tx.publish(t, list...)
+					batches = append(batches, batch)
+				}
+				began := time.Now()
+				for _, b := range batches {
+					if _, err := api.PublishBatch(t.Context(), b); err != nil {
 						t.Fatal(err)
 					}
 				}
 				posted += time.Since(began)
-				for b := range rows / outbox.MaxMessages {
-					var list []outbox.Message
-					for i := range outbox.MaxMessages {
-						n := b*outbox.MaxMessages + i
-						list = append(list, outbox.Event{CompanyID: fmt.Sprintf("c%d", n%50), Event: "customer", ObjectID: fmt.Sprint(n % 997), Data: fmt.Appendf(nil, `{"id":"%d","n":%d,"name":"%0200d"}`, n%997, n, n)})
-					}
-					p.publish(t, list...)
-				}
-				before := len(w.accepted())
+				before := accepted()
 				began = time.Now()
-				_, stop := w.relay(t, p.url)
-				eventually(t, "all is accepted", func() bool { return len(w.accepted()) == before+rows })
+				tx.commit(t)
+				eventually(t, "all is accepted", func() bool { return accepted() == before+rows })
 				relayed += time.Since(began)
 				p.empty(t)
-				stop()
 			}
 			ratio := posted.Seconds() / relayed.Seconds()
 			t.Logf("posted %.0f/s, relayed %.0f/s, ratio %.2f", 3*rows/posted.Seconds(), 3*rows/relayed.Seconds(), ratio)

@@ -106,7 +106,7 @@ func (t *postgres) Delete(ctx context.Context, rows []Row) error {
 	}
 	var b pgx.Batch
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	b.Queue(`DELETE FROM atlas_webhooks_outbox WHERE id = ANY($1::bigint[]) AND uuid = ANY($2::text[]::uuid[])`, ids, uuids)
+	b.Queue(`DELETE FROM atlas_webhooks_outbox o USING unnest($1::bigint[], $2::text[]) AS d (id, uuid) WHERE o.id = d.id AND o.uuid = d.uuid::uuid`, ids, uuids)
 	b.Queue(`COMMIT`)
 	return plainPostgres(t.pool.SendBatch(ctx, &b).Close())
 }
