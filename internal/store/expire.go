@@ -156,10 +156,5 @@ func (u *unresolved) expire(ctx context.Context, q sql.Tx, now time.Time, limit 
 	if err := log.AddNotice(ctx, q, Notice{Webhook: u.webhook, Kind: ReasonExpired, Detail: "undelivered events older than the retention were given up"}, now); err != nil {
 		return 0, err
 	}
-	version, err := log.CountChange(ctx, q, u.partition)
-	if err != nil {
-		return 0, err
-	}
-	_, err = q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(u.webhook))
-	return n, err
+	return n, touch(ctx, q, u.partition, u.webhook)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store/storetest"
 )
 
-// nodes opens a store for the tests of its nodes, and a way to its tables.
-func nodes(t *testing.T) (*store.Store, *store.Nodes, *pgxpool.Pool) {
+// nodes opens a store that nodes of these names have joined, and a way to its tables.
+func nodes(t *testing.T, names ...string) (*store.Store, *store.Nodes, *pgxpool.Pool) {
 	address := database(t)
 	s, err := store.OpenPostgres(t.Context(), store.Options{DatabaseURL: address + "&pool_max_conns=5", MasterKey: []byte(storetest.MasterKey)})
 	if err != nil {
@@ -35,6 +35,11 @@ func nodes(t *testing.T) (*store.Store, *store.Nodes, *pgxpool.Pool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
+	for _, name := range names {
+		if err := s.Nodes().Join(t.Context(), store.Node{ID: name, URL: "http://" + name, Version: "v", StartedAt: time.Now()}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return s, s.Nodes(), pool
 }
 
@@ -49,14 +54,9 @@ func must[T any](t *testing.T) func(T, error) T {
 }
 
 func TestNodes(t *testing.T) {
-	_, n, pool := nodes(t)
+	_, n, pool := nodes(t, "a", "b")
 	ctx := t.Context()
 	all := []hook.Partition{0, 1, 2, 3}
-	for _, id := range []string{"a", "b"} {
-		if err := n.Join(ctx, store.Node{ID: id, URL: "http://" + id, Version: "v", StartedAt: time.Now()}, time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if taken := must[[]hook.Partition](t)(n.Take(ctx, "a", all)); len(taken) != 4 {
 		t.Fatalf("a took %v", taken)
 	}
@@ -108,13 +108,8 @@ func TestNodes(t *testing.T) {
 // TestNodesTakeAtOnce: two nodes that have joined at the same time take the same partitions. The one that
 // comes second waits for the first, and then takes nothing: it does not go by what it saw before.
 func TestNodesTakeAtOnce(t *testing.T) {
-	_, n, pool := nodes(t)
+	_, n, pool := nodes(t, "first", "second")
 	ctx := t.Context()
-	for _, id := range []string{"first", "second"} {
-		if err := n.Join(ctx, store.Node{ID: id, StartedAt: time.Now()}, time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
 	first, err := pool.Begin(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -140,13 +135,8 @@ func TestNodesTakeAtOnce(t *testing.T) {
 // TestFence: a node that is declared dead while it records has either recorded before, or records
 // nothing any more. Its successor takes the partition only then.
 func TestFence(t *testing.T) {
-	s, n, pool := nodes(t)
+	s, n, pool := nodes(t, "old", "new")
 	ctx := t.Context()
-	for _, id := range []string{"old", "new"} {
-		if err := n.Join(ctx, store.Node{ID: id, StartedAt: time.Now()}, time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
 	must[[]hook.Partition](t)(n.Take(ctx, "old", []hook.Partition{0}))
 	if _, err := s.Record(ctx, &store.Record{Node: "old", At: time.Now(), Swept: map[hook.Partition]hook.Offset{0: 1}}); err != nil {
 		t.Fatal(err)

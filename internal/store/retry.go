@@ -118,11 +118,13 @@ func (s *Store) RequestProbe(ctx context.Context, company hook.CompanyKey, id st
 
 // touch tells the owner of the webhook's partition that there is a wish, without making a new
 // version of the webhook.
-func (v *view) touch(ctx context.Context) error {
-	version, err := log.CountChange(ctx, v.q, v.partition)
+func (v *view) touch(ctx context.Context) error { return touch(ctx, v.q, v.partition, v.key) }
+
+func touch(ctx context.Context, q sql.Tx, p hook.Partition, w hook.WebhookKey) error {
+	version, err := log.CountChange(ctx, q, p)
 	if err != nil {
 		return err
 	}
-	_, err = v.q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(v.key))
+	_, err = q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(w))
 	return err
 }

@@ -369,11 +369,7 @@ func (s *Store) makeDue(ctx context.Context, w *hook.Webhook, repaired time.Time
 			if err != nil || rows == 0 {
 				return err
 			}
-			version, err := log.CountChange(ctx, q, w.Partition)
-			if err == nil {
-				_, err = q.Exec(ctx, `UPDATE webhooks SET changed = $1 WHERE key = $2`, version, int64(w.Key))
-			}
-			return err
+			return touch(ctx, q, w.Partition, w.Key)
 		})
 		if err != nil {
 			return
