@@ -73,7 +73,7 @@ func (c *core) resumeHalted(company hook.CompanyKey, id hook.Partition, o hook.O
 	if co == nil {
 		return
 	}
-	for _, pl := range slices.Clone(co.places) {
+	for _, pl := range slices.Clone(co.subscriptions) {
 		if cancelled {
 			pl.skips = append(slices.Clip(pl.skips), store.SkipRange{From: o, To: o, Reason: store.ReasonCancelled})
 		}
@@ -89,9 +89,9 @@ func (c *core) resumeHalted(company hook.CompanyKey, id hook.Partition, o hook.O
 
 // cancelling says that the lane's next delivery is of an event that is being called off.
 func (l *consumer) cancelling() bool {
-	if len(l.place.part.halted) == 0 {
+	if len(l.subscription.part.halted) == 0 {
 		return false
 	}
 	it, _ := l.Candidate()
-	return it != nil && l.place.part.halted[it.Offset] > 0
+	return it != nil && l.subscription.part.halted[it.Offset] > 0
 }

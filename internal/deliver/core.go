@@ -15,61 +15,61 @@ import (
 
 // Limits of the engine's memory.
 const (
-	maxInbox     = 10_000   // events that wait for the loop; beyond, they are read from the store
-	maxInboxes   = 16 << 20 // bytes of those, of all partitions together, and once more on the way to them
-	eventBytes   = 400      // what an event takes of memory beside its data
-	maxPayloads  = 64 << 20 // bytes of events that lanes hold; beyond, lanes detach
-	maxItems     = 200_000  // deliveries that lanes hold, some 200 bytes each; beyond, crowded ones detach
-	placesChunk  = 1000
-	tailChunk    = 1000
-	tailBytes    = 8 << 20
-	backlogChunk = 500
-	backlogBytes = 1 << 20 // of events that a filter has to look at
-	dueChunk     = 500
-	sweepEvery   = time.Second
-	statsEvery   = 5 * time.Second
-	idleAfter    = 30 * time.Second
-	lagging      = 2 * time.Second // an attached webhook with older unsettled work detaches
+	maxInbox           = 10_000   // events that wait for the loop; beyond, they are read from the store
+	maxInboxes         = 16 << 20 // bytes of those, of all partitions together, and once more on the way to them
+	eventBytes         = 400      // what an event takes of memory beside its data
+	maxPayloads        = 64 << 20 // bytes of events that lanes hold; beyond, lanes detach
+	maxItems           = 200_000  // deliveries that lanes hold, some 200 bytes each; beyond, crowded ones detach
+	subscriptionsChunk = 1000
+	tailChunk          = 1000
+	tailBytes          = 8 << 20
+	backlogChunk       = 500
+	backlogBytes       = 1 << 20 // of events that a filter has to look at
+	dueChunk           = 500
+	sweepEvery         = time.Second
+	statsEvery         = 5 * time.Second
+	idleAfter          = 30 * time.Second
+	lagging            = 2 * time.Second // an attached webhook with older unsettled work detaches
 )
 
 // core is the engine without its goroutines: what came in goes to its methods, what is to be done
 // comes out in starts, reads and the ledger. It does no I/O and looks at no clock, so that a
 // simulation can run it step by step.
 type core struct {
-	now         time.Time     // on a clock that nobody sets, see [core.tick]
-	ahead       time.Duration // what the wall clock shows beyond it
-	counted     time.Duration // what it showed when due times were last read anew
-	dice        *rand.Rand
-	filtering   bool   // rules' filters are asked
-	node        string // who records
-	mostParked  int    // of one lane
-	mostOfOne   int    // requests under way to one webhook; 0 for no bound
-	mostPlaces  int    // that one read brings
-	mostJudging int64  // bytes of events that wait for filters, of all companies
-	longestWait int64  // and of one, besides the first
-	partitions  map[hook.Partition]*partition
-	companies   map[hook.CompanyKey]*company
-	places      map[hook.WebhookKey]*place
-	lanes       map[hook.WebhookKey]*consumer
-	awake       []*consumer // the same in an order that depends on what happened and on nothing else
-	slots       slots
-	timers      timers
-	ledger      ledger
-	payloads    int64  // bytes of events that lanes hold
-	inboxes     int64  // bytes of events that no lane was offered yet
-	items       int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
-	commits     uint64 // records that came back
-	ended       uint64 // replays that ended
-	sweepAt     time.Time
-	stopping    bool
-	suspended   bool // the lease has run out: nothing is sent until it is renewed
-	held        bool // nothing is sent until an operator says so
-	left        bool // nothing is left to hand over
-	handovers   map[hook.Partition]*handover
-	released    map[hook.Partition]bool // handed over by the loop, not yet in the store
-	swept       bool                    // a sweep was made since somebody looked
-	restless    bool                    // the next sweep has something to do
-	fault       ownFault                // of ours, the last
+	now               time.Time     // on a clock that nobody sets, see [core.tick]
+	ahead             time.Duration // what the wall clock shows beyond it
+	counted           time.Duration // what it showed when due times were last read anew
+	dice              *rand.Rand
+	filtering         bool   // rules' filters are asked
+	node              string // who records
+	mostParked        int    // of one lane
+	mostOfOne         int    // requests under way to one webhook; 0 for no bound
+	mostSubscriptions int    // that one read brings
+	mostJudging       int64  // bytes of events that wait for filters, of all companies
+	longestWait       int64  // and of one, besides the first
+	partitions        map[hook.Partition]*partition
+	companies         map[hook.CompanyKey]*company
+	subscriptions     map[hook.WebhookKey]*subscription
+	lanes             map[hook.WebhookKey]*consumer
+	awake             []*consumer // the same in an order that depends on what happened and on nothing else
+	slots             slots
+	timers            timers
+	ledger            ledger
+	payloads          int64  // bytes of events that lanes hold
+	inboxes           int64  // bytes of events that no lane was offered yet
+	items             int    // deliveries that lanes have yet to pass, counted at each sweep and as they come
+	commits           uint64 // records that came back
+	ended             uint64 // replays that ended
+	sweepAt           time.Time
+	stopping          bool
+	suspended         bool // the lease has run out: nothing is sent until it is renewed
+	held              bool // nothing is sent until an operator says so
+	left              bool // nothing is left to hand over
+	handovers         map[hook.Partition]*handover
+	released          map[hook.Partition]bool // handed over by the loop, not yet in the store
+	swept             bool                    // a sweep was made since somebody looked
+	restless          bool                    // the next sweep has something to do
+	fault             ownFault                // of ours, the last
 
 	waiting  map[*company]*partition // companies with events that wait for filters
 	judging  int64                   // bytes of those events
@@ -99,15 +99,15 @@ type attempt struct {
 type readKind uint8
 
 const (
-	readPlaces  readKind = iota // configuration changes of a partition
-	readTail                    // the log after what was offered
-	readLane                    // a lane's settings and history
-	readBacklog                 // a lane's next matches
-	readEvents                  // payloads
-	readDue                     // what is due in a partition
-	readDueOf                   // what is due at one lane
-	readReplay                  // what a replay covers next
-	readJudging                 // the next events of a company whose filters fell behind
+	readSubscriptions readKind = iota // configuration changes of a partition
+	readTail                          // the log after what was offered
+	readLane                          // a lane's settings and history
+	readBacklog                       // a lane's next matches
+	readEvents                        // payloads
+	readDue                           // what is due in a partition
+	readDueOf                         // what is due at one lane
+	readReplay                        // what a replay covers next
+	readJudging                       // the next events of a company whose filters fell behind
 )
 
 // read is a question to the store; its answer comes back to the core.
@@ -166,9 +166,9 @@ type notice struct {
 
 func newCore(c Config) *core {
 	return &core{
-		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostOfOne: c.MaxPerWebhook, mostPlaces: placesChunk, mostJudging: maxJudging, longestWait: maxWaiting,
+		dice: c.Dice, filtering: c.Judge != nil, node: c.Node.ID, held: c.Held, mostParked: c.MaxParked, mostOfOne: c.MaxPerWebhook, mostSubscriptions: subscriptionsChunk, mostJudging: maxJudging, longestWait: maxWaiting,
 		partitions: map[hook.Partition]*partition{}, companies: map[hook.CompanyKey]*company{},
-		places: map[hook.WebhookKey]*place{}, lanes: map[hook.WebhookKey]*consumer{},
+		subscriptions: map[hook.WebhookKey]*subscription{}, lanes: map[hook.WebhookKey]*consumer{},
 		waiting: map[*company]*partition{}, handovers: map[hook.Partition]*handover{}, released: map[hook.Partition]bool{},
 		slots: slots{most: c.MaxInFlight, mostSlow: max(c.MaxInFlight/4, 1), reserve: c.MaxInFlight / 4, mostByte: c.MaxBytesInFlight, byteRest: c.MaxBytesInFlight / 4, flights: map[eventAt]int{}},
 	}
@@ -220,16 +220,16 @@ func (c *core) own(id hook.Partition) {
 	c.configure(p)
 }
 
-// configure asks for the configuration changes that the places lack.
+// configure asks for the configuration changes that the subscriptions lack.
 func (c *core) configure(p *partition) {
 	if p.version < p.wanted && !p.loading && c.partitions[p.id] == p {
 		p.loading = true
-		c.readPlaces(p)
+		c.readSubscriptions(p)
 	}
 }
 
-func (c *core) readPlaces(p *partition) {
-	c.read(read{kind: readPlaces, partition: p.id, since: p.read, limit: c.mostPlaces})
+func (c *core) readSubscriptions(p *partition) {
+	c.read(read{kind: readSubscriptions, partition: p.id, since: p.read, limit: c.mostSubscriptions})
 }
 
 func (c *core) read(r read) {
@@ -242,7 +242,7 @@ func (c *core) read(r read) {
 // touch looks what a lane needs and may do, after anything about it changed.
 func (c *core) touch(l *consumer) {
 	c.restless = true
-	if l.Hook == nil || l.place.deleted || c.stopping {
+	if l.Hook == nil || l.subscription.deleted || c.stopping {
 		return
 	}
 	if len(l.expired) > 0 {

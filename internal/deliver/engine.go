@@ -237,13 +237,13 @@ func (e *Engine) Run(ctx, hard context.Context, partitions ...hook.Partition) er
 	for {
 		wake := c.pump()
 		e.dispatch()
-		e.ask()
+		e.dispatchReads()
 		e.askFilters(work)
 		c.handOver()
 		if r := c.record(); r != nil {
 			e.records <- r // there is one at a time: never blocks
 		}
-		e.tell()
+		e.report()
 		e.inFlight.Store(int64(c.slots.taken))
 		if c.stopping && c.quiet() && (e.Members == nil || c.left) {
 			return nil
@@ -339,8 +339,8 @@ func (e *Engine) drainInbox() {
 	}
 }
 
-// tell logs what changed since the last round.
-func (e *Engine) tell() {
+// report logs what changed since the last round.
+func (e *Engine) report() {
 	for _, n := range e.core.events {
 		e.Log.Warn("webhook "+n.kind, "webhook_id", n.webhook, "detail", n.detail)
 	}
@@ -372,7 +372,7 @@ func (e *Engine) tell() {
 		}
 		for _, l := range e.core.lanes {
 			g.Parked += l.Parked
-			if l.place.detached {
+			if l.subscription.detached {
 				g.Detached++
 			} else {
 				g.Attached++

@@ -81,5 +81,5 @@ func (l *consumer) expiring() (list []*lane.Item) {
 }
 
 func expired(l *consumer, it *lane.Item) *store.Skip {
-	return &store.Skip{Webhook: l.place.webhook, Offset: it.Offset, Reason: store.ReasonExpired}
+	return &store.Skip{Webhook: l.subscription.webhook, Offset: it.Offset, Reason: store.ReasonExpired}
 }

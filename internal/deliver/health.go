@@ -36,7 +36,7 @@ type Health struct {
 // Health asks the loop about one webhook; ok is false when it has no lane, and so nothing to do.
 func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bool, err error) {
 	err = e.within(ctx, func(c *core) {
-		h.Runs = c.places[w] != nil
+		h.Runs = c.subscriptions[w] != nil
 		l := c.lanes[w]
 		if l == nil || l.Hook == nil {
 			return

@@ -19,7 +19,7 @@ import (
 // touches it.
 type consumer struct {
 	lane.Lane
-	place *place
+	subscription *subscription
 
 	dueMore bool         // the store holds more that is due
 	expired []*lane.Item // given up by retention, until the lane is loaded
@@ -58,11 +58,11 @@ func (l *consumer) may(now time.Time) lane.Verdict {
 	switch {
 	case l.Hook == nil:
 		return lane.Verdict{Reason: "loading"}
-	case l.place.deleted:
+	case l.subscription.deleted:
 		return lane.Verdict{Reason: "deleted"}
-	case l.place.status != hook.Active:
-		return lane.Verdict{Reason: string(l.place.status)}
-	case l.place.part.leaving:
+	case l.subscription.status != hook.Active:
+		return lane.Verdict{Reason: string(l.subscription.status)}
+	case l.subscription.part.leaving:
 		return lane.Verdict{Reason: "moving to another node"}
 	case l.cancelling():
 		return lane.Verdict{Reason: "the next event is being cancelled"}
@@ -75,16 +75,16 @@ func (l *consumer) may(now time.Time) lane.Verdict {
 // again puts a delivery that started, but is not settled, back at the head of its line.
 func (c *core) again(l *consumer, it *lane.Item) {
 	l.Again(it)
-	if l.place.deleted {
+	if l.subscription.deleted {
 		c.abandon(l)
 	}
 }
 
 // idle says that nothing is left to do or to remember.
 func (l *consumer) idle(now time.Time) bool {
-	return l.Hook != nil && (l.Fed || l.place.status != hook.Active) && len(l.Items) == 0 && len(l.Due) == 0 && len(l.Replays) == 0 && l.InFlight == 0 && l.recording == 0 && !l.dueMore &&
+	return l.Hook != nil && (l.Fed || l.subscription.status != hook.Active) && len(l.Items) == 0 && len(l.Due) == 0 && len(l.Replays) == 0 && l.InFlight == 0 && l.recording == 0 && !l.dueMore &&
 		!l.touched && !l.reading && !l.fetching && !l.dueReading && !l.replaying && !l.loading && l.Health.State == lane.Healthy &&
-		len(l.Past)+len(l.Lost) == 0 && l.Open(now) && l.place.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
+		len(l.Past)+len(l.Lost) == 0 && l.Open(now) && l.subscription.replay == 0 && l.stat == nil && len(l.answers) == 0 &&
 		(l.Limiter == nil || l.Limiter.TokensAt(now) >= float64(l.Limiter.Burst())) // the next lane begins with a full one
 }
 
@@ -133,8 +133,8 @@ func healthRow(h *lane.Health, onWall func(time.Time) time.Time) store.Health {
 }
 
 // wakeLane gives a webhook its lane: low-water mark at an offset, history to be loaded.
-func (c *core) wakeLane(pl *place, at hook.Offset) *consumer {
-	l := &consumer{Lane: lane.New(at, pl.sequence, c.mostParked), place: pl, dueMore: true, wakeIndex: -1, idleSince: c.now}
+func (c *core) wakeLane(pl *subscription, at hook.Offset) *consumer {
+	l := &consumer{Lane: lane.New(at, pl.sequence, c.mostParked), subscription: pl, dueMore: true, wakeIndex: -1, idleSince: c.now}
 	pl.lane = l
 	c.lanes[pl.webhook] = l
 	l.index, c.awake = len(c.awake), append(c.awake, l)
@@ -149,14 +149,14 @@ func (c *core) asleep(l *consumer) {
 	c.awake[l.index], last.index = last, l.index
 	c.awake[len(c.awake)-1] = nil
 	c.awake = c.awake[:len(c.awake)-1]
-	delete(c.lanes, l.place.webhook)
+	delete(c.lanes, l.subscription.webhook)
 	c.timers.forget(l)
 }
 
 func (c *core) loadLane(l *consumer) {
-	if !l.loading && !l.place.deleted {
+	if !l.loading && !l.subscription.deleted {
 		l.loading = true
-		c.read(read{kind: readLane, lane: l, webhook: l.place.webhook, after: l.Low})
+		c.read(read{kind: readLane, lane: l, webhook: l.subscription.webhook, after: l.Low})
 	}
 }
 
@@ -187,7 +187,7 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 	}
 	l.Limit(c.now)
 	for _, o := range from.Stranded {
-		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.place.webhook, Kind: hook.Live, Offset: o}}, nil)
+		c.ledger.add(l, store.Item{Free: &store.ParkedKey{Webhook: l.subscription.webhook, Kind: hook.Live, Offset: o}}, nil)
 	}
 	if before != nil {
 		if before.Ordering != l.Hook.Ordering {
@@ -198,7 +198,7 @@ func (c *core) laneLoaded(l *consumer, from store.Lane, err error) {
 			l.failure, l.dueMore = nil, true
 			c.forgetEarly(l)
 			c.mark(l) // a record of meanwhile may have told of the one before, or parked what it did not take
-			c.ledger.repairs = append(c.ledger.repairs, store.Repair{Webhook: l.place.webhook, Since: l.Hook.UpdatedAt.Add(-repairNoticed)})
+			c.ledger.repairs = append(c.ledger.repairs, store.Repair{Webhook: l.subscription.webhook, Since: l.Hook.UpdatedAt.Add(-repairNoticed)})
 		}
 		c.touch(l)
 		return
@@ -232,13 +232,13 @@ func (c *core) reorder(l *consumer, blocked map[string]int) {
 	c.loadLane(l)
 }
 
-// admit gives an offered delivery its place: settled long ago, skipped, or in line.
+// admit says what an offered delivery is: settled long ago, skipped, or in line.
 func (c *core) admit(l *consumer, it *lane.Item) {
 	if l.Lane.Admit(it); it.State == lane.Settled {
 		it.Drop()
 		return
 	}
-	if _, skip := l.place.skipped(it.Offset); skip {
+	if _, skip := l.subscription.skipped(it.Offset); skip {
 		c.skip(l, it)
 	}
 }
@@ -252,10 +252,10 @@ func (c *core) detach(l *consumer) {
 // supply asks the store for what the lane will need next. One that stands still reads only what it
 // is to skip.
 func (c *core) supply(l *consumer) {
-	p := l.place.part
+	p := l.subscription.part
 	upTo := p.tail
-	if l.place.status != hook.Active {
-		for _, k := range l.place.skips {
+	if l.subscription.status != hook.Active {
+		for _, k := range l.subscription.skips {
 			if k.To > l.Read && k.From <= l.Read+1 && !l.reading && p.version >= 0 {
 				l.reading = true
 				c.readBacklog(l, min(k.To, upTo))
@@ -281,12 +281,12 @@ func (c *core) supply(l *consumer) {
 	if l.dueMore && len(l.Due) == 0 && l.Retries() <= lane.MaxDue/2 && !l.dueReading && l.Open(c.now) &&
 		(l.Health.State != lane.Down || !c.now.Before(l.Health.ProbeAt) && l.InFlight == 0) {
 		l.dueMore, l.dueReading, l.dueAsked = false, true, c.commits
-		c.read(read{kind: readDueOf, lane: l, webhook: l.place.webhook, now: c.wall(), probe: l.Health.State == lane.Down})
+		c.read(read{kind: readDueOf, lane: l, webhook: l.subscription.webhook, now: c.wall(), probe: l.Health.State == lane.Down})
 	}
-	if l.place.replay != 0 && !l.replayDone && len(l.Replays) == 0 && !l.replaying && len(l.Known) <= lane.MaxDue/2 &&
+	if l.subscription.replay != 0 && !l.replayDone && len(l.Replays) == 0 && !l.replaying && len(l.Known) <= lane.MaxDue/2 &&
 		(l.Health.State == lane.Healthy || l.bare() && !c.now.Before(l.Health.ProbeAt)) {
 		l.replaying, l.replayAsked = true, c.commits
-		c.read(read{kind: readReplay, lane: l, webhook: l.place.webhook, replay: l.place.replay, after: l.replayAt})
+		c.read(read{kind: readReplay, lane: l, webhook: l.subscription.webhook, replay: l.subscription.replay, after: l.replayAt})
 	}
 }
 
@@ -300,14 +300,14 @@ func (l *consumer) bare() bool {
 // turns: only one of them holds events in memory for its filter to look at.
 func (c *core) readBacklog(l *consumer, upTo hook.Offset) {
 	r := read{
-		kind: readBacklog, lane: l, webhook: l.place.webhook, company: l.place.company.key, partition: l.place.part.id,
-		after: l.Read, upTo: upTo, rules: l.place.rules,
+		kind: readBacklog, lane: l, webhook: l.subscription.webhook, company: l.subscription.company.key, partition: l.subscription.part.id,
+		after: l.Read, upTo: upTo, rules: l.subscription.rules,
 	}
 	if r.turn = filtered(r.rules); !r.turn {
 		c.read(r)
 		return
 	}
-	co := l.place.company
+	co := l.subscription.company
 	if co.backlog = append(co.backlog, &r); len(co.backlog) == 1 {
 		c.read(r)
 	}
@@ -322,11 +322,11 @@ func (c *core) endTurn(r *read) {
 	if !r.turn {
 		return
 	}
-	co := r.lane.place.company
+	co := r.lane.subscription.company
 	co.backlog[0] = nil
 	for co.backlog = co.backlog[1:]; len(co.backlog) > 0; co.backlog = co.backlog[1:] {
-		if r := co.backlog[0]; !r.lane.place.deleted {
-			r.after, r.rules = r.lane.Read, r.lane.place.rules
+		if r := co.backlog[0]; !r.lane.subscription.deleted {
+			r.after, r.rules = r.lane.Read, r.lane.subscription.rules
 			r.upTo = max(r.upTo, r.after)
 			c.read(*r)
 			return
@@ -360,7 +360,7 @@ func (c *core) backlogFound(r *read, hits []hit, readTo hook.Offset, err error) 
 			}
 		}
 		c.endTurn(r)
-		if !r.lane.place.deleted {
+		if !r.lane.subscription.deleted {
 			c.backlogRead(r.lane, r.after, kept, readTo, nil)
 		}
 	}})
@@ -383,12 +383,12 @@ func (c *core) backlogRead(l *consumer, after hook.Offset, hits []hit, readTo ho
 		}
 		var held *lane.Payload
 		if h.event != nil {
-			held = l.place.part.payloads.Hold(h.event)
+			held = l.subscription.part.payloads.Hold(h.event)
 		}
 		if h.event != nil {
 			l.expects(h.event)
 		}
-		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Object: h.object, Payload: held, Since: c.now}, l.place.leapAt(h.offset)))
+		c.admit(l, l.Offer(&lane.Item{Offset: h.offset, Object: h.object, Payload: held, Since: c.now}, l.subscription.leapAt(h.offset)))
 		held.Drop()
 	}
 	l.Read = max(l.Read, readTo)
@@ -412,7 +412,7 @@ func (c *core) eventsRead(l *consumer, asked []hook.Offset, events []*hook.Event
 	}
 	for _, it := range l.Unread() {
 		if e, ok := found[it.Offset]; ok {
-			it.Payload = l.place.part.payloads.Hold(e)
+			it.Payload = l.subscription.part.payloads.Hold(e)
 			l.expects(e)
 		} else if slices.Contains(asked, it.Offset) {
 			c.expire(l, it)
@@ -433,7 +433,7 @@ func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, e
 	for i := range due {
 		x := &due[i]
 		p.dueFrom = store.DuePlace{DueAt: *x.DueAt, Webhook: x.Webhook, Kind: x.Kind, Offset: x.Offset}
-		pl := c.places[x.Webhook]
+		pl := c.subscriptions[x.Webhook]
 		if pl == nil || pl.deleted || pl.status != hook.Active && x.Reason != store.ReasonExpired {
 			continue // a lane that comes to life asks for itself
 		}
@@ -458,7 +458,7 @@ func (c *core) dueRead(r *read, due []hook.Parked, next *time.Time, full bool, e
 
 // attachedAt is the effective place of a webhook without a lane: an attached one has nothing
 // unsettled up to what was offered.
-func (c *core) attachedAt(pl *place) hook.Offset {
+func (c *core) attachedAt(pl *subscription) hook.Offset {
 	if pl.detached {
 		return pl.offset
 	}
@@ -468,7 +468,7 @@ func (c *core) attachedAt(pl *place) hook.Offset {
 // addDue takes one parked delivery into memory, if there is room and it is not there. It was read when so
 // many replays had ended: if its lane's was not among them, it is read again.
 func (c *core) addDue(l *consumer, x *hook.Parked, r *read) {
-	if x.Kind == hook.Replay && r.ended < l.place.ended {
+	if x.Kind == hook.Replay && r.ended < l.subscription.ended {
 		l.dueMore = true
 		return
 	}
@@ -593,7 +593,7 @@ func (c *core) replayRead(l *consumer, work replayWork, err error) {
 		return
 	}
 	l.replaying = false
-	if l.place.replay != work.replay.Key {
+	if l.subscription.replay != work.replay.Key {
 		return // it was cancelled meanwhile
 	}
 	failpoint.Hit(failpoint.Replay)
@@ -624,11 +624,11 @@ func (c *core) replayRead(l *consumer, work replayWork, err error) {
 func (c *core) replayMoved(l *consumer) {
 	place, underWay := l.replayAt, false
 	for key, it := range l.Known {
-		if key.Kind == hook.Replay && !it.Parked && it.Replay == l.place.replay {
+		if key.Kind == hook.Replay && !it.Parked && it.Replay == l.subscription.replay {
 			place, underWay = min(place, key.Offset-1), true
 		}
 	}
-	m := c.replayNews(l, l.place.replay)
+	m := c.replayNews(l, l.subscription.replay)
 	m.Place = max(m.Place, place)
 	m.Done = l.replayDone && !underWay
 }
@@ -663,7 +663,7 @@ func (c *core) countReplay(l *consumer, it *lane.Item, outcome hook.Outcome) {
 
 // endReplay drops what waits in memory of a finished or cancelled replay, and what a read under way will
 // bring of it. What is still parked is read again: of one that was cancelled, nothing is.
-func (c *core) endReplay(pl *place) {
+func (c *core) endReplay(pl *subscription) {
 	c.ended++
 	pl.ended = c.ended
 	if l := pl.lane; l != nil {

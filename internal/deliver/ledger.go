@@ -50,9 +50,9 @@ type writing struct {
 }
 
 type placed struct {
-	lane     *consumer
-	place    *place
-	detached bool
+	lane         *consumer
+	subscription *subscription
+	detached     bool
 }
 
 // add puts a delivery's news into the next record. An item that was attempted is settled by it,
@@ -104,18 +104,18 @@ func (c *core) record() *store.Record {
 		l.Advance()
 		detached := l.detached()
 		r.Cursors = append(r.Cursors, store.CursorMove{
-			Webhook: l.place.webhook, Detached: detached, Offset: l.Low, Sequence: l.LowSeq,
+			Webhook: l.subscription.webhook, Detached: detached, Offset: l.Low, Sequence: l.LowSeq,
 			Delivered: l.Delivered, Failed: l.Failed, Skipped: l.Skipped, Health: healthRow(&l.Health, c.onWall),
 		})
 		if g := l.Closed(c.now); g != l.kept {
-			r.Gates = append(r.Gates, store.GateMove{Webhook: l.place.webhook, Gate: g.Durable(c.onWall)})
+			r.Gates = append(r.Gates, store.GateMove{Webhook: l.subscription.webhook, Gate: g.Durable(c.onWall)})
 			l.kept = g
 		}
 		r.Answers = append(r.Answers, l.flushAnswers(c.now)...)
 		if !detached {
-			l.place.detached = false // at once: the swept mark must heed it from now on
+			l.subscription.detached = false // at once: the swept mark must heed it from now on
 		}
-		w.places = append(w.places, placed{l, l.place, detached})
+		w.places = append(w.places, placed{l, l.subscription, detached})
 		l.Delivered, l.Failed, l.Skipped, l.touched = 0, 0, 0, false
 	}
 	// As much is likely to be found out while this is under way.
@@ -129,10 +129,10 @@ func (g *ledger) empty() bool {
 
 // detached says whether the lane's own place counts from the next record on.
 func (l *consumer) detached() bool {
-	if !l.Fed || l.place.status != hook.Active {
+	if !l.Fed || l.subscription.status != hook.Active {
 		return true
 	}
-	return l.place.detached && len(l.Items) > 0 || l.late
+	return l.subscription.detached && len(l.Items) > 0 || l.late
 }
 
 // flushAnswers hands over the last successes' answers, at most once a second.
@@ -151,7 +151,7 @@ func (c *core) recorded(out store.Recorded) {
 	c.ledger.writing = nil
 	c.commits++
 	for _, p := range w.places {
-		p.place.detached = p.place.detached || p.detached
+		p.subscription.detached = p.subscription.detached || p.detached
 	}
 	for id, swept := range w.swept {
 		if p := c.partitions[id]; p != nil {
@@ -168,11 +168,11 @@ func (c *core) recorded(out store.Recorded) {
 		}
 	}
 	for _, m := range w.record.Replays {
-		if l := w.replaying[m.Key]; m.Done && l != nil && l.place.replay == m.Key {
-			c.endReplay(l.place)
-			l.place.replay = 0
-			if l.place.lane != nil {
-				c.touch(l.place.lane) // to read what is still parked of it: nothing else may come
+		if l := w.replaying[m.Key]; m.Done && l != nil && l.subscription.replay == m.Key {
+			c.endReplay(l.subscription)
+			l.subscription.replay = 0
+			if l.subscription.lane != nil {
+				c.touch(l.subscription.lane) // to read what is still parked of it: nothing else may come
 			}
 		}
 	}
@@ -192,7 +192,7 @@ func (c *core) recorded(out store.Recorded) {
 	}
 	for i := range out.Released {
 		x := &out.Released[i]
-		if pl := c.places[x.Webhook]; pl != nil && pl.lane != nil {
+		if pl := c.subscriptions[x.Webhook]; pl != nil && pl.lane != nil {
 			c.addDue(pl.lane, x, &read{ended: c.ended})
 			c.touch(pl.lane)
 		} else {
@@ -215,7 +215,7 @@ func (c *core) settled(o outcome) {
 		c.ledger.add(l, store.Item{Free: o.held}, nil) // the ordering changed meanwhile: nothing would release it
 	case o.due == nil:
 	case o.due.After(c.wall()):
-		c.dueSoon(l.place.part, *o.due) // now that a read of the partition finds it
+		c.dueSoon(l.subscription.part, *o.due) // now that a read of the partition finds it
 	default:
 		l.dueMore = true // the commit took so long that the partition may have looked past it
 	}
@@ -232,13 +232,13 @@ func (c *core) settled(o outcome) {
 	if l.Known[key] == it { // else a read has brought it back already
 		delete(l.Known, key)
 	}
-	if x := (lane.Past{Attempts: it.Attempt, Commit: c.commits, Over: l.Past[key].Over}); !l.over(l.place.part, x) {
+	if x := (lane.Past{Attempts: it.Attempt, Commit: c.commits, Over: l.Past[key].Over}); !l.over(l.subscription.part, x) {
 		l.Past[key] = x
 	}
 	l.Attempted(it)
 	it.Drop()
 	l.Pass(it.Object)
-	if it.Kind == hook.Replay && l.place.replay == it.Replay {
+	if it.Kind == hook.Replay && l.subscription.replay == it.Replay {
 		c.replayMoved(l)
 	}
 }
@@ -253,10 +253,10 @@ func (c *core) sweep() {
 		p.low = min(p.low, co.judging.upTo)
 	}
 	c.items = 0
-	for _, l := range slices.Backward(c.awake) { // who is let go of gives its place to one that was looked at
+	for _, l := range slices.Backward(c.awake) { // the index of who is let go of goes to one that was looked at
 		c.items += len(l.Items)
-		if l.place.part.version >= 0 {
-			l.place.part.low = min(l.place.part.low, c.sweepLane(l))
+		if l.subscription.part.version >= 0 {
+			l.subscription.part.low = min(l.subscription.part.low, c.sweepLane(l))
 		}
 	}
 	for _, p := range c.partitions {
@@ -271,12 +271,12 @@ func (c *core) sweep() {
 
 // sweepLane returns how far the low-water mark may go for this lane.
 func (c *core) sweepLane(l *consumer) hook.Offset {
-	p := l.place.part
+	p := l.subscription.part
 	if l.Fed {
-		l.Read = max(l.Read, l.place.offered())
+		l.Read = max(l.Read, l.subscription.offered())
 	}
 	l.late = len(l.Items) > 0 && c.now.Sub(l.Items[0].Since) > lagging
-	if l.detached() != l.place.detached && l.Hook != nil {
+	if l.detached() != l.subscription.detached && l.Hook != nil {
 		c.mark(l)
 	}
 	l.forget(p, c.commits)
@@ -288,7 +288,7 @@ func (c *core) sweepLane(l *consumer) hook.Offset {
 		c.mark(l)
 	}
 	// A lane that stands still, with its own place written, needs no sweep.
-	if !l.place.detached || l.stat != nil || len(l.answers) > 0 || l.idle(c.now) {
+	if !l.subscription.detached || l.stat != nil || len(l.answers) > 0 || l.idle(c.now) {
 		c.restless = true
 	}
 	switch {
@@ -300,7 +300,7 @@ func (c *core) sweepLane(l *consumer) hook.Offset {
 		c.letGo(l)
 		return p.tail
 	}
-	if l.place.detached {
+	if l.subscription.detached {
 		return p.tail // its own place counts already
 	}
 	if len(l.Items) == 0 && l.Fed {
@@ -331,10 +331,10 @@ func (l *consumer) over(p *partition, x lane.Past) bool {
 	return (!l.dueReading || l.dueAsked >= x.Commit) && (!l.replaying || l.replayAsked >= x.Commit) && (!p.dueReading || p.dueAsked >= x.Commit)
 }
 
-// letGo ends a lane that has nothing to do; its place remembers where it stood.
+// letGo ends a lane that has nothing to do; its subscription remembers where it stood.
 func (c *core) letGo(l *consumer) {
 	l.Advance()
-	l.place.offset, l.place.sequence, l.place.lane = l.Low, l.LowSeq, nil
+	l.subscription.offset, l.subscription.sequence, l.subscription.lane = l.Low, l.LowSeq, nil
 	c.asleep(l)
 }
 
@@ -376,7 +376,7 @@ func (c *core) finished(s *attempt) {
 			c.changed(l, before)
 		}
 		if waited.Sub(c.now) <= longWait && l.Gate.Until.Sub(c.now) > longWait {
-			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "throttled", Detail: c.sentence(l)})
+			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.subscription.webhook, Kind: "throttled", Detail: c.sentence(l)})
 		}
 	} else {
 		d.Wait = 0 // and what waited when that came was made due
@@ -400,7 +400,7 @@ func (c *core) finished(s *attempt) {
 		switch {
 		case it.Won && it.Parked:
 			c.letWait(l, func(x *lane.Item) bool { return x == it })
-		case it.Kind == hook.Replay && it.Replay != l.place.replay: // which has ended; if it was cancelled, this ends here
+		case it.Kind == hook.Replay && it.Replay != l.subscription.replay: // which has ended; if it was cancelled, this ends here
 			c.letWait(l, func(x *lane.Item) bool { return x == it })
 			l.dueMore = true
 		}
@@ -409,10 +409,10 @@ func (c *core) finished(s *attempt) {
 		return
 	}
 	c.ledger.add(l, c.settle(s, &d), it)
-	if d.Disable && l.place.status == hook.Active && l.Hook.EndpointVersion == s.Webhook.EndpointVersion {
+	if d.Disable && l.subscription.status == hook.Active && l.Hook.EndpointVersion == s.Webhook.EndpointVersion {
 		c.disable(l, hook.ReasonGone)
 	}
-	if l.Health.Hopeless(c.now) && l.place.status == hook.Active {
+	if l.Health.Hopeless(c.now) && l.subscription.status == hook.Active {
 		c.disable(l, hook.ReasonFailing)
 	}
 	c.mark(l)
@@ -445,13 +445,13 @@ func (c *core) sentence(l *consumer) string {
 	}
 	return advice.Sentence(&advice.Standing{
 		Throttled: throttled,
-		Status:    l.place.status, Failing: l.Health.State == lane.Failing, Down: l.Health.State == lane.Down, Failures: l.Health.Failures,
+		Status:    l.subscription.status, Failing: l.Health.State == lane.Failing, Down: l.Health.State == lane.Down, Failures: l.Health.Failures,
 		Since: c.onWall(l.Health.Since), LastSuccess: c.onWall(l.Health.LastSuccess), Last: l.failure, Waiting: -1,
 	})
 }
 
 // lost records an attempt that was lost with a kept connection, before the one that followed it at
-// once: it says nothing of the endpoint, uses no step, and is in no statistics. A place in the rate
+// once: it says nothing of the endpoint, uses no step, and is in no statistics. A token of the rate
 // it takes like any other.
 func (c *core) lost(s *attempt) {
 	l, it, r := s.lane, s.item, s.lost
@@ -471,7 +471,7 @@ func (c *core) lost(s *attempt) {
 func attemptOf(s *attempt, d *retry.Decision, r *send.Result) *hook.Attempt {
 	it := s.item
 	return &hook.Attempt{
-		Webhook: s.lane.place.webhook, Offset: it.Offset, Number: it.Attempt, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
+		Webhook: s.lane.subscription.webhook, Offset: it.Offset, Number: it.Attempt, Sequence: it.Sequence, Kind: it.Kind, Counted: d.Counted,
 		Version: s.Webhook.Version, TimestampText: r.TimestampText, Format: s.Webhook.Format, Changes: s.Webhook.IncludeChanges && s.Event.Changes != nil, Replay: it.Replay, StartedAt: r.StartedAt,
 		Phases: r.Phases, Reused: r.Reused, Outcome: d.Outcome, StatusCode: r.StatusCode, ErrorClass: r.Class, ErrorDetail: r.Detail, RetryAfter: r.RetryAfter,
 	}
@@ -485,12 +485,12 @@ func (c *core) changed(l *consumer, before lane.State) {
 		c.forgetEarly(l)
 		if before == lane.Down {
 			c.events = append(c.events, notice{l.Hook.ID, "recovered", "the endpoint answers again"})
-			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
+			c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.subscription.webhook, Kind: "recovered", Detail: "the endpoint answers again"})
 		}
 	case l.Health.State == lane.Down:
 		why := c.sentence(l)
 		c.events = append(c.events, notice{l.Hook.ID, "down", why})
-		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.place.webhook, Kind: "down", Detail: why})
+		c.ledger.notices = append(c.ledger.notices, store.Notice{Webhook: l.subscription.webhook, Kind: "down", Detail: why})
 	case l.Health.State == lane.Failing:
 		c.events = append(c.events, notice{l.Hook.ID, "failing", c.sentence(l)})
 	}
@@ -498,10 +498,10 @@ func (c *core) changed(l *consumer, before lane.State) {
 
 // disable makes a webhook INACTIVE: at once in memory, durably with the next record.
 func (c *core) disable(l *consumer, reason string) {
-	l.place.status = hook.Inactive
+	l.subscription.status = hook.Inactive
 	why := advice.Sentence(&advice.Standing{Status: hook.Inactive, StatusReason: reason, Last: l.failure, Waiting: -1})
 	c.ledger.status = append(c.ledger.status, store.StatusChange{
-		Webhook: l.place.webhook, Partition: l.place.part.id, EndpointVersion: l.Hook.EndpointVersion, Status: hook.Inactive, Reason: reason, Detail: why,
+		Webhook: l.subscription.webhook, Partition: l.subscription.part.id, EndpointVersion: l.Hook.EndpointVersion, Status: hook.Inactive, Reason: reason, Detail: why,
 	})
 	c.events = append(c.events, notice{l.Hook.ID, "disabled", why})
 	c.disabled = append(c.disabled, reason)
@@ -556,10 +556,10 @@ func (c *core) settle(s *attempt, d *retry.Decision) store.Item {
 func (c *core) count(l *consumer, a *hook.Attempt, it *lane.Item, r *send.Result) {
 	minute := c.wall().Unix() / 60
 	if l.stat == nil {
-		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
+		l.stat, l.statAt = &store.Stat{Webhook: l.subscription.webhook, Bucket: minute}, c.now
 	} else if l.stat.Bucket != minute {
 		c.ledger.stats = append(c.ledger.stats, *l.stat)
-		l.stat, l.statAt = &store.Stat{Webhook: l.place.webhook, Bucket: minute}, c.now
+		l.stat, l.statAt = &store.Stat{Webhook: l.subscription.webhook, Bucket: minute}, c.now
 	}
 	l.stat.Latency.Add(a.Phases.Total)
 	switch a.Outcome {
@@ -570,7 +570,7 @@ func (c *core) count(l *consumer, a *hook.Attempt, it *lane.Item, r *send.Result
 		}
 		const kept = 20
 		answer := store.Answer{
-			Webhook: l.place.webhook, Slot: l.answered % kept, Offset: a.Offset, Number: a.Number, Header: r.AnswerHeader, Body: r.AnswerBody,
+			Webhook: l.subscription.webhook, Slot: l.answered % kept, Offset: a.Offset, Number: a.Number, Header: r.AnswerHeader, Body: r.AnswerBody,
 		}
 		if len(l.answers) < kept {
 			l.answers = append(l.answers, answer)
@@ -603,7 +603,7 @@ func (c *core) parkRow(l *consumer, it *lane.Item, out *store.Item, due *time.Ti
 		object = ""
 	}
 	out.Park = &hook.Parked{
-		Webhook: l.place.webhook, Kind: it.Kind, Offset: it.Offset, Partition: l.place.part.id, Sequence: it.Sequence, ObjectKey: object,
+		Webhook: l.subscription.webhook, Kind: it.Kind, Offset: it.Offset, Partition: l.subscription.part.id, Sequence: it.Sequence, ObjectKey: object,
 		Attempts: it.Attempt, Step: it.Step, Throttles: it.Throttles, DueAt: due, ParkedAt: hook.Now(c.wall()), Reason: reason, Replay: it.Replay,
 	}
 }
@@ -611,18 +611,18 @@ func (c *core) parkRow(l *consumer, it *lane.Item, out *store.Item, due *time.Ti
 // unpark forgets a settled delivery's row, and lets the next of its object go under strict order.
 func (c *core) unpark(l *consumer, it *lane.Item, out *store.Item) {
 	if it.Parked {
-		out.Unpark = &store.ParkedKey{Webhook: l.place.webhook, Kind: it.Kind, Offset: it.Offset}
+		out.Unpark = &store.ParkedKey{Webhook: l.subscription.webhook, Kind: it.Kind, Offset: it.Offset}
 	}
 	if l.Lane.Unpark(it) {
-		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+		out.Release = &store.ParkedKey{Webhook: l.subscription.webhook, Object: it.Object}
 	}
 }
 
 // won lets go of whatever else waits of a delivery that was made: it is not sent again.
 func (c *core) won(l *consumer, it *lane.Item, out *store.Item) {
-	out.Settle = &store.ParkedKey{Webhook: l.place.webhook, Offset: it.Offset}
+	out.Settle = &store.ParkedKey{Webhook: l.subscription.webhook, Offset: it.Offset}
 	if it.Kind != hook.Live && l.Blocked != nil {
-		out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+		out.Release = &store.ParkedKey{Webhook: l.subscription.webhook, Object: it.Object}
 	}
 	for _, kind := range []hook.Kind{hook.Live, hook.Manual, hook.Replay} {
 		key := lane.Key{Kind: kind, Offset: it.Offset}
@@ -645,7 +645,7 @@ func (c *core) holdBack(l *consumer, it *lane.Item) {
 	var out store.Item
 	c.parkRow(l, it, &out, nil, "held")
 	// If what it waits for is settled by now, the record itself lets it go.
-	out.Release = &store.ParkedKey{Webhook: l.place.webhook, Object: it.Object}
+	out.Release = &store.ParkedKey{Webhook: l.subscription.webhook, Object: it.Object}
 	it.State = lane.Settled
 	l.Ahead++
 	it.Drop()
@@ -694,7 +694,7 @@ func (c *core) expire(l *consumer, it *lane.Item) bool {
 	it.Drop()
 	l.Remove(it)
 	c.ledger.add(l, out, nil)
-	if it.Kind == hook.Replay && l.place.replay == it.Replay {
+	if it.Kind == hook.Replay && l.subscription.replay == it.Replay {
 		c.replayMoved(l)
 	}
 	c.mark(l)

@@ -41,8 +41,8 @@ type ask struct {
 
 func (j *judging) waits() bool { return len(j.queue) > 0 || j.behind }
 
-// offered is how far the events of a place's company have been offered to its lanes.
-func (p *place) offered() hook.Offset {
+// offered is how far the events of a subscription's company have been offered to its lanes.
+func (p *subscription) offered() hook.Offset {
 	if j := &p.company.judging; j.waits() {
 		return j.upTo
 	}
@@ -179,7 +179,7 @@ func (c *core) askNext(p *partition, co *company) {
 	}})
 }
 
-// judged offers the events that filters have been asked about. Where a place has come meanwhile whose
+// judged offers the events that filters have been asked about. Where a subscription has come meanwhile whose
 // filter was not, they are asked again.
 func (c *core) judged(p *partition, co *company, filters [][]*text, answers []match.Answer) {
 	j := &co.judging

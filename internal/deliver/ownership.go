@@ -396,7 +396,7 @@ func (c *core) keep(id hook.Partition) {
 	delete(c.handovers, id)
 	h.tell <- moved{id, false}
 	for _, l := range c.awake {
-		if l.place.part == h.part {
+		if l.subscription.part == h.part {
 			c.touch(l)
 		}
 	}
@@ -430,7 +430,7 @@ func (c *core) handOver() {
 // goes on from there.
 func (c *core) disown(p *partition) {
 	for _, l := range c.awake {
-		if l.place.part != p || l.Hook == nil {
+		if l.subscription.part != p || l.Hook == nil {
 			continue
 		}
 		if l.stat != nil {
@@ -439,8 +439,8 @@ func (c *core) disown(p *partition) {
 		}
 		c.detach(l)
 	}
-	for _, key := range slices.Sorted(maps.Keys(c.places)) {
-		if pl := c.places[key]; pl.part == p {
+	for _, key := range slices.Sorted(maps.Keys(c.subscriptions)) {
+		if pl := c.subscriptions[key]; pl.part == p {
 			c.remove(pl)
 		}
 	}

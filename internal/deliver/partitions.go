@@ -17,7 +17,7 @@ type partition struct {
 	tail     hook.Offset // everything up to here was offered to the lanes
 	swept    hook.Offset // low-water mark of the attached webhooks, as committed
 	low      hook.Offset // and as the last sweep found it
-	version  int64       // configuration version that the places are at
+	version  int64       // configuration version that the subscriptions are at
 	read     int64       // and the one up to which it has been read; more, while there are more to come
 	wanted   int64       // version that the next events were committed under
 	inbox    []*hook.Event
@@ -40,20 +40,20 @@ type partition struct {
 
 // company groups the webhooks that the same events are offered to, and its share of the slots.
 type company struct {
-	key     hook.CompanyKey
-	places  []*place
-	byTopic [][]*place       // by topic bit; built when there are many places
-	running int              // slots held
-	bytes   int64            // of the events in them
-	waiting [2]queue         // lanes that may start an attempt, round robin, in the fast and the slow line
-	served  uint64           // when it was served last, to break ties
-	texts   map[string]*text // of the filters in its places' rules
-	judging judging
-	backlog []*read // of lanes with filters, that wait or are made: the first
+	key           hook.CompanyKey
+	subscriptions []*subscription
+	byTopic       [][]*subscription // by topic bit; built when there are many
+	running       int               // slots held
+	bytes         int64             // of the events in them
+	waiting       [2]queue          // lanes that may start an attempt, round robin, in the fast and the slow line
+	served        uint64            // when it was served last, to break ties
+	texts         map[string]*text  // of the filters in its subscriptions' rules
+	judging       judging
+	backlog       []*read // of lanes with filters, that wait or are made: the first
 }
 
-// place is a webhook as the engine always knows it, with or without work.
-type place struct {
+// subscription is a webhook as the engine always knows it, with or without work.
+type subscription struct {
 	webhook  hook.WebhookKey
 	company  *company
 	part     *partition
@@ -78,7 +78,7 @@ type rule struct {
 }
 
 // ruleAt is the rule in force at an offset, nil before the first.
-func (p *place) ruleAt(o hook.Offset) *rule {
+func (p *subscription) ruleAt(o hook.Offset) *rule {
 	i := sort.Search(len(p.rules), func(i int) bool { return p.rules[i].from > o })
 	if i == 0 {
 		return nil
@@ -87,7 +87,7 @@ func (p *place) ruleAt(o hook.Offset) *rule {
 }
 
 // leapAt is what a match's number is higher by than its count.
-func (p *place) leapAt(o hook.Offset) int64 {
+func (p *subscription) leapAt(o hook.Offset) int64 {
 	if r := p.ruleAt(o); r != nil {
 		return r.leap
 	}
@@ -95,13 +95,13 @@ func (p *place) leapAt(o hook.Offset) int64 {
 }
 
 // wants says whether the topic matches at that offset; filters remain to be asked.
-func (p *place) wants(o hook.Offset, topic string) (*rule, bool) {
+func (p *subscription) wants(o hook.Offset, topic string) (*rule, bool) {
 	r := p.ruleAt(o)
 	return r, r != nil && r.topics.Has(topic)
 }
 
 // skipped says whether an unsettled match at the offset is to be skipped, and why.
-func (p *place) skipped(o hook.Offset) (reason string, ok bool) {
+func (p *subscription) skipped(o hook.Offset) (reason string, ok bool) {
 	for _, k := range p.skips {
 		if k.From <= o && o <= k.To {
 			return k.Reason, true
@@ -113,15 +113,15 @@ func (p *place) skipped(o hook.Offset) (reason string, ok bool) {
 // manyPlaces is the number of webhooks from which a company gets an index by topic.
 const manyPlaces = 16
 
-// interested are the places that may want a topic (a superset).
-func (c *company) interested(topic string) []*place {
-	if len(c.places) < manyPlaces {
-		return c.places
+// interested are the subscriptions that may want a topic (a superset).
+func (c *company) interested(topic string) []*subscription {
+	if len(c.subscriptions) < manyPlaces {
+		return c.subscriptions
 	}
 	topics := hook.Topics()
 	if c.byTopic == nil {
-		c.byTopic = make([][]*place, len(topics)+1)
-		for _, p := range c.places {
+		c.byTopic = make([][]*subscription, len(topics)+1)
+		for _, p := range c.subscriptions {
 			if slices.ContainsFunc(p.rules, func(r rule) bool { return r.topics.Others() }) {
 				c.byTopic[len(topics)] = append(c.byTopic[len(topics)], p)
 			}
@@ -140,9 +140,9 @@ func (c *company) interested(topic string) []*place {
 	return c.byTopic[len(topics)]
 }
 
-// placesRead takes in configuration changes, and after the last of them lets the events go on that
+// subscriptionsRead takes in configuration changes, and after the last of them lets the events go on that
 // waited.
-func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Offset, version int64, more bool, err error) {
+func (c *core) subscriptionsRead(id hook.Partition, places []store.Place, swept hook.Offset, version int64, more bool, err error) {
 	p := c.partitions[id]
 	if p == nil {
 		return
@@ -157,12 +157,12 @@ func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Of
 		p.tail, p.swept = max(p.tail, swept), swept
 	}
 	for i := range places {
-		c.place(p, &places[i])
+		c.subscribe(p, &places[i])
 	}
 	p.read = version
 	if more {
 		p.loading = true
-		c.readPlaces(p)
+		c.readSubscriptions(p)
 		return
 	}
 	p.version = p.read
@@ -176,15 +176,15 @@ func (c *core) placesRead(id hook.Partition, places []store.Place, swept hook.Of
 // wakeAll lets the lanes go that came to life while there was more configuration to come.
 func (c *core) wakeAll(p *partition) {
 	for _, l := range c.awake {
-		if l.place.part == p {
+		if l.subscription.part == p {
 			c.touch(l)
 		}
 	}
 }
 
-// place brings one webhook's entry in line with the store.
-func (c *core) place(p *partition, from *store.Place) {
-	pl, known := c.places[from.Webhook], true
+// subscribe brings one webhook's entry in line with the store.
+func (c *core) subscribe(p *partition, from *store.Place) {
+	pl, known := c.subscriptions[from.Webhook], true
 	switch {
 	case from.Deleted && pl == nil:
 		return
@@ -192,7 +192,7 @@ func (c *core) place(p *partition, from *store.Place) {
 		c.remove(pl)
 		return
 	case pl == nil:
-		pl = c.newPlace(p, from)
+		pl = c.newSubscription(p, from)
 		known = false
 	}
 	was := pl.status
@@ -223,7 +223,7 @@ func (c *core) place(p *partition, from *store.Place) {
 	}
 }
 
-func (c *core) newPlace(p *partition, from *store.Place) *place {
+func (c *core) newSubscription(p *partition, from *store.Place) *subscription {
 	co := c.companies[from.Company]
 	if co == nil {
 		co = &company{key: from.Company}
@@ -232,12 +232,12 @@ func (c *core) newPlace(p *partition, from *store.Place) *place {
 		}
 		c.companies[from.Company] = co
 	}
-	pl := &place{
+	pl := &subscription{
 		webhook: from.Webhook, company: co, part: p, detached: from.Cursor.Detached,
 		offset: from.Cursor.Offset, sequence: from.Cursor.Sequence,
 	}
-	co.places = append(co.places, pl)
-	c.places[from.Webhook] = pl
+	co.subscriptions = append(co.subscriptions, pl)
+	c.subscriptions[from.Webhook] = pl
 	return pl
 }
 
@@ -255,10 +255,10 @@ func (c *core) rules(co *company, from []hook.Rule) []rule {
 
 // renew makes a living lane follow a change of its webhook.
 func (c *core) renew(l *consumer, was hook.Status) {
-	if l.Hook != nil && l.Hook.Version < l.place.version {
+	if l.Hook != nil && l.Hook.Version < l.subscription.version {
 		c.loadLane(l)
 	}
-	if l.place.status != hook.Active && was == hook.Active && l.Fed {
+	if l.subscription.status != hook.Active && was == hook.Active && l.Fed {
 		c.detach(l)
 	}
 	l.dueMore = true // a wish may have been written
@@ -270,7 +270,7 @@ func (c *core) renew(l *consumer, was hook.Status) {
 func (c *core) skipAll(l *consumer) {
 	for _, it := range slices.Clone(l.Items) {
 		if it.State == lane.Waiting && l.Hook != nil {
-			if _, skip := l.place.skipped(it.Offset); skip {
+			if _, skip := l.subscription.skipped(it.Offset); skip {
 				c.skip(l, it)
 			}
 		}
@@ -278,12 +278,12 @@ func (c *core) skipAll(l *consumer) {
 }
 
 // remove forgets a deleted webhook; attempts in flight end and are recorded.
-func (c *core) remove(pl *place) {
+func (c *core) remove(pl *subscription) {
 	pl.deleted = true
-	pl.company.places = slices.DeleteFunc(pl.company.places, func(x *place) bool { return x == pl })
+	pl.company.subscriptions = slices.DeleteFunc(pl.company.subscriptions, func(x *subscription) bool { return x == pl })
 	pl.company.byTopic = nil
 	pl.company.release(pl.rules)
-	delete(c.places, pl.webhook)
+	delete(c.subscriptions, pl.webhook)
 	if l := pl.lane; l != nil {
 		l.Cut()
 		c.abandon(l)
@@ -309,7 +309,7 @@ func (c *core) abandon(l *consumer) {
 
 // kick makes a webhook look for wishes: a retry that was asked for, a held delivery released.
 func (c *core) kick(w hook.WebhookKey) {
-	pl := c.places[w]
+	pl := c.subscriptions[w]
 	if pl == nil || pl.status != hook.Active {
 		return
 	}
@@ -325,7 +325,7 @@ func (c *core) kick(w hook.WebhookKey) {
 // probe makes a webhook's next attempt now, as somebody wishes: a down endpoint is probed, one that asked to
 // wait is tried. What merely waits is read again, for the store knows best what is to go first.
 func (c *core) probe(w hook.WebhookKey) {
-	pl := c.places[w]
+	pl := c.subscriptions[w]
 	if pl == nil || pl.lane == nil || pl.lane.Hook == nil || pl.status != hook.Active {
 		return
 	}
@@ -378,7 +378,7 @@ func (c *core) feed(p *partition) {
 		return // it was handed over
 	}
 	if p.version < p.wanted || p.version < 0 {
-		return // the places first: a rule may begin with the next event
+		return // the subscriptions first: a rule may begin with the next event
 	}
 	for len(p.inbox) > 0 && !p.reading {
 		e := p.inbox[0]
@@ -463,7 +463,7 @@ func (c *core) offerTo(p *partition, co *company, e *hook.Event) {
 		if shared == nil {
 			shared = p.payloads.Hold(e)
 		}
-		it := l.Offer(&lane.Item{Offset: e.Offset, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.place.leapAt(e.Offset))
+		it := l.Offer(&lane.Item{Offset: e.Offset, Object: e.ObjectKey, Payload: shared, Since: c.now}, l.subscription.leapAt(e.Offset))
 		c.items++
 		l.expects(e)
 		if l.Hook != nil {

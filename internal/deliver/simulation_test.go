@@ -128,7 +128,7 @@ func (s *simulation) boot(well bool) {
 		Dice: s.dice, MaxInFlight: s.knobs.slots, MaxBytesInFlight: s.knobs.bytes, MaxParked: s.knobs.parked,
 		Judge: judgeParity,
 	})
-	s.core.mostPlaces, s.core.mostJudging, s.core.longestWait = s.knobs.places, 4*s.knobs.judging, s.knobs.judging
+	s.core.mostSubscriptions, s.core.mostJudging, s.core.longestWait = s.knobs.places, 4*s.knobs.judging, s.knobs.judging
 	s.asks, s.reads, s.answers, s.running, s.record, s.commits, s.recorded, s.stopping = nil, nil, nil, nil, nil, nil, nil, false
 	s.moved = make(chan moved, 1)
 	s.watchAnew(well)
@@ -617,7 +617,7 @@ func (s *simulation) stuck() (text string) {
 			continue
 		}
 		text += fmt.Sprintf("\n  place %s; lane %+v; health %+v; fed %v read %d low %d items %d ahead %d run %d due %d chains %d more %v loading %v reading %v fetching %v dueReading %v known %v, in line %v, replay %d at %d done %v replaying %v ours %d next %s",
-			l.place.status, l.may(s.now), l.Health, l.Fed, l.Read, l.Low, len(l.Items), l.Ahead, len(l.Run), len(l.Due), len(l.Chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.Known, l.inLine, l.place.replay, l.replayAt, l.replayDone, l.replaying, len(l.Replays), l.ReplayNext)
+			l.subscription.status, l.may(s.now), l.Health, l.Fed, l.Read, l.Low, len(l.Items), l.Ahead, len(l.Run), len(l.Due), len(l.Chains), l.dueMore, l.loading, l.reading, l.fetching, l.dueReading, l.Known, l.inLine, l.subscription.replay, l.replayAt, l.replayDone, l.replaying, len(l.Replays), l.ReplayNext)
 	}
 	for _, p := range s.core.partitions {
 		text += fmt.Sprintf("\npartition tail %d swept %d version %d wanted %d dueAt %s dueFrom %+v; now %s; slots %d", p.tail, p.swept, p.version, p.wanted, p.dueAt, p.dueFrom, s.now, s.core.slots.taken)

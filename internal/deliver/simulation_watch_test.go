@@ -170,7 +170,7 @@ func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string,
 		if o >= x.item.Offset {
 			break
 		}
-		if _, skip := x.lane.place.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending && !s.over(d.event) && !w.givenUp(d) {
+		if _, skip := x.lane.subscription.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending && !s.over(d.event) && !w.givenUp(d) {
 			return describe("%s order, and %d is pending", w.hook.Ordering, o)
 		}
 	}

@@ -58,7 +58,7 @@ func (s *slots) ready(l *consumer) {
 	}
 	l.inLine = true
 	i := l.line()
-	q := &l.place.company.waiting[i]
+	q := &l.subscription.company.waiting[i]
 	q.lanes = append(q.lanes, l)
 	if q.index < 0 {
 		heap.Push(&s.lines[i], q)
@@ -140,32 +140,32 @@ func (s *slots) take(l *consumer, it *lane.Item) {
 	it.Pooled = l.Pooled()
 	it.Bytes = it.Payload.Event.Size()
 	s.taken++
-	l.place.part.taken++
+	l.subscription.part.taken++
 	s.bytes += it.Bytes
-	l.place.company.bytes += it.Bytes
+	l.subscription.company.bytes += it.Bytes
 	if it.Pooled {
 		s.slow++
 	}
-	s.flights[eventAt{l.place.part.id, it.Offset}]++
+	s.flights[eventAt{l.subscription.part.id, it.Offset}]++
 	s.clock++
-	l.place.company.served = s.clock
-	s.count(l.place.company, +1)
+	l.subscription.company.served = s.clock
+	s.count(l.subscription.company, +1)
 }
 
 // release counts one that was recorded.
 func (s *slots) release(l *consumer, it *lane.Item) {
-	f := eventAt{l.place.part.id, it.Offset}
+	f := eventAt{l.subscription.part.id, it.Offset}
 	if s.flights[f]--; s.flights[f] == 0 {
 		delete(s.flights, f)
 	}
 	s.taken--
-	l.place.part.taken--
+	l.subscription.part.taken--
 	s.bytes -= it.Bytes
-	l.place.company.bytes -= it.Bytes
+	l.subscription.company.bytes -= it.Bytes
 	if it.Pooled {
 		s.slow--
 	}
-	s.count(l.place.company, -1)
+	s.count(l.subscription.company, -1)
 }
 
 func (s *slots) count(c *company, n int) {

@@ -27,7 +27,7 @@ func newTestCompany(key int) *company {
 }
 
 func testLane(c *company, quick bool) *consumer {
-	l := &consumer{Lane: lane.New(0, 0, 0), place: &place{company: c, part: &partition{}}}
+	l := &consumer{Lane: lane.New(0, 0, 0), subscription: &subscription{company: c, part: &partition{}}}
 	l.Proven = quick
 	return l
 }
@@ -54,7 +54,7 @@ func (d *desk) finish() *consumer {
 
 func (d *desk) of(c *company) (n int) {
 	for _, l := range d.held {
-		if l.place.company == c {
+		if l.subscription.company == c {
 			n++
 		}
 	}
@@ -75,7 +75,7 @@ func TestSlotsGoToWhoHoldsTheFewest(t *testing.T) {
 	}
 	lanes := map[*consumer]int{}
 	for _, l := range d.held {
-		if l.place.company == big {
+		if l.subscription.company == big {
 			lanes[l]++
 		}
 	}
@@ -174,7 +174,7 @@ func TestSlotsAddUp(t *testing.T) {
 	for range 20_000 {
 		d.serve()
 		l := d.finish()
-		served[l.place.company.key]++
+		served[l.subscription.company.key]++
 	}
 	if d.slots.taken != len(d.held) || d.slots.bytes != int64(2*len(d.held)) {
 		t.Errorf("%d held, %d bytes; %d are", d.slots.taken, d.slots.bytes, len(d.held))

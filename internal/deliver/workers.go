@@ -98,8 +98,8 @@ func (e *Engine) make(a *attempt) {
 	}
 }
 
-// ask hands questions to the readers; what they cannot take now is asked in the next round.
-func (e *Engine) ask() {
+// dispatchReads hands questions to the readers; what they cannot take now is asked in the next round.
+func (e *Engine) dispatchReads() {
 	n := 0
 	for n < len(e.core.reads) {
 		select {
@@ -177,7 +177,7 @@ func (r *read) do(ctx context.Context, s Store) func(*core) {
 			c.judging -= backlogBytes
 			defer c.feedStarved() // whatever becomes of the answer, there is room
 		}
-		if r.lane != nil && r.lane.place.deleted || r.lane == nil && c.partitions[r.partition] != r.part {
+		if r.lane != nil && r.lane.subscription.deleted || r.lane == nil && c.partitions[r.partition] != r.part {
 			c.endTurn(r)
 			return
 		}
@@ -187,9 +187,9 @@ func (r *read) do(ctx context.Context, s Store) func(*core) {
 
 func (r *read) ask(ctx context.Context, s Store) func(*core) {
 	switch r.kind {
-	case readPlaces:
+	case readSubscriptions:
 		places, swept, version, err := s.Places(ctx, r.partition, r.since, r.limit)
-		return func(c *core) { c.placesRead(r.partition, places, swept, version, len(places) >= r.limit, err) }
+		return func(c *core) { c.subscriptionsRead(r.partition, places, swept, version, len(places) >= r.limit, err) }
 	case readTail:
 		events, version, err := s.Tail(ctx, r.partition, r.after, tailChunk, tailBytes)
 		more := len(events) > 0 // the next read finds the end
@@ -275,7 +275,7 @@ func (r *read) backlog(ctx context.Context, s Store) (hits []hit, readTo hook.Of
 	if err != nil {
 		return nil, 0, err
 	}
-	rules := place{rules: r.rules}
+	rules := subscription{rules: r.rules}
 	var ask []hook.Offset
 	for _, ref := range refs {
 		if rule, ok := rules.wants(ref.Offset, ref.Topic); ok {
