@@ -155,15 +155,7 @@ type numbered struct {
 }
 
 func (x *sourcing) test(t *testing.T) {
-	entry, err := x.bus.prepare(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "sources.yaml")
-	if err := os.WriteFile(path, []byte("sources:\n- "+entry+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	x.rig, x.order = newRig(t, "--sources-file", path, "--max-in-flight", fmt.Sprint(maxInFlight)), map[string][]numbered{}
+	x.rig, x.order = newRig(t, "--sources-file", x.file(t), "--max-in-flight", fmt.Sprint(maxInFlight)), map[string][]numbered{}
 	x.start()
 	e := &endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, settings: `, "ordering": "object"`, each: x.arrived}
 	x.subscribe(e)
@@ -305,15 +297,7 @@ func TestSourceKilledBeforeCommit(t *testing.T) {
 	t.Cleanup(broker.Stop)
 	x := &sourcing{broker: broker, bus: &natsBus{addr: broker.Addr}, order: map[string][]numbered{}}
 	defer x.bus.close()
-	entry, err := x.bus.prepare(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "sources.yaml")
-	if err := os.WriteFile(file, []byte("sources:\n- "+entry+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	x.rig = newRig(t, "--sources-file", file)
+	x.rig = newRig(t, "--sources-file", x.file(t))
 	x.options.Binary, x.options.Env = path, []string{"FAILPOINT=" + string(failpoint.Taken) + ":1"}
 	server := x.start()
 	x.subscribe(&endpoint{webhook: oracle.Webhook{Company: "c1", Topics: []string{"conversation"}}, each: x.arrived})
@@ -343,4 +327,18 @@ func TestSourceKilledBeforeCommit(t *testing.T) {
 		x.ask(http.MethodGet, "/v1/sources", "", "", &sources)
 		return sources.Data[0].Duplicates > 0 && sources.Data[0].Accepted < events
 	})
+}
+
+// file makes what the source reads, and the file that names it.
+func (x *sourcing) file(t *testing.T) string {
+	t.Helper()
+	entry, err := x.bus.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sources.yaml")
+	if err := os.WriteFile(path, []byte("sources:\n- "+entry+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
