@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -108,6 +109,65 @@ func (b *kafkaBus) close() {
 	}
 }
 
+// rabbitBus is a queue of RabbitMQ.
+type rabbitBus struct {
+	addr string
+	kind string // of queue
+	mu   sync.Mutex
+	conn *amqp.Connection
+	ch   *amqp.Channel
+}
+
+func (b *rabbitBus) channel() (*amqp.Channel, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil && !b.ch.IsClosed() {
+		return b.ch, nil
+	}
+	if b.conn != nil {
+		_ = b.conn.Close() // it is broken, mostly
+	}
+	conn, err := amqp.Dial("amqp://guest:guest@" + b.addr)
+	if err != nil {
+		return nil, err
+	}
+	b.conn = conn
+	if b.ch, err = conn.Channel(); err != nil {
+		return nil, err
+	}
+	return b.ch, b.ch.Confirm(false)
+}
+
+func (b *rabbitBus) prepare(ctx context.Context) (string, error) {
+	ch, err := b.channel()
+	if err == nil {
+		_, err = ch.QueueDeclare("events", true, false, false, false, amqp.Table{"x-queue-type": b.kind})
+	}
+	pause(ctx, 1500*time.Millisecond) // a quorum queue that is younger does not outlive a kill
+	return fmt.Sprintf("{name: bus, kind: rabbitmq, url: 'amqp://guest:guest@%s', queue: events}", b.addr), err
+}
+
+func (b *rabbitBus) put(ctx context.Context, _, id string, body []byte) error {
+	ch, err := b.channel()
+	if err != nil {
+		return err
+	}
+	confirmed, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", "events", false, false, amqp.Publishing{MessageId: id, DeliveryMode: amqp.Persistent, Body: body})
+	if err != nil {
+		return err
+	}
+	if ok, err := confirmed.WaitContext(ctx); !ok || err != nil {
+		return fmt.Errorf("not confirmed: %w", err)
+	}
+	return nil
+}
+
+func (b *rabbitBus) close() {
+	if b.conn != nil {
+		_ = b.conn.CloseDeadline(time.Now().Add(time.Second)) // the broker may be gone
+	}
+}
+
 // busKeys are how many objects there are, in how many orders.
 const busKeys = 6
 
@@ -121,6 +181,8 @@ func TestSources(t *testing.T) {
 	}{
 		"nats":  {brokertest.NATS, func(addr string) bus { return &natsBus{addr: addr} }},
 		"kafka": {brokertest.Kafka, func(addr string) bus { return &kafkaBus{addr: addr} }},
+
+		"rabbitmq": {brokertest.RabbitMQ, func(addr string) bus { return &rabbitBus{addr: addr, kind: "quorum"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
