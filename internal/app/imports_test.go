@@ -62,6 +62,7 @@ var layers = map[string]layer{
 	"source":            {"hook failpoint intake store", "what brings events from elsewhere hands them over, and knows nothing of the log"},
 	"source/kafka":      {"hook intake source", "one package speaks to Kafka"},
 	"source/nats":       {"hook intake source", "one package speaks to NATS"},
+	"source/rabbitmq":   {"hook intake source", "one package speaks to RabbitMQ"},
 	"source/brokertest": {"", "whoever needs a broker to throw away decides what is put into it"},
 	"intake":            {"hook wire change store topic/schema", "accepting an event must work while nothing is delivered"},
 	"deliver":           {"hook failpoint wire retry advice send store deliver/match deliver/lane", "the engine must work while no API is served"},
@@ -80,7 +81,7 @@ var layers = map[string]layer{
 	"proof": {"", "the judge shares no code with the judged; only its tests start a server"},
 
 	"app": {
-		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/kafka source/nats source/outbox deliver upkeep httpapi console mcp",
+		"hook client failpoint wire filter retry config egress ingress send store store/transfer telemetry topic intake source source/kafka source/nats source/outbox source/rabbitmq deliver upkeep httpapi console mcp",
 		"the only place that knows everybody",
 	},
 	"cli": {
@@ -114,6 +115,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"github.com/modelcontextprotocol/", "mcp cli", "one package speaks to agents, and the command gives it a pipe"},
 	{"github.com/twmb/franz-go", "source/kafka", "one package speaks to Kafka, by the client that shows offsets and rebalances as they are"},
 	{"github.com/nats-io/", "source/nats", "one package speaks to NATS, by its own client"},
+	{"github.com/rabbitmq/", "source/rabbitmq", "one package speaks to RabbitMQ, by its own client, which leaves acknowledging to us"},
 	{"github.com/expr-lang/", "filter", "one package runs what strangers wrote"},
 	{"github.com/santhosh-tekuri/jsonschema", "topic/schema", "one package checks documents, by steps that it counts"},
 }

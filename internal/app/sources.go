@@ -13,10 +13,11 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/kafka"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/nats"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/source/outbox"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source/rabbitmq"
 )
 
 // sourceKinds are the kinds of sources that sources_file may name.
-var sourceKinds = map[string]source.Kind{"kafka": kafka.Define, "nats": nats.Define}
+var sourceKinds = map[string]source.Kind{"kafka": kafka.Define, "nats": nats.Define, "rabbitmq": rabbitmq.Define}
 
 // openSources makes what outbox_url and sources_file name.
 func (s *Server) openSources(accepting *intake.Intake) error {
