@@ -267,9 +267,16 @@ type Topic struct {
 	Sample      json.RawMessage `json:"sample" doc:"A document as it might be published."`
 	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12). Absent: no rule."`
 	Validate    string          `json:"validate,omitempty" enum:"off,warn,reject" doc:"What becomes of documents that the schema forbids; absent: what the company says, else warn."`
+	Derive      *TopicRule      `json:"derive,omitempty" doc:"Which changes of objects mean an event of the topic; absent: none."`
 	Checks      *Checks         `json:"checks,omitempty" doc:"What was found when events were checked against the schema; for operators. The last of them are in the answer about one topic."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
+}
+
+// TopicRule says which changes of objects mean an event of a topic.
+type TopicRule struct {
+	ObjectType string   `json:"object_type" example:"order" doc:"1–32 of a-z, 0-9 and _: a type that there is, or one of your own."`
+	Paths      []string `json:"paths,omitempty" maxItems:"16" doc:"JSON pointers: the event is meant where what one of them points to differs. None: by every change, also by creation and deletion."`
 }
 
 // TopicDetail is one topic.
@@ -286,6 +293,7 @@ type TopicPut struct {
 	Sample      json.RawMessage `json:"sample,omitempty" doc:"A document as it might be published; what is sent when the topic is tried out."`
 	Schema      json.RawMessage `json:"schema,omitempty" doc:"What a document may be: a JSON Schema (2020-12), kept to what all libraries check alike; docs/api.md says what that is. The sample must validate."`
 	Validate    string          `json:"validate,omitempty" enum:"off,warn,reject" doc:"What becomes of documents that the schema forbids: off, they are not checked; warn, they are accepted, counted and shown; reject, they are refused. Of this and the company's the stricter holds; where there is none, warn."`
+	Derive      *TopicRule      `json:"derive,omitempty" doc:"Which changes of objects (POST /v1/changes) mean an event of the topic."`
 	Since       string          `json:"since,omitempty" doc:"Since when, or since which revision, it is sent; any text of at most 32 characters."`
 	Deprecated  bool            `json:"deprecated,omitzero"`
 }

@@ -109,7 +109,7 @@ var methods = map[string]func(ctx context.Context, c *Client) error{
 	},
 	"get-topic": func(ctx context.Context, c *Client) error { return second(c.Topic(ctx, "a/b")) },
 	"put-topic": func(ctx context.Context, c *Client) error {
-		return second(c.PutTopic(ctx, "a/b", TopicPut{Category: "C", Description: "d", Summary: "s", Sample: json.RawMessage("1"), Schema: json.RawMessage("true"), Validate: "warn", Since: "2", Deprecated: true}))
+		return second(c.PutTopic(ctx, "a/b", TopicPut{Category: "C", Description: "d", Summary: "s", Sample: json.RawMessage("1"), Schema: json.RawMessage("true"), Validate: "warn", Derive: &TopicRule{ObjectType: "o", Paths: []string{"/a"}}, Since: "2", Deprecated: true}))
 	},
 	"delete-topic":       func(ctx context.Context, c *Client) error { return c.DeleteTopic(ctx, "a/b") },
 	"list-topics":        func(ctx context.Context, c *Client) error { return second(c.Topics(ctx)) },

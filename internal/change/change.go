@@ -36,6 +36,15 @@ const (
 // ObjectTypes are all of them.
 func ObjectTypes() []ObjectType { return []ObjectType{Conversation, Customer, CustomerNote, Account} }
 
+// Rule says which changes mean an event of a topic of the platform's own.
+type Rule struct {
+	Topic string
+	// Paths are JSON pointers: the event is meant where what one of them points to differs between two documents
+	// of an object that exists in both. Without any it is meant by every change, also a creation or deletion. The
+	// first name of a pointer is an object's own field, and may be spelled either way.
+	Paths []string
+}
+
 // MaxChanged bounds how many places [Event.Changed] names.
 const MaxChanged = 100
 
@@ -58,9 +67,12 @@ type Event struct {
 // Derive returns the events that a change means, in the order of the catalogue, the general topic first;
 // none where the documents do not differ. A document that is nil or null stands for an object that does
 // not exist: before its creation, after its deletion.
-func Derive(t ObjectType, before, after []byte) ([]Event, error) {
-	if !slices.Contains(ObjectTypes(), t) {
-		return nil, hook.Invalid("object_type", "invalid_object_type", "must be conversation, customer, customer_note or account")
+//
+// Rules are those of the object's type, in the order of the catalogue; a type that has some need not be one of
+// [ObjectTypes].
+func Derive(t ObjectType, before, after []byte, rules ...Rule) ([]Event, error) {
+	if len(rules) == 0 && !slices.Contains(ObjectTypes(), t) {
+		return nil, hook.Invalid("object_type", "invalid_object_type", "must be conversation, customer, customer_note or account, or what a topic is derived from")
 	}
 	c := change{texts: [2][]byte{before, after}, data: after}
 	var err error
@@ -90,6 +102,9 @@ func Derive(t ObjectType, before, after []byte) ([]Event, error) {
 	case Account:
 		c.account()
 	}
+	for _, r := range rules {
+		c.own(r)
+	}
 	return c.events, nil
 }
 
@@ -100,6 +115,7 @@ type change struct {
 	texts         [2][]byte // of both
 	data          []byte    // of after, or of before where the object was deleted
 	events        []Event
+	seen          map[string]differ // what differs at the pointers of rules
 }
 
 // updated says that the object exists before and after.

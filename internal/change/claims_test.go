@@ -209,3 +209,52 @@ func alike(a, b object) bool {
 	}
 	return equal(a, b)
 }
+
+// Rules of own topics: by place, or by any change; on types that nothing else knows, too.
+func TestDeriveByRules(t *testing.T) {
+	rules := []Rule{{"order", nil}, {"order.shipped", []string{"/shipping/state", "/carrier"}}, {"order.notes", []string{"/custom_notes"}}}
+	for name, test := range map[string]struct{ before, after, want string }{
+		"created":         {`null`, `{"id": 1, "carrier": "DHL"}`, `order:`},
+		"deleted":         {`{"id": 1, "carrier": "DHL"}`, `null`, `order:`},
+		"elsewhere":       {`{"id": 1, "shipping": {"x": 1}}`, `{"id": 1, "shipping": {"x": 2}}`, `order:{"/shipping/x":{"old":1,"new":2}}`},
+		"deep":            {`{"id": 1, "shipping": {"state": "packed", "x": 1}}`, `{"id": 1, "shipping": {"state": "left", "x": 2}}`, `order:{"/shipping/state":{"old":"packed","new":"left"},"/shipping/x":{"old":1,"new":2}} order.shipped:{"/shipping/state":{"old":"packed","new":"left"}}`},
+		"above":           {`{"id": 1}`, `{"id": 1, "shipping": {"state": "left"}}`, `order:{"/shipping":{"old":null,"new":{"state":"left"}}} order.shipped:{"/shipping/state":{"old":null,"new":"left"}}`},
+		"below":           {`{"id": 1, "carrier": {"name": "A"}}`, `{"id": 1, "carrier": {"name": "B"}}`, `order:{"/carrier/name":{"old":"A","new":"B"}} order.shipped:{"/carrier/name":{"old":"A","new":"B"}}`},
+		"spelt otherwise": {`{"id": 1, "customNotes": 1}`, `{"id": 1, "custom_notes": 2}`, `order:{"/custom_notes":{"old":1,"new":2}} order.notes:{"/custom_notes":{"old":1,"new":2}}`},
+		"the same":        {`{"id": 1, "carrier": 1.0}`, `{"carrier": 1, "id": 1}`, ``},
+	} {
+		events, err := Derive("order", []byte(test.before), []byte(test.after), rules...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var got []string
+		for _, e := range events {
+			got = append(got, e.Topic+":"+string(e.Claims(1000)))
+		}
+		if text := strings.Join(got, " "); text != test.want {
+			t.Errorf("%s:\n%s, want\n%s", name, text, test.want)
+		}
+	}
+	if _, err := Derive("order", []byte(`null`), []byte(`{"id": 1}`)); err == nil {
+		t.Error("a type without rules is understood")
+	}
+	both, err := Derive(Conversation, []byte(`{"id": 1, "status": "OPEN"}`), []byte(`{"id": 1, "status": "CLOSED"}`), Rule{"conversation.closing", []string{"/status"}})
+	if err != nil || len(both) != 3 || both[2].Topic != "conversation.closing" {
+		t.Errorf("beside the built-in ones: %v, %v", both, err)
+	}
+}
+
+// However many rules ask for one place, it is compared once.
+func TestRulesShareComparisons(t *testing.T) {
+	var rules []Rule
+	for i := range 16 {
+		rules = append(rules, Rule{fmt.Sprint("t", i), []string{"/m", "/m/f001", "/n"}})
+	}
+	c := change{pairs: []member{{"m", object{}, object{"f001": text("x")}}}, before: object{}, after: object{}}
+	for _, r := range rules {
+		c.own(r)
+	}
+	if len(c.seen) != 3 || len(c.events) != 16 || len(c.events[15].Changed) != 1 {
+		t.Errorf("%d places, %d events, %v", len(c.seen), len(c.events), c.events)
+	}
+}

@@ -68,6 +68,7 @@ func (p *Program) topicsList() *cobra.Command {
 func (p *Program) topicsPut() *cobra.Command {
 	var t client.TopicPut
 	var sample, schema string
+	var rule client.TopicRule
 	cmd := &cobra.Command{
 		Use: "put TOPIC --category CATEGORY --description TEXT", Short: "Add a topic of the platform's own, or change it", Args: cobra.ExactArgs(1),
 		Example: example(
@@ -83,6 +84,8 @@ func (p *Program) topicsPut() *cobra.Command {
 	flags.BoolVar(&t.Deprecated, "deprecated", false, "say that nobody should subscribe to it any more")
 	flags.StringVar(&sample, "sample", "", "document as it might be published: text, @file or @- (standard input)")
 	flags.StringVar(&schema, "schema", "", "JSON Schema of its documents: text, @file or @-")
+	flags.StringVar(&rule.ObjectType, "derive-from", "", "type of the objects whose changes mean an event, as order")
+	flags.StringSliceVar(&rule.Paths, "derive-path", nil, "JSON pointer to what must have changed, as /status; several times, or any change")
 	flags.StringVar(&t.Validate, "validate", "", "what becomes of documents that the schema forbids: off, warn or reject")
 	for _, name := range []string{"category", "description"} {
 		_ = cmd.MarkFlagRequired(name)
@@ -103,6 +106,9 @@ func (p *Program) topicsPut() *cobra.Command {
 				return usage("--%s: is no JSON document", doc.flag)
 			}
 			*doc.to = text
+		}
+		if rule.ObjectType != "" || rule.Paths != nil {
+			t.Derive = &rule
 		}
 		put, err := api.PutTopic(ctx, args[0], t)
 		if err != nil {

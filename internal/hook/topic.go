@@ -15,6 +15,8 @@ type Topic struct {
 	Schema      string     // what a document may be, as a JSON Schema; "" for no rule
 	Since       string     // since when, or since which revision, it is sent; "" for always
 	Validate    Validation // what becomes of documents that the schema forbids; "" for what the company says
+	DeriveFrom  string     // the type of objects whose changes mean an event of the topic; "" for none
+	DerivePaths string     // which: JSON pointers, one a line; "" for any
 	Deprecated  bool
 }
 

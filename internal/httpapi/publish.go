@@ -32,7 +32,7 @@ type Publish struct {
 // Change is what became of an object, as package intake reads it; here it only makes the document.
 type Change struct {
 	CompanyID  string     `json:"company_id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,64}$" example:"c1" doc:"Required with an operator key; with a publish key its own company, when left out."`
-	ObjectType string     `json:"object_type" enum:"conversation,customer,customer_note,account"`
+	ObjectType string     `json:"object_type" pattern:"^[a-z][a-z0-9_]{0,31}$" example:"conversation" doc:"conversation, customer, customer_note, account, or a type that a topic of the platform's own is derived from."`
 	Before     Document   `json:"before" doc:"The object's document before the change; null says that it was created."`
 	After      Document   `json:"after" doc:"The document after the change; null says that it was deleted. Its text is kept."`
 	ID         string     `json:"id,omitempty" pattern:"^[A-Za-z0-9_:-]{1,96}$" doc:"The change's id. When left out, it is the Idempotency-Key, or a new one."`

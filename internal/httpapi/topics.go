@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/client"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -90,7 +92,19 @@ func (a *API) putTopic(ctx context.Context, x *exchange, in *topicPutIn) (*topic
 		return nil, err
 	}
 	b := in.Body
+	from, paths := "", ""
+	if b.Derive != nil {
+		for i, p := range b.Derive.Paths {
+			if p == "" || strings.Contains(p, "\n") { // which a list of lines does not tell from two, or none
+				return nil, hook.Invalid("derive.paths["+strconv.Itoa(i)+"]", "invalid_path", "must be a JSON pointer to a member, as /status")
+			}
+		}
+		if from, paths = b.Derive.ObjectType, strings.Join(b.Derive.Paths, "\n"); from == "" {
+			return nil, hook.Invalid("derive.object_type", "required", "whose changes the topic is derived from, as conversation")
+		}
+	}
 	t, wrong := topic.Check(hook.Topic{
+		DeriveFrom: from, DerivePaths: paths,
 		Name: in.Topic, Category: b.Category, Description: b.Description, Summary: b.Summary, Sample: given(b.Sample), Schema: given(b.Schema), Validate: hook.Validation(b.Validate), Since: b.Since, Deprecated: b.Deprecated,
 	})
 	if wrong != nil {
@@ -129,8 +143,13 @@ func refuseBuiltIn(name string) error {
 func (a *API) catalogue() *hook.Catalogue { return a.opt.Store.Catalogue() }
 
 func shapeTopic(t hook.Topic) client.Topic {
+	var rule *client.TopicRule
+	if t.DeriveFrom != "" {
+		rule = &client.TopicRule{ObjectType: t.DeriveFrom, Paths: strings.Fields(t.DerivePaths)}
+	}
 	return client.Topic{
-		Topic: t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample), Schema: documentOrNone(t.Schema),
+		Derive: rule,
+		Topic:  t.Name, Category: t.Category, Description: t.Description, Summary: t.Summary, Sample: json.RawMessage(t.Sample), Schema: documentOrNone(t.Schema),
 		Validate: string(t.Validate), Since: t.Since, Deprecated: t.Deprecated,
 	}
 }

@@ -192,3 +192,30 @@ func TestValidate(t *testing.T) {
 		t.Errorf("the list does not count")
 	}
 }
+
+// A topic of the platform's own is derived by its rule, from the moment on at which it was put.
+func TestDerivedTopics(t *testing.T) {
+	s := newServer(t)
+	const change = `{"company_id":"c1","object_type":"order","id":"%s","before":{"id":"7","status":"packed"},"after":{"id":"7","status":"left"}}`
+	s.call("POST", "/v1/changes", fmt.Sprintf(change, "a")).problem(422, "invalid_object_type", "object_type")
+	put := s.call("PUT", "/v1/topics/order.shipped", `{"category":"ORDER","description":"d","derive":{"object_type":"order","paths":["/status"]}}`)
+	if put.ok(200); !strings.Contains(put.text, `"derive":{"object_type":"order","paths":["/status"]}`) {
+		t.Errorf("put: %s", put.text)
+	}
+	got := s.call("POST", "/v1/changes", fmt.Sprintf(change, "b"))
+	if got.ok(202); !strings.Contains(got.text, `"data":[{"id":"b:order.shipped","event":"order.shipped","duplicate":false,"changed":["/status"]`) {
+		t.Errorf("derived: %s", got.text)
+	}
+	e := s.with("X-Atlas-Company-Id", "c1").call("GET", "/v1/events/b:order.shipped", "").ok(200)
+	if e["object_id"] != "7" || fmt.Sprint(e["changes"]) != "map[/status:map[new:left old:packed]]" {
+		t.Errorf("the event: %v", e)
+	}
+	s.call("PUT", "/v1/topics/order.shipped", `{"category":"ORDER","description":"d","derive":{"paths":["/status"]}}`).problem(422, "required", "derive.object_type")
+	s.call("PUT", "/v1/topics/order.shipped", `{"category":"ORDER","description":"d","derive":{"object_type":"order","paths":["status"]}}`).problem(422, "invalid_path", "derive.paths[0]")
+	s.call("PUT", "/v1/topics/order.shipped", `{"category":"ORDER","description":"d","derive":{"object_type":"order","paths":["/a\n/b"]}}`).problem(422, "invalid_path", "derive.paths[0]")
+	for i := range 15 {
+		s.call("PUT", fmt.Sprintf("/v1/topics/order.t%d", i), `{"category":"ORDER","description":"d","derive":{"object_type":"order"}}`).ok(200)
+	}
+	s.call("PUT", "/v1/topics/order.more", `{"category":"ORDER","description":"d","derive":{"object_type":"order"}}`).problem(409, "too_many_derived")
+	s.call("PUT", "/v1/topics/order.more", `{"category":"ORDER","description":"d","derive":{"object_type":"parcel"}}`).ok(200)
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"slices"
+	"strings"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/change"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
@@ -48,7 +49,7 @@ func (in *Intake) PublishChange(ctx context.Context, body []byte, p Publishing) 
 }
 
 // changeEvents makes the events that a change means.
-func (in *Intake) changeEvents(ctx context.Context, env *envelope, p Publishing) ([]*hook.Event, []change.Event, error) {
+func (in *Intake) changeEvents(ctx context.Context, env *envelope, p Publishing) ([]*hook.Event, []derivedEvent, error) {
 	derived, err := in.derive(ctx, env, p)
 	if err != nil || len(derived) == 0 {
 		return nil, nil, err
@@ -72,7 +73,7 @@ func (in *Intake) changeEvents(ctx context.Context, env *envelope, p Publishing)
 
 // derive checks the envelope and compares its documents. Both are in memory as values meanwhile, many
 // times their size: no more are compared at once than there are processors.
-func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]change.Event, error) {
+func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]derivedEvent, error) {
 	if err := p.own(env); err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 	}
 	p.checkCompany(env, "change", refuse)
 	if env.seen&memberObjectType == 0 {
-		refuse("object_type", "required", "conversation, customer, customer_note or account")
+		refuse("object_type", "required", "conversation, customer, customer_note or account, or what a topic is derived from")
 	}
 	if env.seen&memberBefore == 0 {
 		refuse("before", "required", "the document before the change; null says that the object was created")
@@ -118,11 +119,38 @@ func (in *Intake) derive(ctx context.Context, env *envelope, p Publishing) ([]ch
 		return nil, full()
 	}
 	defer leave()
-	return change.Derive(change.ObjectType(env.object), env.before, env.after)
+	events, err := change.Derive(change.ObjectType(env.object), env.before, env.after, in.rules(env.object)...)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]derivedEvent, len(events))
+	for i, d := range events { // what is kept of each is its texts: the documents' values go with the turn
+		list[i].Event = change.Event{Topic: d.Topic, Data: d.Data, Changed: d.Changed}
+		if list[i].claims, err = in.claims(d); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// derivedEvent is an event that a change means, with the text of what it changed.
+type derivedEvent struct {
+	change.Event
+	claims []byte
+}
+
+// rules are those of own topics for a type of objects, in the order of the catalogue.
+func (in *Intake) rules(object string) (list []change.Rule) {
+	for _, t := range in.opt.Catalogue().Topics() {
+		if t.DeriveFrom != "" && t.DeriveFrom == object {
+			list = append(list, change.Rule{Topic: t.Name, Paths: strings.Fields(t.DerivePaths)})
+		}
+	}
+	return list
 }
 
 // derived makes an event of what a change means, but for its digest.
-func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
+func (in *Intake) derived(env *envelope, d derivedEvent) (*hook.Event, error) {
 	doc, err := wire.Parse(d.Data)
 	if err != nil {
 		return nil, err
@@ -132,9 +160,7 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 	}
 	topic, _ := in.opt.Catalogue().Lookup(d.Topic)
 	e := in.assemble(&envelope{company: env.company, id: env.id + ":" + d.Topic, occurredAt: env.occurredAt, expiresAt: env.expiresAt}, topic, &doc)
-	if e.Changes, err = in.claims(d, doc.Text); err != nil {
-		return nil, err
-	}
+	e.Changes = d.claims
 	field := "data" // composed of both
 	switch {
 	case bytes.Equal(d.Data, env.after):
@@ -152,10 +178,10 @@ func (in *Intake) derived(env *envelope, d change.Event) (*hook.Event, error) {
 const maxClaims = 64 << 10
 
 // claims are what an event changed, within what a body may have beside the data.
-func (in *Intake) claims(d change.Event, data []byte) ([]byte, error) {
+func (in *Intake) claims(d change.Event) ([]byte, error) {
 	const around = len(`{"event":"","data":"","changes":}`)
 	// Escaped to ASCII, and in a string, a byte can become seven.
-	room := (in.opt.MaxEventBytes - around - len(d.Topic) - len(data) - escapes(data)) / 7
+	room := (in.opt.MaxEventBytes - around - len(d.Topic) - len(d.Data) - escapes(d.Data)) / 7
 	const least = len(`{"":{}}`)
 	if room < least {
 		return nil, nil

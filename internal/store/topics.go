@@ -17,6 +17,7 @@ import (
 const (
 	MaxTopics     = 256
 	MaxTopicBytes = 1 << 20 // of all together
+	MaxDerived    = 16      // from objects of one type: one change can mean an event of each
 )
 
 // followEvery is how often a node asks whether another one changed a topic.
@@ -340,8 +341,12 @@ func writeTopic(ctx context.Context, q sql.Tx, name string, document []byte, by 
 // boundTopics refuses more than there may be.
 func boundTopics(own []ownTopic) error {
 	bytes := 0
+	derived := map[string]int{}
 	for _, o := range own {
 		bytes += o.bytes
+		if derived[o.DeriveFrom]++; o.DeriveFrom != "" && derived[o.DeriveFrom] > MaxDerived {
+			return hook.Refuse(hook.KindConflict, "too_many_derived", "%d topics may be derived from objects of one type beside the built-in ones", MaxDerived)
+		}
 	}
 	if len(own) > MaxTopics || bytes > MaxTopicBytes {
 		return hook.Refuse(hook.KindConflict, "too_many_topics", "there may be %d topics beside the built-in ones, of %d bytes in all", MaxTopics, MaxTopicBytes)

@@ -105,6 +105,10 @@ func entry(n *yaml.Node) (t hook.Topic, wrong []hook.FieldError) {
 				refuse(field, err.Error())
 			}
 			*documents[field] = string(text)
+		case field == "derive":
+			if detail := derive(value, &t); detail != "" {
+				refuse(field, detail)
+			}
 		case field == "deprecated" && (value.Value == "true" || value.Value == "false"):
 			t.Deprecated = value.Value == "true"
 		case field == "deprecated":
@@ -119,6 +123,40 @@ func entry(n *yaml.Node) (t hook.Topic, wrong []hook.FieldError) {
 		t, wrong = Check(t)
 	}
 	return t, wrong
+}
+
+// derive reads the rule by which a topic is derived; what is wrong with its form is in words.
+func derive(n *yaml.Node, t *hook.Topic) (wrong string) {
+	const form = "must be a mapping of object_type and paths, as {object_type: order, paths: [/status]}"
+	if n.Kind != yaml.MappingNode {
+		return form
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		field, value := n.Content[i].Value, n.Content[i+1]
+		switch {
+		case seen[field]:
+			return field + " stands there twice"
+		case field == "object_type" && value.Kind == yaml.ScalarNode:
+			t.DeriveFrom = value.Value
+		case field == "paths" && value.Kind == yaml.SequenceNode:
+			paths := make([]string, len(value.Content))
+			for i, p := range value.Content {
+				if p.Kind != yaml.ScalarNode || strings.ContainsAny(p.Value, "\n") || p.Value == "" {
+					return "paths must be texts, as /status"
+				}
+				paths[i] = p.Value
+			}
+			t.DerivePaths = strings.Join(paths, "\n")
+		default:
+			return form
+		}
+		seen[field] = true
+	}
+	if t.DeriveFrom == "" {
+		return form
+	}
+	return ""
 }
 
 // appendJSON writes a YAML value as JSON: names in their order, numbers with their own text.

@@ -7,7 +7,11 @@ package topic
 import (
 	"regexp"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/topic/schema"
@@ -51,6 +55,7 @@ func Check(t hook.Topic) (hook.Topic, []hook.FieldError) {
 	if utf8.RuneCountInString(t.Since) > 32 {
 		refuse("since", "too_long", "at most 32 characters")
 	}
+	checkDerive(t, refuse)
 	given := t.Sample != ""
 	if !given {
 		t.Sample = defaultSample
@@ -86,4 +91,36 @@ func Check(t hook.Topic) (hook.Topic, []hook.FieldError) {
 		refuse("sample"+v.Pointer, "schema_violation", detail)
 	}
 	return t, wrong
+}
+
+// Bounds of a rule by which a topic is derived.
+const maxPaths = 16
+
+var objectType = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+
+func checkDerive(t hook.Topic, refuse func(field, code, detail string)) {
+	paths := strings.Split(t.DerivePaths, "\n")
+	switch {
+	case t.DeriveFrom == "" && t.DerivePaths == "":
+		return
+	case t.DeriveFrom == "":
+		refuse("derive.object_type", "required", "whose changes the topic is derived from, as conversation")
+	case !objectType.MatchString(t.DeriveFrom):
+		refuse("derive.object_type", "invalid_object_type", "must be 1–32 of a-z, 0-9 and _, and begin with a letter")
+	}
+	switch {
+	case t.DerivePaths == "":
+	case len(paths) > maxPaths:
+		refuse("derive.paths", "too_many", "at most "+strconv.Itoa(maxPaths)+" paths")
+	default:
+		for i, p := range paths {
+			if !validPath(p) {
+				refuse("derive.paths["+strconv.Itoa(i)+"]", "invalid_path", "must be a JSON pointer to a member, as /status, of at most 256 bytes without blanks")
+			}
+		}
+	}
+}
+
+func validPath(p string) bool {
+	return strings.HasPrefix(p, "/") && len(p) <= 256 && !strings.ContainsFunc(p, unicode.IsSpace) && jsontext.Pointer(p).IsValid()
 }

@@ -31,6 +31,11 @@ func TestCheck(t *testing.T) {
 		"sample: too_large":                           func(t *hook.Topic) { t.Sample = `"` + strings.Repeat("x", 16<<10) + `"` },
 		"sample: data_already_encoded":                func(t *hook.Topic) { t.Sample = `"{\"id\": 1}"` },
 		"validate: invalid_validate":                  func(t *hook.Topic) { t.Schema, t.Validate = "{}", "strict" },
+		"derive.object_type: required":                func(t *hook.Topic) { t.DerivePaths = "/a" },
+		"derive.object_type: invalid_object_type":     func(t *hook.Topic) { t.DeriveFrom = "Order" },
+		"derive.paths: too_many":                      func(t *hook.Topic) { t.DeriveFrom, t.DerivePaths = "order", strings.Repeat("/a\n", 16)+"/a" },
+		"derive.paths[1]: invalid_path":               func(t *hook.Topic) { t.DeriveFrom, t.DerivePaths = "order", "/a\nb" },
+		"derive.paths[0]: invalid_path":               func(t *hook.Topic) { t.DeriveFrom, t.DerivePaths = "order", "/a~2" },
 		"validate: schema_required":                   func(t *hook.Topic) { t.Validate = "warn" },
 		"schema: invalid_schema":                      func(t *hook.Topic) { t.Schema = "{" },
 		"schema/properties/a/pattern: invalid_schema": func(t *hook.Topic) { t.Schema = `{"properties": {"a": {"pattern": "(?=b)"}}}` },
@@ -62,13 +67,13 @@ func file(t *testing.T, text string) ([]hook.Topic, error) {
 func TestReadFile(t *testing.T) {
 	want := []hook.Topic{{
 		Name: "order.shipped", Category: "ORDER", Description: "order shipped", Summary: "Sent when it left.", Since: "2",
-		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Schema: `{"type": ["object", "null"]}`, Validate: "reject", Deprecated: true,
+		Sample: `{"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}`, Schema: `{"type": ["object", "null"]}`, Validate: "reject", DeriveFrom: "order", DerivePaths: "/status\n/a~1b", Deprecated: true,
 	}}
 	for name, text := range map[string]string{
 		"YAML": "topics:\n- topic: order.shipped\n  category: ORDER\n  description: order shipped\n  summary: Sent when it left.\n  since: 2\n  deprecated: true\n" +
-			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n  schema: {type: [object, 'null']}\n  validate: reject\n",
+			"  sample: {id: '7', n: 1.50, list: [true, null, 2e3], text: \"1\"}\n  schema: {type: [object, 'null']}\n  validate: reject\n  derive: {object_type: order, paths: [/status, /a~1b]}\n",
 		"JSON": `{"topics": [{"topic": "order.shipped", "category": "ORDER", "description": "order shipped", "summary": "Sent when it left.", "since": "2", "deprecated": true,
-			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}, "schema": {"type": ["object", "null"]}, "validate": "reject"}]}`,
+			"sample": {"id": "7", "n": 1.50, "list": [true, null, 2e3], "text": "1"}, "schema": {"type": ["object", "null"]}, "validate": "reject", "derive": {"paths": ["/status", "/a~1b"], "object_type": "order"}}]}`,
 	} {
 		got, err := file(t, text)
 		if err != nil || !slices.Equal(got, want) {
@@ -99,6 +104,10 @@ func TestReadFileRefuses(t *testing.T) {
 		"alias":            {sound + "- {topic: b, category: A, description: d, sample: {a: &x 1, b: *x}}\n", "aliases are not read"},
 		"deep":             {sound + "- {topic: b, category: A, description: d, sample: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "}\n", "sample: nests deeper"},
 		"schema":           {sound + "- {topic: b, category: A, description: d, schema: {type: text}}\n", "line 3: topics[1]: b: schema/type: is not what a schema has there"},
+		"derive a text":    {sound + "- {topic: b, category: A, description: d, derive: order}\n", "derive: must be a mapping"},
+		"derive nothing":   {sound + "- {topic: b, category: A, description: d, derive: {paths: [/a]}}\n", "derive: must be a mapping"},
+		"derive a list":    {sound + "- {topic: b, category: A, description: d, derive: {object_type: o, paths: [[/a]]}}\n", "derive: paths must be texts"},
+		"derive oddly":     {sound + "- {topic: b, category: A, description: d, derive: {object_type: o, paths: [a]}}\n", "derive.paths[0]: must be a JSON pointer"},
 		"two documents":    {sound + "---\n" + sound, "more than one document"},
 		"no YAML":          {"topics: [", "topics.yaml: "},
 		"larger than that": {"topics:\n#" + strings.Repeat("x", 4<<20), "is larger than"},
