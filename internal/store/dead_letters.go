@@ -39,6 +39,15 @@ type DeadLetter struct {
 	Body        []byte            // nil in lists
 }
 
+// bytes is how large the message is, with what stands beside its body.
+func (d *DeadLetter) bytes() int {
+	n := len(d.Body)
+	for name, value := range d.Attributes {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 // Cut reports whether the message was larger than what is kept of one, so that it cannot be sent again.
 func (d *DeadLetter) Cut() bool { return d.Size > maxDeadBody }
 
@@ -53,12 +62,17 @@ func (s *Store) AddDeadLetters(ctx context.Context, list []DeadLetter) error {
 		now := hook.Now(s.now())
 		for i := range list {
 			d := &list[i]
-			attributes, _ := json.Marshal(d.Attributes) // texts
+			size := d.bytes()
+			body, attributes := d.Body, d.Attributes
+			if size > maxDeadBody {
+				body, attributes = body[:min(len(body), maxDeadBody)], nil
+			}
+			text, _ := json.Marshal(attributes) // texts
 			_, err := q.Exec(ctx, `
 				INSERT INTO dead_letters (`+deadColumns+`, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13)
 				ON CONFLICT (source, message_key) DO NOTHING`,
-				hook.NewID(hook.DeadPrefix, now), d.Source, plainText(d.MessageKey), int64(len(d.Body)), sql.Micros(now), sql.MicrosOrNull(d.WrittenAt),
-				d.EventID, d.Code, plainText(d.Reason), plainText(d.ContentType), string(attributes), d.Company, notNil(d.Body[:min(len(d.Body), maxDeadBody)]))
+				hook.NewID(hook.DeadPrefix, now), d.Source, plainText(d.MessageKey), int64(size), sql.Micros(now), sql.MicrosOrNull(d.WrittenAt),
+				d.EventID, d.Code, plainText(d.Reason), plainText(d.ContentType), string(text), d.Company, notNil(body))
 			if err != nil {
 				return err
 			}
@@ -76,7 +90,7 @@ func roomForDead(ctx context.Context, q sql.Tx, list []DeadLetter) error {
 	count, bytes := map[string]int64{}, map[string]int64{}
 	for i := range list {
 		count[list[i].Source]++
-		bytes[list[i].Source] += int64(min(len(list[i].Body), maxDeadBody))
+		bytes[list[i].Source] += int64(min(list[i].bytes(), maxDeadBody))
 	}
 	for name := range count {
 		var n, size int64

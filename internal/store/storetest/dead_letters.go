@@ -29,7 +29,7 @@ func deadLettersAreKept(f *fixture) {
 	got, err := f.DeadLetter(f.ctx, list[0].ID)
 	f.must(err)
 	want := odd
-	want.ID, want.At, want.Size, want.Reason, want.ContentType = got.ID, f.clock(), 3, "a \ufffd and \ufffd", "text/\ufffdplain"
+	want.ID, want.At, want.Size, want.Reason, want.ContentType = got.ID, f.clock(), 6, "a \ufffd and \ufffd", "text/\ufffdplain"
 	equal(f, "as it came", *got, want)
 	all, _, err := f.DeadLetters(f.ctx, "", store.Page{Limit: 9})
 	f.must(err)
@@ -72,5 +72,9 @@ func deadLettersAreBounded(f *fixture) {
 	f.must(err)
 	got, err := f.DeadLetter(f.ctx, list[0].ID)
 	f.must(err)
+	f.must(f.AddDeadLetters(f.ctx, []store.DeadLetter{{Source: "beside", MessageKey: "1", Attributes: map[string]string{"id": string(large)}, Body: []byte("x")}}))
+	list, _, err = f.DeadLetters(f.ctx, "beside", store.Page{Limit: 1})
+	f.must(err)
+	equal(f, "what is large beside its body", []any{list[0].Cut(), list[0].Attributes == nil}, []any{true, true})
 	equal(f, "what is cut", []any{got.Size, len(got.Body), got.Cut()}, []any{int64(9 << 20), 8 << 20, true})
 }
