@@ -1,5 +1,5 @@
 // Package mariadbtest runs a throwaway MariaDB for tests and measurements, in a folder of its own, on a Unix
-// socket and a port of the loopback address.
+// socket.
 package mariadbtest
 
 import (
@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -30,7 +29,6 @@ type Server struct {
 	dir   string
 	bin   string
 	as    *syscall.Credential // whom it runs as: it refuses to run as root
-	port  int
 	run   *exec.Cmd
 	ended chan struct{}
 	count atomic.Int64 // of databases
@@ -64,19 +62,7 @@ func Start(ctx context.Context) (s *Server, err error) {
 	if out, err := init.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mariadb-install-db: %w: %s", err, out)
 	}
-	free, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s.port = free.Addr().(*net.TCPAddr).Port
-	free.Close()
 	return s, s.Run(ctx)
-}
-
-// Installed says whether there is a MariaDB to start.
-func Installed() bool {
-	_, err := find("mariadb-install-db")
-	return err == nil
 }
 
 func find(program string) (string, error) {
@@ -118,7 +104,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer log.Close()
 	s.run = exec.Command(s.bin, "--no-defaults", "--datadir="+filepath.Join(s.dir, "data"), "--socket="+s.Socket(), //nolint:noctx // outlives the context that it is started in
-		"--port="+strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--pid-file="+filepath.Join(s.dir, "pid"), "--skip-name-resolve", "--innodb-buffer-pool-size=64M")
+		"--skip-networking", "--pid-file="+filepath.Join(s.dir, "pid"), "--skip-name-resolve", "--innodb-buffer-pool-size=64M")
 	s.run.Dir, s.run.Stdout, s.run.Stderr = s.dir, log, log
 	s.run.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGKILL}
 	if err := s.run.Start(); err != nil {
@@ -164,9 +150,6 @@ func (s *Server) Log() string { return filepath.Join(s.dir, "log") }
 func (s *Server) URL(database string) string {
 	return "mariadb://root@/" + database + "?socket=" + url.QueryEscape(s.Socket())
 }
-
-// Address is where it listens on the loopback address.
-func (s *Server) Address() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 
 // Open returns sessions in a database. Statements may be many in one text.
 func (s *Server) Open(database string) (*sql.DB, error) {
