@@ -64,7 +64,7 @@ func TestIncludeChanges(t *testing.T) {
 	}
 	arrived := func(n int) {
 		t.Helper()
-		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); ; <-time.After(20 * time.Millisecond) {
 			mu.Lock()
 			done := len(got["/object"]) >= n && len(got["/string"]) >= n && len(got["/plain"]) >= n
 			mu.Unlock()

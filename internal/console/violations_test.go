@@ -14,7 +14,7 @@ func TestViolationsAreShown(t *testing.T) {
 	p.get("/console/events/" + w.event).hasNot("What the topic's schema forbids")
 	id := w.publish(t, "conversation.status", map[string]any{"id": "9", "status": 7})
 	p.get("/console/events/"+id).has("What the topic's schema forbids", "<code>/status</code> is of another type")
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.get("/console/topics").text, "1 with violations"); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.get("/console/topics").text, "1 with violations"); <-time.After(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the page of topics counts no violation")
 		}

@@ -136,7 +136,7 @@ func TestWarnCounts(t *testing.T) {
 		publish(order("off", "x", `{}`))
 		publish(order("strict", "y", `{}`))
 		publish(`{"company_id": "c1", "event": "free", "data": {}}`)
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		synctest.Wait()
 		k.mu.Lock()
 		got := k.found["order"]
@@ -156,7 +156,7 @@ func TestWarnCounts(t *testing.T) {
 		for i := range 20_000 {
 			publish(order("c1", fmt.Sprint("f", i), `{"id": "1"}`))
 		}
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		synctest.Wait()
 		k.mu.Lock()
 		defer k.mu.Unlock()
