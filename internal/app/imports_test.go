@@ -91,6 +91,7 @@ var layers = map[string]layer{
 
 	"webhook":             {"hook wire", "receivers import it"},
 	"webhook/webhooktest": {"hook wire webhook", "receivers' tests import it"},
+	"inbox":               {"client webhook", "receivers import it, and it speaks to whichever driver they have"},
 	"outbox":              {"", "producers import it, and it speaks to whichever driver they have"},
 	"client":              {"hook", "other programs import it, and the API's answers are its types"},
 	"cmd/atlas-webhooks":  {"cli app", "main only starts the command line"},
@@ -102,7 +103,7 @@ var confined = []struct{ prefix, to, why string }{
 	{"github.com/jackc/", "store/postgres store/postgrestest source/outbox", "one package speaks to Postgres, one to a Postgres of its own, and one to that of producers"},
 	{"github.com/go-sql-driver/", "source/outbox source/mariadbtest", "one package speaks to the MariaDB of producers, and one to a MariaDB of its own"},
 	{"github.com/pressly/goose", "store/sqlite store/postgres store/schema", "the engines take the steps of their schema"},
-	{"database/sql", "store/sqlite store/postgres store/log source/outbox source/mariadbtest outbox", "the engines and the reader of outboxes speak SQL, one scan borrows bytes, and producers have transactions"},
+	{"database/sql", "inbox store/sqlite store/postgres store/log source/outbox source/mariadbtest outbox", "the engines and the reader of outboxes speak SQL, one scan borrows bytes, and producers have transactions"},
 	{"code.dny.dev/ssrf", "egress", "one package decides where requests may go"},
 	{"github.com/spf13/", "cli config", "flags are read at the edge"},
 	{"github.com/caarlos0/env", "config", "one package reads the environment"},
@@ -120,7 +121,7 @@ var confined = []struct{ prefix, to, why string }{
 }
 
 // standardOnly are linked into other people's receivers: nothing from outside the standard library.
-var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client", "outbox"}
+var standardOnly = []string{"hook", "wire", "webhook", "webhook/webhooktest", "client", "inbox", "outbox"}
 
 // violations compares what packages import (all import paths, by name of the package as in layers)
 // with the tables above.
