@@ -234,9 +234,10 @@ func (l *Lane) Admit(it *Item) {
 	l.Enqueue(it)
 }
 
-// MustHold says that a delivery may not start because an earlier one of its object is parked.
+// MustHold says that a delivery may not start because an earlier one of its object is parked. One that was admitted
+// under webhook order, which has changed since, is of no object.
 func (l *Lane) MustHold(it *Item) bool {
-	return it.Kind == hook.Live && !it.Parked && l.Blocked[it.Object] > 0 && it.Object != ""
+	return it.Kind == hook.Live && !it.Parked && l.Blocked[it.Object] > 0 && it.Object != "" && it.Object != "*"
 }
 
 // Begin notes that the attempt of a delivery starts, which stands in no line any more.

@@ -222,3 +222,16 @@ func TestNumberBesideAnother(t *testing.T) {
 		}
 	}
 }
+
+// What was admitted under webhook order is not held behind another when the order is that of objects: nothing would
+// let it go before that other one is settled.
+func TestMustHoldAfterWebhookOrder(t *testing.T) {
+	l := waiting(1, func(h *hook.Webhook) { h.Ordering = hook.WebhookOrder })
+	l.Hook.Ordering, l.Blocked = hook.ObjectOrder, map[string]int{"*": 1, "o": 1}
+	if it := l.Run[0]; it.Object != "*" || l.MustHold(it) {
+		t.Errorf("a delivery of %q is held", it.Object)
+	}
+	if !l.MustHold(&Item{Delivery: hook.Delivery{Kind: hook.Live}, Object: "o"}) { // the control
+		t.Error("a delivery of an object is not held")
+	}
+}
