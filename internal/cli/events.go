@@ -91,7 +91,7 @@ func (p *Program) eventsCancel() *cobra.Command {
 		Use: "cancel EVENT", Short: "Cancel an event that no delivery was attempted of", Args: cobra.ExactArgs(1),
 		Long: "Cancel an event that waits for its deliver_at, or that is in the log and no delivery was attempted of: no webhook gets it. " +
 			"Its id stays taken. It is refused once an attempt was begun.",
-		Example: example("atlas-webhooks events cancel evt_01h… --company c1"),
+		Example: example("atlas-webhooks events cancel evt_01h… --company c1", "atlas-webhooks events cancel order-7-reminder --company c1"),
 	}, func(ctx context.Context, api *caller, args []string) error {
 		if err := api.CancelEvent(ctx, args[0]); err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 func (p *Program) topicsTypes() *cobra.Command {
 	var language, file string
 	cmd := &cobra.Command{
-		Use: "types --lang LANGUAGE [TOPIC…]", Short: "Write the types that a receiver reads documents with",
+		Use: "types --lang LANGUAGE [TOPIC…]", Args: cobra.ArbitraryArgs, Short: "Write the types that a receiver reads documents with",
 		Long: "Write types in Go, TypeScript or Python from the schemas of a server's topics, of all or of those that are named. " +
 			"With --file the topics are the built-in ones and those of a topics file, and no server is needed.",
 		Example: example(

@@ -183,7 +183,7 @@ func TestLanguages(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, language := range Languages() {
-		if written(t, language) != written(t, language) {
+		if first := written(t, language); written(t, language) != first {
 			t.Errorf("%s: written twice it differs", language)
 		}
 	}
