@@ -12,7 +12,11 @@ export type Code =
   | "body_unreadable" // the connection ended within the body, or its base64 is none
   | "secret_missing" // the verifier has none, or an empty one
   | "secret_malformed" // scheme "standard" only: none of the secrets can be one
-  | "scheme_unknown";
+  | "scheme_unknown"
+  | "keys_missing" // scheme "ed25519" only, as the next: the verifier has no set of keys
+  | "key_missing" // the request names none
+  | "key_unknown" // it is not in the set
+  | "keys_unavailable"; // the set cannot be fetched now
 
 /** The answers other than 401. */
 const statusOf: Partial<Record<Code, number>> = {
@@ -22,6 +26,8 @@ const statusOf: Partial<Record<Code, number>> = {
   secret_missing: 500,
   secret_malformed: 500,
   scheme_unknown: 500,
+  keys_missing: 500,
+  keys_unavailable: 503,
 };
 
 /** A request that was refused. It never holds a secret, or a signature that would verify. */

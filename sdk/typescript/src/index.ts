@@ -13,6 +13,7 @@ export { WebhookError, type Code } from "./error.js";
 export type { Event, Format } from "./event.js";
 export type { HeaderSource } from "./headers.js";
 export { Inbox, type Gap, type InboxOptions, type Outcome, type Store } from "./inbox.js";
+export { KeySet, type KeySetOptions } from "./keyset.js";
 export { Full, type Handler } from "./receive.js";
 export { ReplayGuard } from "./replay.js";
 export { defaultMaxBody, defaultTolerance, verify, Verifier, type Body, type Scheme, type ServerlessRequest, type VerifierOptions } from "./verify.js";

@@ -2,11 +2,15 @@ import { fromBase64, fromHex } from "./base64.js";
 import { WebhookError } from "./error.js";
 import { parseBody, readHeaders, type Event, type Format } from "./event.js";
 import { reader, type Getter, type HeaderSource } from "./headers.js";
+import { standardMessage, type KeySet } from "./keyset.js";
 import { importKey, standardKey, subtle } from "./keys.js";
 import { pythonRepr } from "./python.js";
 
-/** How a webhook's requests are signed: its `signature_scheme`, or `standard` for the webhook-* headers. */
-export type Scheme = "hex" | "base64" | "base64-dotted" | "python-dict" | "standard";
+/**
+ * How a webhook's requests are signed: its `signature_scheme`, or `standard` for the webhook-* headers, `ed25519`
+ * for their signature by a public key.
+ */
+export type Scheme = "hex" | "base64" | "base64-dotted" | "python-dict" | "standard" | "ed25519";
 
 /** How many seconds the signed time may lie from now, in either direction. */
 export const defaultTolerance = 300;
@@ -21,6 +25,8 @@ export interface VerifierOptions {
   format?: Format;
   /** Seconds that the signed time may lie from now: 300 unless given; below 0 the time is not checked. */
   tolerance?: number;
+  /** The public keys, of scheme "ed25519", which needs no secret. */
+  keys?: KeySet;
   /** The clock, in seconds since the epoch. */
   now?: () => number;
   /** How many bytes of a body the adapters read. */
@@ -50,7 +56,7 @@ interface Signed {
   signature: string;
 }
 
-const schemes: readonly string[] = ["hex", "base64", "base64-dotted", "python-dict", "standard"];
+const schemes: readonly string[] = ["hex", "base64", "base64-dotted", "python-dict", "standard", "ed25519"];
 const maxSignatures = 16; // bounds the work that a stranger's header can cause; a rotation needs two
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -69,6 +75,7 @@ export class Verifier {
   readonly tolerance: number;
   readonly now: () => number;
   readonly maxBody: number;
+  readonly keys: KeySet | undefined;
   readonly #secrets: readonly string[];
   #keys: Promise<Keys> | undefined;
 
@@ -80,6 +87,7 @@ export class Verifier {
     this.format = options.format;
     this.tolerance = options.tolerance ?? defaultTolerance;
     this.now = options.now ?? (() => Date.now() / 1000);
+    this.keys = options.keys;
     this.maxBody = options.maxBody ?? defaultMaxBody;
   }
 
@@ -92,14 +100,20 @@ export class Verifier {
     const keys = await this.#check();
     const get = reader(headers);
     const raw = bytes(body);
-    const signed = this.scheme === "standard" ? await verifyStandard(keys, get, raw) : await this.#verifyAtlas(keys, get, raw);
+    const signed =
+      this.scheme === "ed25519"
+        ? await this.#verifyEd25519(get, raw)
+        : this.scheme === "standard"
+          ? await verifyStandard(keys, get, raw)
+          : await this.#verifyAtlas(keys, get, raw);
     this.#checkTime(signed.at);
     const parsed = parseBody(text(raw), this.format);
     const standardId = get("webhook-id") ?? "";
     // Of the same signing as the Atlas header, so that nobody can put the genuine id of one request on
     // another that has the same body.
     const sameSecond = get("webhook-timestamp") === signed.timestamp.split(".")[0];
-    const idVerified = this.scheme === "standard" || (sameSecond && (await standardSignature(keys, get, raw)) !== undefined);
+    const byStandard = this.scheme === "standard" || this.scheme === "ed25519";
+    const idVerified = byStandard || (sameSecond && (await standardSignature(keys, get, raw)) !== undefined);
     return {
       ...parsed,
       signedAt: new Date(Math.min(signed.at * 1000, lastMillisecond)),
@@ -122,6 +136,10 @@ export class Verifier {
 
   /** Finds what is wrong with the verifier itself. */
   async #check(): Promise<Keys> {
+    if (this.scheme === "ed25519") {
+      if (this.keys === undefined) throw new WebhookError("keys_missing", "no set of public keys was given");
+      return { atlas: [], standard: [] };
+    }
     if (this.#secrets.length === 0) {
       throw new WebhookError("secret_missing", "no secret was given, or an empty one, which would let anybody sign");
     }
@@ -146,6 +164,27 @@ export class Verifier {
       throw new WebhookError("signature_mismatch", "no secret given here gives this signature for this timestamp and body");
     }
     return { timestamp, at, signature };
+  }
+
+  /** Checks the signatures v1a by the key that the request names. */
+  async #verifyEd25519(get: Getter, raw: Uint8Array): Promise<Signed> {
+    const signature = get("webhook-signature") ?? "";
+    const parts = signature.split(/[ \t\r\n\v\f]+/);
+    const given = parts.filter((part) => part.startsWith("v1a,")).map((part) => fromBase64(part.slice(4)));
+    if (given.length === 0 || parts.length > maxSignatures) {
+      throw new WebhookError("signature_missing", "the request has no signature v1a in webhook-signature");
+    }
+    const id = get("webhook-id");
+    if (!id) throw new WebhookError("id_missing", "the request has no webhook-id");
+    const kid = get("x-atlas-webhook-key-id");
+    if (!kid) throw new WebhookError("key_missing", "the request has no X-Atlas-Webhook-Key-Id");
+    const { timestamp, at } = readTimestamp(get, "webhook-timestamp");
+    const message = standardMessage(id, timestamp, raw);
+    for (const digest of given) {
+      if (digest?.length === 64 && (await this.keys!.verify(kid, this.now(), digest, message))) return { timestamp, at, signature };
+    }
+    await this.keys!.verify(kid, this.now(), new Uint8Array(64), message); // an unknown key is said to be that
+    throw new WebhookError("signature_mismatch", `the key ${JSON.stringify(kid.slice(0, 80))} did not give this signature for this id, timestamp and body`);
   }
 
   #checkTime(at: number): void {

@@ -22,6 +22,7 @@ from ._event import Event, Format
 from ._inbox import Gap, Inbox, Store
 from ._receive import Full
 from ._replay import ReplayGuard
+from ._keys import KeySet
 from ._verify import DEFAULT_MAX_BODY, DEFAULT_TOLERANCE, Scheme, Verifier, verify
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "ReplayGuard",
     "Scheme",
     "Store",
+    "KeySet",
     "Verifier",
     "WebhookError",
     "verify",

@@ -16,9 +16,11 @@ from typing import Any, Callable, Literal, NamedTuple, Optional, Union
 from ._errors import WebhookError
 from ._event import Event, Format, parse_body, read_headers
 from ._headers import Getter, reader
+from ._keys import KeySet, verify_ed25519
 
-Scheme = Literal["hex", "base64", "base64-dotted", "python-dict", "standard"]
-"""How a webhook's requests are signed: its ``signature_scheme``, or ``standard`` for the webhook-* headers."""
+Scheme = Literal["hex", "base64", "base64-dotted", "python-dict", "standard", "ed25519"]
+"""How a webhook's requests are signed: its ``signature_scheme``, or ``standard`` for the webhook-* headers,
+``ed25519`` for their signature by a public key."""
 
 DEFAULT_TOLERANCE = 300.0
 """How many seconds the signed time may lie from now, in either direction."""
@@ -79,12 +81,14 @@ class Verifier:
         tolerance: float = DEFAULT_TOLERANCE,
         now: Callable[[], float] = time.time,
         max_body: int = DEFAULT_MAX_BODY,
+        keys: Optional[KeySet] = None,
     ) -> None:
         given = [secrets] if isinstance(secrets, str) else list(secrets or ())
         if not all(isinstance(secret, str) and secret for secret in given):
             given = []
         self._keys = [_Key(secret.encode("utf-8", "replace")) for secret in given]
         self._standard_keys = [_Key(key) for key in map(_standard_key, given) if key]
+        self.keys = keys
         self.scheme, self.format, self.tolerance, self.now, self.max_body = scheme, format, tolerance, now, max_body
 
     def verify(self, headers: Any, body: Body) -> Event:
@@ -97,11 +101,14 @@ class Verifier:
         """
         self._check()
         get, raw = reader(headers), _bytes(body)
-        signed = self._verify_standard(get, raw) if self.scheme == "standard" else self._verify_atlas(get, raw)
+        if self.scheme == "ed25519":
+            signed = self._verify_ed25519(get, raw)
+        else:
+            signed = self._verify_standard(get, raw) if self.scheme == "standard" else self._verify_atlas(get, raw)
         self._check_time(signed.at)
         topic, data, text = parse_body(raw, self.format)
         standard_id = get("webhook-id") or ""
-        vouched = self.scheme == "standard" or (
+        vouched = self.scheme in ("standard", "ed25519") or (
             # Of the same signing as the Atlas header, so that nobody can put the genuine id of one
             # request on another that has the same body.
             get("webhook-timestamp") == signed.timestamp.partition(".")[0]
@@ -133,6 +140,10 @@ class Verifier:
 
     def _check(self) -> None:
         """Finds what is wrong with the verifier itself."""
+        if self.scheme == "ed25519":
+            if self.keys is None:
+                raise WebhookError("keys_missing", "no set of public keys was given")
+            return
         if not self._keys:
             raise WebhookError("secret_missing", "no secret was given, or an empty one, which would let anybody sign")
         if self.scheme not in ("hex", "base64", "base64-dotted", "python-dict", "standard"):
@@ -171,6 +182,31 @@ class Verifier:
                 "no secret given here gives a signature of webhook-signature for this id, timestamp and body",
             )
         return _Signed(timestamp, at, signature)
+
+    def _verify_ed25519(self, get: Getter, body: bytes) -> _Signed:
+        """Checks the signatures v1a by the key that the request names."""
+        text = get("webhook-signature") or ""
+        parts = text.split()
+        given = [part[4:] for part in parts if part.startswith("v1a,")]
+        if not given or len(parts) > _MAX_SIGNATURES:
+            raise WebhookError("signature_missing", "the request has no signature v1a in webhook-signature")
+        id, kid = get("webhook-id"), get("x-atlas-webhook-key-id")
+        if not id:
+            raise WebhookError("id_missing", "the request has no webhook-id")
+        if not kid:
+            raise WebhookError("key_missing", "the request has no X-Atlas-Webhook-Key-Id")
+        timestamp, at = _read_timestamp(get, "webhook-timestamp")
+        assert self.keys is not None
+        key = self.keys.key(kid, self.now())
+        message = f"{id}.{timestamp}.".encode("utf-8", "replace") + body
+        for encoded in given:
+            try:
+                signature = base64.b64decode(encoded, validate=True)
+            except ValueError:
+                continue
+            if verify_ed25519(key, message, signature):
+                return _Signed(timestamp, at, text)
+        raise WebhookError("signature_mismatch", f"the key {kid[:80]!r} did not give this signature for this id, timestamp and body")
 
     def _standard_signature(self, get: Getter, body: bytes) -> str:
         """The signature of webhook-signature that is by one of the secrets, "" for none."""
