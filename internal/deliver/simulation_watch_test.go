@@ -170,7 +170,7 @@ func (s *simulation) inOrder(w *memoryWebhook, x *attempt, describe func(string,
 		if o >= x.item.Offset {
 			break
 		}
-		if it := x.lane.ItemAt(o); d.event.ExpiresAt != nil && (len(d.attempts) > 0 || it != nil && it.Skipped) {
+		if it := x.lane.ItemAt(o); d.event.ExpiresAt != nil && (len(d.attempts) > 0 || it == nil || it.Skipped) {
 			continue // it may have expired ahead of the cursor, or of the record that tells
 		}
 		if _, skip := x.lane.subscription.skipped(o); !skip && o > w.expired && same(d.event.ObjectKey) && s.memory.settled(w, d) == pending && !s.over(d.event) && !w.givenUp(d) {
