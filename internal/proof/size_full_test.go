@@ -23,6 +23,8 @@ const (
 
 var brokerHavoc = strings.Fields(strings.Repeat("server broker server both ", 10))
 
+var rabbitQueues = []string{"quorum", "classic"}
+
 // failpointRounds is how often the server ends at each failpoint.
 const failpointRounds = 20
 

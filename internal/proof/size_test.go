@@ -25,6 +25,9 @@ const (
 // brokerHavoc is who is killed, one after the other, while events come from a broker.
 var brokerHavoc = []string{"server", "both"}
 
+// rabbitQueues are the types of queues that events come from.
+var rabbitQueues = []string{"quorum"}
+
 // failpointRounds is how often the server ends at each failpoint.
 const failpointRounds = 1
 

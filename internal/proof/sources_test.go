@@ -175,15 +175,18 @@ const busKeys = 6
 // meanwhile: the server three times, the broker twice. What cannot be accepted waits among the dead letters, and
 // can be retried once its topic is there.
 func TestSources(t *testing.T) {
-	for name, kind := range map[string]struct {
+	type kind struct {
 		start func(dir string) (*brokertest.Broker, error)
 		bus   func(addr string) bus
-	}{
+	}
+	kinds := map[string]kind{
 		"nats":  {brokertest.NATS, func(addr string) bus { return &natsBus{addr: addr} }},
 		"kafka": {brokertest.Kafka, func(addr string) bus { return &kafkaBus{addr: addr} }},
-
-		"rabbitmq": {brokertest.RabbitMQ, func(addr string) bus { return &rabbitBus{addr: addr, kind: "quorum"} }},
-	} {
+	}
+	for _, queue := range rabbitQueues {
+		kinds["rabbitmq, "+queue] = kind{brokertest.RabbitMQ, func(addr string) bus { return &rabbitBus{addr: addr, kind: queue} }}
+	}
+	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker, err := kind.start(t.TempDir())
