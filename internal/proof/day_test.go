@@ -3,10 +3,14 @@ package proof_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +20,7 @@ import (
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/proof/oracle"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/receiver"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/source/brokertest"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/wire"
 	tables "github.com/atlas-webhooks/atlas-webhooks/outbox"
 )
@@ -33,6 +38,7 @@ type way struct {
 // receivers fail now and then. What three receivers got is compared with what was done, in the order in
 // which it was done to each object.
 func TestDay(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	desk := newDesk(seed, 3)
@@ -43,6 +49,28 @@ func TestDay(t *testing.T) {
 		args = append(args, flags...)
 	}
 	add(outboxWay(t))
+	var entries []string
+	for name, kind := range map[string]struct {
+		start func(dir string) (*brokertest.Broker, error)
+		bus   func(addr string) bus
+	}{
+		"nats":  {brokertest.NATS, func(addr string) bus { return &natsBus{addr: addr} }},
+		"kafka": {brokertest.Kafka, func(addr string) bus { return &kafkaBus{addr: addr} }},
+	} {
+		broker, err := kind.start(t.TempDir())
+		need(t, !errors.Is(err, brokertest.ErrMissing), name+": make brokers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(broker.Stop)
+		w, entry := busWay(t, name, broker, kind.bus(broker.Addr))
+		ways, entries = append(ways, w), append(entries, "- "+entry+"\n")
+	}
+	file := filepath.Join(t.TempDir(), "sources.yaml")
+	if err := os.WriteFile(file, []byte("sources:\n"+strings.Join(entries, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args = append(args, "--sources-file", file)
 	r := newRig(t, append(args, "--max-in-flight", fmt.Sprint(maxInFlight))...)
 	ways[0].hand = r.handChanges
 	r.start()
@@ -192,6 +220,35 @@ func outboxWay(t *testing.T) (w way, flags []string) {
 	}
 	hurt := func(ctx context.Context) error { return cluster.Restart(ctx, true) }
 	return way{"outbox", hand, hurt}, []string{"--outbox-url", cluster.URL(name)}
+}
+
+// busWay puts changes into a broker, from which the server takes them.
+func busWay(t *testing.T, name string, broker *brokertest.Broker, b bus) (w way, entry string) {
+	t.Helper()
+	t.Cleanup(b.close)
+	entry, err := b.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hand := func(ctx context.Context, changes []*deskChange) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		for _, c := range changes {
+			body, err := json.Marshal(c)
+			if err != nil {
+				return err
+			}
+			if err := b.put(ctx, c.object, c.ID, body); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	hurt := func(context.Context) error {
+		broker.Kill()
+		return broker.Start()
+	}
+	return way{name, hand, hurt}, strings.Replace(entry, "name: bus", "name: "+name, 1)
 }
 
 // arrivals are the numbers of what receivers accepted, by webhook and event.

@@ -119,4 +119,4 @@ var day = struct {
 	changes int
 	between time.Duration
 	hurts   int
-}{1500, 4 * time.Millisecond, 4}
+}{600, 4 * time.Millisecond, 4}
