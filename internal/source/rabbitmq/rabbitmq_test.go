@@ -80,9 +80,6 @@ func (q *queue) declare(kind string) {
 	if _, err := channel.QueueDeclare(q.name, true, false, false, false, amqp.Table{"x-queue-type": kind}); err != nil {
 		q.t.Fatal(err)
 	}
-	if kind == "quorum" {
-		<-time.After(settle)
-	}
 }
 
 func (q *queue) url() string { return "amqp://guest:guest@" + q.s.Addr }
@@ -270,6 +267,7 @@ func TestBrokerDies(t *testing.T) {
 		readers[kind] = q.reader(", prefetch: 30")
 		q.receive(readers[kind], 1)
 	}
+	<-time.After(settle)
 	s.Kill()
 	for kind, r := range readers {
 		for since := time.Now(); ; {
