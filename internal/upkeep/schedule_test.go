@@ -45,7 +45,7 @@ func TestScheduleEntersInTime(t *testing.T) {
 					}
 				}
 				schedule(time.Minute)
-				time.Sleep(time.Hour) // nobody runs
+				time.Sleep(time.Hour) //nolint:forbidigo // virtual
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				done := make(chan struct{})
@@ -53,14 +53,14 @@ func TestScheduleEntersInTime(t *testing.T) {
 					(&Schedule{Store: s, Log: slog.New(slog.DiscardHandler), Mine: mine, Entered: entered}).Run(ctx)
 					close(done)
 				}()
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) //nolint:forbidigo // virtual
 				if len(late) != 1 {
 					t.Fatalf("%d entered of what was due before the start", len(late))
 				}
 				for _, in := range []time.Duration{time.Microsecond, 10 * time.Millisecond, 300 * time.Millisecond, time.Second, 2 * time.Minute} {
 					schedule(in)
 				}
-				time.Sleep(3 * time.Minute)
+				time.Sleep(3 * time.Minute) //nolint:forbidigo // virtual
 				stop()
 				<-done
 				for id, at := range due {

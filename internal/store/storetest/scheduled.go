@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,10 +59,10 @@ func (f *fixture) tail() (ids string) {
 // scheduledEnter: an event is not in the log before its time, and then it is, in the order of their times and,
 // where these are the same, of the batch; who listens hears of it, as of any append.
 func scheduledEnter(f *fixture) {
-	heard := ""
+	var heard strings.Builder
 	f.OnAppend(func(_ hook.Partition, events []*hook.Event, _ int64) {
 		for _, e := range events {
-			heard += fmt.Sprintf("%s:%d ", e.ID, e.Offset)
+			fmt.Fprintf(&heard, "%s:%d ", e.ID, e.Offset)
 		}
 	})
 	expires := hook.Now(f.clock().Add(3 * time.Hour))
@@ -82,7 +83,7 @@ func scheduledEnter(f *fixture) {
 	f.reopen()
 	f.OnAppend(func(_ hook.Partition, events []*hook.Event, _ int64) {
 		for _, e := range events {
-			heard += fmt.Sprintf("%s:%d ", e.ID, e.Offset)
+			fmt.Fprintf(&heard, "%s:%d ", e.ID, e.Offset)
 		}
 	})
 	equal(f, "entered", f.enter(), 2)
@@ -91,7 +92,7 @@ func scheduledEnter(f *fixture) {
 	f.advance(time.Hour)
 	equal(f, "entered", f.enter(), 1)
 	equal(f, "the log", f.tail(), "now y2 x3 after z1 ")
-	equal(f, "heard", heard, "now:1 y2:2 x3:3 after:4 z1:5 ")
+	equal(f, "heard", heard.String(), "now:1 y2:2 x3:3 after:4 z1:5 ")
 	e, err := f.Event(f.ctx, f.company.Key, "z1")
 	f.must(err)
 	equal(f, "expires", *e.ExpiresAt, expires)
@@ -171,11 +172,11 @@ func scheduledEnterOnce(f *fixture) {
 		})
 	}
 	wait.Wait()
-	want := ""
+	var want strings.Builder
 	for _, e := range events {
-		want += e.ID + " "
+		want.WriteString(e.ID + " ")
 	}
-	equal(f, "the log", f.tail(), want)
+	equal(f, "the log", f.tail(), want.String())
 }
 
 func scheduledAreCapped(f *fixture) {
