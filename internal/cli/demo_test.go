@@ -60,6 +60,7 @@ func (s *smallServer) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/webhooks/{id}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"health":{"backlog":{"count":40},"parked":2}}`)
 	})
+	mux.HandleFunc("PUT /v1/topics/order.shipped", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) })
 	mux.HandleFunc("POST /v1/companies/demo/console-links", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"url":"%s/console/enter#awl_x"}`, s.URL())
 	})

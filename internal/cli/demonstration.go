@@ -80,6 +80,11 @@ func (d *demonstration) tell(ctx context.Context, server Server) error {
 	if err != nil {
 		return err
 	}
+	if _, err := api.PutTopic(ctx, ownTopic.Name, client.TopicPut{
+		Category: ownTopic.Category, Description: ownTopic.Description, Sample: json.RawMessage(ownTopic.Sample), Schema: json.RawMessage(ownTopic.Schema),
+	}); err != nil {
+		return fmt.Errorf("add the topic %s: %w", ownTopic.Name, err)
+	}
 	for _, e := range d.endpoints {
 		w, err := api.CreateWebhook(ctx, client.WebhookCreate{
 			Endpoint: e.receiver.URL() + e.name, Events: e.topics, Description: "demo: " + e.name,
@@ -91,7 +96,8 @@ func (d *demonstration) tell(ctx context.Context, server Server) error {
 		e.webhook = w.ID
 	}
 	d.program.progress("The server is at %s. Three webhooks are subscribed: helpdesk, which answers everything,\n"+
-		"billing, which fails a dozen requests now and then, and warehouse, which always fails. Ctrl-C ends the demo.\n", server.URL())
+		"billing, which fails a dozen requests now and then, and warehouse, which always fails. Ctrl-C ends the demo.\n"+
+		"Beside the built-in topics there is one of the demo's own, %s.\n", server.URL(), ownTopic.Name)
 	if d.keyFile != "" {
 		d.program.progress("The operator key is in %s, until the demo ends.\n", d.keyFile)
 	}
@@ -114,10 +120,17 @@ func (d *demonstration) showConsole(ctx context.Context, api *caller) error {
 	return nil
 }
 
+// ownTopic is a topic as a platform adds it.
+var ownTopic = hook.Topic{
+	Name: "order.shipped", Category: "ORDER", Description: "An order has left the warehouse.",
+	Sample: `{"id":"order-1","customer":"customer-1","carrier":"post","parcels":2}`,
+	Schema: `{"type":"object","required":["id","carrier"],"properties":{"id":{"type":"string"},"customer":{"type":"string"},"carrier":{"type":"string"},"parcels":{"type":"integer","minimum":1}}}`,
+}
+
 // publish sends samples of all topics in turn, each about one of twenty objects.
 func (d *demonstration) publish(ctx context.Context, api *caller) error {
 	pace := rate.NewLimiter(d.pace, 1)
-	topics := hook.Topics()
+	topics := append(hook.Topics(), ownTopic)
 	for n := 0; ; n++ {
 		if err := pace.Wait(ctx); err != nil {
 			return err
