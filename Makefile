@@ -31,7 +31,14 @@ PROGRESS = { n=0; while IFS= read -r line; do case "$$line" in *[[:space:]:\#]*)
 	if [ -t 2 ] && [ "$$n" -gt 0 ]; then printf '\r\033[K'; fi; }
 
 .PHONY: test
-test: check sdk-python sdk-typescript unit ## everything that CI runs
+test: ## everything that CI runs
+	@$(MAKE) --no-print-directory -j2 check installed
+	@$(MAKE) --no-print-directory sdk-python sdk-typescript unit
+
+# Packages come over the network, one after the other: two installations at once wait for one lock.
+.PHONY: installed
+installed: ## what the tests need beside Go, where it is missing
+	@for what in redis browser postgres mariadb brokers poolers languages peers; do $(MAKE) --no-print-directory $$what || exit; done
 
 .PHONY: browser
 browser: ## install chromium, in which the console is tested, where it is missing (Debian, as root)
