@@ -200,7 +200,7 @@ func TestBurstOfOneCompany(t *testing.T) {
 	}
 	// Who is first in line when the burst begins decides how much it hurts: the worst of some tells.
 	var worst time.Duration
-	for range 12 {
+	for range 40 {
 		if worst = max(worst, run("control: no reserve", burstOf, func(e *Engine) { e.core.slots.reserve = 0 })); worst > 2*alone {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,8 @@ type world struct {
 	ended   chan error
 	config  func(*Config)
 	tamper  func(*Engine) // switches a guard off, for controls
+	deaf    atomic.Bool   // the engine does not hear of commits
+	unheard atomic.Int64  // the latest version that it did not hear of
 }
 
 // fakeSender answers for every endpoint and keeps a journal.
@@ -179,7 +182,14 @@ func (w *world) start() {
 	if w.tamper != nil {
 		w.tamper(w.engine)
 	}
-	w.store.OnAppend(w.engine.Committed)
+	heard := w.engine.Committed
+	w.store.OnAppend(func(p hook.Partition, events []*hook.Event, version int64) {
+		if w.deaf.Load() {
+			w.unheard.Store(version)
+			return
+		}
+		heard(p, events, version)
+	})
 	ctx, stop := context.WithCancel(context.Background())
 	hard, kill := context.WithCancel(context.Background())
 	w.stop, w.hard, w.ended = stop, kill, make(chan error, 1)
