@@ -128,6 +128,9 @@ func (s *shop) produce(ctx context.Context) (kill func(), done *sync.WaitGroup) 
 			running = cmd
 			err := cmd.Start()
 			mu.Unlock()
+			if err != nil && ctx.Err() != nil {
+				return // it is enough
+			}
 			if err != nil {
 				s.t.Error(err)
 				return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +101,27 @@ func (t *mariadb) Read(ctx context.Context, partitions []int, limit int, except 
 		r.Age = time.Duration(max(0, age)) * time.Microsecond
 		all.add(&r)
 	}
-	return all.rows, plainMariaDB(found.Err())
+	if err := found.Err(); err != nil || len(all.rows) == 0 {
+		return nil, plainMariaDB(err)
+	}
+	return all.rows, plainMariaDB(t.settle(ctx, all.rows[len(all.rows)-1].ID))
+}
+
+// settle returns when what was read is in the server's log. InnoDB shows a commit to others before it has
+// written it: a row that was read can be gone after a crash, and its event would tell of what never happened. A
+// later commit that wrote something is written behind it; this one takes back what it wrote.
+func (t *mariadb) settle(ctx context.Context, id int64) error {
+	tx, err := t.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after the commit there is nothing to undo
+	for _, statement := range []string{"SAVEPOINT before_it", "DELETE FROM atlas_webhooks_outbox WHERE id = " + strconv.FormatInt(id, 10), "ROLLBACK TO SAVEPOINT before_it"} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
