@@ -34,8 +34,10 @@ type Health struct {
 }
 
 // Health asks the loop about one webhook; ok is false when it has no lane, and so nothing to do.
-func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bool, err error) {
-	err = e.within(ctx, func(c *core) {
+func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (Health, bool, error) {
+	var h Health
+	ok := false
+	err := e.within(ctx, func(c *core) {
 		h.Runs = c.subscriptions[w] != nil
 		l := c.lanes[w]
 		if l == nil || l.Hook == nil {
@@ -62,7 +64,10 @@ func (e *Engine) Health(ctx context.Context, w hook.WebhookKey) (h Health, ok bo
 			h.Reason = reasonHeld
 		}
 	})
-	return h, ok, err
+	if err != nil { // the loop may come to it later
+		return Health{}, false, err
+	}
+	return h, ok, nil
 }
 
 // Leased reports whether this node may send, as far as it knows.

@@ -122,7 +122,7 @@ func TestDiskLow(t *testing.T) {
 		if refused != strings.Contains(said.String(), "low-water mark") || refused != strings.Contains(said.String(), dir) {
 			t.Errorf("mark %d: the log says %q", mark, said.String())
 		}
-		if err := d.Err(); refused != (err != nil && strings.Contains(err.Error(), fmt.Sprintf("the disk of %s has %d MiB free, below its low-water mark of %d MiB", dir, d.Free>>20, mark>>20))) {
+		if err := d.Err(); refused != (err != nil && strings.Contains(err.Error(), fmt.Sprintf("the disk of the data directory has %d MiB free, below its low-water mark of %d MiB", d.Free>>20, mark>>20))) {
 			t.Errorf("mark %d: %v", mark, err)
 		}
 	}

@@ -199,8 +199,11 @@ func (n *newsroom) item(w *hook.Webhook) (x store.Item) {
 			Version: n.Int64N(9), TimestampText: "1.5", Format: hook.DataString, Replay: n.Int64N(9), StartedAt: n.at,
 			Phases:  hook.Phases{DNS: 1e3, Connect: 2e3, TLS: 3e3, FirstByte: 4e3, Total: 5e3},
 			Outcome: hook.OutcomeRetry, StatusCode: 500, ErrorClass: hook.ErrServerStatus, ErrorDetail: "no\x00",
-			AnswerHeader: []byte("h\x00"), AnswerBody: []byte("b\xff"),
+			AnswerHeader: []byte("h\x00"), AnswerBody: []byte("b\xff"), Changes: n.IntN(2) == 0,
 		}
+	}
+	if n.IntN(6) == 0 {
+		x.Skip = &store.Skip{Webhook: w.Key, Offset: key.Offset, Reason: "expired"}
 	}
 	if n.IntN(3) == 0 {
 		x.Unpark = &key

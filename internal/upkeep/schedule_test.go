@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,8 +39,11 @@ func TestScheduleEntersInTime(t *testing.T) {
 						t.Error(err)
 					}
 				}
+				var mu sync.Mutex
 				var late []time.Duration
 				entered := func(n int, by time.Duration) {
+					mu.Lock()
+					defer mu.Unlock()
 					for range n {
 						late = append(late, by)
 					}
@@ -54,8 +58,11 @@ func TestScheduleEntersInTime(t *testing.T) {
 					close(done)
 				}()
 				time.Sleep(time.Second) //nolint:forbidigo // virtual
-				if len(late) != 1 {
-					t.Fatalf("%d entered of what was due before the start", len(late))
+				mu.Lock()
+				n := len(late)
+				mu.Unlock()
+				if n != 1 {
+					t.Fatalf("%d entered of what was due before the start", n)
 				}
 				for _, in := range []time.Duration{time.Microsecond, 10 * time.Millisecond, 300 * time.Millisecond, time.Second, 2 * time.Minute} {
 					schedule(in)

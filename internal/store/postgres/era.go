@@ -539,7 +539,7 @@ func (e *Engine) whole(ctx context.Context, c *pgx.Conn) error {
 // ownTables are all tables that the migrations make.
 func ownTables() []string {
 	return strings.Fields(`meta nodes owners partitions records eras companies api_keys links audit idempotency webhooks rules cursors events sessions
-		attempts answers parked skips unrecordable stats replays tests notices topics topic_checks dead_letters scheduled cancellations`)
+		attempts answers parked skips unrecordable stats replays tests notices topics topic_checks dead_letters scheduled cancellations signing_keys`)
 }
 
 func (e *Engine) LastBeat(ctx context.Context, q sql.Tx) (at int64, err error) {

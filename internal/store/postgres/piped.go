@@ -165,12 +165,16 @@ func (p *piped) attempts() {
 	}
 }
 
-// upToSettled counts the items before one that parks what another one of them settles: that stays.
+// upToSettled counts the items before one that parks what another one of them settles, which stays, or takes it
+// away, which then has been settled.
 func upToSettled(items []log.Item) int {
 	settled := map[log.ParkedKey]bool{}
 	for i := range items {
 		it := &items[i]
 		if x := it.Park; x != nil && settled[log.ParkedKey{Webhook: x.Webhook, Offset: x.Offset}] {
+			return i
+		}
+		if k := it.Unpark; k != nil && settled[log.ParkedKey{Webhook: k.Webhook, Offset: k.Offset}] {
 			return i
 		}
 		if k := it.Settle; k != nil {
