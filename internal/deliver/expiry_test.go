@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,6 +187,8 @@ func TestCancelNeverRacesWithAnAttempt(t *testing.T) {
 		w.sender.answer = func(send.Request) send.Result { time.Sleep(3 * time.Millisecond); return status(200) }
 		w.start()
 		a := w.webhook(func(h *hook.Webhook) { h.MaxConcurrency = 2 })
+		first := w.publish(1, nil)
+		w.settle("the engine has begun", time.Minute, func() bool { return strings.HasPrefix(w.fate(a, first[0]), "delivered") })
 		for round := range 40 {
 			ids := w.publish(8, nil)
 			time.Sleep(time.Duration(round%12) * time.Millisecond)
