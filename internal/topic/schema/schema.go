@@ -11,7 +11,6 @@ package schema
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -114,7 +114,7 @@ func refused(err error) []Problem {
 		return []Problem{{"", err.Error()}}
 	}
 	var problems []Problem
-	for _, v := range violations(broken) {
+	for _, v := range violations(broken, 1000) {
 		problems = append(problems, Problem{v.Pointer, "is not what a schema has there (" + v.Keyword + ")"})
 	}
 	return problems
@@ -123,6 +123,10 @@ func refused(err error) []Problem {
 // MaxViolations is how many violations of one document are told.
 const MaxViolations = 10
 
+// MaxPointer is how many bytes of a pointer are told: names are as long as a producer makes them. One that is
+// longer ends with an ellipsis.
+const MaxPointer = 512
+
 // What cannot be checked is a violation of one of these, which are no keywords.
 const (
 	TooCostly = "steps"  // the check would take more steps than a document of this size may
@@ -130,14 +134,15 @@ const (
 )
 
 // Validate says what of a document, which is JSON, the schema forbids: at most [MaxViolations], in the order of
-// their pointers. They name places and keywords, never values.
+// their pointers, of which each has at most [MaxPointer] bytes. They name places and keywords, never values.
 func (s *Schema) Validate(data []byte) []hook.Violation {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		return []hook.Violation{{Keyword: "json"}}
 	}
-	if at, ok := longNumber(doc, ""); ok {
-		return []hook.Violation{{Pointer: at, Keyword: TooLong}}
+	if path, ok := longNumber(doc); ok {
+		slices.Reverse(path)
+		return []hook.Violation{{Pointer: string(clip(pointer(nil, path))), Keyword: TooLong}}
 	}
 	m := meter{left: steps(len(data)), enums: s.enums}
 	if !m.visit(s.root, doc, 0) {
@@ -147,57 +152,123 @@ func (s *Schema) Validate(data []byte) []hook.Violation {
 	if !errors.As(s.root.Validate(doc), &broken) {
 		return nil
 	}
-	list := violations(broken)
-	return slices.Clip(list[:min(len(list), MaxViolations)])
+	return violations(broken, MaxViolations)
 }
 
 // violations are the innermost errors, but for alternatives: of those the choice is told and not what was wrong
-// with each.
-func violations(e *jsonschema.ValidationError) []hook.Violation {
-	list := leaves(nil, e)
-	slices.SortFunc(list, func(a, b hook.Violation) int {
-		return cmp.Or(strings.Compare(a.Pointer, b.Pointer), strings.Compare(a.Keyword, b.Keyword))
-	})
-	return slices.Compact(list)
+// with each. They are the first in their order, at most so many.
+func violations(e *jsonschema.ValidationError, limit int) []hook.Violation {
+	f := found{limit: limit}
+	f.leaves(e)
+	return slices.Clip(f.list)
 }
 
-func leaves(list []hook.Violation, e *jsonschema.ValidationError) []hook.Violation {
-	var at string
-	for _, name := range e.InstanceLocation {
-		at = below(at, name)
-	}
+// found holds the first violations in the order of their pointers, and no more than its limit: a document may
+// have as many as it has values, each with a name above it that is nearly as long as the document.
+type found struct {
+	list  []hook.Violation
+	limit int
+	at    []byte // a pointer, for a moment
+}
+
+func (f *found) leaves(e *jsonschema.ValidationError) {
 	switch k := e.ErrorKind.(type) {
 	case *kind.Schema, *kind.Group, *kind.AllOf, *kind.Reference:
 		for _, cause := range e.Causes {
-			list = leaves(list, cause)
+			f.leaves(cause)
 		}
-		return list
 	case *kind.Required:
-		return each(list, at, k.Missing, "required")
+		f.members(e, k.Missing, "required")
 	case *kind.DependentRequired:
-		return each(list, at, k.Missing, "dependentRequired")
+		f.members(e, k.Missing, "dependentRequired")
 	case *kind.AdditionalProperties:
-		return each(list, at, k.Properties, "additionalProperties")
+		f.members(e, k.Properties, "additionalProperties")
 	case *kind.PropertyNames:
-		return each(list, at, []string{k.Property}, "propertyNames")
+		f.members(e, []string{k.Property}, "propertyNames")
 	case *kind.Not:
-		return append(list, hook.Violation{Pointer: at, Keyword: "not"})
+		f.value(e, "not")
 	case *kind.FalseSchema:
-		return append(list, hook.Violation{Pointer: at, Keyword: "false"})
+		f.value(e, "false")
+	default:
+		keyword := "schema"
+		if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
+			keyword = path[0]
+		}
+		f.value(e, keyword)
 	}
-	keyword := "schema"
-	if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
-		keyword = path[0]
-	}
-	return append(list, hook.Violation{Pointer: at, Keyword: keyword})
 }
 
-// each names members of an object by their own pointers.
-func each(list []hook.Violation, at string, names []string, keyword string) []hook.Violation {
-	for _, name := range names {
-		list = append(list, hook.Violation{Pointer: below(at, name), Keyword: keyword})
+func (f *found) value(e *jsonschema.ValidationError, keyword string) {
+	f.at = pointer(f.at[:0], e.InstanceLocation)
+	f.add(keyword)
+}
+
+// members names members of an object by their own pointers.
+func (f *found) members(e *jsonschema.ValidationError, names []string, keyword string) {
+	f.at = pointer(f.at[:0], e.InstanceLocation)
+	above := len(f.at)
+	for i := range names {
+		f.at = pointer(f.at[:above], names[i:i+1])
+		f.add(keyword)
 	}
-	return list
+}
+
+// add takes in what is wrong at f.at, which may be one byte or two too long.
+func (f *found) add(keyword string) {
+	at := f.at
+	if len(at) > MaxPointer {
+		at = clip(slices.Clone(at))
+	}
+	i, has := slices.BinarySearchFunc(f.list, keyword, func(v hook.Violation, keyword string) int {
+		switch {
+		case v.Pointer < string(at):
+			return -1
+		case v.Pointer > string(at):
+			return 1
+		}
+		return strings.Compare(v.Keyword, keyword)
+	})
+	if has || i >= f.limit {
+		return
+	}
+	if len(f.list) == f.limit {
+		f.list = f.list[:f.limit-1]
+	}
+	f.list = slices.Insert(f.list, i, hook.Violation{Pointer: string(at), Keyword: keyword})
+}
+
+// pointer writes the pointer to a value below another, until it is too long.
+func pointer(at []byte, path []string) []byte {
+	for _, name := range path {
+		if len(at) > MaxPointer {
+			break
+		}
+		at = append(at, '/')
+		for i := 0; i < len(name) && len(at) <= MaxPointer; i++ {
+			switch name[i] {
+			case '~':
+				at = append(at, "~0"...)
+			case '/':
+				at = append(at, "~1"...)
+			default:
+				at = append(at, name[i])
+			}
+		}
+	}
+	return at
+}
+
+// clip cuts a pointer that is too long, between characters.
+func clip(at []byte) []byte {
+	const ellipsis = "…"
+	if len(at) <= MaxPointer {
+		return at
+	}
+	n := MaxPointer - len(ellipsis)
+	for n > 0 && (!utf8.RuneStart(at[n]) || at[n-1] == '~') {
+		n--
+	}
+	return append(at[:n], ellipsis...)
 }
 
 // below is the pointer to a member.
@@ -214,25 +285,26 @@ const (
 	maxExponent = 400
 )
 
-// longNumber finds a number beyond these bounds.
-func longNumber(v any, at string) (string, bool) {
+// longNumber finds a number beyond these bounds: the names that lead to it, the innermost first. They are put
+// together on the way back alone, as what every value is called would take more than reading the document did.
+func longNumber(v any) (path []string, found bool) {
 	switch v := v.(type) {
 	case json.Number:
-		return at, !ordinary(string(v))
+		return nil, !ordinary(string(v))
 	case map[string]any:
 		for name, member := range v {
-			if at, found := longNumber(member, below(at, name)); found {
-				return at, true
+			if path, found := longNumber(member); found {
+				return append(path, name), true
 			}
 		}
 	case []any:
 		for i, element := range v {
-			if at, found := longNumber(element, at+"/"+strconv.Itoa(i)); found {
-				return at, true
+			if path, found := longNumber(element); found {
+				return append(path, strconv.Itoa(i)), true
 			}
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 func ordinary(number string) bool {

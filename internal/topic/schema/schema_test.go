@@ -2,9 +2,11 @@ package schema
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -59,6 +61,43 @@ func TestValidate(t *testing.T) {
 }
 
 // What is told of a violation never has a value of the document in it.
+// TestLongNames: a name as long as a document, above as many values as fit beside it, is not written once for
+// each of these.
+func TestLongNames(t *testing.T) {
+	name, list := strings.Repeat("né~", 75_000), strings.Repeat("1,", 100_000)
+	s := compiled(t, `{"additionalProperties": {"items": {"type": "string"}}, "properties": {"a": false, "z": false}}`)
+	for last, want := range map[string][]string{
+		"1":     {"/a", "/né~0", "/z"},
+		"1e500": {"/né~0"},
+	} {
+		document := []byte(`{"z": 1, "` + name + `": [` + list + last + `], "a": 1}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got := s.Validate(document)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 256<<20 {
+			t.Errorf("%s: took %d MiB", last, took>>20)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d violations: %.2000v", last, len(got), got)
+		}
+		for i, v := range got {
+			if long := len(want[i]) > 2; !strings.HasPrefix(v.Pointer, want[i]) || len(v.Pointer) > MaxPointer || long != strings.HasSuffix(v.Pointer, "…") || !utf8.ValidString(v.Pointer) {
+				t.Errorf("%s: %q", last, v.Pointer)
+			}
+		}
+	}
+	// Of many, those are told that are the first in their order, whatever the order in which they are found.
+	var many strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&many, `"m%03d": [1], `, i)
+	}
+	got := s.Validate([]byte(`{` + many.String() + `"z": 1}`))
+	if len(got) != MaxViolations || got[0].Pointer != "/m000/0" || got[MaxViolations-1].Pointer != "/m009/0" {
+		t.Errorf("of many: %v", got)
+	}
+}
+
 func TestViolationsHoldNoValues(t *testing.T) {
 	s := compiled(t, `{"properties": {"a": {"const": 1}, "b": {"enum": ["x"]}, "c": {"pattern": "^a$"}, "d": {"format": "email"}, "e": {"maximum": 1}, "f": {"maxLength": 1}, "g": {"not": {}}, "h": {"uniqueItems": true}, "i": {"type": "null"}}}`)
 	got := s.Validate([]byte(`{"a": "secret", "b": "secret", "c": "secret", "d": "secret", "e": 1.5e300, "f": "secret", "g": "secret", "h": ["secret", "secret"], "i": "secret"}`))
