@@ -180,10 +180,15 @@ func TestOnce(t *testing.T) {
 		if n, _, _ := s.Position(t.Context(), "wh_1"); n != 3 {
 			t.Errorf("position %d after a repetition", n)
 		}
+		upper := event(2)
+		upper.ID = "EVT_2"
+		if err := x.Take(t.Context(), upper); err != nil || len(effects(t, db)) != 4 {
+			t.Errorf("%v: ids that differ in case are not one event: %v", err, effects(t, db))
+		}
 		if n, err := s.Prune(t.Context(), time.Hour); n != 0 || err != nil {
 			t.Errorf("pruned %d %v of the last hour", n, err)
 		}
-		if n, err := s.Prune(t.Context(), -time.Hour); n != 3 || err != nil {
+		if n, err := s.Prune(t.Context(), -time.Hour); n != 4 || err != nil {
 			t.Errorf("pruned %d %v", n, err)
 		}
 	})

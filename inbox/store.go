@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,7 +66,7 @@ const (
 )
 
 // statements of a dialect.
-type statements struct{ claim, position, advance, prune string }
+type statements struct{ claim, position, advance, prune, bytes string }
 
 var dialects = map[Dialect]statements{
 	Postgres: {
@@ -73,25 +74,29 @@ var dialects = map[Dialect]statements{
 		`SELECT sequence FROM atlas_inbox_positions WHERE webhook_id = $1`,
 		`INSERT INTO atlas_inbox_positions AS p (webhook_id, sequence) VALUES ($1, $2) ON CONFLICT (webhook_id) DO UPDATE SET sequence = greatest(p.sequence, excluded.sequence)`,
 		`DELETE FROM atlas_inbox_events WHERE done_at < $1`,
+		``,
 	},
 	SQLite: {
 		`INSERT INTO atlas_inbox_events (webhook_id, event_id, done_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 		`SELECT sequence FROM atlas_inbox_positions WHERE webhook_id = ?`,
 		`INSERT INTO atlas_inbox_positions (webhook_id, sequence) VALUES (?, ?) ON CONFLICT (webhook_id) DO UPDATE SET sequence = max(sequence, excluded.sequence)`,
 		`DELETE FROM atlas_inbox_events WHERE done_at < ?`,
+		``,
 	},
 	MariaDB: {
 		`INSERT IGNORE INTO atlas_inbox_events (webhook_id, event_id, done_at) VALUES (?, ?, ?)`,
 		`SELECT sequence FROM atlas_inbox_positions WHERE webhook_id = ?`,
 		`INSERT INTO atlas_inbox_positions (webhook_id, sequence) VALUES (?, ?) ON DUPLICATE KEY UPDATE sequence = GREATEST(sequence, VALUES(sequence))`,
 		`DELETE FROM atlas_inbox_events WHERE done_at < ?`,
+		`CHARACTER SET ascii COLLATE ascii_bin`, // by default "a" and "A" are one key there
 	},
 }
 
-// tables serve all dialects. Ids are at most 255 bytes of ASCII.
+// tables serve all dialects, BYTES standing for what makes texts differ where their bytes do. Ids are at most
+// 255 bytes of ASCII.
 var tables = []string{
-	`CREATE TABLE IF NOT EXISTS atlas_inbox_events (webhook_id VARCHAR(64) NOT NULL, event_id VARCHAR(255) NOT NULL, done_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (webhook_id, event_id))`,
-	`CREATE TABLE IF NOT EXISTS atlas_inbox_positions (webhook_id VARCHAR(64) PRIMARY KEY, sequence BIGINT NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS atlas_inbox_events (webhook_id VARCHAR(64) BYTES NOT NULL, event_id VARCHAR(255) BYTES NOT NULL, done_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (webhook_id, event_id))`,
+	`CREATE TABLE IF NOT EXISTS atlas_inbox_positions (webhook_id VARCHAR(64) BYTES PRIMARY KEY, sequence BIGINT NOT NULL)`,
 }
 
 // SQLStore remembers in a database, by whichever driver. What the handler writes with its transaction and the
@@ -113,6 +118,7 @@ func NewSQLStore(db *sql.DB, d Dialect) *SQLStore {
 // Create makes the tables where they are missing. Processes that start at the same time may both call it.
 func (s *SQLStore) Create(ctx context.Context) error {
 	for _, t := range tables {
+		t = strings.ReplaceAll(t, "BYTES", s.bytes)
 		_, err := s.db.ExecContext(ctx, t)
 		if err != nil { // Postgres says so where another process made it in the same moment
 			_, err = s.db.ExecContext(ctx, t)

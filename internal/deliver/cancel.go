@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -15,20 +16,48 @@ import (
 // Otherwise none begins until do has returned, and none afterwards where it succeeded. do finds out what was
 // recorded before, and that this node is still the one that runs the partition.
 func (e *Engine) Cancel(ctx context.Context, company hook.CompanyKey, p hook.Partition, o hook.Offset, do func(ctx context.Context, node string) error) error {
-	// What is halted is let go of in any case: neither the caller's patience nor its connection counts.
-	loop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
 	var node string
 	var refused error
-	if err := e.within(loop, func(c *core) { node, refused = c.node, c.halt(p, o) }); err != nil {
+	halt := func(c *core) { node, refused = c.node, c.halt(p, o) }
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelPatience)
+	defer cancel()
+	if err := e.within(bounded, halt); err != nil {
+		// The loop may come to it later; then it lets go at once.
+		go func() {
+			_ = e.within(context.Background(), func(c *core) {
+				if refused == nil {
+					c.resumeHalted(company, p, o, false)
+				}
+			})
+		}()
 		return notHere()
 	}
 	if refused != nil {
 		return refused
 	}
-	err := do(ctx, node)
-	_ = e.within(loop, func(c *core) { c.resumeHalted(company, p, o, err == nil) }) // it ends only with the engine
+	err := settled(bounded, func() error { return do(bounded, node) })
+	_ = e.within(context.Background(), func(c *core) { c.resumeHalted(company, p, o, err == nil) }) // it ends only with the engine
 	return err
+}
+
+// cancelPatience is how long it may take to call an event off, whether or not somebody waits for it: while it is
+// not known whether that was committed, no attempt may begin. A node that cannot reach its database for as long
+// has lost its term, and its partitions are loaded anew.
+const cancelPatience = 30 * time.Second
+
+// settled calls do, which may be called twice, until its outcome is known.
+func settled(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		refused, definite := errors.AsType[*hook.Error](err)
+		if err == nil || definite && (refused.Kind != hook.KindUnavailable || refused.Code == "not_owner") || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // AlreadyDelivered refuses to call off an event of which an attempt was begun.
@@ -51,6 +80,10 @@ func (c *core) halt(id hook.Partition, o hook.Offset) error {
 		return notHere()
 	case c.slots.flights[eventAt{id, o}] > 0:
 		return AlreadyDelivered()
+	case c.ledger.parks(id, o):
+		return &hook.Error{
+			Kind: hook.KindUnavailable, Code: "store_busy", RetryAfter: time.Second, Detail: "what became of the event is being recorded; try again",
+		}
 	}
 	if p.halted == nil {
 		p.halted = map[hook.Offset]int{}
@@ -69,6 +102,9 @@ func (c *core) resumeHalted(company hook.CompanyKey, id hook.Partition, o hook.O
 	if p.halted[o]--; p.halted[o] == 0 {
 		delete(p.halted, o)
 	}
+	if cancelled {
+		p.callOff(o)
+	}
 	co := c.companies[company]
 	if co == nil {
 		return
@@ -85,6 +121,17 @@ func (c *core) resumeHalted(company hook.CompanyKey, id hook.Partition, o hook.O
 			c.touch(l)
 		}
 	}
+}
+
+// maxCalledOff bounds what a partition remembers of events that were called off. It matters for what was read
+// before; what is read later says so itself.
+const maxCalledOff = 10_000
+
+func (p *partition) callOff(o hook.Offset) {
+	if p.calledOff == nil || len(p.calledOff) >= maxCalledOff {
+		p.calledOff = map[hook.Offset]bool{}
+	}
+	p.calledOff[o] = true
 }
 
 // cancelling says that the lane's next delivery is of an event that is being called off.

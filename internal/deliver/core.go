@@ -337,7 +337,7 @@ func (c *core) startOne(l *consumer) {
 		return
 	}
 	it, _ := l.Candidate()
-	if c.late(it) {
+	if c.late(it) || l.subscription.part.calledOff[it.Offset] {
 		if !c.expire(l, it) {
 			l.Remove(it)
 			l.expired = append(l.expired, it)

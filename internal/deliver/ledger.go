@@ -701,6 +701,12 @@ func (c *core) expire(l *consumer, it *lane.Item) bool {
 	return true
 }
 
+// parks says that a record that is not committed yet parks a delivery of an event.
+func (g *ledger) parks(p hook.Partition, o hook.Offset) bool {
+	at := func(it store.Item) bool { return it.Park != nil && it.Park.Partition == p && it.Park.Offset == o }
+	return slices.ContainsFunc(g.items, at) || g.writing != nil && slices.ContainsFunc(g.writing.record.Items, at)
+}
+
 // ownFault is a fault of ours that held deliveries up, by the engine's time.
 type ownFault struct {
 	detail string

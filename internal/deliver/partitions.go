@@ -13,22 +13,23 @@ import (
 
 // partition is the slice of the log that the engine owns a tail of.
 type partition struct {
-	id       hook.Partition
-	tail     hook.Offset // everything up to here was offered to the lanes
-	swept    hook.Offset // low-water mark of the attached webhooks, as committed
-	low      hook.Offset // and as the last sweep found it
-	version  int64       // configuration version that the subscriptions are at
-	read     int64       // and the one up to which it has been read; more, while there are more to come
-	wanted   int64       // version that the next events were committed under
-	inbox    []*hook.Event
-	behind   bool // events are in the store that were not seen in memory
-	reading  bool // a read of the tail is under way
-	missed   bool // there was no room for events that it may have come too early for
-	loading  bool // a read of the configuration is under way
-	leaving  bool // it is being handed over: no attempt starts
-	taken    int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
-	payloads lane.Payloads
-	halted   map[hook.Offset]int // events that are being cancelled: no attempt starts
+	id        hook.Partition
+	tail      hook.Offset // everything up to here was offered to the lanes
+	swept     hook.Offset // low-water mark of the attached webhooks, as committed
+	low       hook.Offset // and as the last sweep found it
+	version   int64       // configuration version that the subscriptions are at
+	read      int64       // and the one up to which it has been read; more, while there are more to come
+	wanted    int64       // version that the next events were committed under
+	inbox     []*hook.Event
+	behind    bool // events are in the store that were not seen in memory
+	reading   bool // a read of the tail is under way
+	missed    bool // there was no room for events that it may have come too early for
+	loading   bool // a read of the configuration is under way
+	leaving   bool // it is being handed over: no attempt starts
+	taken     int  // slots, for attempts under way or unrecorded, also of webhooks deleted meanwhile
+	payloads  lane.Payloads
+	halted    map[hook.Offset]int  // events that are being cancelled: no attempt starts
+	calledOff map[hook.Offset]bool // events that were called off, at most maxCalledOff
 
 	dueFrom    store.DuePlace // parked deliveries up to here were given to their lanes
 	dueAt      time.Time      // when to look again

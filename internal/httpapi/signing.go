@@ -18,16 +18,23 @@ import (
 
 const publicKeysPath = "/.well-known/atlas-webhooks/"
 
-// publicKeys is the set of all that is published, as it was asked of the store last: strangers ask for it.
+// publicKeys are the sets that were asked of the store last, by company; "" is all of them.
 type publicKeys struct {
 	sync.Mutex
+	sets map[string]keySet
+}
+
+type keySet struct {
 	set []byte
 	tag string
 	at  time.Time
 }
 
-// publicKeysFor is how long the answer to one stranger is that to the next.
-const publicKeysFor = time.Second
+// The answer to one stranger is that to the next, for so long and of so many companies.
+const (
+	publicKeysFor = time.Second
+	publicKeySets = 1000
+)
 
 type jwk struct {
 	KTY string `json:"kty"`
@@ -95,34 +102,43 @@ func shapeSigningKey(k hook.SigningKey) client.SigningKey {
 // keySet is the set of the keys of a company, or of all. A receiver asks for that of its company: by the others
 // its neighbours sign.
 func (a *API) keySet(ctx context.Context, company string) (set []byte, tag string, err error) {
-	if company != "" {
-		c, err := a.opt.Store.Company(ctx, company)
-		if hook.IsKind(err, hook.KindNotFound) {
-			return renderKeys(nil) // which companies there are is nobody's business
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		list, err := a.opt.Store.PublicKeys(ctx, c.Key)
-		if err != nil {
-			return nil, "", err
-		}
-		return renderKeys(list)
+	if company != "" && !hook.ValidCompanyID(company) {
+		return renderKeys(nil)
 	}
 	p := &a.published
+	// Strangers ask here: one question to the store at a time, and none that was asked a second ago.
 	p.Lock()
 	defer p.Unlock()
-	if now := time.Now(); p.set == nil || now.Sub(p.at) >= publicKeysFor {
-		list, err := a.opt.Store.PublicKeys(ctx, 0)
-		if err != nil {
-			return nil, "", err
-		}
-		if p.set, p.tag, err = renderKeys(list); err != nil {
-			return nil, "", err
-		}
-		p.at = now
+	now := time.Now()
+	if known, ok := p.sets[company]; ok && now.Sub(known.at) < publicKeysFor {
+		return known.set, known.tag, nil
 	}
-	return p.set, p.tag, nil
+	list, err := a.publicKeys(ctx, company)
+	if err != nil {
+		return nil, "", err
+	}
+	if set, tag, err = renderKeys(list); err != nil {
+		return nil, "", err
+	}
+	if p.sets == nil || len(p.sets) >= publicKeySets {
+		p.sets = map[string]keySet{}
+	}
+	p.sets[company] = keySet{set, tag, now}
+	return set, tag, nil
+}
+
+func (a *API) publicKeys(ctx context.Context, company string) ([]hook.SigningKey, error) {
+	if company == "" {
+		return a.opt.Store.PublicKeys(ctx, 0)
+	}
+	c, err := a.opt.Store.Company(ctx, company)
+	if hook.IsKind(err, hook.KindNotFound) {
+		return nil, nil // which companies there are is nobody's business
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.opt.Store.PublicKeys(ctx, c.Key)
 }
 
 // renderKeys writes keys in the one form that the libraries of five languages read.

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -44,6 +45,10 @@ func Handler(api http.Handler, version string) http.Handler {
 			refuse(w, err)
 			return
 		}
+		if err := single(r); err != nil {
+			refuse(w, err)
+			return
+		}
 		lease, err := answers.Take(r.Context(), company, toolBytes)
 		if err != nil {
 			refuse(w, &client.Problem{Status: http.StatusServiceUnavailable, Code: "too_many_answers", Detail: err.Error(), RetryAfter: time.Second})
@@ -55,6 +60,29 @@ func Handler(api http.Handler, version string) http.Handler {
 }
 
 type serverKey struct{}
+
+// single refuses a batch: each of its calls would hold an answer. The protocol has none since 2025-06-18.
+func single(r *http.Request) error {
+	body := bufio.NewReader(r.Body)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, r.Body}
+	for n := 1; n <= 256; n++ {
+		begin, err := body.Peek(n)
+		if err != nil {
+			return nil // whoever reads it says what is wrong
+		}
+		switch begin[n-1] {
+		case ' ', '\t', '\r', '\n':
+		case '[':
+			return &client.Problem{Status: http.StatusBadRequest, Code: "no_batches", Detail: "send one message in a request"}
+		default:
+			return nil
+		}
+	}
+	return &client.Problem{Status: http.StatusBadRequest, Code: "malformed_json", Detail: "the body begins with hundreds of blanks"}
+}
 
 // serverFor makes a server for one request, with what its key may do.
 func serverFor(r *http.Request, api http.Handler, key, version string) (*mcp.Server, string, error) {

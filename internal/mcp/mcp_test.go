@@ -234,8 +234,9 @@ func TestWrongCalls(t *testing.T) {
 func TestKeysThatServeNoAgent(t *testing.T) {
 	w := newWorld(t)
 	const hello = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"a","version":"1"}}}`
+	message := hello
 	post := func(key, origin string) (int, string) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/mcp", strings.NewReader(hello))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/mcp", strings.NewReader(message))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,6 +275,10 @@ func TestKeysThatServeNoAgent(t *testing.T) {
 		if status, body := post(c.key, c.origin); status != c.status || !strings.Contains(body, c.want) {
 			t.Errorf("%s: %d %s; want %d with %s", c.name, status, body, c.status, c.want)
 		}
+	}
+	message = " [" + hello + "]"
+	if status, body := post(read, ""); status != http.StatusBadRequest || !strings.Contains(body, "no_batches") {
+		t.Errorf("a batch: %d %s", status, body)
 	}
 }
 

@@ -2,6 +2,7 @@ package upkeep
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -66,17 +67,18 @@ func (s *Schedule) round(ctx context.Context) (wait time.Duration, err error) {
 		if s.Mine != nil && !s.Mine(p) {
 			left += othersFirst
 		}
-		for n := enterRows; left <= 0 && n > 0 && ctx.Err() == nil; {
-			if n, err = s.Store.EnterStep(ctx, p, enterRows); err != nil {
-				return 0, err
-			}
-			if s.Entered != nil && n > 0 {
-				s.Entered(n, -waits[p])
-			}
-		}
 		if left > 0 {
 			wait = min(wait, left)
+			continue
+		}
+		// One step for each: whose time comes again and again holds up nobody else's.
+		n, failed := s.Store.EnterStep(ctx, p, enterRows)
+		if err = errors.Join(err, failed); n > 0 {
+			wait = 0
+			if s.Entered != nil {
+				s.Entered(n, -left)
+			}
 		}
 	}
-	return max(wait, lookLeast), nil
+	return max(wait, lookLeast), err
 }

@@ -162,8 +162,18 @@ func TestRebalance(t *testing.T) {
 	}
 	second := x.open("")
 	defer second.Close()
+	end, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	until := func(s source.Source, got chan<- source.Batch) {
+		for end.Err() == nil {
+			if b, err := s.Receive(end); err == nil && len(b.Messages) > 0 {
+				got <- b
+				return
+			}
+		}
+	}
 	got := make(chan source.Batch, 1)
-	go func() { got <- x.receive(second) }()
+	go until(second, got)
 	select {
 	case <-b.Lost:
 	case <-time.After(30 * time.Second):
@@ -176,16 +186,7 @@ func TestRebalance(t *testing.T) {
 	}
 	// Two members and one partition: either has it then, and reads it from what is committed.
 	mine := make(chan source.Batch, 1)
-	end, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() {
-		for end.Err() == nil {
-			if b, err := first.Receive(end); err == nil && len(b.Messages) > 0 {
-				mine <- b
-				return
-			}
-		}
-	}()
+	go until(first, mine)
 	select {
 	case again := <-got:
 		if texts(again) != "1 2" {
