@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 )
@@ -23,9 +24,9 @@ type Outcome struct {
 	Refused error      // why it cannot be accepted as it is; nil where it was
 }
 
-// PublishMessages accepts the events of those messages that can be accepted, in their order and in one
-// transaction, and says of each other one why not. An error says that nothing was accepted, and that the
-// same may be accepted later. The events do not keep the messages.
+// PublishMessages accepts the events of those messages that can be accepted, in their order, and says of each
+// other one why not. It is one transaction, unless the store refuses some of them. An error says that the same
+// may be accepted later: nothing was, or what was is a duplicate then. The events do not keep the messages.
 func (in *Intake) PublishMessages(ctx context.Context, list []Message, p Publishing) ([]Outcome, error) {
 	size := int64(0)
 	for i := range list {
@@ -44,17 +45,38 @@ func (in *Intake) PublishMessages(ctx context.Context, list []Message, p Publish
 		}
 		b.add(i, events, err)
 	}
+	if err := in.commitMessages(ctx, &b, p); err != nil {
+		return nil, err
+	}
+	return b.outcomes, nil
+}
+
+// commitMessages commits what the store takes. What it refuses as a whole, as for a company that has too many
+// scheduled events, it is asked by halves, in their order, down to the messages that are refused: the others
+// do not wait for these.
+func (in *Intake) commitMessages(ctx context.Context, b *messages, p Publishing) error {
 	for len(b.events) > 0 {
 		batch, err := in.commit(ctx, b.events, p)
+		if err != nil && refused(err) {
+			first, second := b.halves()
+			if len(second.events) == 0 {
+				b.outcomes[b.of[0]].Refused = err
+				return nil
+			}
+			if err := in.commitMessages(ctx, &first, p); err != nil {
+				return err
+			}
+			return in.commitMessages(ctx, &second, p)
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if b.settle(batch.Appended) {
 			in.count(batch.Appended)
 			break
 		}
 	}
-	return b.outcomes, nil
+	return nil
 }
 
 // refused reports whether an error is about what was sent, and would be the same again.
@@ -75,6 +97,15 @@ func (b *messages) add(i int, events []*hook.Event, refused error) {
 	for _, e := range events {
 		b.events, b.of = append(b.events, e), append(b.of, i)
 	}
+}
+
+// halves are two parts with about as many messages; the second is empty where there is but one.
+func (b *messages) halves() (first, second messages) {
+	i, _ := slices.BinarySearch(b.of, b.of[len(b.of)/2]) // before the message in the middle
+	if i == 0 {
+		i, _ = slices.BinarySearch(b.of, b.of[0]+1) // behind it, as it is the first
+	}
+	return messages{b.outcomes, b.events[:i], b.of[:i]}, messages{b.outcomes, b.events[i:], b.of[i:]}
 }
 
 // settle takes the answer to an append in. Where ids are taken by other content it is false: nothing was

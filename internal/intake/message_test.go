@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/intake"
+	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
 )
 
 func message(body string) intake.Message { return intake.Message{Body: []byte(body), ID: "place-1"} }
@@ -53,6 +55,76 @@ func TestMessages(t *testing.T) {
 	got, err = in.PublishMessages(t.Context(), []intake.Message{message(`{"company_id":"c2","event":"customer","data":1}`)}, intake.Publishing{Company: "c1"})
 	if err != nil || shown(got[0]) != "other_company" {
 		t.Errorf("another company: %+v, %v", got, err)
+	}
+}
+
+// fullLog has no room for more than one scheduled event of a company.
+type fullLog struct {
+	memoryLog
+	calls int
+}
+
+func (l *fullLog) Schedule(ctx context.Context, events []*hook.Event) (store.Batch, error) {
+	l.calls++
+	scheduled := map[string]bool{}
+	for _, e := range l.events {
+		scheduled[e.CompanyID+" "+e.ID] = e.DeliverAt != nil
+	}
+	for _, e := range events {
+		scheduled[e.CompanyID+" "+e.ID] = e.DeliverAt != nil
+	}
+	waiting := map[string]int{}
+	for name, is := range scheduled {
+		company, _, _ := strings.Cut(name, " ")
+		if is {
+			waiting[company]++
+		}
+		if waiting[company] > 1 {
+			return store.Batch{}, fmt.Errorf("schedule: %w", hook.Refuse(hook.KindConflict, "too_many_scheduled", "too many"))
+		}
+	}
+	return l.memoryLog.Schedule(ctx, events)
+}
+
+// TestMessagesTheStoreRefuses: one company's messages, which the store refuses, do not hold up those of others.
+func TestMessagesTheStoreRefuses(t *testing.T) {
+	at := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	later := func(company, id string) intake.Message {
+		return message(fmt.Sprintf(`{"company_id":%q,"event":"customer","data":1,"id":%q,"deliver_at":%q}`, company, id, at))
+	}
+	var list []intake.Message
+	var want []string
+	for i := range 100 {
+		id := fmt.Sprint("e", i)
+		list, want = append(list, message(fmt.Sprintf(`{"company_id":"c2","event":"customer","data":1,"id":%q}`, id))), append(want, id)
+	}
+	list[0] = message(`{"company_id":"c3","object_type":"customer","before":null,"after":{"id":"7"}}`)
+	want[0] = "place-1:customer place-1:customer.created"
+	list[30], list[31], list[70], list[99] = later("c1", "e30"), later("c1", "e31"), later("c4", "e70"), later("c1", "e99")
+	want[31], want[99] = "too_many_scheduled", "too_many_scheduled"
+	log := &fullLog{}
+	in := intake.New(log, intake.Options{})
+	for range 2 {
+		got, err := in.PublishMessages(t.Context(), list, intake.Publishing{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range got {
+			if s := shown(o); s != want[i] {
+				t.Errorf("%d: %s, want %s", i, s, want[i])
+			}
+		}
+	}
+	if log.calls > 60 {
+		t.Errorf("the log was asked %d times", log.calls)
+	}
+	got, err := in.PublishMessages(t.Context(), list[31:32], intake.Publishing{})
+	if err != nil || shown(got[0]) != "too_many_scheduled" {
+		t.Errorf("one alone: %+v, %v", got, err)
+	}
+	log.fail = &hook.Error{Kind: hook.KindUnavailable, Code: "store_busy"}
+	if got, err := in.PublishMessages(t.Context(), list, intake.Publishing{}); err == nil {
+		t.Errorf("a store that is busy refuses messages: %+v", got)
 	}
 }
 
