@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,10 +26,10 @@ const (
 type DeadLetter struct {
 	ID          string
 	Source      string // its name
-	MessageKey  string // names the message within its source
+	MessageKey  string // names the message within its source; one that is long, or no text, is kept as its beginning and its hash
 	Size        int64  // of the message as it came
 	At          time.Time
-	WrittenAt   *time.Time // when its producer wrote it; nil: the source does not tell
+	WrittenAt   *time.Time // when its producer wrote it; nil: the source does not tell, or tells no time of the years 1 to 9999
 	EventID     string     // that it gets where it names none
 	Code        string     // why it was refused last
 	Reason      string
@@ -71,8 +72,8 @@ func (s *Store) AddDeadLetters(ctx context.Context, list []DeadLetter) error {
 			_, err := q.Exec(ctx, `
 				INSERT INTO dead_letters (`+deadColumns+`, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12, $13)
 				ON CONFLICT (source, message_key) DO NOTHING`,
-				hook.NewID(hook.DeadPrefix, now), d.Source, plainText(d.MessageKey), int64(size), sql.Micros(now), sql.MicrosOrNull(d.WrittenAt),
-				d.EventID, d.Code, plainText(d.Reason), plainText(d.ContentType), string(text), d.Company, notNil(body))
+				hook.NewID(hook.DeadPrefix, now), d.Source, shortKey(d.MessageKey), int64(size), sql.Micros(now), sql.MicrosOrNull(datable(d.WrittenAt)),
+				plainText(d.EventID), d.Code, plainText(d.Reason), plainText(d.ContentType), string(text), d.Company, notNil(body))
 			if err != nil {
 				return err
 			}
@@ -112,6 +113,28 @@ func roomForDead(ctx context.Context, q sql.Tx, list []DeadLetter) error {
 // plainText is a stranger's text as a column of text can hold it.
 func plainText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+}
+
+// maxMessageKey is how many bytes of a message's key are kept: Postgres has no room for long ones in an index.
+const maxMessageKey = 256
+
+// shortKey is a message's key as an index can hold it. What has to be changed stays apart from other keys by its
+// hash.
+func shortKey(key string) string {
+	text := plainText(key)
+	if text == key && len(key) <= maxMessageKey {
+		return key
+	}
+	hash := fmt.Sprintf("-%x", sha256.Sum256([]byte(key)))
+	return strings.ToValidUTF8(text[:min(len(text), maxMessageKey-len(hash))], "") + hash
+}
+
+// datable is a time that JSON can hold, or nil.
+func datable(t *time.Time) *time.Time {
+	if t == nil || t.Before(time.Time{}) || !t.Before(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		return nil
+	}
+	return t
 }
 
 func notNil(b []byte) []byte {
@@ -174,7 +197,7 @@ func scanDead(r sql.Rows, more ...any) (d DeadLetter, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.At, d.WrittenAt, d.Retries = sql.FromMicros(at), sql.FromMicrosOrNull(written), int(retries)
+	d.At, d.WrittenAt, d.Retries = sql.FromMicros(at), datable(sql.FromMicrosOrNull(written)), int(retries)
 	return d, json.Unmarshal([]byte(attributes), &d.Attributes)
 }
 

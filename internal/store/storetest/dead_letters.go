@@ -2,8 +2,13 @@ package storetest
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/atlas-webhooks/atlas-webhooks/internal/hook"
 	"github.com/atlas-webhooks/atlas-webhooks/internal/store"
@@ -57,6 +62,42 @@ func deadLettersAreKept(f *fixture) {
 	n, err = f.PurgeDeadLettersStep(f.ctx, f.clock(), 2)
 	f.must(err)
 	equal(f, "the last step", n, 1)
+}
+
+// deadLettersOfAnyKind: whatever a source says of a message, it is kept and can be shown.
+func deadLettersOfAnyKind(f *fixture) {
+	// Postgres compresses what it puts into an index, but not hashes.
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, "é%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	long := text.String()
+	for i, key := range []string{strings.Repeat("k", 256), "k\x00", "k\xff", long, long + "k", long[:256] + "\xff"} {
+		for range 2 {
+			f.must(f.AddDeadLetters(f.ctx, []store.DeadLetter{{Source: "keys", MessageKey: key}}))
+		}
+		list, _, err := f.DeadLetters(f.ctx, "keys", store.Page{Limit: 9})
+		f.must(err)
+		equal(f, "how many there are", len(list), i+1)
+		got := list[0].MessageKey
+		equal(f, "the key", []any{len(got) <= 256, utf8.ValidString(got), strings.HasPrefix(got, key[:1]), got == key}, []any{true, true, true, i == 0})
+	}
+	at := func(year int) *time.Time {
+		t := time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		return &t
+	}
+	endless := time.UnixMilli(math.MaxInt64)
+	for i, written := range []*time.Time{at(2), at(9999), at(0), at(-1), at(10_000), at(292_278), at(1_000_000), &endless} {
+		f.must(f.AddDeadLetters(f.ctx, []store.DeadLetter{{Source: "times", MessageKey: fmt.Sprint(i), EventID: "e\x00\xff", WrittenAt: written}}))
+		list, _, err := f.DeadLetters(f.ctx, "times", store.Page{Limit: 1})
+		f.must(err)
+		if i > 1 {
+			written = nil
+		}
+		equal(f, "id and time", []any{list[0].EventID, list[0].WrittenAt}, []any{"e\ufffd\ufffd", written})
+		_, err = json.Marshal(list)
+		f.must(err)
+	}
 }
 
 // deadLettersAreBounded: a source that has too many, by number or by bytes, keeps no more; others do. What is

@@ -34,7 +34,7 @@ func Run(t *testing.T, open Open) {
 		recordMovesEverything, recordNeverMovesBack, recordSetsPoisonAside, recordKeepsPatience, recordReleasesHeld, recordSettles, recordKeepsTheOrder, recordMakesDueWhatWasParkedSince, recordStatusOfOneEndpoint,
 		laneLoadsWhatIsAbove, dueInOrder, dueAfterTheClockWasSetBack, placesTellWhatChanged,
 		reopenKeepsEverything, refusesOtherMasterKey, manyReadersAtOnce,
-		companiesAppearOnce, companyChanges, topicsAreKept, checksAreCounted, changesAreKept, topicsOfAFile, deadLettersAreKept, deadLettersAreBounded, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
+		companiesAppearOnce, companyChanges, topicsAreKept, checksAreCounted, changesAreKept, topicsOfAFile, deadLettersAreKept, deadLettersOfAnyKind, deadLettersAreBounded, keysAreFoundByHash, answersAreGivenTwice, historyIsListed, thingsAreCapped, pastIsPurged, sessionsEnd,
 		webhookRoundTrip, webhookDuplicates, webhookLimit, webhookVersions, webhookRepaired, webhookRules, webhookStartsInThePast, webhookActivation,
 		webhookResume, webhookDeleted, webhookList, webhookCounts, secretsRotate, secretsExpire, signingKeysRotate,
 		eventsAreListed, offsetsOfTimes,
