@@ -71,21 +71,24 @@ func (c committed) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
+// An id is read as a signed number, and said as the unsigned one that it is.
 const readMariaDB = `
-	SELECT id, uuid, company_id, COALESCE(event, ''), COALESCE(object_type, ''), COALESCE(object_id, ''),
-		LEFT(data, ?), LEFT(before_data, ?), LEFT(after_data, ?), occurred_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6))
+	SELECT CAST(id AS SIGNED), uuid, company_id, COALESCE(event, ''), COALESCE(object_type, ''), COALESCE(object_id, ''),
+		LEFT(data, ?), LEFT(before_data, ?), LEFT(after_data, ?), occurred_at, COALESCE(TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), 0)
 	FROM atlas_webhooks_outbox WHERE PARTITIONS AND (id > ? OR id NOT IN (EXCEPT)) ORDER BY id LIMIT ?`
 
 func (t *mariadb) Read(ctx context.Context, partitions []int, limit int, except ...int64) ([]Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	which, args := within(partitions)
-	args = append(append([]any{maxText, maxText, maxText}, args...), highest(except))
-	except = append(except, 0) // a list is not empty, and no row has this id
+	without := []any{uint64(0)} // a list is not empty, and no row has this id
+	highest := uint64(0)
 	for _, id := range except {
-		args = append(args, id)
+		without, highest = append(without, uint64(id)), max(highest, uint64(id))
 	}
-	query := strings.NewReplacer("PARTITIONS", which, "EXCEPT", marks(len(except))).Replace(readMariaDB)
+	args = append(append([]any{maxText, maxText, maxText}, args...), highest)
+	args = append(args, without...)
+	query := strings.NewReplacer("PARTITIONS", which, "EXCEPT", marks(len(without))).Replace(readMariaDB)
 	found, err := t.db.QueryContext(ctx, query, append(args, limit)...)
 	if err != nil {
 		return nil, plainMariaDB(err)
@@ -98,7 +101,7 @@ func (t *mariadb) Read(ctx context.Context, partitions []int, limit int, except 
 		if err := found.Scan(&r.ID, &r.UUID, &r.CompanyID, &r.Event, &r.ObjectType, &r.ObjectID, &r.Data, &r.Before, &r.After, &r.OccurredAt, &age); err != nil {
 			return nil, err
 		}
-		r.Age = time.Duration(max(0, age)) * time.Microsecond
+		r.Age = microseconds(age)
 		all.add(&r)
 	}
 	if err := found.Err(); err != nil || len(all.rows) == 0 {
@@ -116,12 +119,16 @@ func (t *mariadb) settle(ctx context.Context, id int64) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit there is nothing to undo
-	for _, statement := range []string{"SAVEPOINT before_it", "DELETE FROM atlas_webhooks_outbox WHERE id = " + strconv.FormatInt(id, 10), "ROLLBACK TO SAVEPOINT before_it"} {
+	for _, statement := range []string{"SAVEPOINT before_it", "DELETE FROM atlas_webhooks_outbox WHERE id = " + strconv.FormatUint(uint64(id), 10), "ROLLBACK TO SAVEPOINT before_it"} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
+}
+
+func microseconds(n int64) time.Duration {
+	return time.Duration(min(max(0, n), longestAge.Microseconds())) * time.Microsecond
 }
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
@@ -132,7 +139,7 @@ func (t *mariadb) Lag(ctx context.Context, partitions []int) (l Lag, err error) 
 	var age sql.NullInt64
 	err = t.db.QueryRowContext(ctx, `SELECT COUNT(*), TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(6))
 		FROM (SELECT created_at FROM atlas_webhooks_outbox WHERE `+which+` ORDER BY id LIMIT ?) r`, append(args, maxCounted)...).Scan(&l.Rows, &age)
-	l.Age = time.Duration(max(0, age.Int64)) * time.Microsecond
+	l.Age = microseconds(age.Int64)
 	return l, plainMariaDB(err)
 }
 
@@ -158,7 +165,7 @@ func (t *mariadb) Delete(ctx context.Context, rows []Row) error {
 	defer cancel()
 	args := make([]any, 0, 2*len(rows))
 	for i := range rows {
-		args = append(args, rows[i].ID)
+		args = append(args, uint64(rows[i].ID))
 	}
 	for i := range rows {
 		args = append(args, rows[i].UUID)

@@ -51,8 +51,9 @@ func openPostgres(address string) (*postgres, error) {
 
 const readPostgres = `
 	SELECT id, uuid::text, company_id, coalesce(event, ''), coalesce(object_type, ''), coalesce(object_id, ''),
-		left(data::text, $3), left(before_data::text, $3), left(after_data::text, $3), occurred_at,
-		extract(epoch FROM clock_timestamp() - created_at)::float8
+		left(data::text, $3), left(before_data::text, $3), left(after_data::text, $3),
+		CASE WHEN occurred_at < '9999-12-31Z' AND occurred_at > '-infinity' THEN occurred_at END, -- others are no times to pgx
+		coalesce(extract(epoch FROM clock_timestamp() - CASE WHEN isfinite(created_at) THEN created_at END), 0)::float8
 	FROM atlas_webhooks_outbox
 	WHERE ($1 OR hashtext(company_id) & 63 = ANY($2::int[])) AND (id > $5 OR id <> ALL($6::bigint[])) -- most are beyond those to leave out
 	ORDER BY id LIMIT $4`
@@ -90,7 +91,7 @@ func (t *postgres) Read(ctx context.Context, partitions []int, limit int, except
 func (t *postgres) Lag(ctx context.Context, partitions []int) (l Lag, err error) {
 	var age float64
 	err = t.pool.QueryRow(ctx, `
-		SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+		SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE isfinite(created_at))), 0)::float8
 		FROM (SELECT created_at FROM atlas_webhooks_outbox WHERE $1 OR hashtext(company_id) & 63 = ANY($2::int[]) ORDER BY id LIMIT $3) r`,
 		len(partitions) == Partitions, partitions, maxCounted).Scan(&l.Rows, &age)
 	l.Age = seconds(age)
@@ -226,4 +227,9 @@ func document(text *string) []byte {
 	return []byte(*text)
 }
 
-func seconds(s float64) time.Duration { return time.Duration(max(0, s) * float64(time.Second)) }
+// longestAge is the most that an age is: a [time.Duration] does not go back to any time that a row may have.
+const longestAge = 100 * 365 * 24 * time.Hour
+
+func seconds(s float64) time.Duration {
+	return time.Duration(min(max(0, s), longestAge.Seconds()) * float64(time.Second))
+}

@@ -111,6 +111,48 @@ func TestOrderOfAnObject(t *testing.T) {
 	})
 }
 
+// TestStrangeRows: a row with a time that is none, or with an id that no signed number is, holds up no other.
+func TestStrangeRows(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, p *producer) {
+		p.publish(t, event("first", 1))
+		const insert = `INSERT INTO atlas_webhooks_outbox (company_id, event, object_id, data, occurred_at, created_at) VALUES ('c1', 'customer', 'strange', '{}', `
+		strange := 8
+		if p.dialect == outbox.Postgres {
+			for _, at := range []string{"infinity", "-infinity", "20000-01-01", "4713-01-01 BC"} {
+				p.exec(t, insert+`'`+at+`', now())`)
+				p.exec(t, insert+`now(), '`+at+`')`)
+			}
+		} else {
+			strange = 4
+			p.exec(t, `SET STATEMENT sql_mode = '' FOR `+insert+`'0000-00-00', NOW(6))`)
+			p.exec(t, `SET STATEMENT sql_mode = '' FOR `+insert+`NOW(6), '0000-00-00')`)
+			p.exec(t, insert+`NOW(6), '0001-01-01')`)
+			p.exec(t, `INSERT INTO atlas_webhooks_outbox (id, company_id, event, object_id, data) VALUES (9223372036854775808, 'c1', 'customer', 'strange', '{}')`)
+		}
+		p.publish(t, event("last", 1)) // on MariaDB its id is beyond, too
+		table := p.table(t)
+		if l, err := table.Lag(t.Context(), All()); err != nil || l.Rows != int64(strange)+2 || l.Age < 0 {
+			t.Errorf("%+v %v", l, err)
+		}
+		first := read(t, table, strange+1)
+		var except []int64
+		for _, r := range first {
+			if except = append(except, r.ID); r.Age < 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+		rest, err := table.Read(t.Context(), All(), MaxRows, except...)
+		if err != nil || len(rest) != 1 || rest[0].ObjectID != "last" {
+			t.Errorf("%+v %v", rest, err)
+		}
+		if all := take(t, table); len(all) != strange+2 || all[0].ObjectID != "first" || all[strange+1].ObjectID != "last" {
+			t.Errorf("%+v", all)
+		}
+		p.empty(t)
+	})
+}
+
 // TestIDsThatBeginAnew: a row that has the id of one that was accepted and is gone by TRUNCATE stays. The control
 // deletes by the id.
 func TestIDsThatBeginAnew(t *testing.T) {
