@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,6 +23,12 @@ const (
 	askOften  = 20 * time.Millisecond
 	askRarely = 500 * time.Millisecond
 	turn      = time.Second // after which a reader that found nothing says so
+)
+
+// A reader begins with few rows, which may be large, and asks for twice as many while it gets them within quick.
+const (
+	firstRows = 16
+	quick     = time.Second
 )
 
 // Options of an outbox as it is configured.
@@ -47,9 +54,11 @@ func Definition(o Options) (source.Definition, error) {
 	if o.Share == nil {
 		o.Share = All
 	}
+	limit := new(atomic.Int64)
+	limit.Store(firstRows)
 	return source.Definition{
 		Name: o.Name, Kind: Kind, Where: where(u), Company: o.Company, Secrets: source.SecretsOf(u),
-		Open: func(ctx context.Context) (source.Source, error) { return open(ctx, o) },
+		Open: func(ctx context.Context) (source.Source, error) { return open(ctx, o, limit) },
 	}, nil
 }
 
@@ -75,7 +84,8 @@ type reader struct {
 	ahead    chan answer     // what is being read ahead; nil: nothing is
 	removing chan error      // tells when rows were removed; nil: none are being
 	removed  []Row           // these
-	limit    int             // rows to ask for: as many as fit into a batch, by what was found
+	limit    *atomic.Int64   // rows to ask for, by what was found; it outlives the session
+	full     bool            // there is likely more than what was read last
 	told     bool            // what is written is heard of
 	ended    context.Context //nolint:containedctx // ends what goes on beside
 	end      context.CancelFunc
@@ -88,7 +98,7 @@ type answer struct {
 	err  error
 }
 
-func open(ctx context.Context, o Options) (source.Source, error) {
+func open(ctx context.Context, o Options, limit *atomic.Int64) (source.Source, error) {
 	table, err := Open(o.URL)
 	if err != nil {
 		return nil, err
@@ -97,7 +107,7 @@ func open(ctx context.Context, o Options) (source.Source, error) {
 		table.Close()
 		return nil, err
 	}
-	r := &reader{table: table, share: o.Share, limit: MaxRows}
+	r := &reader{table: table, share: o.Share, limit: limit}
 	r.ended, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	return r, nil
 }
@@ -163,17 +173,32 @@ func (r *reader) read(ctx context.Context, without ...[]Row) ([]Row, error) {
 			except = append(except, rows[i].ID)
 		}
 	}
-	return r.table.Read(ctx, mine, r.limit, except...)
+	limit, began := int(r.limit.Load()), time.Now()
+	rows, err := r.table.Read(ctx, mine, limit, except...)
+	large := bytesOf(rows) > MaxBytes/2
+	r.full = large || len(rows) >= limit
+	r.limit.Store(int64(paced(limit, len(rows), large, time.Since(began), err)))
+	return rows, err
+}
+
+// paced is how many rows to ask for after a read. What does not fit into a batch would be read in vain, and what
+// cannot be read in time never would.
+func paced(limit, rows int, large bool, took time.Duration, err error) int {
+	switch {
+	case err != nil:
+		return max(1, limit/4)
+	case large:
+		return max(1, rows)
+	case rows >= limit && took < quick:
+		return min(2*limit, MaxRows)
+	}
+	return limit
 }
 
 // received makes a batch of rows, and reads on where there is likely more.
 func (r *reader) received(rows []Row) source.Batch {
 	r.rows = rows
-	full := len(rows) >= r.limit
-	if r.limit = MaxRows; bytesOf(rows) > MaxBytes/2 {
-		r.limit = max(1, len(rows)) // what does not fit would be read in vain
-	}
-	if full {
+	if r.full {
 		ahead, removed := make(chan answer, 1), r.removed
 		r.ahead = ahead
 		r.beside.Go(func() {

@@ -159,6 +159,31 @@ func TestRelay(t *testing.T) {
 	})
 }
 
+// TestPaced: how many rows are asked for follows what was read.
+func TestPaced(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit, rows int
+		large       bool
+		took        time.Duration
+		err         error
+		next        int
+	}{
+		{16, 16, false, 0, nil, 32},
+		{16, 15, false, 0, nil, 16},
+		{16, 16, false, quick, nil, 16},
+		{600, 600, false, 0, nil, MaxRows},
+		{16, 3, true, 0, nil, 3},
+		{16, 16, true, 0, nil, 16},
+		{16, 0, false, patience, context.DeadlineExceeded, 4},
+		{1, 0, false, patience, context.DeadlineExceeded, 1},
+	} {
+		if next := paced(c.limit, c.rows, c.large, c.took, c.err); next != c.next {
+			t.Errorf("%+v: %d", c, next)
+		}
+	}
+}
+
 // load writes changes of some objects, each in a transaction that has the object's lock, from several sessions,
 // and rolls some back.
 func (p *producer) load(t *testing.T, objects, each int) (committed int) {
