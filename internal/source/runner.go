@@ -164,7 +164,8 @@ func (x *reading) run(ctx context.Context) {
 			return
 		}
 		if err == nil {
-			continue // it is another node's turn
+			pause(ctx, x.r.Backoff) // another node has it, or its turn
+			continue
 		}
 		x.enter(Failing, x.masked(err))
 		if taken || x.r.Now().Sub(began) > time.Minute {
@@ -192,7 +193,8 @@ func (x *reading) masked(err error) string {
 	return text
 }
 
-// session is one connection. It ends with an error, or without one when another node is to go on.
+// session is one connection. It ends with an error, or without one when another node is to go on, or has
+// what was received.
 func (x *reading) session(ctx context.Context) (taken bool, err error) {
 	src, err := x.d.Open(ctx)
 	if err != nil {
@@ -226,7 +228,7 @@ func (x *reading) session(ctx context.Context) (taken bool, err error) {
 		}
 		x.enter(Running, "")
 		if !done {
-			continue // it comes again
+			return taken, nil // it comes again, to whoever opens the source anew from what is committed
 		}
 		failpoint.Hit(failpoint.Taken)
 		if err := src.Commit(ctx); err != nil {

@@ -223,17 +223,22 @@ func TestRunnerConnectsAgain(t *testing.T) {
 	})
 }
 
-// TestRunnerDropsWhatIsLost: what others have meanwhile is neither held on to nor committed.
+// TestRunnerDropsWhatIsLost: what others have meanwhile is neither held on to nor committed; what they did not
+// commit is received again.
 func TestRunnerDropsWhatIsLost(t *testing.T) {
 	w := &world{waiting: numbers(0, 3), failTake: &hook.Error{Kind: hook.KindUnavailable, Code: "intake_full", RetryAfter: time.Second}}
 	run(t, w, func(*source.Runner) { w.lost = make(chan struct{}) }, func(r *source.Runner) {
 		<-time.After(time.Minute)
-		w.set(func() { close(w.lost) })
+		w.set(func() {
+			close(w.lost)
+			w.lost, w.waiting = nil, []string{"1", "2", "3"}
+		})
 		<-time.After(time.Minute)
 		w.set(func() { w.failTake = nil })
 		<-time.After(time.Minute)
-		if s := r.Status()[0]; len(w.committed) != 0 || len(w.log) != 0 || s.State != source.Running {
-			t.Errorf("%+v: %v committed, %v in the log", s, w.committed, w.log)
+		want := []string{"1", "2", "3"}
+		if s := r.Status()[0]; !slices.Equal(w.committed, want) || !slices.Equal(w.log, want) || w.opened != 2 || s.State != source.Running {
+			t.Errorf("%+v: %v committed, %v in the log, opened %d times", s, w.committed, w.log, w.opened)
 		}
 	})
 }
