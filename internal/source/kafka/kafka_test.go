@@ -164,16 +164,16 @@ func TestRebalance(t *testing.T) {
 	defer second.Close()
 	end, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	until := func(s source.Source, got chan<- source.Batch) {
-		for end.Err() == nil {
-			if b, err := s.Receive(end); err == nil && len(b.Messages) > 0 {
+	until := func(ctx context.Context, s source.Source, got chan<- source.Batch) {
+		for ctx.Err() == nil {
+			if b, err := s.Receive(ctx); err == nil && len(b.Messages) > 0 {
 				got <- b
 				return
 			}
 		}
 	}
 	got := make(chan source.Batch, 1)
-	go until(second, got)
+	go until(t.Context(), second, got)
 	select {
 	case <-b.Lost:
 	case <-time.After(30 * time.Second):
@@ -186,7 +186,7 @@ func TestRebalance(t *testing.T) {
 	}
 	// Two members and one partition: either has it then, and reads it from what is committed.
 	mine := make(chan source.Batch, 1)
-	go until(first, mine)
+	go until(end, first, mine)
 	select {
 	case again := <-got:
 		if texts(again) != "1 2" {
