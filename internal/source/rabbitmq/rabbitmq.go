@@ -43,12 +43,9 @@ type Settings struct {
 	address amqp.URI // of URL, with the password
 }
 
-// defaultPrefetch is few, because each message may have as many bytes as the broker lets it.
-const defaultPrefetch = 50
-
 // Define is the kind of source.
 func Define(decode func(into any) error) (source.Definition, error) {
-	s := &Settings{Prefetch: defaultPrefetch}
+	s := &Settings{Prefetch: source.MaxMessages}
 	if err := decode(s); err != nil {
 		return source.Definition{}, err
 	}

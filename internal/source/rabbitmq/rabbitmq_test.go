@@ -235,7 +235,7 @@ func TestOrderOfSeveralReaders(t *testing.T) {
 					t.Fatalf("then %s", got[0])
 				}
 				r.Close()
-				r = q.reader(", prefetch: 500")
+				r = q.reader("")
 				defer r.Close()
 				if control {
 					r.first = 0
