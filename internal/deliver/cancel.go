@@ -30,7 +30,7 @@ func (e *Engine) Cancel(ctx context.Context, company hook.CompanyKey, p hook.Par
 				}
 			})
 		}()
-		return notHere()
+		return store.NotOwner()
 	}
 	if refused != nil {
 		return refused
@@ -65,19 +65,12 @@ func AlreadyDelivered() error {
 	return hook.Refuse(hook.KindConflict, "already_delivered", "an attempt to deliver the event has been made or is under way")
 }
 
-func notHere() error {
-	return &hook.Error{
-		Kind: hook.KindUnavailable, Code: "not_owner", RetryAfter: time.Second,
-		Detail: "the node that delivers the company's events is changing; try again",
-	}
-}
-
 // halt lets no attempt of an event begin, unless one has.
 func (c *core) halt(id hook.Partition, o hook.Offset) error {
 	p := c.partitions[id]
 	switch {
 	case p == nil || p.version < 0 || p.leaving || c.stopping:
-		return notHere()
+		return store.NotOwner()
 	case c.slots.flights[eventAt{id, o}] > 0:
 		return AlreadyDelivered()
 	case c.ledger.parks(id, o):

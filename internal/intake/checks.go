@@ -100,18 +100,9 @@ func (in *Intake) refusal(e *hook.Event, topic hook.Topic, field string) *hook.E
 	}
 	fields := make([]hook.FieldError, len(violations))
 	for i, v := range violations {
-		fields[i] = hook.FieldError{Field: field + clipPointer(v.Pointer), Code: "schema_violation", Detail: "is against the schema of " + topic.Name + " (" + v.Keyword + ")"}
+		fields[i] = hook.FieldError{Field: field + v.Pointer, Code: "schema_violation", Detail: "is against the schema of " + topic.Name + " (" + v.Keyword + ")"}
 	}
 	return hook.InvalidFields(fields...)
-}
-
-// clipPointer bounds what an answer repeats of a document's names.
-func clipPointer(pointer string) string {
-	const most = 512
-	if len(pointer) > most {
-		pointer = pointer[:most] + "…"
-	}
-	return pointer
 }
 
 // watch has an event checked that was accepted, where its topic's schema only warns.
@@ -201,7 +192,7 @@ func (in *Intake) Violations(e *hook.Event) []hook.Violation {
 func (in *Intake) lint(e *hook.Event) []hook.Finding {
 	found := Lint(e.Data)
 	for _, v := range in.Violations(e) {
-		found = append(found, hook.Finding{Code: "schema_violation", Pointer: clipPointer(v.Pointer), Detail: "is against the topic's schema (" + v.Keyword + ")"})
+		found = append(found, hook.Finding{Code: "schema_violation", Pointer: v.Pointer, Detail: "is against the topic's schema (" + v.Keyword + ")"})
 	}
 	return found
 }

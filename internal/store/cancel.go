@@ -64,12 +64,17 @@ func (s *Store) stillOwns(ctx context.Context, q sql.Tx, node string, p hook.Par
 		n, err = q.Exec(ctx, `SELECT FROM owners WHERE partition = $1 AND node_id = $2 FOR SHARE`, int64(p), node)
 	}
 	if err == nil && n == 0 {
-		err = &hook.Error{
-			Kind: hook.KindUnavailable, Code: "not_owner", RetryAfter: time.Second,
-			Detail: "the node that delivers the company's events is changing; try again",
-		}
+		err = NotOwner()
 	}
 	return err
+}
+
+// NotOwner refuses what only the node that runs a partition may decide.
+func NotOwner() error {
+	return &hook.Error{
+		Kind: hook.KindUnavailable, Code: "not_owner", RetryAfter: time.Second,
+		Detail: "the node that delivers the company's events is changing; try again",
+	}
 }
 
 // callOff tells the webhooks that have yet to pass an event.
